@@ -1,0 +1,1 @@
+"""Stage 3. Rules, tracks, merging of rounds, decisions. No torch."""

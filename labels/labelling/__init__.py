@@ -1,0 +1,1 @@
+"""Stage 2. One video through a labeller gives one shard."""

@@ -1,0 +1,1 @@
+"""What looks at pixels: detectors, the ball heat-map net, recognisers, checkpoints."""

@@ -1,0 +1,38 @@
+"""Class lists: which names count, one a line, as CSV files in `labels/classes/`. A sport is data, not code."""
+
+import csv
+from pathlib import Path
+
+from labels.records.errors import InputError
+
+CLASSES_FOLDER = Path(__file__).resolve().parent.parent / "classes"
+
+
+def read_class_list(name_or_file: str) -> tuple[str, ...]:
+    """The class names of `labels/classes/<name>.csv` or of a CSV file; the column is `class_name`."""
+    given = Path(name_or_file)
+    path = given if given.suffix == ".csv" else CLASSES_FOLDER / f"{name_or_file}.csv"
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as opened:
+            rows = list(csv.DictReader(opened))
+    except OSError as error:
+        known = ", ".join(sorted(listed.stem for listed in CLASSES_FOLDER.glob("*.csv")))
+        raise InputError(f"{path}: {error.strerror}; the lists that come with Rally: {known}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV in UTF-8: {error}") from None
+    names = tuple((row.get("class_name") or "").strip() for row in rows)
+    if not names or not all(names):
+        raise InputError(f"{path}: needs a column class_name with a name in each row")
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: a class name stands twice")
+    return names
+
+
+def class_names_from(text: str) -> tuple[str, ...]:
+    """What the user wrote after `--classes`: names with commas between, or a class list (a file or its name)."""
+    if text.endswith(".csv") or (CLASSES_FOLDER / f"{text}.csv").is_file():
+        return read_class_list(text)
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise InputError(f"--classes '{text}': no class name in it")
+    return names

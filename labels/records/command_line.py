@@ -1,0 +1,80 @@
+"""The skeleton every stage script shares: how it parses, ends, fails and is interrupted.
+
+Imports nothing heavy, so that `--help` answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from labels.records.errors import InputError
+
+EXIT_DONE, EXIT_BAD_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 2, 3, 130
+
+
+@dataclass
+class Summary:
+    """What a stage did: every input it found was either used or skipped for a named reason."""
+
+    stage: str
+    unit: str  # what is counted: "videos", "boxes", ...
+    found: int
+    used: int
+    skipped: dict[str, int] = field(default_factory=dict)  # reason -> count
+    lines: list[str] = field(default_factory=list)  # anything else worth a line, printed before the closing one
+    next_command: str | None = None
+
+    def __post_init__(self) -> None:
+        total = self.used + sum(self.skipped.values())
+        if total != self.found:
+            raise AssertionError(f"{self.stage}: {self.used=} + {self.skipped=} is {total}, not {self.found=}")
+
+    def closing_line(self) -> str:
+        skipped = "; ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items()))
+        total = sum(self.skipped.values())
+        tail = f" ({skipped})" if skipped else ""
+        return f"{self.stage}: {self.found} {self.unit} = {self.used} used + {total} skipped{tail}"
+
+
+class _ManualFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    pass
+
+
+def stage_parser(manual: str) -> argparse.ArgumentParser:
+    """An argument parser whose help is the script's module docstring, with what every stage has in common."""
+    parser = argparse.ArgumentParser(description=manual, formatter_class=_ManualFormatter, allow_abbrev=False)
+    parser.add_argument("work", type=Path, help="the work folder")
+    parser.add_argument("--strict", action="store_true", help="exit with code 3 when anything was skipped")
+    return parser
+
+
+def round_number(text: str) -> int:
+    """Argument type of `--round`: a whole number from 0."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 99:
+        raise argparse.ArgumentTypeError(f"a round is a number from 0 to 99, not '{text}'")
+    return number
+
+
+def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
+    """Run a stage's body, print how it ended, and return the exit code (see the module's constants)."""
+    script = Path(sys.argv[0]).name
+    try:
+        summary = body()
+    except InputError as error:
+        print(f"{script}: error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"\n{script}: stopped. What was finished is kept; run the same command again to go on.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    for line in summary.lines:
+        print(line)
+    print(summary.closing_line())
+    if summary.next_command:
+        print(f"next: {summary.next_command}")
+    return EXIT_SKIPPED if strict and summary.skipped else EXIT_DONE

@@ -1,0 +1,94 @@
+"""Files that are whole or absent: written aside, flushed to disk, renamed into place. And their digests."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labels.records.errors import InputError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; on success it is synced and renamed to `path`, on failure removed.
+
+    The temporary name keeps the suffix, for writers that choose the format by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.aside{path.suffix}")
+    try:
+        yield aside
+        with open(aside, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with whole_file(path) as aside:
+        aside.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with a stable layout: the same value gives the same bytes. NaN is refused."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
+
+
+def write_parquet(path: Path, table: pd.DataFrame, metadata: dict[str, Any] | None = None) -> None:
+    """Write a table without its index. `metadata` (JSON-able) travels in the file and comes back in `attrs`."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata({"rally": json.dumps(metadata or {}, sort_keys=True)})
+    with whole_file(path) as aside:
+        pq.write_table(arrow, aside, compression="zstd")
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a table that `write_parquet` wrote; its metadata is in `.attrs`. Raises InputError if it is no such file."""
+    try:
+        arrow = pq.read_table(path)
+        metadata = json.loads((arrow.schema.metadata or {}).get(b"rally", b"{}"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    table = arrow.replace_schema_metadata(None).to_pandas()
+    table.attrs.update(metadata)
+    return table
+
+
+def read_parquet_metadata(path: Path) -> dict[str, Any] | None:
+    """The metadata alone, or None when the file is absent or not whole."""
+    try:
+        schema = pq.read_schema(path)
+        return json.loads((schema.metadata or {}).get(b"rally", b"{}"))
+    except (OSError, ValueError):
+        return None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """A short stable digest (32 hex digits) of anything JSON can hold."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

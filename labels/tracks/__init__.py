@@ -1,0 +1,1 @@
+"""Boxes over time: camera motion, scene cuts, association, Kalman filter and smoother."""

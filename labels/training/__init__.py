@@ -1,0 +1,1 @@
+"""Stage 4. Splits, datasets, augmentation, loops, metrics."""
