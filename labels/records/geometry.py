@@ -52,4 +52,4 @@ def iou_matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def contains_matrix(boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Which of (M, 2) points lie in which of (N, 4) boxes: (N, M) bool, borders included."""
     inside = (points[None] >= boxes[:, None, :2]) & (points[None] <= boxes[:, None, 2:])
-    return inside.all(axis=2)
+    return np.all(inside, axis=2)

@@ -1,0 +1,53 @@
+"""How every stage ends, fails, and answers --help."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labels.records.command_line import Summary, run_stage
+from labels.records.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ["dataset_downloader.py", "dataset_processor.py", "dataset_cleaner.py", "train.py", "visualise.py"]
+
+
+def test_a_summary_that_loses_an_input_is_refused():
+    with pytest.raises(AssertionError, match="found"):
+        Summary("label", "videos", found=3, used=1, skipped={"not decodable": 1})
+
+
+def test_exit_codes(capsys):
+    whole = Summary("label", "videos", found=2, used=2, next_command="python next.py")
+    partly = Summary("label", "videos", found=2, used=1, skipped={"not decodable": 1})
+
+    def fail():
+        raise InputError("there.mp4: no such file")
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    assert run_stage(lambda: whole, strict=True) == 0
+    assert "2 videos = 2 used + 0 skipped" in (said := capsys.readouterr().out) and "next: python next.py" in said
+    assert run_stage(lambda: partly) == 0
+    assert run_stage(lambda: partly, strict=True) == 3
+    assert "1 skipped (1 not decodable)" in capsys.readouterr().out
+    assert run_stage(fail) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert run_stage(interrupt) == 130
+    assert "again to go on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_imports_nothing_heavy(script):
+    run = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(lambda: print(sorted({'numpy', 'pandas', 'torch', 'cv2', 'av'} & set(sys.modules))))\n"
+        "sys.argv = [sys.argv[1], '--help']\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    answer = subprocess.run([sys.executable, "-c", run, script], capture_output=True, text=True, cwd=ROOT)
+    assert answer.returncode == 0, answer.stderr
+    assert f"python {script}" in answer.stdout
+    assert answer.stdout.splitlines()[-1] == "[]"
