@@ -83,7 +83,9 @@ class CameraMotion:
         )
         if corners is None or len(corners) < settings.min_corners:
             return None, False
-        moved, found, _ = cv2.calcOpticalFlowPyrLK(before, grey, corners, None, winSize=(15, 15), maxLevel=3)
+        moved, found, _ = cv2.calcOpticalFlowPyrLK(
+            before, grey, corners, np.zeros_like(corners), winSize=(15, 15), maxLevel=3
+        )
         followed = found.reshape(-1) == 1
         if followed.sum() < settings.min_corners // 2:
             return None, True
@@ -117,7 +119,7 @@ class CameraMotion:
 
 
 def _colour_histogram(small: np.ndarray) -> np.ndarray:
-    """Share of pixels in each of 6 x 6 x 6 colours, blurred over neighbours so that a small change of light is small."""
+    """Share of pixels in each of 6 x 6 x 6 colours, blurred so that a small change of light is a small change."""
     histogram = cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256, 0, 256, 0, 256]).reshape(6, 6, 6)
     for axis in range(3):
         padded = np.pad(histogram, [(1, 1) if other == axis else (0, 0) for other in range(3)], mode="edge")
