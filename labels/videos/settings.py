@@ -1,0 +1,39 @@
+"""What can be set about videos. Imports nothing heavy, so that scripts take their defaults from here."""
+
+from dataclasses import dataclass
+
+# The suffixes a clip may keep inside `videos/`, and by which stage 1 knows a video in a folder.
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .asf .avi .divx .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
+)
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What decoding one video may cost before it is given up.
+
+    The defaults let a whole match of 8K video through and stop a file made to eat the machine.
+    """
+
+    max_pixels: int = 40_000_000  # of one frame; 8K is 33 million
+    max_frames: int = 2_000_000  # 18 hours at 30 frames a second
+    memory_bytes: int = 8 * 2**30  # address space of the decoding process; threads reserve much they never use
+    cpu_s: int = 8 * 3600
+    stall_s: float = 60.0  # without a sign of life
+    threads: int = 0  # 0: one for each core, at most 8
+
+
+@dataclass(frozen=True)
+class AheadSettings:
+    """How far decoding runs ahead of what is done with the frames."""
+
+    bytes_ahead: int = 96 * 2**20  # of frames that wait, for each video; one frame may always wait
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """How videos are written. The number of threads is fixed because x264's output depends on it."""
+
+    crf: int = 23
+    preset: str = "veryfast"
+    threads: int = 2
