@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-# The suffixes a clip may keep inside `videos/`, and by which stage 1 knows a video in a folder.
+# The suffixes by which stage 1 knows a video in a folder, and which a clip keeps inside `videos/`.
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .asf .avi .divx .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
+    {".3gp", ".asf", ".avi", ".divx", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
+    | {".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 
 
@@ -12,13 +13,13 @@ VIDEO_SUFFIXES = frozenset(
 class DecodeLimits:
     """What decoding one video may cost before it is given up.
 
-    The defaults let a whole match of 8K video through and stop a file made to eat the machine.
+    The defaults let a whole day of sport and 8K video through, and stop a file made to eat the machine.
     """
 
     max_pixels: int = 40_000_000  # of one frame; 8K is 33 million
-    max_frames: int = 2_000_000  # 18 hours at 30 frames a second
+    max_frames: int = 3_000_000  # 27 hours at 30 frames a second
     memory_bytes: int = 8 * 2**30  # address space of the decoding process; threads reserve much they never use
-    cpu_s: int = 8 * 3600
+    cpu_s: int = 24 * 3600
     stall_s: float = 60.0  # without a sign of life
     threads: int = 0  # 0: one for each core, at most 8
 
@@ -27,6 +28,7 @@ class DecodeLimits:
 class AheadSettings:
     """How far decoding runs ahead of what is done with the frames."""
 
+    streams: int = 2  # videos being decoded at once, the one in use among them
     bytes_ahead: int = 96 * 2**20  # of frames that wait, for each video; one frame may always wait
 
 
@@ -37,3 +39,6 @@ class EncodeSettings:
     crf: int = 23
     preset: str = "veryfast"
     threads: int = 2
+
+
+JPEG_QUALITY = 95

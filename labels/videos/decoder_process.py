@@ -1,0 +1,115 @@
+"""The decoding process as seen by the one that asked for it: started, read from, watched, ended."""
+
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from labels.videos.frame_pipe import END, FAILED, HEADER, PIPE_BYTES, Header
+from labels.videos.settings import DecodeLimits
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+POLL_S = 0.2  # how soon a reader notices that nobody wants its frames any more
+
+
+class DecodeError(Exception):
+    """Why a video cannot be decoded, or not to its end, in one line."""
+
+
+class Stopped(Exception):
+    """Nobody wants the frames any more."""
+
+
+class DecoderProcess:
+    """A decoding process and the reading end of its pipe."""
+
+    def __init__(self, path: Path, stride: int, limits: DecodeLimits, stop: threading.Event | None):
+        self.limits, self.stop = limits, stop
+        self.account: dict[str, Any] | None = None  # set when all was decoded
+        self._last_words = tempfile.TemporaryFile()  # noqa: SIM115, closed in __exit__
+        search = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-m", "labels.videos.decoding_child"]
+        self._process = subprocess.Popen(
+            [*command, os.fspath(path), str(stride), json.dumps(asdict(limits))],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._last_words,
+            env={**os.environ, "PYTHONPATH": search},
+            bufsize=0,
+        )
+        assert self._process.stdout is not None
+        self._fd = self._process.stdout.fileno()
+        _widen(self._fd)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        self._header = bytearray(HEADER.size)
+
+    def __enter__(self) -> "DecoderProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._last_words.close()
+
+    def read_header(self) -> Header | None:
+        """The next message's header, or None after the last one (or when stopped). Raises DecodeError."""
+        try:
+            self.read_into(memoryview(self._header))
+            header = Header(*HEADER.unpack(self._header))
+            if header.kind not in (END, FAILED):
+                return header
+            payload = bytearray(header.payload_bytes)
+            self.read_into(memoryview(payload))
+        except Stopped:
+            return None
+        if header.kind == FAILED:
+            raise DecodeError(payload.decode())
+        self.account = json.loads(payload)
+        return None
+
+    def read_into(self, rest: memoryview) -> None:
+        """Fill `rest` from the pipe. Raises DecodeError when the process dies or gives no sign of life."""
+        deadline_s = time.monotonic() + self.limits.stall_s
+        while rest:
+            if not self._poll.poll(POLL_S * 1000):
+                if self.stop is not None and self.stop.is_set():
+                    raise Stopped
+                if time.monotonic() > deadline_s:
+                    raise DecodeError(f"the decoder gave no sign of life for {self.limits.stall_s:g} s")
+                continue
+            count = os.readv(self._fd, [rest])
+            if not count:
+                raise DecodeError(self._why_it_died())
+            rest = rest[count:]
+            deadline_s = time.monotonic() + self.limits.stall_s
+
+    def _why_it_died(self) -> str:
+        code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            return f"decoding it took more than {self.limits.cpu_s} s of processor time"
+        if code < 0:
+            with suppress(ValueError):
+                return f"the decoder crashed ({signal.Signals(-code).name})"
+        self._last_words.seek(0)
+        last_words = self._last_words.read(2**20).decode("utf-8", "replace").strip().splitlines()
+        return f"the decoder ended with code {code}: {last_words[-1][:200] if last_words else 'it said nothing'}"
+
+
+def _widen(fd: int) -> None:
+    """Let more bytes wait in a pipe, where the system can and has pages left for it."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
