@@ -1,0 +1,97 @@
+"""One way to build every network that can be trained: ours by its name, torchvision's detectors by theirs.
+
+Background is torchvision's own business: its builders get one class more, id 0, and the labels' classes are 1 to K.
+"""
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from labels.models.ballnet import BallNet, BallNetSettings
+from labels.records.errors import InputError
+
+BALLNET = "ballnet"
+TORCHVISION_SETTINGS = frozenset({"min_size", "max_size"})  # of the R-CNNs, RetinaNet, FCOS; an SSD has its own size
+
+
+def torchvision_names() -> list[str]:
+    """The names of torchvision's detection builders."""
+    from torchvision.models import detection, list_models  # costs seconds: only when such a network is wanted
+
+    return list_models(module=detection)
+
+
+def check_architecture(architecture: str) -> None:
+    """InputError, with the names there are, for an architecture nobody knows."""
+    if architecture != BALLNET and architecture not in torchvision_names():
+        raise InputError(
+            f"architecture '{architecture}': unknown; there is {BALLNET}, {', '.join(torchvision_names())}"
+        )
+
+
+def build_network(
+    architecture: str, class_names: tuple[str, ...], settings: dict[str, Any], pretrained: bool
+) -> nn.Module:
+    """A network for these classes.
+
+    Args:
+        settings: of `BallNetSettings` for ballnet; for torchvision arguments of its builder (`min_size`, …).
+        pretrained: start from torchvision's COCO weights, all but the head, whose shape is the classes'. Ballnet has
+            no such weights and starts from chance either way.
+    """
+    check_architecture(architecture)
+    if architecture == BALLNET:
+        return BallNet(len(class_names), _ballnet_settings(settings))
+    from torchvision.models import get_model, get_model_weights
+
+    _refuse_unknown(architecture, settings, TORCHVISION_SETTINGS)
+    network = get_model(architecture, weights=None, weights_backbone=None, num_classes=len(class_names) + 1, **settings)
+    if pretrained:
+        weights = get_model_weights(architecture).DEFAULT
+        try:
+            state = weights.get_state_dict(progress=True, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{architecture}: its COCO weights cannot be fetched ({error}); put "
+                f"{weights.url.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints, "
+                f"or train with --from-scratch, or as --architecture {BALLNET}"
+            ) from None
+        _take_what_fits(network, state)
+    return network
+
+
+def network_from_checkpoint(checkpoint: dict[str, Any], where: str) -> nn.Module:
+    """The network of a checkpoint (see `checkpoints`), with its weights, in evaluation mode on the CPU.
+
+    Raises InputError when the weights are not those of the architecture it names.
+    """
+    names = tuple(checkpoint["class_names"])
+    network = build_network(checkpoint["architecture"], names, checkpoint["settings"], pretrained=False)
+    try:
+        network.load_state_dict(checkpoint["network"])
+    except RuntimeError:
+        raise InputError(
+            f"{where}: its weights do not fit the architecture {checkpoint['architecture']} with {len(names)} classes"
+        ) from None
+    return network.eval()
+
+
+def _take_what_fits(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Load every tensor whose name and shape the network has: all but the layers that depend on the classes."""
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    network.load_state_dict(fitting, strict=False)
+
+
+def _ballnet_settings(settings: dict[str, Any]) -> BallNetSettings:
+    _refuse_unknown(BALLNET, settings, frozenset(field.name for field in fields(BallNetSettings)))
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
+    return BallNetSettings(**values)
+
+
+def _refuse_unknown(architecture: str, settings: dict[str, Any], known: frozenset[str]) -> None:
+    unknown = set(settings) - known
+    if unknown:
+        raise InputError(f"{architecture}: has no settings {', '.join(sorted(unknown))}")

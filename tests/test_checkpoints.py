@@ -1,0 +1,113 @@
+"""Detector files: what is written is read, and what is not sound is refused in one line."""
+
+import pickle
+
+import pytest
+import torch
+
+from labels.models.ballnet import BallNet, BallNetSettings
+from labels.models.checkpoints import load_checkpoint, require_fit, save_checkpoint
+from labels.models.networks import build_network, check_architecture, network_from_checkpoint
+from labels.records.errors import InputError
+
+SETTINGS = {"long_side": 64, "channels": [4, 6, 8], "min_score": 0.05, "most_boxes": 5}
+
+
+def payload(**changed):
+    network = BallNet(1, BallNetSettings(channels=(4, 6, 8)))
+    return {
+        "architecture": "ballnet",
+        "class_names": ["sports ball"],
+        "settings": SETTINGS,
+        "working_threshold": {"sports ball": 0.4},
+        "network": network.state_dict(),
+        "metrics": {},
+    } | changed
+
+
+def test_what_is_saved_is_loaded_and_is_the_same_bytes_under_any_name(tmp_path):
+    saved = payload()
+    save_checkpoint(tmp_path / "detector.pt", saved)
+    save_checkpoint(tmp_path / "other_name.pt", saved)
+    assert (tmp_path / "detector.pt").read_bytes() == (tmp_path / "other_name.pt").read_bytes()
+    network = network_from_checkpoint(load_checkpoint(tmp_path / "detector.pt"), "detector.pt")
+    assert network.settings == BallNetSettings(long_side=64, channels=(4, 6, 8), most_boxes=5)
+    assert all(torch.equal(tensor, saved["network"][name]) for name, tensor in network.state_dict().items())
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("code of the file was run",))
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [b"", b"not a zip", pickle.dumps({"format": "rally-detector-1"}), pickle.dumps(Malicious())],
+    ids=["empty", "text", "pickle", "code"],
+)
+def test_other_files_are_refused_in_one_line(tmp_path, contents, capsys):
+    path = tmp_path / "x.pt"
+    path.write_bytes(contents)
+    with pytest.raises(InputError, match=r"x\.pt") as error:
+        load_checkpoint(path)
+    assert "\n" not in str(error.value)
+    assert "code of the file" not in capsys.readouterr().out
+
+
+def test_a_cut_file_and_an_absent_one_are_refused(tmp_path):
+    save_checkpoint(tmp_path / "whole.pt", payload())
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:-500])
+    with pytest.raises(InputError, match="cannot be read"):
+        load_checkpoint(tmp_path / "cut.pt")
+    with pytest.raises(InputError, match="no such file"):
+        load_checkpoint(tmp_path / "absent.pt")
+
+
+NOT_FINITE = {"a": torch.tensor([1.0, float("nan")])}
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"format": "rally-detector-0"}, "not a detector file of this version"),
+        ({"architecture": 3}, "architecture must be"),
+        ({"class_names": []}, "class names"),
+        ({"class_names": ["a", "a"]}, "class names"),
+        ({"working_threshold": {}}, "threshold"),
+        ({"working_threshold": {"sports ball": 1.5}}, "threshold"),
+        ({"network": {}}, "no weights"),
+        ({"network": {"a": 1}}, "no tensor"),
+        ({"network": NOT_FINITE}, "not finite"),
+    ],
+)
+def test_what_is_not_sound_is_neither_written_nor_read(tmp_path, changed, reason):
+    broken = {"format": "rally-detector-1", **payload(**changed)}
+    with pytest.raises(InputError, match=reason):
+        save_checkpoint(tmp_path / "x.pt", broken)
+    assert not (tmp_path / "x.pt").exists()
+    torch.save(broken, tmp_path / "x.pt")
+    with pytest.raises(InputError, match=reason):
+        load_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_checkpoint_must_fit():
+    saved = payload()
+    require_fit(saved, "ballnet", ("sports ball",), "x.pt")
+    with pytest.raises(InputError, match="is a ballnet, not a ssdlite320_mobilenet_v3_large"):
+        require_fit(saved, "ssdlite320_mobilenet_v3_large", ("sports ball",), "x.pt")
+    two = saved | {"class_names": ["sports ball", "person"]}
+    with pytest.raises(InputError, match=r"classes \(sports ball, person\), not for \(person, sports ball\)"):
+        require_fit(two, "ballnet", ("person", "sports ball"), "x.pt")
+    with pytest.raises(InputError, match="do not fit"):
+        network_from_checkpoint(two, "x.pt")
+    with pytest.raises(InputError, match="no settings colour"):
+        network_from_checkpoint(saved | {"settings": {"colour": 1}}, "x.pt")
+
+
+def test_torchvision_networks_get_a_head_for_the_classes():
+    network = build_network("ssdlite320_mobilenet_v3_large", ("sports ball", "person"), {}, pretrained=False)
+    assert network.head.classification_head.num_columns == 3  # and background
+    with pytest.raises(InputError, match="unknown; there is ballnet, fasterrcnn"):
+        check_architecture("resnet")
+    with pytest.raises(InputError, match="no settings no_such"):
+        build_network("ssdlite320_mobilenet_v3_large", ("person",), {"no_such": 1}, pretrained=False)
