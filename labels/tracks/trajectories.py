@@ -1,0 +1,186 @@
+"""From boxes to trajectories: who moves where, what fits the motion and what does not, and where a ball must have been.
+
+`find_trajectories` is the one way in. It works offline, on the whole video in both directions, in coordinates from
+which the camera's motion is taken out, and starts anew at scene cuts.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from labels.records import tables
+from labels.records.geometry import size_of
+from labels.tracks.best_paths import Path, best_paths
+from labels.tracks.candidates import Candidates, Timeline, make_candidates
+from labels.tracks.links import make_links
+from labels.tracks.players import player_paths
+from labels.tracks.settings import PathSettings, PlayerSettings
+from labels.tracks.smoothing import smooth_path
+
+PLAYER_CLASSES = frozenset({"person"})
+
+
+@dataclass
+class Trajectories:
+    """What the paths say of each row of a boxes table (arrays of its length N), and the boxes of their gaps."""
+
+    path: np.ndarray  # number of the path, -1 when on none
+    misfit: np.ndarray  # distance from the smoothed path, in sizes; NaN when on none
+    support: np.ndarray  # evidence of the path around this box, nats a second-window; NaN when on none
+    features: pd.DataFrame  # a row for each path, see _features
+    gaps: pd.DataFrame = field(default_factory=lambda: tables.empty_table({}))  # step, path, xyxy, time, neighbours
+
+
+def find_trajectories(
+    boxes: pd.DataFrame,
+    log_odds: np.ndarray,
+    usable: np.ndarray,
+    timeline: Timeline,
+    class_name: str,
+    path_settings: PathSettings = PathSettings(),
+    player_settings: PlayerSettings = PlayerSettings(),
+) -> Trajectories:
+    """The trajectories of one class of one video.
+
+    Args:
+        boxes: a boxes table of one video; only the rows of `class_name` that `usable` (N,) names take part.
+        log_odds: (N,) log-odds of each score against the labeller's working threshold.
+    """
+    rows = np.flatnonzero(usable & (boxes["class_name"] == class_name).to_numpy())
+    candidates = make_candidates(boxes, log_odds, rows, timeline)
+    is_player = class_name in PLAYER_CLASSES
+    if is_player:
+        paths = player_paths(candidates, player_settings)
+        longest_gap_s, acceleration = player_settings.max_gap_s, player_settings.acceleration_sizes_s2
+    else:
+        paths = best_paths(candidates, make_links(candidates, timeline, path_settings), path_settings)
+        longest_gap_s, acceleration = path_settings.max_gap_s, path_settings.acceleration_sizes_s2
+    # Numbered by where they begin, so that the numbers do not depend on how they were found.
+    paths.sort(key=lambda path: (int(path.nodes[0]), int(path.nodes[-1])))
+    found = Trajectories(
+        path=np.full(len(boxes), -1),
+        misfit=np.full(len(boxes), np.nan),
+        support=np.full(len(boxes), np.nan),
+        features=pd.DataFrame(),
+    )
+    features, gaps = [], []
+    xyxy = boxes[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
+    for number, path in enumerate(paths):
+        row = candidates.row[path.nodes]
+        smoothed, misfit, gap_steps = _smooth(candidates, path, timeline, longest_gap_s, acceleration)
+        found.path[row], found.misfit[row] = number, misfit
+        found.support[row] = _support(candidates, path)
+        features.append(_features(candidates, path, timeline, misfit))
+        if len(gap_steps):
+            gaps.append(_gap_boxes(candidates, path, number, timeline, gap_steps, smoothed, xyxy))
+    found.features = pd.DataFrame(features)
+    if gaps:
+        found.gaps = pd.concat(gaps, ignore_index=True)
+    return found
+
+
+def _smooth(
+    candidates: Candidates, path: Path, timeline: Timeline, longest_gap_s: float, acceleration: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steady positions at the gaps' steps (G, 2), misfit of each candidate in sizes (K,), and those steps (G,)."""
+    nodes = path.nodes
+    step = candidates.step[nodes]
+    every = np.arange(step[0], step[-1] + 1)
+    before = np.searchsorted(step, every, side="right") - 1
+    is_node = step[before] == every
+    after = np.minimum(before + 1, len(step) - 1)
+    bridged = candidates.time_s[nodes[after]] - candidates.time_s[nodes[before]] <= longest_gap_s + 1e-6
+    wanted = is_node | bridged
+    every, before, is_node = every[wanted], before[wanted], is_node[wanted]
+    measured = np.full((len(every), 2), np.nan)
+    measured[is_node] = candidates.steady[nodes]
+    size = candidates.size[nodes][before]
+    turns = np.zeros(len(every), dtype=bool)
+    turns[is_node] = path.turns
+    noise = np.maximum(0.8, 0.12 * size)
+    smoothed = smooth_path(timeline.time_s[every], measured, noise, turns, acceleration * size)
+    misfit = np.linalg.norm(smoothed.position[is_node] - candidates.steady[nodes], axis=1) / candidates.size[nodes]
+    return smoothed.position[~is_node], misfit, every[~is_node]
+
+
+SUPPORT_WINDOW_S = 0.3
+
+
+def _support(candidates: Candidates, path: Path) -> np.ndarray:
+    """Mean log-odds of the path's candidates within half a window of each, the nearer the heavier. (K,)"""
+    time_s, evidence = candidates.time_s[path.nodes], candidates.evidence[path.nodes]
+    support = np.empty(len(time_s))
+    low = np.searchsorted(time_s, time_s - SUPPORT_WINDOW_S, side="left")
+    high = np.searchsorted(time_s, time_s + SUPPORT_WINDOW_S, side="right")
+    for place in range(len(time_s)):
+        near = slice(low[place], high[place])
+        weight = 1.0 - np.abs(time_s[near] - time_s[place]) / (SUPPORT_WINDOW_S * 1.01)
+        support[place] = weight @ evidence[near] / weight.sum()
+    return support
+
+
+def _features(candidates: Candidates, path: Path, timeline: Timeline, misfit: np.ndarray) -> dict[str, float]:
+    nodes = path.nodes
+    size = float(np.median(candidates.size[nodes]))
+    step, time_s = candidates.step[nodes], candidates.time_s[nodes]
+    moved = np.linalg.norm(np.diff(candidates.steady[nodes], axis=0), axis=1)
+    centre = np.array([[timeline.width / 2, timeline.height / 2]])
+    ends = timeline.to_shot[step[[0, len(step) // 2, -1]]]
+    looked_at = ends[:, :, :2] @ centre[0] + ends[:, :, 2]
+    return {
+        "boxes": float(len(nodes)),
+        "first_step": float(step[0]),
+        "last_step": float(step[-1]),
+        "duration_s": float(time_s[-1] - time_s[0]),
+        "hit_share": len(nodes) / float(step[-1] - step[0] + 1),
+        "evidence": path.evidence,
+        "mean_log_odds": float(candidates.evidence[nodes].mean()),
+        "top_log_odds": float(np.quantile(candidates.evidence[nodes], 0.8)),
+        "size": size,
+        "misfit": float(np.median(misfit)),
+        "turn_share": float(path.turns.mean()),
+        "extent": _spread(candidates.steady[nodes]) / size,
+        "screen_extent": _spread(candidates.screen[nodes]) / size,
+        "camera_extent": float(np.ptp(looked_at, axis=0).max()) / size,
+        "speed": float(np.median(moved / np.diff(time_s))) / size,
+    }
+
+
+def _spread(points: np.ndarray) -> float:
+    """How far apart the places are that were visited, without the wildest tenth. Pixels."""
+    low, high = np.quantile(points, [0.05, 0.95], axis=0)
+    return float(np.hypot(*(high - low)))
+
+
+def _gap_boxes(
+    candidates: Candidates,
+    path: Path,
+    number: int,
+    timeline: Timeline,
+    gap_steps: np.ndarray,
+    steady: np.ndarray,
+    xyxy: np.ndarray,
+) -> pd.DataFrame:
+    """Boxes for the frames a path passes without a candidate; those that would leave the frame are not made."""
+    row, step = candidates.row[path.nodes], candidates.step[path.nodes]
+    after = np.searchsorted(step, gap_steps)
+    share = (gap_steps - step[after - 1]) / (step[after] - step[after - 1])
+    log_size = np.log(size_of(xyxy[row]))
+    size = np.exp(log_size[after - 1] * (1 - share)[:, None] + log_size[after] * share[:, None])
+    centre = timeline.to_screen(gap_steps, steady)
+    low, high = centre - size / 2, centre + size / 2
+    inside = ((centre >= 0) & (centre < [timeline.width, timeline.height])).all(axis=1)
+    return pd.DataFrame(
+        {
+            "step": gap_steps,
+            "path": number,
+            "x1": low[:, 0],
+            "y1": low[:, 1],
+            "x2": high[:, 0],
+            "y2": high[:, 1],
+            "row_before": row[after - 1],
+            "row_after": row[after],
+            "gap": step[after] - step[after - 1],
+        }
+    )[inside]
