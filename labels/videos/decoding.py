@@ -13,7 +13,7 @@ the machine holds must cost one video, not the run. So `decoding_child.py` decod
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ class VideoInfo:
 
 def decode_frames(
     path: Path, stride: int = 1, limits: DecodeLimits | None = None, stop: threading.Event | None = None
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Every `stride`th frame of a video from frame 0, in order of display.
 
     Closing the generator ends the decoding process. `stop` ends the generator early from another thread.
@@ -135,7 +135,7 @@ class _Stream:
         except BaseException as error:  # whatever it is, it belongs to the one who takes the frames
             self._error = error
         finally:
-            frames.close()  # type: ignore[attr-defined]
+            frames.close()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()

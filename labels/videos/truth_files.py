@@ -1,0 +1,114 @@
+"""The truth of a clip, from a CSV beside it: checked before use, because every figure in the report hangs on it.
+
+    frame_index,x1,y1,x2,y2[,class_name]      boxes in pixels of the upright frame
+    frame_index,x,y[,class_name]              only the centres are known
+
+Only the frames it names count. A row without coordinates is a frame without the object.
+"""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from labels.records import tables
+from labels.records.safe_writing import file_digest, read_parquet_metadata, write_parquet
+
+DEFAULT_CLASS = "sports ball"
+COORDINATES = (("x1", "y1", "x2", "y2"), ("x", "y"))
+
+
+class TruthError(Exception):
+    """Why a truth file is not used, in one line."""
+
+
+def keep_truth(csv_path: Path, target: Path, frame_count: int, width: int, height: int) -> None:
+    """Write the truth table of a clip to `target`, unless it was made from the same CSV. Raises TruthError."""
+    try:
+        made_from = {"csv_sha256": file_digest(csv_path), "size": [frame_count, width, height]}
+    except OSError as error:
+        raise TruthError(f"cannot be read: {error.strerror}") from None
+    if read_parquet_metadata(target) != made_from:
+        write_parquet(target, read_truth_csv(csv_path, frame_count, width, height), made_from)
+
+
+def read_truth_csv(csv_path: Path, frame_count: int, width: int, height: int) -> pd.DataFrame:
+    """The TRUTH table of a video of this many frames of this size. Raises TruthError."""
+    try:
+        with open(csv_path, newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened, strict=True, skipinitialspace=True)
+            columns = _coordinate_columns([name.strip() for name in reader.fieldnames or []])
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+            rows = [_checked(row, columns, f"line {reader.line_num}", frame_count, width, height) for row in reader]
+    except OSError as error:
+        raise TruthError(f"cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TruthError(f"not a CSV in UTF-8: {error}") from None
+    if not rows:
+        raise TruthError("no row in it")
+    return _as_table(rows)
+
+
+def _coordinate_columns(found: list[str]) -> tuple[str, ...]:
+    for columns in COORDINATES:
+        if set(found) - {"class_name"} == {"frame_index", *columns} and len(found) == len(set(found)):
+            return columns
+    raise TruthError(
+        f"its columns are {','.join(found)[:80]}, not frame_index,x1,y1,x2,y2[,class_name] or frame_index,x,y"
+    )
+
+
+def _checked(
+    row: dict[str, str], columns: tuple[str, ...], where: str, frame_count: int, width: int, height: int
+) -> tuple[int, str, tuple[float, ...]]:
+    """Frame, class and (x1, y1, x2, y2) of one row; NaN for a frame without the object."""
+    if None in row or None in row.values():
+        raise TruthError(f"{where}: not as many values as the first line has names")
+    frame = _number(row["frame_index"], "frame_index", where)
+    if frame != int(frame) or not 0 <= frame < frame_count:
+        raise TruthError(f"{where}: frame_index {row['frame_index']} is not one of the video's {frame_count} frames")
+    class_name = (row.get("class_name") or "").strip() or DEFAULT_CLASS
+    texts = [row[name].strip() for name in columns]
+    if not any(texts):
+        return int(frame), class_name, (math.nan,) * 4
+    values = [_number(text, name, where) for text, name in zip(texts, columns, strict=True)]
+    x1, y1, x2, y2 = values * (4 // len(values))  # a centre is a box that is one point
+    if len(values) == 4 and (x2 <= x1 or y2 <= y1):
+        raise TruthError(f"{where}: the box {x1:g},{y1:g},{x2:g},{y2:g} is empty or inverted")
+    if x1 > width or y1 > height or x2 < 0 or y2 < 0:
+        raise TruthError(f"{where}: the box lies outside the video's {width} x {height} pixels")
+    return int(frame), class_name, (x1, y1, x2, y2)
+
+
+def _number(text: str, name: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise TruthError(f"{where}: {name} is '{text[:20]}', not a number")
+    return number
+
+
+def _as_table(rows: list[tuple[int, str, tuple[float, ...]]]) -> pd.DataFrame:
+    frames, classes, boxes = (list(column) for column in zip(*rows, strict=True))
+    xyxy = np.array(boxes, dtype=np.float32)
+    truth = tables.make_table(
+        tables.TRUTH,
+        {
+            "frame_index": frames,
+            **{name: xyxy[:, column] for column, name in enumerate(tables.BOX_COLUMNS)},
+            "class_name": classes,
+            "track_id": tables.NO_TRACK,
+            "visibility": 1.0,
+        },
+    )
+    if truth.duplicated().any():
+        raise TruthError(f"frame {truth['frame_index'][truth.duplicated()].iloc[0]} holds the same row twice")
+    empty = tables.is_empty_frame(truth)
+    both = truth[empty].merge(truth[~empty], on=["frame_index", "class_name"])
+    if len(both):
+        raise TruthError(f"frame {both['frame_index'].iloc[0]} has a box and a row that says it has none")
+    return truth.sort_values(["frame_index", "class_name", "x1", "y1"], ignore_index=True)
