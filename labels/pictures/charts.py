@@ -1,0 +1,174 @@
+"""Charts over rounds. Each is an SVG for the report, readable at a glance, with its counts written on it."""
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from labels.pictures.chart_style import FACTS, HATCHES, INK, LINE_COLOURS, STYLE_COLOURS, new_figure
+from labels.pictures.intervals import f1_interval
+from labels.pictures.round_survey import QUALITY_BINS, RoundSurvey, sum_counts
+from labels.pictures.settings import REPORT, ReportSettings
+
+STYLE_WORDS = {
+    "kept": "kept",
+    "interpolated": "kept, interpolated",
+    "ignored": "ignored",
+    "dropped": "dropped",
+}
+
+
+def decisions_chart(surveys: list[RoundSurvey]) -> Figure:
+    """Boxes kept, ignored and dropped by round, a bar a round."""
+    with matplotlib.rc_context(FACTS):
+        figure, (axes,) = new_figure(9, 1.15 + 0.5 * len(surveys))
+        total = max([sum(survey.count(style) for style in STYLE_WORDS) for survey in surveys] + [1])
+        left = np.zeros(len(surveys))
+        for style, words in STYLE_WORDS.items():
+            counts = np.array([survey.count(style) for survey in surveys])
+            if not counts.any():
+                continue
+            axes.barh(
+                range(len(surveys)), counts, left=left, color=STYLE_COLOURS[style], label=words, height=0.66,
+                hatch=HATCHES[style], edgecolor="#222222", linewidth=0.4,
+            )  # fmt: skip
+            for row, count in enumerate(counts):
+                if count > 0.055 * total:
+                    axes.text(
+                        left[row] + count / 2, row, f"{count:,}", ha="center", va="center", color="#111111",
+                        fontsize=10, bbox={"facecolor": STYLE_COLOURS[style], "edgecolor": "none", "pad": 1.5},
+                    )  # fmt: skip
+            left += counts
+        axes.set_yticks(range(len(surveys)), [f"round {survey.number}" for survey in surveys])
+        axes.invert_yaxis()
+        axes.set_xlabel("boxes")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.grid(axis="x")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=9.5, borderaxespad=0.2)
+        return figure
+
+
+def reasons_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT) -> Figure | None:
+    """Boxes dropped by rule, a group of bars a rule with a bar a round; None when nothing was dropped."""
+    counts = [
+        survey.decided[survey.decided["style"] == "dropped"].groupby("rule")["labels"].sum() for survey in surveys
+    ]
+    totals: dict[str, int] = {}
+    for of_round in counts:
+        for rule, count in of_round.items():
+            totals[str(rule)] = totals.get(str(rule), 0) + int(count)
+    if not totals:
+        return None
+    rules = sorted(totals, key=lambda rule: (-totals[rule], rule))
+    shown, rest = rules[: settings.rules_shown], rules[settings.rules_shown :]
+    names = [*shown, *([f"{len(rest)} other rules"] if rest else [])]
+    with matplotlib.rc_context(FACTS):
+        figure, (axes,) = new_figure(9, 0.9 + len(names) * (0.16 + 0.2 * len(surveys)))
+        height = 0.82 / len(surveys)
+        widest = max(max((int(of_round.max()) for of_round in counts if len(of_round)), default=1), 1)
+        for position, (survey, of_round) in enumerate(zip(surveys, counts, strict=True)):
+            values = [int(of_round.get(rule, 0)) for rule in shown]
+            values += [int(of_round.reindex(rest, fill_value=0).sum())] if rest else []
+            places = np.arange(len(names)) - 0.41 + height * (position + 0.5)
+            colour = LINE_COLOURS[position % len(LINE_COLOURS)]
+            axes.barh(places, values, height=height * 0.9, color=colour, label=f"round {survey.number}")
+            for place, value in zip(places, values, strict=True):
+                axes.text(value + 0.006 * widest, place, f"{value:,}", va="center", fontsize=9)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel("boxes dropped")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.grid(axis="x")
+        axes.margins(x=0.08)
+        axes.legend(loc="lower right", fontsize=9.5)
+        return figure
+
+
+def truth_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT) -> Figure | None:
+    """Precision, recall and F1 by round against truth, training and held-out clips side by side; None without truth."""
+    sides = [held_out for held_out in (False, True) if any(survey.judged_videos(held_out) for survey in surveys)]
+    if not sides:
+        return None
+    with matplotlib.rc_context(FACTS):
+        figure, panels = new_figure(9, 3.4, panels=len(sides), sharey=True)
+        for axes, held_out in zip(panels, sides, strict=True):
+            judged = [survey for survey in surveys if survey.judged_videos(held_out)]
+            _draw_truth_panel(axes, judged, held_out, settings)
+            axes.set_xticks([survey.number for survey in surveys], [f"round {survey.number}" for survey in surveys])
+            axes.set_xlim(surveys[0].number - 0.35, surveys[-1].number + 0.45)
+            clips = max(survey.judged_videos(held_out) for survey in judged)
+            kind = "held-out" if held_out else "training"
+            axes.set_title(f"{clips} {kind} {'clip' if clips == 1 else 'clips'} with truth")
+        panels[0].set_ylim(0, 1.06)
+        panels[0].legend(loc="lower right", fontsize=9.5)
+        return figure
+
+
+def _draw_truth_panel(axes: Axes, surveys: list[RoundSurvey], held_out: bool, settings: ReportSettings) -> None:
+    numbers = [survey.number for survey in surveys]
+    counts = [survey.counts(held_out) for survey in surveys]
+    lines = {
+        "precision": ([count.precision for count in counts], LINE_COLOURS[1], "--", "s"),
+        "recall": ([count.recall for count in counts], LINE_COLOURS[2], ":", "^"),
+        "F1": ([count.f1 for count in counts], LINE_COLOURS[0], "-", "o"),
+    }
+    for name, (values, colour, dash, marker) in lines.items():
+        axes.plot(numbers, values, dash, marker=marker, color=colour, label=name, linewidth=1.8, markersize=5.5)
+    for survey, value in zip(surveys, lines["F1"][0], strict=True):
+        rows = survey.matched[(survey.matched["held_out"] == held_out) & (survey.matched["rule"] == "centre")]
+        interval = f1_interval(rows, settings)
+        if interval.is_known:
+            axes.vlines(survey.number, interval.low, interval.high, color=LINE_COLOURS[0], linewidth=5, alpha=0.3)
+        axes.annotate(
+            f"{value:.2f}", (survey.number, value), xytext=(9, -12), textcoords="offset points", fontweight="bold",
+            color=INK,
+        )  # fmt: skip
+    axes.grid(axis="y")
+
+
+def agreement_chart(surveys: list[RoundSurvey]) -> Figure | None:
+    """How far each round's labels are those of the round before: F1 with the older labels in truth's place."""
+    compared = [survey for survey in surveys if len(survey.changed)]
+    if not compared:
+        return None
+    with matplotlib.rc_context(FACTS):
+        figure, (axes,) = new_figure(9, 1.0 + 0.45 * len(compared))
+        values = [sum_counts(survey.changed).f1 for survey in compared]
+        axes.barh(range(len(compared)), values, color=LINE_COLOURS[0], height=0.6)
+        for row, value in enumerate(values):
+            axes.text(value + 0.01, row, f"{value:.2f}", va="center")
+        axes.set_yticks(range(len(compared)), [f"round {survey.number} with the one before" for survey in compared])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.08)
+        axes.set_xlabel("agreement (1: the same labels)")
+        axes.grid(axis="x")
+        return figure
+
+
+def quality_chart(survey: RoundSurvey) -> Figure:
+    """How the quality of one round's boxes is spread, by decision."""
+    with matplotlib.rc_context(FACTS):
+        figure, (axes,) = new_figure(9, 2.9)
+        edges = np.linspace(0, 1, QUALITY_BINS + 1)
+        bottom = np.zeros(QUALITY_BINS)
+        for style in ("dropped", "ignored", "interpolated", "kept"):
+            counts = survey.quality[style]
+            if counts.any():
+                axes.bar(
+                    edges[:-1], counts, width=1 / QUALITY_BINS, bottom=bottom, align="edge",
+                    color=STYLE_COLOURS[style], hatch=HATCHES[style], edgecolor="#222222", linewidth=0.4,
+                    label=f"{STYLE_WORDS[style]}: {int(counts.sum()):,}",
+                )  # fmt: skip
+                bottom += counts
+        axes.set_xlabel("quality the cleaning gave (0: surely wrong, 1: surely right)")
+        axes.set_ylabel("boxes")
+        axes.set_xlim(0, 1)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid(axis="y")
+        if bottom.any():
+            axes.legend(fontsize=9.5)
+        return figure

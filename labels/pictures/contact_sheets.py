@@ -1,0 +1,127 @@
+"""Contact sheets: many labels at a glance, each a crop with its surroundings, its numbers and its place under it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from labels.pictures.box_drawing import draw_outline, outline_of
+from labels.pictures.lettering import draw_text, fit_text, text_width
+from labels.pictures.palette import MUTED, PANEL, RAISED, STYLES, TEXT, Colour
+from labels.pictures.settings import PictureSettings
+from labels.records.safe_writing import write_bytes
+
+GAP_PX = 10
+CAPTION_PX = 50
+TITLE_PX = 46
+HEADING_PX = 34
+
+
+@dataclass(frozen=True)
+class SheetSection:
+    """A part of a sheet under one heading: rows of a decided boxes table, and of how many they were chosen."""
+
+    heading: str
+    boxes: pd.DataFrame
+    total: int
+
+
+@dataclass(frozen=True)
+class SheetPlan:
+    """A sheet to draw; with no rows in any section it says `when_empty`."""
+
+    name: str
+    title: str
+    sections: list[SheetSection]
+    when_empty: str
+
+    @property
+    def boxes(self) -> pd.DataFrame:
+        filled = [section.boxes for section in self.sections if len(section.boxes)]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+    @property
+    def total(self) -> int:
+        return sum(section.total for section in self.sections)
+
+
+def draw_sheet(plan: SheetPlan, crops: dict[str, np.ndarray | None], settings: PictureSettings) -> np.ndarray:
+    """Draw a sheet (H, W, 3). `crops` maps a label_uid to its tile; None where the frame could not be read."""
+    width = settings.columns * (settings.tile_px + GAP_PX) + GAP_PX
+    title = np.full((TITLE_PX, width, 3), PANEL, dtype=np.uint8)
+    draw_text(title, fit_text(plan.title, width - 2 * GAP_PX, 17, bold=True), GAP_PX, 13, size=17, bold=True)
+    parts = [title]
+    for section in plan.sections:
+        if not len(section.boxes):
+            continue
+        if section.heading:
+            parts.append(_heading(section, width))
+        tiles = [_tile(row, crops.get(row.label_uid), settings) for row in section.boxes.itertuples()]
+        parts += [_line(tiles[at : at + settings.columns], width) for at in range(0, len(tiles), settings.columns)]
+    if len(parts) == 1:
+        empty = np.full((90, width, 3), PANEL, dtype=np.uint8)
+        draw_text(empty, plan.when_empty, GAP_PX, 20, size=15, colour=MUTED)
+        parts.append(empty)
+    return np.vstack(parts)
+
+
+def write_sheet(path: Path, image: np.ndarray) -> None:
+    """Write a sheet as JPEG, whole or not at all."""
+    fine, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 84])
+    if not fine:
+        raise OSError(f"{path}: the picture could not be coded as JPEG")
+    write_bytes(path, coded.tobytes())
+
+
+def _heading(section: SheetSection, width: int) -> np.ndarray:
+    image = np.full((HEADING_PX, width, 3), PANEL, dtype=np.uint8)
+    end = draw_text(image, fit_text(section.heading, width - 260, 14, bold=True), GAP_PX, 9, size=14, bold=True)
+    shown = len(section.boxes)
+    words = f"{section.total:,}" if shown == section.total else f"{shown} of {section.total:,}"
+    draw_text(image, words, end + 12, 9, size=14, colour=MUTED)
+    return image
+
+
+def _line(tiles: list[np.ndarray], width: int) -> np.ndarray:
+    line = np.full((tiles[0].shape[0] + GAP_PX, width, 3), PANEL, dtype=np.uint8)
+    for position, tile in enumerate(tiles):
+        left = GAP_PX + position * (tile.shape[1] + GAP_PX)
+        line[: tile.shape[0], left : left + tile.shape[1]] = tile
+    return line
+
+
+def _tile(row: tuple, crop: np.ndarray | None, settings: PictureSettings) -> np.ndarray:
+    side = settings.tile_px
+    tile = np.full((side + CAPTION_PX, side, 3), RAISED, dtype=np.uint8)
+    if crop is None:
+        draw_text(tile, "frame cannot be read", 8, side // 2 - 8, size=12, colour=MUTED)
+    else:
+        tile[:side] = crop
+    colour: Colour = TEXT
+    numbers = f"score {row.score:.2f}"  # type: ignore[attr-defined]
+    draw_text(tile, numbers, 6, side + 2, size=11, colour=colour)
+    quality = f"quality {row.quality:.2f}"  # type: ignore[attr-defined]
+    draw_text(tile, quality, side - 6 - text_width(quality, 11), side + 2, size=11, colour=colour)
+    why = row.reason or row.class_name  # type: ignore[attr-defined]
+    draw_text(tile, fit_text(why, side - 12, 11), 6, side + 17, size=11, colour=MUTED)
+    frame = f" {row.frame_index}"  # type: ignore[attr-defined]
+    name = fit_text(row.video_id, side - 12 - text_width(frame, 11), 11)  # type: ignore[attr-defined]
+    draw_text(tile, name + frame, 6, side + 32, size=11, colour=MUTED)
+    return tile
+
+
+def crop_tile(rgb: np.ndarray, row: tuple, style_name: str, side_px: int) -> np.ndarray:
+    """The surroundings of a box as a square tile (side_px, side_px, 3) with the box's outline."""
+    x1, y1, x2, y2 = row.x1, row.y1, row.x2, row.y2  # type: ignore[attr-defined]
+    longest = max(x2 - x1, y2 - y1)
+    reach = max(56.0, 1.7 * longest + 24)
+    left, top = (x1 + x2 - reach) / 2, (y1 + y2 - reach) / 2
+    scale = side_px / reach
+    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    flags = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    tile = cv2.warpAffine(rgb, matrix, (side_px, side_px), flags=flags, borderValue=RAISED)
+    outline = outline_of(np.array([x1 - left, y1 - top, x2 - left, y2 - top]), scale)
+    draw_outline(tile, outline, STYLES[style_name])
+    return tile

@@ -1,0 +1,175 @@
+"""An overlay video: each labelled frame with its boxes, its tracks' tails, a legend and a timeline.
+
+Only frames the labeller looked at are shown, at the clip's own pace, so that no box stands over a frame it was not
+made for.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from labels.pictures.box_drawing import draw_outline, draw_tag, draw_tail, draw_truth, outline_of
+from labels.pictures.lettering import draw_text, fit_text, text_width
+from labels.pictures.palette import MUTED, PANEL, STYLES, TRUTH_COLOUR, style_names
+from labels.pictures.round_reading import labelled_frames
+from labels.pictures.round_survey import rule_of
+from labels.pictures.settings import PICTURES, PictureSettings
+from labels.pictures.tails import TrackTails
+from labels.pictures.timeline import Timeline, timeline_rows
+from labels.records.matching import MIN_VISIBILITY
+from labels.records.tables import BOX_COLUMNS, NO_TRACK, is_empty_frame
+from labels.videos.decoding import DecodeError, decode_frames
+from labels.videos.encoding import VideoWriter
+
+HEADER_PX = 30
+LEGEND_PX = 26
+TAGGED_BOXES = 6  # with more boxes of one style in a frame, words would cover the picture
+
+
+@dataclass(frozen=True)
+class OverlaySubject:
+    """What is drawn of one video: all its decided boxes, its truth and its camera table where there are any."""
+
+    video_id: str
+    path: Path
+    fps: float
+    frame_count: int
+    boxes: pd.DataFrame
+    truth: pd.DataFrame | None
+    camera: pd.DataFrame | None
+    title: str  # of the round
+
+
+def draw_overlay(subject: OverlaySubject, path: Path, settings: PictureSettings = PICTURES) -> int:
+    """Write the overlay video of a subject to `path`; returns the number of frames. DecodeError as decode_frames."""
+    stride = max(1, int(subject.boxes.attrs.get("stride", 1)))
+    shown = shown_frames(subject, settings)
+    panel = OverlayPanel(subject, settings)
+    first, last = int(shown[0]), int(shown[-1])
+    frames = decode_frames(subject.path, stride)
+    written = 0
+    try:
+        with VideoWriter(path, subject.fps / stride, settings.crf) as writer:
+            for frame in frames:
+                if frame.frame_index > last:
+                    break
+                if frame.frame_index >= first:
+                    writer.write(panel.draw(frame.frame_index, frame.time_s, frame.rgb))
+                    written += 1
+            if not written:
+                raise DecodeError("no frame of it could be decoded")
+    finally:
+        frames.close()
+    return written
+
+
+def shown_frames(subject: OverlaySubject, settings: PictureSettings) -> np.ndarray:
+    """The labelled frames of the stretch in which the most is kept or ignored, sorted; never none."""
+    frames = labelled_frames(subject.boxes, subject.frame_count)
+    if not len(frames):
+        return np.zeros(1, dtype=int)
+    stride = frames[1] - frames[0] if len(frames) > 1 else 1
+    length = int(settings.seconds * subject.fps / stride) if settings.seconds else len(frames)
+    if len(frames) <= max(length, 1):
+        return frames
+    plausible = subject.boxes.loc[subject.boxes["decision"] != "drop", "frame_index"].to_numpy()
+    present = np.isin(frames, plausible).astype(int)
+    inside = np.convolve(present, np.ones(max(length, 1), dtype=int), mode="valid")
+    start = int(np.argmax(inside))
+    return frames[start : start + max(length, 1)]
+
+
+class OverlayPanel:
+    """Draws the frames of one subject."""
+
+    def __init__(self, subject: OverlaySubject, settings: PictureSettings) -> None:
+        self._subject, self._settings = subject, settings
+        self._boxes = subject.boxes.assign(style=style_names(subject.boxes)).sort_values("score", kind="stable")
+        self._rows_at = self._boxes.groupby("frame_index").indices
+        self._xyxy = self._boxes[BOX_COLUMNS].to_numpy(dtype=np.float32)
+        self._truth = subject.truth[~is_empty_frame(subject.truth)] if subject.truth is not None else None
+        self._truth_at = self._truth.groupby("frame_index").indices if self._truth is not None else {}
+        self._frames = labelled_frames(subject.boxes, subject.frame_count)
+        kept = self._boxes[self._boxes["decision"] == "keep"]
+        self._tails = TrackTails(kept, subject.camera, round(settings.tail_s * subject.fps))
+        self._many_classes = kept["class_name"].nunique() > 1
+        self._timeline: Timeline | None = None
+
+    def draw(self, frame_index: int, time_s: float, rgb: np.ndarray) -> np.ndarray:
+        """The whole picture (H, W, 3): header, frame with its boxes, legend, timeline. H and W are even."""
+        scale = drawn_scale(rgb.shape[1], rgb.shape[0], self._settings)
+        size = (int(rgb.shape[1] * scale) // 2 * 2, int(rgb.shape[0] * scale) // 2 * 2)
+        canvas = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+        dropped = self._draw_labels(canvas, frame_index, scale)
+        strip = self._strip(size[0], frame_index)
+        picture = np.vstack([self._header(size[0], frame_index, time_s, dropped), canvas, self._legend(size[0]), strip])
+        return picture if len(picture) % 2 == 0 else np.vstack([picture, picture[-1:]])
+
+    def _draw_labels(self, canvas: np.ndarray, frame_index: int, scale: float) -> int:
+        """Draw truth, tails and boxes in place; returns how many dropped boxes were left out."""
+        for row in self._truth_at.get(frame_index, ()):
+            truth = self._truth.iloc[row]  # type: ignore[union-attr]
+            draw_truth(
+                canvas, truth[BOX_COLUMNS].to_numpy(dtype=np.float32), scale, truth["visibility"] >= MIN_VISIBILITY
+            )
+        for tail in self._tails.at(frame_index):
+            draw_tail(canvas, tail * scale, STYLES["kept"].colour)
+        here = self._boxes.iloc[self._rows_at.get(frame_index, [])]
+        left_out = 0
+        for style_name in ("dropped", "ignored", "interpolated", "kept"):
+            of_style = here[here["style"] == style_name].tail(
+                self._settings.dropped_drawn if style_name == "dropped" else len(here)
+            )
+            left_out += int((here["style"] == style_name).sum()) - len(of_style)
+            style = STYLES[style_name]
+            for row in of_style.itertuples():
+                outline = outline_of(np.array([row.x1, row.y1, row.x2, row.y2]), scale)
+                draw_outline(canvas, outline, style)
+                if len(of_style) <= TAGGED_BOXES:
+                    draw_tag(canvas, self._words(row, style_name), outline, style.colour, len(canvas))
+        return left_out
+
+    def _words(self, row: tuple, style_name: str) -> str:
+        if style_name in ("dropped", "ignored"):
+            return fit_text(rule_of(row.reason), 220, 12)  # type: ignore[attr-defined]
+        words = [row.class_name] if self._many_classes else []  # type: ignore[attr-defined]
+        if row.track_id != NO_TRACK:  # type: ignore[attr-defined]
+            words.append(f"#{row.track_id}")  # type: ignore[attr-defined]
+        return " ".join([*words, f"{row.score:.2f}"])  # type: ignore[attr-defined]
+
+    def _header(self, width: int, frame_index: int, time_s: float, left_out: int) -> np.ndarray:
+        header = np.full((HEADER_PX, width, 3), PANEL, dtype=np.uint8)
+        right = f"frame {frame_index:,} of {self._subject.frame_count:,}   {time_s:.2f} s"
+        if left_out:
+            right = f"{left_out} more dropped boxes not drawn   {right}"
+        left = width - 10 - text_width(right, 13)
+        draw_text(header, right, left, 6, size=13, colour=MUTED)
+        end = draw_text(header, self._subject.title, 10, 6, size=13, bold=True)
+        draw_text(header, fit_text(self._subject.video_id, left - end - 30, 13), end + 12, 6, size=13)
+        return header
+
+    def _legend(self, width: int) -> np.ndarray:
+        legend = np.full((LEGEND_PX, width, 3), PANEL, dtype=np.uint8)
+        x = 10
+        for style in STYLES.values():
+            draw_outline(legend, (x + 2, 7, x + 26, 19), style)
+            x = draw_text(legend, style.words, x + 34, 5, size=12, colour=style.colour) + 20
+        if self._truth is not None:
+            draw_truth(legend, np.array([x + 7, 9, x + 19, 17]), 1.0, True)
+            draw_text(legend, "truth (grey: hardly seen)", x + 34, 5, size=12, colour=TRUTH_COLOUR)
+        return legend
+
+    def _strip(self, width: int, frame_index: int) -> np.ndarray:
+        if self._timeline is None:
+            rows = timeline_rows(self._boxes, self._subject.truth, self._frames)
+            self._timeline = Timeline(rows, width)
+        return self._timeline.at(int(np.searchsorted(self._frames, frame_index)))
+
+
+def drawn_scale(width: int, height: int, settings: PictureSettings) -> float:
+    """How much a frame is enlarged, so that its drawings can be read."""
+    wanted = min(max(width, settings.min_width), settings.max_width) / width
+    return min(wanted, settings.max_height / height)

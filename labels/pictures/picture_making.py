@@ -1,0 +1,149 @@
+"""The pictures of one round on disk: overlay videos and contact sheets. What is made already is not made again."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from labels.pictures.contact_sheets import SheetPlan, crop_tile, draw_sheet, write_sheet
+from labels.pictures.overlay import OverlaySubject, draw_overlay
+from labels.pictures.palette import style_names
+from labels.pictures.round_reading import CleanedRound, truth_of
+from labels.pictures.settings import PictureSettings
+from labels.records.errors import InputError
+from labels.records.run_records import digest_of_files
+from labels.records.safe_writing import digest_of, read_json, read_parquet, write_json
+from labels.records.work_folder import RoundFolder, WorkFolder
+from labels.videos.decoding import DecodeError
+from labels.videos.frame_store import FrameStore
+
+DRAWING_VERSION = 1  # raise it when the drawing changes, so that finished videos are drawn again
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One overlay video: `path` when it was drawn, otherwise `failure` says why not."""
+
+    video_id: str
+    why: str  # it was chosen
+    path: Path
+    failure: str = ""
+
+
+def overlay_path(folder: RoundFolder, video_id: str) -> Path:
+    return folder.pictures / f"overlay_{video_id}.mp4"
+
+
+def sheet_path(folder: RoundFolder, name: str) -> Path:
+    return folder.pictures / f"sheet_{name}.jpg"
+
+
+def make_overlays(
+    work: WorkFolder,
+    here: CleanedRound,
+    videos: pd.DataFrame,
+    chosen: dict[str, str],
+    settings: PictureSettings,
+    progress: Progress = lambda _: None,
+) -> list[Overlay]:
+    """Draw the overlay videos of the chosen videos (video_id -> why); those of other labels are removed."""
+    ledger = _read_ledger(here.folder)
+    current = {video.video_id: video for video in videos.itertuples()}
+    for video_id in list(ledger):
+        known = video_id in current and here.has(video_id)
+        if not known or ledger[video_id] != _made_from(work, here, current[video_id], settings):
+            overlay_path(here.folder, video_id).unlink(missing_ok=True)
+            del ledger[video_id]
+    overlays = []
+    for video_id, why in chosen.items():
+        progress(video_id)
+        path = overlay_path(here.folder, video_id)
+        if not here.has(video_id):
+            overlays.append(Overlay(video_id, why, path, "not labelled in this round"))
+            continue
+        digest = _made_from(work, here, current[video_id], settings)
+        if ledger.get(video_id) != digest or not path.is_file():
+            try:
+                draw_overlay(_subject(work, here, current[video_id]), path, settings)
+            except DecodeError as error:
+                overlays.append(Overlay(video_id, why, path, f"cannot be decoded: {error}"))
+                continue
+            ledger[video_id] = digest
+            write_json(_ledger_path(here.folder), ledger)
+        overlays.append(Overlay(video_id, why, path))
+    write_json(_ledger_path(here.folder), ledger)
+    return overlays
+
+
+def _ledger_path(folder: RoundFolder) -> Path:
+    return folder.pictures / "overlays.json"
+
+
+def _read_ledger(folder: RoundFolder) -> dict[str, str]:
+    """video_id -> digest of what its overlay was made from. An unreadable ledger is as good as none."""
+    try:
+        ledger = read_json(_ledger_path(folder))
+    except InputError:
+        return {}
+    return ledger if isinstance(ledger, dict) else {}
+
+
+def _made_from(work: WorkFolder, here: CleanedRound, video: Any, settings: PictureSettings) -> str:
+    """The digest of everything an overlay shows."""
+    drawn = {name: value for name, value in asdict(settings).items() if name not in ("limit", "tiles", "columns")}
+    files = [
+        here.folder.boxes("cleaned", video.video_id),
+        here.folder.camera(video.video_id),
+        work.truth_boxes(video.video_id),
+    ]
+    digests = [digest_of_files([path]) if path.is_file() else "" for path in files]
+    return digest_of([DRAWING_VERSION, here.number, drawn, digests, video.sha256, video.fps])
+
+
+def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject:
+    camera = here.folder.camera(video.video_id)
+    return OverlaySubject(
+        video.video_id,
+        work.videos / video.file,
+        video.fps if 0 < video.fps < 1000 else 25.0,
+        video.frame_count,
+        here.boxes(video.video_id),
+        truth_of(work, video.video_id),
+        read_parquet(camera) if camera.is_file() else None,
+        f"Round {here.number}",
+    )
+
+
+def make_sheets(
+    work: WorkFolder,
+    here: CleanedRound,
+    videos: pd.DataFrame,
+    plans: list[SheetPlan],
+    settings: PictureSettings,
+    progress: Progress = lambda _: None,
+) -> dict[str, str]:
+    """Draw and write the contact sheets. Returns the videos whose frames could not be read: video_id -> reason."""
+    wanted = [plan.boxes.assign(sheet=plan.name) for plan in plans if len(plan.boxes)]
+    boxes = pd.concat(wanted, ignore_index=True) if wanted else pd.DataFrame(columns=["video_id"])
+    files = dict(zip(videos["video_id"], videos["file"], strict=True))
+    crops: dict[str, dict] = {plan.name: {} for plan in plans}
+    failures = {}
+    store = FrameStore(work.frames)
+    for video_id, of_video in boxes.groupby("video_id"):
+        progress(str(video_id))
+        try:
+            store.ensure(video_id, work.videos / files[video_id], sorted(of_video["frame_index"].unique().tolist()))
+        except DecodeError as error:
+            failures[str(video_id)] = f"cannot be decoded: {error}"
+        for frame_index, of_frame in of_video.groupby("frame_index"):
+            if not store.has(video_id, frame_index):
+                continue
+            rgb = store.read(video_id, frame_index)
+            for row, style in zip(of_frame.itertuples(), style_names(of_frame), strict=True):
+                crops[row.sheet][row.label_uid] = crop_tile(rgb, row, style, settings.tile_px)
+    for plan in plans:
+        write_sheet(sheet_path(here.folder, plan.name), draw_sheet(plan, crops[plan.name], settings))
+    return failures

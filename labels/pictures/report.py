@@ -1,0 +1,96 @@
+"""`report.html`: one file that tells the story of the rounds, with every picture in it and no request to anywhere."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from labels.pictures import charts
+from labels.pictures.chart_style import as_svg
+from labels.pictures.contact_sheets import SheetPlan
+from labels.pictures.picture_making import Overlay, sheet_path
+from labels.pictures.report_contents import Rounds, report_contents
+from labels.pictures.settings import REPORT, ReportSettings
+from labels.pictures.student_numbers import student_figure
+from labels.records.safe_writing import write_text
+from labels.records.work_folder import WorkFolder
+
+TEMPLATE = "report.html.jinja"
+
+
+def write_report(
+    work: WorkFolder,
+    rounds: Rounds,
+    shown: int,
+    overlays: list[Overlay],
+    plans: list[SheetPlan],
+    settings: ReportSettings = REPORT,
+) -> None:
+    """Write the report of a work folder with the pictures of round `shown`."""
+    contents = report_contents(work, rounds, shown, settings)
+    contents["charts"] = _charts(rounds, shown, settings)
+    contents["overlays"] = _overlays(work, overlays, settings)
+    contents["sheets"] = [
+        {"title": plan.title, "total": plan.total, "image": data_uri(sheet_path(work.round(shown), plan.name))}
+        for plan in plans
+    ]
+    write_text(work.report, render(contents))
+
+
+def render(contents: dict[str, Any]) -> str:
+    """The page; everything that is no `Markup` is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["thousands"] = lambda number: f"{number:,}"
+    return environment.get_template(TEMPLATE).render(contents)
+
+
+def data_uri(path: Path) -> str:
+    """A picture or video as a `data:` address."""
+    kind = {".jpg": "image/jpeg", ".png": "image/png", ".mp4": "video/mp4"}[path.suffix]
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _charts(rounds: Rounds, shown: int, settings: ReportSettings) -> dict[str, Any]:
+    survey = next(survey for survey in rounds.surveys if survey.number == shown)
+    figures = {
+        "decisions": charts.decisions_chart(rounds.surveys),
+        "reasons": charts.reasons_chart(rounds.surveys, settings),
+        "truth": charts.truth_chart(rounds.surveys, settings),
+        "agreement": charts.agreement_chart(rounds.surveys),
+        "quality": charts.quality_chart(survey) if len(survey.decided) else None,
+    }
+    drawn: dict[str, Any] = {name: Markup(as_svg(figure)) if figure else None for name, figure in figures.items()}
+    drawn["training"] = [
+        Markup(as_svg(figure)) for found in rounds.found if (figure := student_figure(found)) is not None
+    ]
+    return drawn
+
+
+def _overlays(work: WorkFolder, overlays: list[Overlay], settings: ReportSettings) -> list[dict[str, Any]]:
+    """Each overlay with its video embedded while there is room, the smallest first, otherwise as a link beside."""
+    drawn = [overlay for overlay in overlays if not overlay.failure]
+    room = settings.embedded_bytes
+    embedded: set[str] = set()
+    for overlay in sorted(drawn, key=lambda overlay: overlay.path.stat().st_size):
+        size = overlay.path.stat().st_size
+        if len(embedded) < settings.embedded_videos and size <= room:
+            embedded.add(overlay.video_id)
+            room -= size
+    return [
+        {
+            "video_id": overlay.video_id,
+            "why": overlay.why,
+            "failure": overlay.failure,
+            "link": overlay.path.relative_to(work.root).as_posix(),
+            "video": data_uri(overlay.path) if overlay.video_id in embedded else "",
+        }
+        for overlay in overlays
+    ]

@@ -1,0 +1,186 @@
+"""What stands in the report, as plain values: the template only lays it out."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from labels.pictures.round_reading import CleanedRound
+from labels.pictures.round_survey import RULES, RoundSurvey
+from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
+from labels.pictures.settings import REPORT, ReportSettings
+from labels.pictures.stage_commands import commands_of, next_stage
+from labels.pictures.student_numbers import read_student
+from labels.pictures.verdicts import Verdict, compare, signed
+from labels.records.run_records import out_of_date
+from labels.records.work_folder import WorkFolder
+
+TOP_RULES = 3
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """All rounds of a work folder: as found on disk, and the cleaned ones surveyed."""
+
+    found: list[CleanedRound]
+    surveys: list[RoundSurvey]
+
+
+def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: ReportSettings = REPORT) -> dict[str, Any]:
+    """Every number and sentence of the report; `shown` is the round whose pictures are in it."""
+    videos = work.read_videos()
+    surveys = rounds.surveys
+    verdicts = [compare(new, old, settings) for old, new in pairwise(surveys)]
+    whole = compare(surveys[-1], surveys[0], settings) if len(surveys) > 2 else None
+    name = work.root.resolve().name
+    return {
+        "name": name,
+        "shown": shown,
+        "clips": clip_facts(work, videos, settings),
+        "rounds": [round_facts(survey) for survey in surveys],
+        "quality": [quality_row(survey) for survey in surveys],
+        "by_class": class_rows(surveys[-1]),
+        "has_truth": any(len(survey.matched) for survey in surveys),
+        "has_held_out": any(survey.judged_videos(True) for survey in surveys),
+        "by_iou": iou_rows(surveys),
+        "headline": verdicts[-1].headline if verdicts else f"Round {surveys[-1].number} is the only cleaned round.",
+        "verdicts": [verdict_row(verdict) for verdict in verdicts],
+        "last": verdicts[-1] if verdicts else None,
+        "whole": whole,
+        "students": [student for found in rounds.found if (student := read_student(found))],
+        "commands": [(found.number, commands_of(found, name)) for found in rounds.found if commands_of(found, name)],
+        "unfinished": [
+            (found.number, command)
+            for found in rounds.found
+            if (command := next_stage(found, name)) and (not found.is_cleaned or found is not rounds.found[-1])
+        ],
+        "out_of_date": out_of_date(work),
+        "number": number_text,
+        "signed": signed,
+    }
+
+
+def clip_facts(work: WorkFolder, videos: pd.DataFrame, settings: ReportSettings) -> dict[str, Any]:
+    """What went in: counts, minutes, and every clip that could not be used with its reason."""
+    usable, others = videos[videos["status"] == "ok"], videos[videos["status"] != "ok"]
+    seconds = (usable["frame_count"] / usable["fps"].where(usable["fps"] > 0)).sum()
+    with_truth = sum(work.truth_boxes(video_id).is_file() for video_id in usable["video_id"])
+    reasons = others["reason"].where(others["reason"] != "", others["status"]).value_counts()
+    rows = others.sort_values("video_id").head(settings.failures_shown)
+    return {
+        "found": len(videos),
+        "usable": len(usable),
+        "minutes": seconds / 60,
+        "frames": int(usable["frame_count"].sum()),
+        "groups": int(usable["group"].where(usable["group"] != "", usable["video_id"]).nunique()),
+        "held_out": int((usable["split"] == "test").sum()),
+        "with_truth": with_truth,
+        "sizes": [f"{width} × {height}" for width, height in _common_sizes(usable)],
+        "reasons": [(reason, int(count)) for reason, count in reasons.items()],
+        "failed": [
+            {"name": row.video_id or Path(row.source).name, "status": row.status, "reason": row.reason}
+            for row in rows.itertuples()
+        ],
+        "failed_more": len(others) - len(rows),
+    }
+
+
+def _common_sizes(usable: pd.DataFrame) -> list[tuple[int, int]]:
+    return [(int(width), int(height)) for width, height in usable[["width", "height"]].value_counts().index[:3]]
+
+
+def round_facts(survey: RoundSurvey) -> dict[str, Any]:
+    """What one round did."""
+    dropped = survey.decided[survey.decided["style"] == "dropped"].groupby("rule")["labels"].sum()
+    ignored = survey.decided[survey.decided["style"] == "ignored"].groupby("rule")["labels"].sum()
+    facts = {
+        "number": survey.number,
+        "labeller": labeller_of(survey),
+        "videos": survey.videos,
+        "frames": survey.frames,
+        "boxes": int(survey.decided["labels"].sum()),
+        "kept": survey.kept,
+        "interpolated": survey.count("interpolated"),
+        "ignored": survey.count("ignored"),
+        "dropped": survey.count("dropped"),
+        "drop_rules": _top(dropped),
+        "ignore_rules": _top(ignored),
+        "compared": bool(len(survey.changed)),
+        "added": int(survey.changed["added"].sum()),
+        "lost": int(survey.changed["lost"].sum()),
+    }
+    trained = survey.round.records["trained"]
+    return facts | {"trained": trained is not None}
+
+
+def _top(counts: pd.Series) -> list[tuple[str, int]]:
+    ordered = counts.sort_index().sort_values(ascending=False, kind="stable")
+    top = [(str(rule), int(count)) for rule, count in ordered.head(TOP_RULES).items()]
+    rest = int(ordered.iloc[TOP_RULES:].sum())
+    return [*top, *([(f"{len(ordered) - TOP_RULES} other rules", rest)] if rest else [])]
+
+
+def quality_row(survey: RoundSurvey) -> dict[str, Any]:
+    """A row of the table of rounds: the same numbers as the script prints."""
+    sides = []
+    for held_out in (False, True):
+        counts, judged = survey.counts(held_out), survey.judged_videos(held_out)
+        sides.append({"clips": judged, "counts": counts, "cells": quality_cells(counts, judged)})
+    return {
+        "number": survey.number,
+        "labeller": labeller_of(survey),
+        "kept": survey.kept,
+        "sides": sides,
+        "mean_iou": number_text(survey.counts().mean_iou),
+    }
+
+
+def iou_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
+    """F1 by both matching rules, for whoever needs boxes that fit closely."""
+    rows = []
+    for survey in surveys:
+        cells = []
+        for held_out in (False, True):
+            judged = survey.judged_videos(held_out)
+            cells += [number_text(survey.counts(held_out, rule).f1) if judged else "–" for rule in RULES]
+        rows.append({"number": survey.number, "cells": cells})
+    return rows
+
+
+def class_rows(survey: RoundSurvey) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each class that has truth, of the last round; all clips together."""
+    kept = survey.decided[survey.decided["style"].isin(["kept", "interpolated"])].groupby("class_name")["labels"].sum()
+    judged = set(survey.matched["class_name"])
+    names = sorted(set(kept.index) | judged)
+    return [
+        {
+            "name": name,
+            "kept": int(kept.get(name, 0)),
+            "cells": quality_cells(survey.counts(class_name=name), int(name in judged)),
+        }
+        for name in names
+    ]
+
+
+def verdict_row(verdict: Verdict) -> dict[str, Any]:
+    """A row of the table of steps from round to round."""
+    by_kind = {comparison.kind: comparison for comparison in verdict.comparisons}
+    cells = []
+    for kind in ("training", "held-out"):
+        comparison = by_kind.get(kind)
+        if comparison is None:
+            cells.append(("–", ""))
+            continue
+        difference = comparison.difference
+        interval = f"{signed(difference.low)} to {signed(difference.high)}" if difference.is_known else "no interval"
+        cells.append((signed(difference.value), interval))
+    agreement = "–" if verdict.agreement is None else f"{verdict.agreement:.3f}"
+    return {
+        "step": f"{verdict.old} → {verdict.new}",
+        "cells": cells,
+        "added": verdict.added,
+        "lost": verdict.lost,
+        "agreement": agreement,
+    }

@@ -1,0 +1,140 @@
+"""Counts over one round: what was decided and why, how it fits the truth, how it fits the round before."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from labels.pictures.palette import style_names
+from labels.pictures.round_changes import changes_between
+from labels.pictures.round_reading import CleanedRound, labelled_frames, truth_of
+from labels.records import tables
+from labels.records.matching import MatchCounts, count_matches
+from labels.records.work_folder import WorkFolder
+
+MATCH_COLUMNS = ["right", "wrong", "missed", "iou_sum", "boxes_matched"]
+QUALITY_BINS = 20
+RULES = ("centre", "iou")
+
+
+@dataclass(frozen=True)
+class RoundSurvey:
+    """One round in numbers.
+
+    decided: rows video_id, class_name, style (kept | interpolated | ignored | dropped), rule, labels (a count).
+    matched: rows video_id, group, held_out, class_name, rule (centre | iou) and `MATCH_COLUMNS`: labels against truth.
+    changed: rows video_id, added, lost and `MATCH_COLUMNS`: labels against the round before; empty where there is none.
+    quality: style -> counts (QUALITY_BINS,) of the quality from 0 to 1.
+    """
+
+    round: CleanedRound
+    decided: pd.DataFrame
+    matched: pd.DataFrame
+    changed: pd.DataFrame
+    quality: dict[str, np.ndarray]
+    videos: int  # that the round holds
+    frames: int  # that the labeller looked at
+
+    @property
+    def number(self) -> int:
+        return self.round.number
+
+    def count(self, *styles: str) -> int:
+        return int(self.decided.loc[self.decided["style"].isin(styles), "labels"].sum())
+
+    @property
+    def kept(self) -> int:
+        return self.count("kept", "interpolated")
+
+    def counts(self, held_out: bool | None = None, rule: str = "centre", class_name: str | None = None) -> MatchCounts:
+        """Labels against truth, summed over videos: of the held-out clips, of the others, or (None) of all."""
+        chosen = self.matched[self.matched["rule"] == rule]
+        if held_out is not None:
+            chosen = chosen[chosen["held_out"] == held_out]
+        if class_name is not None:
+            chosen = chosen[chosen["class_name"] == class_name]
+        return sum_counts(chosen)
+
+    def judged_videos(self, held_out: bool) -> int:
+        return int(self.matched.loc[self.matched["held_out"] == held_out, "video_id"].nunique())
+
+
+def sum_counts(rows: pd.DataFrame) -> MatchCounts:
+    right, wrong, missed, iou_sum, boxes_matched = (rows[name].sum() for name in MATCH_COLUMNS)
+    return MatchCounts(int(right), int(wrong), int(missed), float(iou_sum), int(boxes_matched))
+
+
+def rule_of(reason: str) -> str:
+    """The rule in a reason such as «isolated: 1 of 12 frames»: the words before its values."""
+    return re.split(r"[:(=<>;,]|\s[-+]?\d", reason, maxsplit=1)[0].strip() or reason.strip()
+
+
+def survey_round(
+    work: WorkFolder, videos: pd.DataFrame, here: CleanedRound, before: CleanedRound | None
+) -> RoundSurvey:
+    """Go through a cleaned round, one video of the videos table after the other."""
+    decided, matched, changed = [], [], []
+    quality = {style: np.zeros(QUALITY_BINS, dtype=int) for style in ("kept", "interpolated", "ignored", "dropped")}
+    held, frames = 0, 0
+    for video in videos.itertuples():
+        if not here.has(video.video_id):
+            continue
+        boxes = here.boxes(video.video_id)
+        looked_at = labelled_frames(boxes, video.frame_count)
+        held, frames = held + 1, frames + len(looked_at)
+        styles = style_names(boxes)
+        rules = [rule_of(reason) for reason in boxes["reason"]]
+        grouped = boxes.assign(style=styles, rule=rules).groupby(["class_name", "style", "rule"]).size()
+        decided += [(video.video_id, *key, int(count)) for key, count in grouped.items()]
+        for style, counts in quality.items():
+            counts += np.histogram(boxes["quality"][styles == style], QUALITY_BINS, (0, 1))[0]
+        kept = boxes[boxes["decision"] == "keep"].reset_index(drop=True)
+        truth = truth_of(work, video.video_id)
+        if truth is not None:
+            who = (video.video_id, video.group or video.video_id, video.split == "test")
+            matched += [(*who, *row) for row in _match_rows(kept, truth[truth["frame_index"].isin(looked_at)])]
+        if before is not None and before.has(video.video_id):
+            old = before.boxes(video.video_id)
+            shared = np.intersect1d(looked_at, labelled_frames(old, video.frame_count))
+            changes = changes_between(kept, old[old["decision"] == "keep"].reset_index(drop=True), shared)
+            row = (video.video_id, len(changes.added), len(changes.lost), *_as_tuple(changes.agreement))
+            changed.append(row)
+    return RoundSurvey(
+        here,
+        pd.DataFrame(decided, columns=["video_id", "class_name", "style", "rule", "labels"]),
+        pd.DataFrame(matched, columns=["video_id", "group", "held_out", "class_name", "rule", *MATCH_COLUMNS]),
+        pd.DataFrame(changed, columns=["video_id", "added", "lost", *MATCH_COLUMNS]),
+        quality,
+        held,
+        frames,
+    )
+
+
+def _match_rows(kept: pd.DataFrame, truth: pd.DataFrame) -> list[tuple]:
+    """A row (class_name, rule, counts …) for each class the truth judges and each rule."""
+    rows = []
+    for class_name in sorted(set(truth["class_name"]) - {""}):
+        alone = truth.copy()
+        other = (truth["class_name"] != class_name).to_numpy()
+        # Rows of other classes still name their frame as judged.
+        alone.loc[other, tables.BOX_COLUMNS] = np.nan
+        alone.loc[other, "class_name"] = ""
+        labels = kept[kept["class_name"] == class_name]
+        rows += [(class_name, rule, *_as_tuple(count_matches(labels, alone, rule))) for rule in RULES]
+    return rows
+
+
+def _as_tuple(counts: MatchCounts) -> tuple[int, int, int, float, int]:
+    return counts.right, counts.wrong, counts.missed, counts.iou_sum, counts.boxes_matched
+
+
+def survey_rounds(work: WorkFolder, videos: pd.DataFrame, rounds: list[CleanedRound]) -> list[RoundSurvey]:
+    """Each cleaned round in order, compared with the cleaned round before it."""
+    surveys: list[RoundSurvey] = []
+    before: CleanedRound | None = None
+    for here in rounds:
+        if here.is_cleaned:
+            surveys.append(survey_round(work, videos, here, before))
+            before = here
+    return surveys

@@ -1,0 +1,36 @@
+"""Settings of stage 5. Imports nothing heavy: the script takes its defaults from here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """How much is drawn, and how large."""
+
+    limit: int = 6  # overlay videos; 0 draws all
+    seconds: float = 30.0  # of each overlay video, where the most is labelled; 0 draws all of it
+    min_width: int = 960  # px of the drawn frame: smaller frames are enlarged
+    max_width: int = 1280  # px; larger frames are reduced
+    max_height: int = 960  # px, for upright videos
+    crf: int = 27  # H.264 quality: smaller is better and larger
+    tail_s: float = 0.8  # how far back a track's tail reaches
+    dropped_drawn: int = 12  # dropped boxes drawn in a frame, best score first; the panel counts all
+    tiles: int = 36  # of a contact sheet
+    tile_px: int = 164  # side of a tile's crop
+    columns: int = 6  # of a contact sheet
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What goes into `report.html`."""
+
+    embedded_videos: int = 2
+    embedded_bytes: int = 9_000_000  # of the embedded videos together, before base64 adds a third
+    rules_shown: int = 12  # rules in the chart of reasons; the rest is counted together
+    failures_shown: int = 20  # rows of videos that could not be used
+    resamples: int = 2000  # of the bootstrap
+    confidence: float = 0.95
+    seed: int = 0
+
+
+PICTURES, REPORT = PictureSettings(), ReportSettings()

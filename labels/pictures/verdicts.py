@@ -1,0 +1,97 @@
+"""Whether a round is better than the one before, in words a person can check: by how much, on what, how surely."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from labels.pictures.intervals import FEW_CLUSTERS, Interval, f1_difference
+from labels.pictures.round_survey import RoundSurvey, sum_counts
+from labels.pictures.settings import REPORT, ReportSettings
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rounds on the same clips with truth; `kind` is training or held-out."""
+
+    kind: str
+    old_f1: float
+    new_f1: float
+    clips: int
+    difference: Interval
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The comparison of a round with the one before it, told."""
+
+    old: int
+    new: int
+    headline: str
+    sentences: list[str]
+    comparisons: list[Comparison]
+    added: int
+    lost: int
+    agreement: float | None  # of the new labels with the old ones (F1); None when there is nothing to compare
+
+
+def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPORT) -> Verdict:
+    """The verdict rests on the held-out clips where there are any with truth, otherwise on the training clips."""
+    comparisons = [found for held_out in (True, False) if (found := _compare(new, old, held_out, settings))]
+    agreement = sum_counts(new.changed).f1 if len(new.changed) else None
+    added, lost = int(new.changed["added"].sum()), int(new.changed["lost"].sum())
+    names = f"Round {new.number}", f"round {old.number}"
+    if comparisons:
+        headline = _headline(*names, comparisons[0].difference)
+        sentences = [sentence for comparison in comparisons for sentence in _sentences(comparison)]
+    else:
+        headline = f"Whether {names[0].lower()} is better than {names[1]} is not known: no clip of both has truth."
+        sentences = []
+        if agreement is not None:
+            sentences.append(
+                f"{names[0]} agrees with {names[1]} to {agreement:.2f} (1 would be the same labels). "
+                "This is agreement, not accuracy: both may make the same mistakes."
+            )
+    return Verdict(old.number, new.number, headline, sentences, comparisons, added, lost, agreement)
+
+
+def _compare(new: RoundSurvey, old: RoundSurvey, held_out: bool, settings: ReportSettings) -> Comparison | None:
+    new_rows, old_rows = _judged(new, held_out), _judged(old, held_out)
+    shared = set(new_rows["video_id"]) & set(old_rows["video_id"])
+    new_rows, old_rows = (rows[rows["video_id"].isin(shared)] for rows in (new_rows, old_rows))
+    difference = f1_difference(new_rows, old_rows, settings)
+    if difference is None:
+        return None
+    kind = "held-out" if held_out else "training"
+    return Comparison(kind, sum_counts(old_rows).f1, sum_counts(new_rows).f1, len(shared), difference)
+
+
+def _judged(survey: RoundSurvey, held_out: bool) -> pd.DataFrame:
+    return survey.matched[(survey.matched["held_out"] == held_out) & (survey.matched["rule"] == "centre")]
+
+
+def _headline(new: str, old: str, difference: Interval) -> str:
+    if difference.excludes_zero:
+        return f"{new} is {'better' if difference.value > 0 else 'worse'} than {old}."
+    if not difference.is_known:
+        direction = "scores higher" if difference.value > 0 else "scores lower" if difference.value < 0 else "scores"
+        tail = "than" if difference.value else "the same as"
+        return f"{new} {direction} {tail} {old}, on one source video: too few to say how surely."
+    return f"{new} cannot be told apart from {old}."
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, and no sign on nothing."""
+    text = f"{value:+.3f}".replace("-", "−")
+    return "0.000" if text[1:] == "0.000" else text
+
+
+def _sentences(comparison: Comparison) -> list[str]:
+    difference, clips = comparison.difference, comparison.clips
+    where = f"On {clips} {comparison.kind} {'clip' if clips == 1 else 'clips'}"
+    change = f"{where} F1 went from {comparison.old_f1:.3f} to {comparison.new_f1:.3f} ({signed(difference.value)}"
+    if not difference.is_known:
+        return [f"{change}; a single source video allows no interval)."]
+    sentences = [f"{change}; 95 % interval {signed(difference.low)} to {signed(difference.high)})."]
+    if difference.clusters < FEW_CLUSTERS:
+        sentences.append(f"The interval rests on {difference.clusters} source videos only, so it is a rough one.")
+    return sentences
