@@ -14,7 +14,7 @@ ACCELERATION_LASTS_S = 0.1  # how long a random acceleration keeps its direction
 
 @dataclass(frozen=True)
 class SmoothPath:
-    """`position` (K, 2) and `speed` (K, 2, pixels/s) given all of the path; `deviation` (K,) of the position, pixels."""
+    """`position` (K, 2), `speed` (K, 2, pixels/s) given all of the path; `deviation` (K,) of the position, pixels."""
 
     position: np.ndarray
     speed: np.ndarray

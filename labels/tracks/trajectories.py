@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import median_filter
 
 from labels.records import tables
 from labels.records.geometry import size_of
@@ -19,6 +20,8 @@ from labels.tracks.settings import PathSettings, PlayerSettings
 from labels.tracks.smoothing import smooth_path
 
 PLAYER_CLASSES = frozenset({"person"})
+SUPPORT_WINDOW_S = 0.3
+SIZE_WINDOW_BOXES = 15
 
 
 @dataclass
@@ -27,7 +30,8 @@ class Trajectories:
 
     path: np.ndarray  # number of the path, -1 when on none
     misfit: np.ndarray  # distance from the smoothed path, in sizes; NaN when on none
-    support: np.ndarray  # evidence of the path around this box, nats a second-window; NaN when on none
+    support: np.ndarray  # mean log-odds of the path around this box; NaN when on none
+    size_ratio: np.ndarray  # size over the median size of the path around this box; NaN when on none
     features: pd.DataFrame  # a row for each path, see _features
     gaps: pd.DataFrame = field(default_factory=lambda: tables.empty_table({}))  # step, path, xyxy, time, neighbours
 
@@ -38,8 +42,8 @@ def find_trajectories(
     usable: np.ndarray,
     timeline: Timeline,
     class_name: str,
-    path_settings: PathSettings = PathSettings(),
-    player_settings: PlayerSettings = PlayerSettings(),
+    path_settings: PathSettings,
+    player_settings: PlayerSettings,
 ) -> Trajectories:
     """The trajectories of one class of one video.
 
@@ -62,6 +66,7 @@ def find_trajectories(
         path=np.full(len(boxes), -1),
         misfit=np.full(len(boxes), np.nan),
         support=np.full(len(boxes), np.nan),
+        size_ratio=np.full(len(boxes), np.nan),
         features=pd.DataFrame(),
     )
     features, gaps = [], []
@@ -71,6 +76,8 @@ def find_trajectories(
         smoothed, misfit, gap_steps = _smooth(candidates, path, timeline, longest_gap_s, acceleration)
         found.path[row], found.misfit[row] = number, misfit
         found.support[row] = _support(candidates, path)
+        size = candidates.size[path.nodes]
+        found.size_ratio[row] = size / median_filter(size, min(SIZE_WINDOW_BOXES, len(size)), mode="nearest")
         features.append(_features(candidates, path, timeline, misfit))
         if len(gap_steps):
             gaps.append(_gap_boxes(candidates, path, number, timeline, gap_steps, smoothed, xyxy))
@@ -102,9 +109,6 @@ def _smooth(
     smoothed = smooth_path(timeline.time_s[every], measured, noise, turns, acceleration * size)
     misfit = np.linalg.norm(smoothed.position[is_node] - candidates.steady[nodes], axis=1) / candidates.size[nodes]
     return smoothed.position[~is_node], misfit, every[~is_node]
-
-
-SUPPORT_WINDOW_S = 0.3
 
 
 def _support(candidates: Candidates, path: Path) -> np.ndarray:

@@ -1,0 +1,28 @@
+"""Scores of different labellers on one scale: log-odds against the score from which a labeller is usually right.
+
+0 means as likely right as wrong; what is above speaks for the label, what is below against it. A score of 0.3 of one
+detector and of 0.7 of another may say the same; their log-odds against their own working thresholds do.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+LIMIT = 3.0  # no single look is surer than this
+USUAL_THRESHOLD = 0.5
+
+
+def log_odds(score: np.ndarray) -> np.ndarray:
+    safe = np.clip(np.asarray(score, dtype=np.float64), 1e-4, 1 - 1e-4)
+    return np.log(safe) - np.log1p(-safe)
+
+
+def calibrated(score: np.ndarray, class_name: pd.Series, working_threshold: Mapping[str, float]) -> np.ndarray:
+    """Log-odds (N,) float64 of each score against its class's working threshold, limited to ±LIMIT."""
+    threshold = class_name.map(lambda name: working_threshold.get(name, USUAL_THRESHOLD)).to_numpy(dtype=np.float64)
+    return np.clip(log_odds(score) - log_odds(threshold), -LIMIT, LIMIT)
+
+
+def probability(log_odds_value: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-np.clip(log_odds_value, -30, 30)))

@@ -1,0 +1,67 @@
+"""Every threshold of stage 3, in one place. Imports nothing heavy: the script takes its defaults from here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CleaningSettings:
+    """Rules compare a value of each row with one of these. `size` is sqrt(width x height) of a box in pixels."""
+
+    # What counts
+    keep_quality: float = 0.6  # from here a label is trained on
+    ignore_quality: float = 0.2  # from here it is neither a positive nor background
+    without: tuple[str, ...] = ()  # names of rules that are switched off
+
+    # Shape and size
+    max_overlap: float = 0.4  # IoU with a better box of its class
+    max_inside: float = 0.75  # share of the smaller of two boxes that lies in the other
+    max_aspect: float = 3.0  # longer over shorter side; motion blur stretches a ball
+    max_player_aspect: float = 6.0
+    max_frame_share: float = 0.4  # size over the frame's shorter side
+    max_player_frame_share: float = 1.2
+    min_size_pixels: float = 3.0
+    max_path_size_ratio: float = 2.0  # against the median size of its path nearby
+    max_class_size_ratio: float = 6.0  # against the median size of the class in the video
+
+    # Paths
+    max_misfit_sizes: float = 0.75  # distance from the smoothed path
+    min_extent_sizes: float = 1.2  # a path that covers less stays where it is
+    min_still_s: float = 0.4  # for at least this long before it counts as still
+    overlay_camera_sizes: float = 2.0  # the camera moved this far while the thing stood still on the screen
+    sure_still_log_odds: float = 1.5  # a still thing that the labeller is this sure of is a ball lying still
+    isolated_log_odds: float = 2.0  # what a box on no path needs to be kept
+    isolated_log_odds_sparse: float = (
+        0.6  # the same where labelled frames are so far apart that no ball can be followed
+    )
+    isolated_player_log_odds: float = 0.7
+    isolated_drop_below: float = 1.7  # dropped when it falls short by more than this
+    sparse_step_s: float = 0.3
+    sure_gap_steps: int = 3  # interpolated boxes are kept in gaps of at most this many labelled frames
+
+    # Rounds
+    match_iou: float = 0.4  # two rounds mean the same object
+    match_distance_sizes: float = 0.5  # or their centres are this near and their sizes alike
+    old_share: float = 0.35  # how much a round's evidence is the older label's
+    confirmed_gain: float = 0.25  # log-odds for each round that finds a label again
+    lost_log_odds: float = -1.5  # what a round that did not find a label says of it
+    max_rounds_lost: int = 1  # then a label on no path is dropped rather than ignored
+
+    # The dataset
+    max_negative_share: float = 0.25  # frames without the object, for each frame with one
+    sure_negative_steps: int = 2  # labelled frames around a negative that must be as empty
+
+
+RULE_NAMES = (
+    "overlap",
+    "aspect",
+    "large",
+    "small",
+    "overlay",
+    "still",
+    "path_size",
+    "class_size",
+    "misfit",
+    "isolated",
+    "lost",
+    "quality",
+)

@@ -1,0 +1,199 @@
+"""One video through stage 3: merge with the round before, find the paths, decide on every row. A pure function."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from labels.cleaning.box_pairs import same_objects
+from labels.cleaning.evidence import add_overlap, add_paths, add_quality, shape_evidence
+from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage
+from labels.cleaning.rules import judge
+from labels.cleaning.scores import calibrated
+from labels.cleaning.settings import CleaningSettings
+from labels.records import tables
+from labels.tracks.candidates import Timeline, make_timeline
+from labels.tracks.settings import PathSettings, PlayerSettings
+
+GAP_SCORE = 0.9  # share of the neighbours' score that an interpolated box gets
+
+
+@dataclass
+class CleanedVideo:
+    """`boxes`: the decided table with lineage. Rows: kept + ignored + dropped = labelled + merged in + interpolated."""
+
+    boxes: pd.DataFrame
+    merged: MergeCounts
+    interpolated: int
+    decisions: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        found = self.boxes["decision"].value_counts()
+        self.decisions = {decision: int(found.get(decision, 0)) for decision in tables.DECISIONS}
+        rows_in = self.merged.labelled + self.merged.merged_in + self.interpolated
+        if sum(self.decisions.values()) != rows_in:
+            raise AssertionError(f"{self.decisions} do not add up to {self.merged} + {self.interpolated} interpolated")
+
+
+def clean_video(
+    labelled: pd.DataFrame,
+    round_number: int,
+    working_threshold: Mapping[str, float],
+    settings: CleaningSettings,
+    old: pd.DataFrame | None = None,
+    camera: pd.DataFrame | None = None,
+    verdicts: Mapping[str, str] | None = None,
+    path_settings: PathSettings | None = None,
+    player_settings: PlayerSettings | None = None,
+) -> CleanedVideo:
+    """Decide on every box of one video.
+
+    Args:
+        labelled: the boxes of stage 2; its `attrs` hold the shard's metadata (frame_count, stride, fps, width, height).
+        old: the decided boxes of the round before.
+        verdicts: what a human said of labels: label_uid -> "y" or "n".
+    """
+    meta = dict(labelled.attrs)
+    # Rows that stage 3 itself made are made anew: cleaning what was cleaned gives the same.
+    detected = labelled[labelled["origin"] != "interpolated"]
+    boxes = with_lineage(detected, calibrated(detected["score"].to_numpy(), detected["class_name"], working_threshold))
+    merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
+    if old is not None:
+        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings)
+    boxes.attrs = {}
+    labelled_frames = np.arange(0, int(meta["frame_count"]), int(meta["stride"]))
+    both = pd.concat([boxes[["frame_index", "time_s"]], old_gap_boxes[["frame_index", "time_s"]]], ignore_index=True)
+    timeline = make_timeline(labelled_frames, meta["fps"], meta["width"], meta["height"], both, camera)
+    said = _human_says(boxes, verdicts or {})
+
+    evidence = shape_evidence(boxes, timeline)
+    evidence["human"] |= said == "y"
+    evidence["rounds_lost"] = boxes["rounds_lost"].to_numpy()
+    evidence["overlap"] = 0.0
+    early, early_reason = judge(evidence, settings, needs_paths=False)
+    usable = (early == "keep") & (said != "n")
+    if "overlap" not in settings.without:
+        add_overlap(evidence, boxes, usable, settings)
+        early, early_reason = judge(evidence, settings, needs_paths=False)
+        usable = (early == "keep") & (said != "n")
+    gaps = add_paths(
+        evidence, boxes, usable, timeline, path_settings or PathSettings(), player_settings or PlayerSettings()
+    )
+    add_quality(evidence, timeline.step_s, settings)
+    late, late_reason = judge(evidence, settings, needs_paths=True)
+    decision = np.where(said == "n", "drop", np.where(usable, late, early))
+    reason = np.where(said == "n", HUMAN_NO, np.where(usable, late_reason, early_reason))
+    boxes["track_id"] = np.where(evidence["path"] >= 0, evidence["path"], tables.NO_TRACK).astype(np.int64)
+    quality = np.where(said == "n", 0.0, np.where(usable, evidence["quality"], 0.0))
+    decided = boxes.drop(columns="old_decision").assign(
+        quality=quality.astype(np.float32),
+        decision=decision.astype(object),
+        reason=reason.astype(object),
+    )
+    filled = _fill_gaps(decided, gaps, timeline, round_number, settings)
+    decided, filled, merged = _place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
+    result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE)
+    for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id"):
+        result[name] = result[name].astype("str")
+    result = tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE]]
+    tables.check_boxes(result, f"cleaned boxes of {meta.get('video_id')}", decided=True)
+    result.attrs = meta
+    interpolated = len(result) - merged.labelled - merged.merged_in
+    return CleanedVideo(result, merged, interpolated)
+
+
+def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:
+    """ "y", "n" or "" for each row (N,); what was said in an earlier round still stands."""
+    before = np.where(boxes["old_decision"] == "human no", "n", "") if "old_decision" in boxes else ""
+    now = boxes["label_uid"].map(lambda uid: verdicts.get(uid, "")).to_numpy(dtype=object)
+    return np.where(now != "", now, before).astype(object)
+
+
+def _fill_gaps(
+    decided: pd.DataFrame, gaps: pd.DataFrame, timeline: Timeline, round_number: int, settings: CleaningSettings
+) -> pd.DataFrame:
+    """Rows for the frames a path passes without a box, where both ends of the gap are kept or ignored."""
+    if not len(gaps):
+        return decided.iloc[:0]
+    ends = [decided.iloc[gaps[side].to_numpy()] for side in ("row_before", "row_after")]
+    fine = (ends[0]["decision"].to_numpy() != "drop") & (ends[1]["decision"].to_numpy() != "drop")
+    gaps, ends = gaps[fine], [end[fine] for end in ends]
+    if not len(gaps):
+        return decided.iloc[:0]
+    step = gaps["step"].to_numpy()
+    made = tables.make_boxes(
+        str(decided["video_id"].iloc[0]),
+        round_number,
+        timeline.frame_index[step],
+        timeline.time_s[step],
+        gaps[tables.BOX_COLUMNS].to_numpy(),
+        gaps["class_name"].to_numpy(dtype=object),
+        np.minimum(ends[0]["score"].to_numpy(), ends[1]["score"].to_numpy()) * np.float32(GAP_SCORE),
+        origin="interpolated",
+        track_id=gaps["path"].to_numpy(),
+    )
+    gap = gaps["gap"].to_numpy()
+    both_kept = (ends[0]["decision"].to_numpy() == "keep") & (ends[1]["decision"].to_numpy() == "keep")
+    keeps = both_kept & (gap - 1 <= settings.sure_gap_steps)
+    reason = np.where(
+        keeps,
+        "",
+        np.where(
+            both_kept,
+            [f"gap: {missing} > {settings.sure_gap_steps}" for missing in gap - 1],
+            "gap: an end is not kept",
+        ),
+    )
+    quality = np.minimum(ends[0]["quality"].to_numpy(), ends[1]["quality"].to_numpy()) * np.float32(GAP_SCORE)
+    return made.assign(
+        log_odds=np.minimum(ends[0]["log_odds"].to_numpy(), ends[1]["log_odds"].to_numpy()),
+        rounds_seen=np.int64(0),
+        rounds_lost=np.int64(0),
+        quality=quality.astype(np.float32),
+        decision=np.where(keeps, "keep", "ignore"),
+        reason=reason,
+    )
+
+
+def _place_old_gap_boxes(
+    decided: pd.DataFrame,
+    filled: pd.DataFrame,
+    old: pd.DataFrame,
+    merged: MergeCounts,
+    settings: CleaningSettings,
+) -> tuple[pd.DataFrame, pd.DataFrame, MergeCounts]:
+    """Lay the round before's interpolated boxes beside what now stands there: fused with it, or ignored as lost."""
+    if not len(old):
+        return decided, filled, merged
+    fused = 0
+    left = np.ones(len(old), dtype=bool)
+    parts = []
+    for table in (filled, decided):
+        standing = np.flatnonzero((table["decision"] != "drop").to_numpy())
+        remaining = np.flatnonzero(left)
+        here, there = same_objects(
+            table.iloc[standing], old.iloc[remaining], settings.match_iou, settings.match_distance_sizes
+        )
+        rows, olds = standing[here], remaining[there]
+        table = table.copy()
+        # A detection keeps its own name; an interpolated box is the older one again.
+        again = (table["origin"].to_numpy()[rows] == "interpolated") if len(rows) else np.zeros(0, dtype=bool)
+        for name in ("label_uid", "round_born"):
+            column = table[name].to_numpy(copy=True)
+            column[rows[again]] = old[name].to_numpy()[olds[again]]
+            table[name] = pd.Series(column, index=table.index).astype(old[name].dtype)
+        left[olds] = False
+        fused += len(olds)
+        parts.append(table)
+    filled, decided = parts
+    lost = old[left].assign(
+        decision="ignore",
+        reason="lost: 1 > 0",
+        rounds_lost=old["rounds_lost"][left] + 1,
+        track_id=np.int64(tables.NO_TRACK),
+        quality=np.minimum(old["quality"][left], np.float32(settings.keep_quality)),
+    )
+    decided = tables.concatenate([decided, lost[decided.columns]], tables.BOXES)
+    counts = MergeCounts(merged.labelled, merged.merged_in + len(lost), merged.fused + fused, merged.left_behind)
+    return decided, filled, counts
