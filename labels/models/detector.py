@@ -1,0 +1,43 @@
+"""What every detector is: a stream of frames goes in, the same frames come out, each with its boxes."""
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Protocol
+
+from labels.models.settings import BALL
+from labels.records.detections import Detections
+from labels.records.errors import InputError
+
+if TYPE_CHECKING:
+    from labels.videos.decoding import Frame
+
+NO_CLASS = ("__background__", "N/A", "no person")  # what torchvision's label lists hold beside classes
+
+
+class Detector(Protocol):
+    """Torchvision models, ONNX files, `motion` and the students of earlier rounds all look like this."""
+
+    name: str  # what the user asked for
+    digest: str  # changes when its answers may change
+    class_names: tuple[str, ...]  # the classes it gives
+    working_threshold: dict[str, float]  # by class: from this score a box is more likely right than wrong
+    every_frame: bool  # it needs every frame of a video, whatever stride is labelled
+
+    def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
+        """Each frame of one video with its boxes, in the order they came. A new call is a new video.
+
+        Batches and looking ahead are the detector's own business: it may take frames before it gives the first.
+        """
+        ...
+
+
+def chosen_classes(wanted: tuple[str, ...] | None, known: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The classes a detector shall give. When none is said: balls if it knows them, otherwise all it knows."""
+    classes = tuple(name for name in known if name not in NO_CLASS)
+    if wanted is None:
+        return (BALL,) if BALL in classes else classes
+    for name in wanted:
+        if name not in classes:
+            near = get_close_matches(name, classes, n=3, cutoff=0.4) or list(classes[:5])
+            raise InputError(f"{where}: knows no class '{name}' (--classes); it knows {', '.join(near)}, …")
+    return tuple(dict.fromkeys(wanted))

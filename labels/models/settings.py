@@ -1,0 +1,55 @@
+"""What the detectors go by. Imports nothing heavy, so that a script can take its defaults from here."""
+
+from dataclasses import dataclass
+
+BALL = "sports ball"
+DEFAULT_DETECTOR = "fasterrcnn_resnet50_fpn_v2"
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """What a user may say of any detector. None: the detector's own choice."""
+
+    input_size: int | None = None  # long side in pixels that frames are brought to
+    batch_size: int | None = None  # frames that go through the network together
+    class_list: str | None = None  # class names of a .onnx file that does not carry them: a CSV file, or its name
+    score_floor: float = 0.05  # boxes below are not worth their place on disk
+
+
+@dataclass(frozen=True)
+class TorchvisionSettings:
+    batch_size_cpu: int = 1  # batches gain nothing on a CPU
+    batch_size_cuda: int = 16
+    boxes_per_frame: int = 300  # of all classes together: a low ball must not be crowded out by players
+    working_threshold: float = 0.5  # COCO models: from here a box is more likely right than wrong
+    download_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class OnnxSettings:
+    input_size: int = 640  # long side, where the model leaves it open
+    batch_size_cuda: int = 16
+    overlap: float = 0.45  # IoU from which two boxes of one class are one
+    boxes_before_overlap: int = 1000
+    padding: int = 114  # grey around the letterboxed frame
+    strides: tuple[int, ...] = (8, 16, 32)  # of the grids of the YOLOX layout
+    working_threshold: float = 0.3
+    max_file_bytes: int = 2 << 30  # of a Protobuf file
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """What the motion labeller goes by. Pixels are those of its reduced copy."""
+
+    long_side: int = 640  # of the reduced copy
+    gaps: tuple[int, ...] = (1, 2, 4)  # frames before and after that the background is taken from
+    min_difference: float = 10.0  # grey levels; below lies what compression and noise make
+    noise_factor: float = 6.0  # the threshold in units of the frame's own mean difference
+    rim_share: float = 0.35  # of a blob's strongest difference: where its edge is drawn
+    min_area: int = 4
+    max_side_share: float = 0.35  # of the frame's height
+    max_blobs: int = 60  # a frame, the clearest first
+    max_aspect: float = 5.0  # a streak of motion blur is longer than wide, but not without end
+    weights: tuple[float, ...] = (-3.0, 0.8, 2.0, -0.7, -6.0, 0.0, -0.3, 4.0)  # of `motion.features_of`
+    score_floor: float = 0.05
+    working_threshold: float = 0.5

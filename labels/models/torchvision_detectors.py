@@ -1,0 +1,171 @@
+"""Every detection model of torchvision by the name of its builder, with its COCO weights or a student's."""
+
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.transforms.functional import convert_image_dtype
+
+from labels.models.detector import chosen_classes
+from labels.models.networks import torchvision_names
+from labels.models.settings import DEFAULT_DETECTOR, DetectorOptions, TorchvisionSettings
+from labels.records.detections import Detections
+from labels.records.errors import InputError
+from labels.records.safe_writing import digest_of
+from labels.videos.decoding import Frame
+
+SETTINGS = TorchvisionSettings()
+
+
+class TorchvisionDetector:
+    """A torchvision detection network as a detector (see `models/detector.py`).
+
+    Args:
+        network: takes a list of (3, H, W) float images, gives dicts of boxes, labels, scores. It is changed: it is
+            moved to the device, put into evaluation mode, and its own score threshold is lowered to the floor.
+        label_names: the name of each label id the network gives, background (0) included.
+        class_names: which of them are wanted.
+        transforms: from (3, H, W) uint8 to what the network wants; of a weights entry, `weights.transforms()`.
+    """
+
+    every_frame = False
+
+    def __init__(
+        self,
+        network: nn.Module,
+        label_names: tuple[str, ...],
+        class_names: tuple[str, ...],
+        name: str,
+        digest: str,
+        working_threshold: dict[str, float],
+        device: str = "cpu",
+        batch_size: int | None = None,
+        score_floor: float = DetectorOptions.score_floor,
+        transforms: Callable[[Tensor], Tensor] = convert_image_dtype,
+    ) -> None:
+        self.name, self.class_names, self.working_threshold = name, class_names, working_threshold
+        self.device = torch.device(device)
+        self._precise = not _bf16_pays(network, self.device)
+        self.digest = digest_of([digest, class_names, "float32" if self._precise else "bfloat16", score_floor])
+        self._batch_size = batch_size or (
+            SETTINGS.batch_size_cuda if self.device.type == "cuda" else SETTINGS.batch_size_cpu
+        )
+        self._score_floor, self._transforms = score_floor, transforms
+        self._label_names = np.array(label_names, dtype=object)
+        self._wanted = torch.tensor([label_names.index(name) for name in class_names], device=self.device)
+        _say_everything(network, score_floor)
+        self._network = network.eval().to(self.device)
+        if not self._precise:
+            self._network.to(memory_format=torch.channels_last)
+
+    def detect(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Detections]]:
+        stream = iter(frames)
+        while batch := list(islice(stream, self._batch_size)):
+            yield from zip(batch, self._detect_batch([frame.rgb for frame in batch]), strict=True)
+
+    def _detect_batch(self, rgbs: list[np.ndarray]) -> list[Detections]:
+        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=not self._precise)
+        try:
+            with torch.inference_mode(), bf16:
+                answers = self._network([self._as_image(rgb) for rgb in rgbs])
+                return [self._as_detections(answer) for answer in answers]
+        except torch.OutOfMemoryError:
+            raise InputError(
+                f"{self.name}: {len(rgbs)} frames at once do not fit into the GPU; say --batch-size {len(rgbs) // 2}"
+                if len(rgbs) > 1
+                else f"{self.name}: a frame does not fit into the GPU; say --input-size 640 or --device cpu"
+            ) from None
+
+    def _as_image(self, rgb: np.ndarray) -> Tensor:
+        """A frame (H, W, 3) uint8 as the network wants it; it travels to the device as bytes."""
+        pixels = torch.from_numpy(np.ascontiguousarray(rgb))
+        return self._transforms(pixels.to(self.device).permute(2, 0, 1))
+
+    def _as_detections(self, answer: dict[str, Tensor]) -> Detections:
+        score = answer["scores"].float()
+        keep = torch.isin(answer["labels"], self._wanted) & (score >= self._score_floor)
+        names = self._label_names[answer["labels"][keep].cpu().numpy()]
+        return Detections(answer["boxes"][keep].float().cpu().numpy(), score[keep].clamp(0, 1).cpu().numpy(), names)
+
+
+def pretrained_detector(
+    name: str, class_names: tuple[str, ...] | None, device: str, options: DetectorOptions
+) -> TorchvisionDetector:
+    """The torchvision detector of that name with its COCO weights; without `class_names`, balls where it knows them.
+
+    Raises InputError for an unknown name or class, and when the weights cannot be fetched.
+    """
+    if name not in torchvision_names():
+        near = get_close_matches(name, [*torchvision_names(), "motion"], n=3, cutoff=0.3)
+        raise InputError(
+            f"--detector {name}: neither a file nor a detector of torchvision; "
+            f"{'did you mean ' + ' or '.join(near) if near else 'try ' + DEFAULT_DETECTOR + ' or motion'}?"
+        )
+    weights = get_model_weights(name).DEFAULT
+    label_names = tuple(weights.meta["categories"])
+    class_names = chosen_classes(class_names, label_names, f"--detector {name}")
+    timeout = socket.getdefaulttimeout()
+    try:
+        socket.setdefaulttimeout(SETTINGS.download_timeout_s)  # torch.hub sets none and would wait for ever
+        network = get_model(name, weights=weights)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
+        raise InputError(
+            f"--detector {name}: its weights cannot be fetched ({str(error).splitlines()[0][:120]}); put "
+            f"{weights.url.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints, or say --detector motion, "
+            f"or --detector with a .onnx or .pt file of your own"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(timeout)
+    set_input_size(network, options.input_size, name)
+    return TorchvisionDetector(
+        network,
+        label_names,
+        class_names,
+        name,
+        digest_of([weights.url, options.input_size]),
+        dict.fromkeys(class_names, SETTINGS.working_threshold),
+        device,
+        options.batch_size,
+        options.score_floor,
+        weights.transforms(),
+    )
+
+
+def set_input_size(network: nn.Module, long_side: int | None, name: str) -> None:
+    """Let the network see frames with their longer side at `long_side` pixels; None leaves what it was built with."""
+    if long_side is None:
+        return
+    transform = getattr(network, "transform", None)
+    if not isinstance(transform, GeneralizedRCNNTransform) or transform.fixed_size is not None:
+        raise InputError(f"--input-size: {name} looks at frames of one fixed size; leave it out")
+    transform.min_size, transform.max_size = (long_side,), long_side
+
+
+def _say_everything(network: nn.Module, score_floor: float) -> None:
+    """Make the network give all boxes down to the floor: deciding is a later step."""
+    for part in (network, getattr(network, "roi_heads", None)):
+        if hasattr(part, "score_thresh"):
+            part.score_thresh = score_floor  # type: ignore[union-attr,assignment]
+        if hasattr(part, "detections_per_img"):
+            part.detections_per_img = SETTINGS.boxes_per_frame  # type: ignore[union-attr,assignment]
+
+
+def _bf16_pays(network: nn.Module, device: torch.device) -> bool:
+    """Whether bf16 with channels_last is faster: on GPUs that have it, and for MobileNet R-CNN on such CPUs (1.5x).
+
+    Measured on a CPU with avx512_bf16: MobileNet-320 120 to 78 ms, SSDlite 62 to 57 ms, ResNet-50 slower.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    cpu = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot say
+    if device.type != "cpu" or not cpu.get("avx512_bf16", False):
+        return False
+    mobile = any(type(module).__module__ == "torchvision.models.mobilenetv3" for module in network.modules())
+    return mobile and isinstance(network, FasterRCNN)
