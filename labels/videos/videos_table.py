@@ -32,6 +32,7 @@ class VideosTable:
         self.work = work
         self._kinds = dict(KINDS)
         self._rows: dict[str, Row] = {}
+        self._taken: set[str] = set()  # every video_id, folded: some file systems do not tell a from A
         self._id_by_source: dict[str, str] = {}
         self._id_by_sha256: dict[str, str] = {}
         self._unsaved = False
@@ -58,10 +59,14 @@ class VideosTable:
         video_id = self._id_by_sha256.get(sha256)
         return None if video_id is None else self._rows[video_id]
 
+    def has_usable(self) -> bool:
+        return any(row["status"] == "ok" for row in self._rows.values())
+
     def put(self, row: Row) -> None:
         """Add a row, or put it in the place of the one with its video_id."""
         self.remove(row["video_id"])
         self._rows[row["video_id"]] = row
+        self._taken.add(row["video_id"].casefold())
         self._id_by_source.setdefault(row["source"], row["video_id"])
         if row["status"] == "ok" and row["sha256"]:
             self._id_by_sha256.setdefault(row["sha256"], row["video_id"])
@@ -73,6 +78,7 @@ class VideosTable:
         row = self._rows.pop(video_id, None)
         if row is None:
             return
+        self._taken.discard(video_id.casefold())
         for index, key in ((self._id_by_source, row["source"]), (self._id_by_sha256, row["sha256"])):
             if index.get(key) == video_id:
                 del index[key]
@@ -102,8 +108,7 @@ class VideosTable:
         if earlier is not None:
             return earlier
         wanted = safe_name(name)
-        taken = {video_id.casefold() for video_id in self._rows}  # some file systems do not tell a from A
-        if wanted.casefold() not in taken:
+        if wanted.casefold() not in self._taken:
             return wanted
         return f"{wanted}_{hashlib.sha256(source.encode()).hexdigest()[:10]}"
 
