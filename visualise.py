@@ -61,7 +61,7 @@ def visualise(args: argparse.Namespace) -> Summary:
     here = require_cleaned_round(work, (cleaned[-1] if cleaned else 0) if args.round is None else args.round)
     before = next((each for each in reversed(found) if each.is_cleaned and each.number < here.number), None)
     settings = PictureSettings(limit=args.limit, seconds=args.seconds)
-    with work.writing(), tqdm(unit="video", desc="drawing", leave=False) as bar:
+    with work.writing(), tqdm(unit="video", desc="drawing", leave=False, disable=None) as bar:
 
         def progress(video_id: str) -> None:
             bar.set_postfix_str(video_id, refresh=False)

@@ -6,11 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from labels.pictures.chart_style import FACTS, HATCHES, INK, LINE_COLOURS, STYLE_COLOURS, new_figure
+from labels.pictures.chart_style import FACTS, HATCHES, LINE_COLOURS, STYLE_COLOURS, new_figure
 from labels.pictures.intervals import f1_interval
 from labels.pictures.round_survey import QUALITY_BINS, RoundSurvey, sum_counts
 from labels.pictures.settings import REPORT, ReportSettings
 
+FIRST_SHADE, LAST_SHADE = (0.91, 0.77, 0.85), (0.56, 0.25, 0.43)  # around the colour of what is dropped
 STYLE_WORDS = {
     "kept": "kept",
     "interpolated": "kept, interpolated",
@@ -46,7 +47,8 @@ def decisions_chart(surveys: list[RoundSurvey]) -> Figure:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(axis="x")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=9.5, borderaxespad=0.2)
+        if left.any():
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=9.5, borderaxespad=0.2)
         return figure
 
 
@@ -72,7 +74,7 @@ def reasons_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT)
             values = [int(of_round.get(rule, 0)) for rule in shown]
             values += [int(of_round.reindex(rest, fill_value=0).sum())] if rest else []
             places = np.arange(len(names)) - 0.41 + height * (position + 0.5)
-            colour = LINE_COLOURS[position % len(LINE_COLOURS)]
+            colour = _shade(position, len(surveys))
             axes.barh(places, values, height=height * 0.9, color=colour, label=f"round {survey.number}")
             for place, value in zip(places, values, strict=True):
                 axes.text(value + 0.006 * widest, place, f"{value:,}", va="center", fontsize=9)
@@ -83,8 +85,14 @@ def reasons_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(axis="x")
         axes.margins(x=0.08)
-        axes.legend(loc="lower right", fontsize=9.5)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=8, fontsize=9.5, borderaxespad=0.2)
         return figure
+
+
+def _shade(position: int, count: int) -> tuple[float, ...]:
+    """The colour of one of `count` rounds: the later, the darker."""
+    share = position / max(count - 1, 1)
+    return tuple(light + share * (dark - light) for light, dark in zip(FIRST_SHADE, LAST_SHADE, strict=True))
 
 
 def truth_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT) -> Figure | None:
@@ -97,8 +105,11 @@ def truth_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT) -
         for axes, held_out in zip(panels, sides, strict=True):
             judged = [survey for survey in surveys if survey.judged_videos(held_out)]
             _draw_truth_panel(axes, judged, held_out, settings)
-            axes.set_xticks([survey.number for survey in surveys], [f"round {survey.number}" for survey in surveys])
-            axes.set_xlim(surveys[0].number - 0.35, surveys[-1].number + 0.45)
+            axes.set_xticks(
+                [survey.number for survey in judged],
+                [f"round {survey.number}\nF1 {survey.counts(held_out).f1:.3f}" for survey in judged],
+            )
+            axes.set_xlim(surveys[0].number - 0.35, surveys[-1].number + 0.35)
             clips = max(survey.judged_videos(held_out) for survey in judged)
             kind = "held-out" if held_out else "training"
             axes.set_title(f"{clips} {kind} {'clip' if clips == 1 else 'clips'} with truth")
@@ -117,15 +128,11 @@ def _draw_truth_panel(axes: Axes, surveys: list[RoundSurvey], held_out: bool, se
     }
     for name, (values, colour, dash, marker) in lines.items():
         axes.plot(numbers, values, dash, marker=marker, color=colour, label=name, linewidth=1.8, markersize=5.5)
-    for survey, value in zip(surveys, lines["F1"][0], strict=True):
+    for survey in surveys:
         rows = survey.matched[(survey.matched["held_out"] == held_out) & (survey.matched["rule"] == "centre")]
         interval = f1_interval(rows, settings)
         if interval.is_known:
             axes.vlines(survey.number, interval.low, interval.high, color=LINE_COLOURS[0], linewidth=5, alpha=0.3)
-        axes.annotate(
-            f"{value:.2f}", (survey.number, value), xytext=(9, -12), textcoords="offset points", fontweight="bold",
-            color=INK,
-        )  # fmt: skip
     axes.grid(axis="y")
 
 

@@ -106,7 +106,7 @@ def _tile(row: tuple, crop: np.ndarray | None, settings: PictureSettings) -> np.
     draw_text(tile, quality, side - 6 - text_width(quality, 11), side + 2, size=11, colour=colour)
     why = row.reason or row.class_name  # type: ignore[attr-defined]
     draw_text(tile, fit_text(why, side - 12, 11), 6, side + 17, size=11, colour=MUTED)
-    frame = f" {row.frame_index}"  # type: ignore[attr-defined]
+    frame = f", frame {row.frame_index}"  # type: ignore[attr-defined]
     name = fit_text(row.video_id, side - 12 - text_width(frame, 11), 11)  # type: ignore[attr-defined]
     draw_text(tile, name + frame, 6, side + 32, size=11, colour=MUTED)
     return tile
@@ -119,7 +119,8 @@ def crop_tile(rgb: np.ndarray, row: tuple, style_name: str, side_px: int) -> np.
     reach = max(56.0, 1.7 * longest + 24)
     left, top = (x1 + x2 - reach) / 2, (y1 + y2 - reach) / 2
     scale = side_px / reach
-    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    half = (scale - 1) / 2  # warpAffine counts from the middle of the first pixel, boxes from its corner
+    matrix = np.array([[scale, 0, half - left * scale], [0, scale, half - top * scale]])
     flags = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     tile = cv2.warpAffine(rgb, matrix, (side_px, side_px), flags=flags, borderValue=RAISED)
     outline = outline_of(np.array([x1 - left, y1 - top, x2 - left, y2 - top]), scale)

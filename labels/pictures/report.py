@@ -45,7 +45,6 @@ def render(contents: dict[str, Any]) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"

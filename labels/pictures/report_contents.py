@@ -50,9 +50,9 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "last": verdicts[-1] if verdicts else None,
         "whole": whole,
         "students": [student for found in rounds.found if (student := read_student(found))],
-        "commands": [(found.number, commands_of(found, name)) for found in rounds.found if commands_of(found, name)],
+        "command_text": "\n\n".join("\n".join(lines) for found in rounds.found if (lines := commands_of(found, name))),
         "unfinished": [
-            (found.number, command)
+            command
             for found in rounds.found
             if (command := next_stage(found, name)) and (not found.is_cleaned or found is not rounds.found[-1])
         ],

@@ -39,7 +39,7 @@ def training_figure(metrics: pd.DataFrame, title: str = "") -> Figure:
         losses.set_ylim(bottom=0)
         found = [name for name in metrics.columns if name.lower().startswith(SHARES)]
         _draw_lines(shares, metrics, found)
-        shares.set_title("on the validation labels")
+        shares.set_title("Agreement with validation labels")
         shares.set_ylim(0, 1.02)
         if "f1" in metrics.columns and metrics["f1"].notna().any():
             best = metrics.loc[metrics["f1"].idxmax()]
@@ -71,7 +71,7 @@ def _draw_lines(axes: Axes, metrics: pd.DataFrame, names: Sequence[str]) -> None
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.grid(axis="y")
     if names:
-        axes.legend(fontsize=9, loc="best")
+        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     else:
         axes.text(0.5, 0.5, "not recorded", ha="center", va="center", transform=axes.transAxes)
 

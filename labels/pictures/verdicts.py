@@ -29,6 +29,7 @@ class Verdict:
     headline: str
     sentences: list[str]
     comparisons: list[Comparison]
+    note: str
     added: int
     lost: int
     agreement: float | None  # of the new labels with the old ones (F1); None when there is nothing to compare
@@ -41,8 +42,8 @@ def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPOR
     added, lost = int(new.changed["added"].sum()), int(new.changed["lost"].sum())
     names = f"Round {new.number}", f"round {old.number}"
     if comparisons:
-        headline = _headline(*names, comparisons[0].difference)
-        sentences = [sentence for comparison in comparisons for sentence in _sentences(comparison)]
+        headline = _headline(*names, comparisons[0])
+        sentences = [_sentence(comparison) for comparison in comparisons]
     else:
         headline = f"Whether {names[0].lower()} is better than {names[1]} is not known: no clip of both has truth."
         sentences = []
@@ -51,7 +52,7 @@ def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPOR
                 f"{names[0]} agrees with {names[1]} to {agreement:.2f} (1 would be the same labels). "
                 "This is agreement, not accuracy: both may make the same mistakes."
             )
-    return Verdict(old.number, new.number, headline, sentences, comparisons, added, lost, agreement)
+    return Verdict(old.number, new.number, headline, sentences, comparisons, _note(comparisons), added, lost, agreement)
 
 
 def _compare(new: RoundSurvey, old: RoundSurvey, held_out: bool, settings: ReportSettings) -> Comparison | None:
@@ -69,14 +70,14 @@ def _judged(survey: RoundSurvey, held_out: bool) -> pd.DataFrame:
     return survey.matched[(survey.matched["held_out"] == held_out) & (survey.matched["rule"] == "centre")]
 
 
-def _headline(new: str, old: str, difference: Interval) -> str:
+def _headline(new: str, old: str, comparison: Comparison) -> str:
+    difference, where = comparison.difference, f"on {comparison.kind} clips"
     if difference.excludes_zero:
-        return f"{new} is {'better' if difference.value > 0 else 'worse'} than {old}."
-    if not difference.is_known:
-        direction = "scores higher" if difference.value > 0 else "scores lower" if difference.value < 0 else "scores"
-        tail = "than" if difference.value else "the same as"
-        return f"{new} {direction} {tail} {old}, on one source video: too few to say how surely."
-    return f"{new} cannot be told apart from {old}."
+        return f"{new} is {'better' if difference.value > 0 else 'worse'} than {old} {where}."
+    if difference.is_known:
+        return f"{new} cannot be told apart from {old} {where}."
+    words = "higher than" if difference.value > 0 else "lower than" if difference.value < 0 else "the same as"
+    return f"{new} scores {words} {old} {where}, all of one source video: too few to say how surely."
 
 
 def signed(value: float) -> str:
@@ -85,13 +86,18 @@ def signed(value: float) -> str:
     return "0.000" if text[1:] == "0.000" else text
 
 
-def _sentences(comparison: Comparison) -> list[str]:
+def _sentence(comparison: Comparison) -> str:
     difference, clips = comparison.difference, comparison.clips
     where = f"On {clips} {comparison.kind} {'clip' if clips == 1 else 'clips'}"
-    change = f"{where} F1 went from {comparison.old_f1:.3f} to {comparison.new_f1:.3f} ({signed(difference.value)}"
+    change = f"{where}, F1 went from {comparison.old_f1:.3f} to {comparison.new_f1:.3f}: {signed(difference.value)}"
     if not difference.is_known:
-        return [f"{change}; a single source video allows no interval)."]
-    sentences = [f"{change}; 95 % interval {signed(difference.low)} to {signed(difference.high)})."]
-    if difference.clusters < FEW_CLUSTERS:
-        sentences.append(f"The interval rests on {difference.clusters} source videos only, so it is a rough one.")
-    return sentences
+        return f"{change}; one source video allows no interval."
+    return f"{change}, 95 % interval {signed(difference.low)} to {signed(difference.high)}."
+
+
+def _note(comparisons: list[Comparison]) -> str:
+    few = [each for each in comparisons if each.difference.is_known and each.difference.clusters < FEW_CLUSTERS]
+    if not few:
+        return ""
+    counts = " and ".join(f"{each.difference.clusters} {each.kind}" for each in few)
+    return f"Intervals over few source videos ({counts}) are rough ones."
