@@ -1,0 +1,236 @@
+"""What happens in a synthetic clip: who runs where, who sends the ball on and when, and where the ball flies.
+
+The ball obeys gravity, drag, bounces and rolling friction; a player takes it where it arrives, carries it, sends it on.
+Nothing here is drawn.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from labels.videos.scene_actors import LEAD_S, Ball, Doing, Player
+from labels.videos.scene_camera import STEP_S
+from labels.videos.scene_poses import MOVES, hit_point, place
+from labels.videos.scene_sports import Difficulty, Sport
+
+GRAVITY_MS2 = 9.81
+BLEND_S = 0.14  # a carried ball goes this long between flight and hand or foot
+IDLE_MOVES = ("jump", "throw", "kick", "swing", "smash", "push")
+
+
+@dataclass(frozen=True)
+class Play:
+    players: list[Player]
+    balls: list[Ball]  # the first is the one played with
+
+
+def fly(position: np.ndarray, velocity: np.ndarray, step_count: int, sport: Sport) -> np.ndarray:
+    """The flight of a ball, (step_count, 3) metres every STEP_S, the first step after the start."""
+    path = np.empty((step_count, 3))
+    p, v = position.astype(float).copy(), velocity.astype(float).copy()
+    radius = sport.ball_radius_m
+    for step in range(step_count):
+        v *= max(0.0, 1 - sport.drag * float(np.sqrt(v @ v)) * STEP_S)
+        v[2] -= GRAVITY_MS2 * STEP_S
+        p += v * STEP_S
+        if p[2] < radius:
+            p[2] = radius
+            if v[2] < -0.6:
+                v[2] *= -sport.restitution
+                v[:2] *= 0.86
+            else:  # it rolls
+                v[2] = 0.0
+                flat = float(np.hypot(v[0], v[1]))
+                v[:2] *= max(0.0, 1 - sport.rolling_ms2 * STEP_S / max(flat, 1e-6))
+        path[step] = p
+    return path
+
+
+def aim(
+    rng: np.random.Generator, sport: Sport, start: np.ndarray, target_xy: np.ndarray, flight_s: float
+) -> np.ndarray:
+    """The velocity (3,) that brings the ball over `target_xy` after about `flight_s`, with or without a bounce."""
+    flat = (target_xy - start[:2]) / flight_s
+    touch_s = flight_s
+    end_z = rng.uniform(*sport.arrive_z_m)
+    if rng.random() < sport.bounce_share:
+        touch_s, end_z = flight_s * rng.uniform(*sport.bounce_at), sport.ball_radius_m
+        flat = flat * 1.08
+    up = (end_z - start[2]) / touch_s + GRAVITY_MS2 * touch_s / 2
+    return np.array([*(flat * (1 + sport.drag * 2)), up])
+
+
+def plan_play(rng: np.random.Generator, sport: Sport, difficulty: Difficulty, duration_s: float) -> Play:
+    """Choreograph a clip of `duration_s` seconds."""
+    step_count = int((duration_s + LEAD_S + 0.5) / STEP_S)
+    players = _cast(rng, sport, difficulty)
+    ball_path, carried = _pass_around(rng, sport, players, step_count)
+    _idle_moves(rng, players, duration_s)
+    for player in players:
+        player.settle(step_count, ball_path[:, :2])
+    for holder, start, end in carried:
+        _carry(rng, sport, players[holder], ball_path, start, end)
+    low, high = difficulty.still_balls
+    lying = [_still_ball(rng, sport, step_count) for _ in range(int(rng.integers(low, high + 1)))]
+    return Play(players, [_rolled(rng, sport, ball_path), *lying])
+
+
+def _cast(rng: np.random.Generator, sport: Sport, difficulty: Difficulty) -> list[Player]:
+    extra = int(rng.integers(difficulty.extra_players[0], difficulty.extra_players[1] + 1))
+    count = max(2, int(rng.integers(sport.players[0], sport.players[1] + 1)) + extra)
+    players: list[Player] = []
+    for index in range(count):
+        team = index % 2
+        player = Player(team, rng.uniform(0.93, 1.08), bool(rng.random() < 0.12), bool(sport.net_z_m))
+        spots = [_spot(rng, sport, team) for _ in range(8)]
+        spread = [min([np.hypot(*(spot - other.last())) for other in players] or [9.0]) for spot in spots]
+        x, y = spots[int(np.argmax(spread))]
+        player.waypoints.append((-LEAD_S - 1, float(x), float(y)))
+        players.append(player)
+    return players
+
+
+def _spot(rng: np.random.Generator, sport: Sport, team: int) -> np.ndarray:
+    """Somewhere a player of a team may be, (2,)."""
+    along, deep = sport.area_m
+    x, y = rng.uniform(-along, along), rng.uniform(-deep, deep)
+    if sport.net_z_m:
+        y = (-1 if team == 0 else 1) * (1.0 + abs(y) * (deep - 1.0) / deep)
+    return np.array([x, y])
+
+
+def _pass_around(
+    rng: np.random.Generator, sport: Sport, players: list[Player], step_count: int
+) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """Send the ball from player to player. Returns its path and who carries it from step to step."""
+    path = np.zeros((step_count, 3))
+    carried: list[tuple[int, int, int]] = []
+    step, holder = 0, int(rng.integers(len(players)))
+    arrived: np.ndarray | None = None
+    while step < step_count:
+        giver, now_s = players[holder], step * STEP_S - LEAD_S
+        contact = step + int(rng.uniform(*sport.carry_s) / STEP_S)
+        contact_s = contact * STEP_S - LEAD_S
+        if contact > step:
+            wander = rng.normal(0, 2.2, 2) * (contact_s - now_s)
+            giver.walk_to(now_s, contact_s, _within(sport, giver.last() + wander, giver.team))
+        taker_index = _receiver(rng, sport, players, holder)
+        taker = players[taker_index]
+        target = _within(sport, taker.last() + rng.normal(0, 1.1, 2), taker.team)
+        way = target - giver.last()
+        heading = float(np.arctan2(way[1], way[0]))
+        name = str(rng.choice(sport.strikes))
+        if arrived is not None and sport.carry == "none":
+            name = "smash" if arrived[2] > 2.0 else ("push" if name == "push" else "swing")
+        move = MOVES[name]
+        hit = place(
+            hit_point(move, giver.left_handed)[None],
+            float(giver.last()[0]),
+            float(giver.last()[1]),
+            heading,
+            giver.size,
+        )[0]
+        if sport.carry == "none" and arrived is not None:
+            hit = arrived
+        hit = np.maximum(hit, [-99, -99, sport.ball_radius_m])
+        giver.doings.append(Doing(name, contact_s - move.contact * move.duration_s, heading))
+        flight_s = float(np.clip(np.hypot(*(target - hit[:2])) / rng.uniform(*sport.pass_ms), 0.35, 1.5))
+        flight = fly(hit, aim(rng, sport, hit, target, flight_s), int(flight_s / STEP_S), sport)
+        if contact > step:
+            carried.append((holder, step, min(contact, step_count)))
+        end = min(contact + len(flight), step_count)
+        if contact < step_count:
+            path[step:contact] = hit
+            path[contact:end] = flight[: end - contact]
+        else:
+            path[step:] = hit
+        arrived = flight[-1]
+        taker.walk_to(contact_s + 0.1, contact_s + flight_s, arrived[:2] - _reach(sport, taker, -way))
+        for index, other in enumerate(players):
+            if index not in (holder, taker_index) and rng.random() < 0.65:
+                spot = _within(sport, other.last() + rng.normal(0, 1.8, 2), other.team)
+                pace = rng.uniform(1.0, 5.0)
+                other.walk_to(contact_s, contact_s + max(0.3, float(np.hypot(*(spot - other.last()))) / pace), spot)
+        step, holder = contact + len(flight), taker_index
+    return path, carried
+
+
+def _receiver(rng: np.random.Generator, sport: Sport, players: list[Player], holder: int) -> int:
+    others = [index for index in range(len(players)) if index != holder]
+    if sport.net_z_m:
+        across = [index for index in others if players[index].team != players[holder].team]
+        same = [index for index in others if players[index].team == players[holder].team]
+        others = same if same and not sport.racket and rng.random() < 0.55 else across
+    return int(rng.choice(others))
+
+
+def _reach(sport: Sport, taker: Player, towards: np.ndarray) -> np.ndarray:
+    """How far in front of and beside a player the ball is when it arrives, (2,) metres."""
+    ahead = towards / max(float(np.hypot(*towards)), 0.1)
+    beside = np.array([ahead[1], -ahead[0]]) * (-1 if taker.left_handed else 1)
+    if sport.racket:
+        return 0.5 * ahead + 0.75 * beside
+    return 0.4 * ahead + (0.15 * beside if sport.carry == "none" else 0.0)
+
+
+def _within(sport: Sport, spot: np.ndarray, team: int) -> np.ndarray:
+    along, deep = sport.area_m
+    low, high = np.array([-along, -deep]), np.array([along, deep])
+    if sport.net_z_m:
+        low[1], high[1] = (-deep, -0.8) if team == 0 else (0.8, deep)
+    return np.clip(spot, low, high)
+
+
+def _idle_moves(rng: np.random.Generator, players: list[Player], duration_s: float) -> None:
+    """Moves without a ball: who swings or throws does not always have one."""
+    for player in players:
+        for _ in range(max(1, round(duration_s / 3))):
+            if rng.random() < 0.45:
+                name, start_s = str(rng.choice(IDLE_MOVES)), rng.uniform(-0.3, duration_s)
+                if not player.is_busy(start_s - 0.2, start_s + MOVES[name].duration_s + 0.2):
+                    player.doings.append(Doing(name, start_s, rng.uniform(-np.pi, np.pi)))
+
+
+def _carry(rng: np.random.Generator, sport: Sport, holder: Player, ball_path: np.ndarray, start: int, end: int) -> None:
+    """Put a carried ball at its holder's hand or foot, in place."""
+    before = ball_path[start - 1].copy() if start else None
+    after = ball_path[min(end, len(ball_path) - 1)].copy()
+    bounce_s = rng.uniform(0.45, 0.6)
+    dribbles = sport.carry == "hands" and (end - start) * STEP_S > 0.5 and rng.random() < 0.7
+    blend = int(BLEND_S / STEP_S)
+    for step in range(start, end):
+        ahead = np.array([np.cos(holder.heading[step]), np.sin(holder.heading[step])])
+        beside = np.array([ahead[1], -ahead[0]])
+        spot = np.empty(3)
+        if sport.carry == "feet":
+            spot[:2] = holder.path[step] + (0.42 + 0.12 * np.sin(4 * np.pi * holder.steps[step])) * ahead
+            spot[2] = sport.ball_radius_m
+        elif dribbles:
+            spot[:2] = holder.path[step] + 0.35 * ahead + 0.25 * beside
+            phase = (step - start) * STEP_S / bounce_s + 0.5
+            high = 1 - (2 * (phase % 1) - 1) ** 2  # a parabola from bounce to bounce
+            spot[2] = sport.ball_radius_m + 0.8 * high
+        else:
+            spot[:2], spot[2] = holder.path[step] + 0.38 * ahead, 1.15
+        to_before = max(0.0, 1 - (step - start) / blend) if before is not None else 0.0
+        to_after = max(0.0, 1 - (end - step) / blend)
+        if before is not None:
+            spot = spot * (1 - to_before) + before * to_before
+        ball_path[step] = spot * (1 - to_after) + after * to_after
+
+
+def _still_ball(rng: np.random.Generator, sport: Sport, step_count: int) -> Ball:
+    along, deep = sport.area_m
+    spot = np.array([rng.uniform(-along, along), rng.uniform(-deep, deep), sport.ball_radius_m])
+    return Ball(np.tile(spot, (step_count, 1)), np.full(step_count, rng.uniform(0, 6)), _axis(rng))
+
+
+def _rolled(rng: np.random.Generator, sport: Sport, path: np.ndarray) -> Ball:
+    way = np.linalg.norm(np.diff(path, axis=0, prepend=path[:1]), axis=1)
+    way = np.minimum(way, 30 * STEP_S)  # a carried ball may be put down at once
+    return Ball(path, rng.uniform(0.3, 0.8) * np.cumsum(way) / sport.ball_radius_m, _axis(rng))
+
+
+def _axis(rng: np.random.Generator) -> np.ndarray:
+    axis = rng.normal(size=3)
+    return axis / np.linalg.norm(axis)

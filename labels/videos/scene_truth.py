@@ -1,0 +1,88 @@
+"""The truth of a synthetic clip as tables, from what was seen while it was drawn."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from labels.records import tables
+from labels.videos.scene_layers import Seen
+
+BALL, PERSON = "sports ball", "person"
+ACTION_CLASSES = ("stand", "run", "jump", "throw", "kick", "swing")
+SHORTEST_GAIT = 4  # frames; a shorter stretch of standing or running joins what was before
+
+
+@dataclass(frozen=True)
+class RenderedTruth:
+    """What a rendered clip shows: a TRUTH and an ACTIONS table."""
+
+    boxes: pd.DataFrame
+    actions: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class FrameTruth:
+    """What one frame shows."""
+
+    seen: list[Seen]
+    doing: dict[int, str]  # track_id of a player in sight -> what they do
+
+
+def truth_table(frames: list[FrameTruth]) -> pd.DataFrame:
+    """The TRUTH rows of all frames."""
+    rows: list[tuple] = []
+    for frame_index, frame in enumerate(frames):
+        rows += [
+            (frame_index, *seen.xyxy, seen.class_name, seen.track_id, seen.visibility())
+            for seen in sorted(frame.seen, key=lambda seen: seen.track_id)
+        ]
+        if not any(seen.class_name == BALL for seen in frame.seen):
+            rows.append((frame_index, *[np.nan] * 4, BALL, tables.NO_TRACK, 0.0))
+    columns = list(zip(*rows, strict=True))
+    return tables.make_table(tables.TRUTH, dict(zip(tables.TRUTH, map(list, columns), strict=True)))
+
+
+def actions_table(frames: list[FrameTruth], video_id: str, fps: float) -> pd.DataFrame:
+    """The ACTIONS rows: what each player does, from when to when, while in sight."""
+    rows = []
+    for track_id in sorted({track for frame in frames for track in frame.doing}):
+        names = [frame.doing.get(track_id, "") for frame in frames]
+        rows += [(track_id, start, end, name) for start, end, name in _stretches(names) if name]  # not in sight: no row
+    return tables.make_table(
+        tables.ACTIONS,
+        {
+            "label_uid": [hashlib.blake2b(f"{video_id}|{row}".encode(), digest_size=8).hexdigest() for row in rows],
+            "video_id": [video_id] * len(rows),
+            "track_id": [row[0] for row in rows],
+            "start_frame": [row[1] for row in rows],
+            "end_frame": [row[2] for row in rows],
+            "start_s": [row[1] / fps for row in rows],
+            "end_s": [row[2] / fps for row in rows],
+            "class_name": [row[3] for row in rows],
+            "score": 1.0,
+            "probabilities": [json.dumps({row[3]: 1.0}) for row in rows],
+            "origin": "human",
+            "round_born": 0,
+        },
+    )
+
+
+def _stretches(names: list[str]) -> list[tuple[int, int, str]]:
+    """(start, end, name) of equal neighbours; too short standing or running joins what was before."""
+    found: list[tuple[int, int, str]] = []
+    for index, name in enumerate(names):
+        if found and found[-1][2] == name:
+            found[-1] = (found[-1][0], index + 1, name)
+        else:
+            found.append((index, index + 1, name))
+    joined: list[tuple[int, int, str]] = []
+    for start, end, name in found:
+        is_gait = name in ("stand", "run")
+        if joined and joined[-1][2] and (joined[-1][2] == name or (is_gait and end - start < SHORTEST_GAIT)):
+            joined[-1] = (joined[-1][0], end, joined[-1][2])
+        else:
+            joined.append((start, end, name))
+    return joined
