@@ -71,6 +71,14 @@ def test_other_classes_are_not_judged():
     assert match_video(labels, truth_of([(0, 0, 0, 10, 10)])).tolist() == [-1]
 
 
+def test_only_the_named_classes_are_judged():
+    players = truth_of([(0, 50, 0, 60, 30)]).assign(class_name="person")
+    truth = pd.concat([truth_of([(0, 0, 0, 10, 10)]), players], ignore_index=True)
+    labels = labels_of([(0, 0, 0, 9, 9, 0.9)])
+    assert count_matches(labels, truth).missed == 1
+    assert count_matches(labels, truth, class_names=["sports ball"]).missed == 0
+
+
 def test_counts_add_up():
     total = MatchCounts(right=3, wrong=1, missed=2) + MatchCounts(right=1, wrong=1)
     assert total.precision == pytest.approx(4 / 6)

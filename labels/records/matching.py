@@ -9,6 +9,7 @@ Labels are taken in the order of their score, as COCO does. Truth that can hardl
 neither missed when not found nor wrong when found. Only frames that the truth names count.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,13 +97,21 @@ def match_video(labels: pd.DataFrame, truth: pd.DataFrame, rule: str = "centre")
     return verdict
 
 
-def count_matches(labels: pd.DataFrame, truth: pd.DataFrame, rule: str = "centre") -> MatchCounts:
-    """Counts over one video. Classes that the truth does not hold are not judged."""
-    _, counts = _match(labels, truth, rule)
+def count_matches(
+    labels: pd.DataFrame, truth: pd.DataFrame, rule: str = "centre", class_names: Collection[str] | None = None
+) -> MatchCounts:
+    """Counts over one video.
+
+    Judged are the classes that the truth holds and, where `class_names` is given, that are named there: a labeller of
+    balls does not miss the players.
+    """
+    _, counts = _match(labels, truth, rule, class_names)
     return counts
 
 
-def _match(labels: pd.DataFrame, truth: pd.DataFrame, rule: str) -> tuple[np.ndarray, MatchCounts]:
+def _match(
+    labels: pd.DataFrame, truth: pd.DataFrame, rule: str, class_names: Collection[str] | None = None
+) -> tuple[np.ndarray, MatchCounts]:
     verdict = np.full(len(labels), -1)
     judged_frames = np.unique(truth["frame_index"].to_numpy())
     empty = tables.is_empty_frame(truth)
@@ -110,6 +119,8 @@ def _match(labels: pd.DataFrame, truth: pd.DataFrame, rule: str) -> tuple[np.nda
         empty = empty | tables.is_point(truth)
         judged_frames = np.setdiff1d(judged_frames, truth["frame_index"][tables.is_point(truth)].to_numpy())
     judged_classes = set(truth["class_name"][truth["class_name"] != ""].unique())
+    if class_names is not None:
+        judged_classes &= set(class_names)
     label_xyxy = labels[tables.BOX_COLUMNS].to_numpy(dtype=np.float32)
     truth_xyxy = truth[tables.BOX_COLUMNS].to_numpy(dtype=np.float32)
     score, visibility = labels["score"].to_numpy(), truth["visibility"].to_numpy()
