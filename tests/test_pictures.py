@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from labels.cleaning.settings import RULE_NAMES
 from labels.pictures.box_drawing import draw_outline, draw_truth, outline_of
 from labels.pictures.intervals import f1_difference, f1_interval
 from labels.pictures.lettering import draw_text, fit_text, text_width
@@ -11,7 +12,7 @@ from labels.pictures.overlay import drawn_scale
 from labels.pictures.palette import STYLES, style_names
 from labels.pictures.round_changes import changes_between
 from labels.pictures.round_reading import as_truth, labelled_frames
-from labels.pictures.round_survey import rule_of
+from labels.pictures.rule_words import RULE_WORDS, meanings, rule_of
 from labels.pictures.settings import PictureSettings
 from labels.pictures.sheet_choice import doubtful_labels, spread_sample
 from labels.pictures.stage_commands import stage_command
@@ -251,3 +252,16 @@ def test_a_command_is_put_together_so_that_a_shell_reads_it_back():
     assert command == (
         "python dataset_processor.py work --round 1 --classes 'sports ball,person' --detector 'my model.pt' --resume"
     )
+
+
+def test_a_command_shows_only_what_was_set_and_repeats_what_is_repeated():
+    arguments = {"keep_quality": 0.7, "ignore_quality": 0.2, "max_aspect": 3.0, "without": ["still", "misfit"]}
+    assert stage_command("cleaned", "w", 0, arguments) == (
+        "python dataset_cleaner.py w --round 0 --keep 0.7 --without still --without misfit"
+    )
+    assert stage_command("trained", "w", 0, {"epochs": 12, "seed": 3}) == "python train.py w --round 0 --seed 3"
+
+
+def test_every_rule_of_cleaning_is_explained_to_the_reader():
+    assert set(RULE_NAMES) <= set(RULE_WORDS)
+    assert [name for name, _ in meanings(["path_size", "unheard of", "path_size"])] == ["path size"]

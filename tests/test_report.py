@@ -80,7 +80,7 @@ def test_it_says_whether_the_last_round_is_better_by_how_much_and_why(work):
     assert "On 2 held-out clips, F1 went from 0.571 to 0.947: +0.376, 95 % interval +0.376 to +0.376." in words
     assert "Intervals over few source videos (2 held-out and 3 training) are rough ones." in words
     assert "broken" in words and "no video stream" in words
-    assert "python dataset_processor.py work --round 1 --stride 1" in words
+    assert "python dataset_cleaner.py work --round 1 --min-quality 0.5" in words
     assert "No finished stage is out of date" in words
 
 

@@ -4,8 +4,9 @@ import json
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
-from picture_work import FRAMES, Clip, clip_boxes, failed_row, make_work, rows, write_cleaned
+from picture_work import FRAMES, Clip, clip_boxes, failed_row, make_work, rows, truth_table, write_cleaned
 
 import visualise
 from labels.pictures.picture_making import overlay_path, sheet_path
@@ -16,6 +17,7 @@ from labels.pictures.sheet_choice import SHEET_NAMES
 from labels.pictures.video_choice import videos_worth_seeing
 from labels.records import tables
 from labels.records.run_records import start_run
+from labels.records.safe_writing import write_parquet
 from labels.videos.decoding import decode_frames, probe_video
 
 
@@ -115,6 +117,18 @@ def test_truth_counts_only_in_frames_the_labeller_looked_at(tmp_path):
     assert (counts.right, counts.wrong, counts.missed) == (4, 0, 0) and survey.frames == 4
     assert visualise.main([str(work.root)]) == 0
     assert probe_video(overlay_path(work.round(0), "a")).frame_count == 4
+
+
+def test_truth_of_what_nobody_was_asked_for_is_not_missed(tmp_path):
+    work = make_work(tmp_path / "w", [Clip("a", [range(10)])], 1)
+    person = truth_table("person").assign(x1=0.0, x2=50.0).astype(tables.TRUTH)
+    only_person = person.assign(frame_index=person["frame_index"] + FRAMES)[:5]
+    both = pd.concat([truth_table(), person, only_person], ignore_index=True)
+    write_parquet(work.truth_boxes("a"), both)
+    (survey,) = survey_rounds(work, work.usable_videos(), [read_round(work, 0)])
+    counts = survey.counts()
+    assert (counts.right, counts.wrong, counts.missed) == (10, 0, 10)
+    assert set(survey.matched["class_name"]) == {"sports ball"}
 
 
 def test_every_box_is_counted_once(tmp_path):

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from labels.pictures.chart_style import FACTS, HATCHES, LINE_COLOURS, STYLE_COLOURS, new_figure
 from labels.pictures.intervals import f1_interval
 from labels.pictures.round_survey import QUALITY_BINS, RoundSurvey, sum_counts
+from labels.pictures.rule_words import rule_name
 from labels.pictures.settings import REPORT, ReportSettings
 
 FIRST_SHADE, LAST_SHADE = (0.91, 0.77, 0.85), (0.56, 0.25, 0.43)  # around the colour of what is dropped
@@ -78,7 +79,7 @@ def reasons_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT)
             axes.barh(places, values, height=height * 0.9, color=colour, label=f"round {survey.number}")
             for place, value in zip(places, values, strict=True):
                 axes.text(value + 0.006 * widest, place, f"{value:,}", va="center", fontsize=9)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [rule_name(name) for name in names])
         axes.invert_yaxis()
         axes.set_xlabel("boxes dropped")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

@@ -104,12 +104,19 @@ def _tile(row: tuple, crop: np.ndarray | None, settings: PictureSettings) -> np.
     draw_text(tile, numbers, 6, side + 2, size=11, colour=colour)
     quality = f"quality {row.quality:.2f}"  # type: ignore[attr-defined]
     draw_text(tile, quality, side - 6 - text_width(quality, 11), side + 2, size=11, colour=colour)
-    why = row.reason or row.class_name  # type: ignore[attr-defined]
-    draw_text(tile, fit_text(why, side - 12, 11), 6, side + 17, size=11, colour=MUTED)
-    frame = f", frame {row.frame_index}"  # type: ignore[attr-defined]
-    name = fit_text(row.video_id, side - 12 - text_width(frame, 11), 11)  # type: ignore[attr-defined]
-    draw_text(tile, name + frame, 6, side + 32, size=11, colour=MUTED)
+    frame = f"frame {row.frame_index}"  # type: ignore[attr-defined]
+    end = side - 6 - text_width(frame, 11)
+    draw_text(tile, frame, end, side + 17, size=11, colour=MUTED)
+    draw_text(tile, fit_text(_words(row), end - 14, 11), 6, side + 17, size=11, colour=MUTED)
+    draw_text(tile, fit_text(row.video_id, side - 12, 11), 6, side + 32, size=11, colour=MUTED)  # type: ignore[attr-defined]
     return tile
+
+
+def _words(row: tuple) -> str:
+    """Why a box was not kept, with the values; of a kept one its class."""
+    if row.reason:  # type: ignore[attr-defined]
+        return row.reason  # type: ignore[attr-defined]
+    return "interpolated" if row.origin == "interpolated" else row.class_name  # type: ignore[attr-defined]
 
 
 def crop_tile(rgb: np.ndarray, row: tuple, style_name: str, side_px: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from labels.pictures.box_drawing import draw_outline, draw_tag, draw_tail, draw_
 from labels.pictures.lettering import draw_text, fit_text, text_width
 from labels.pictures.palette import MUTED, PANEL, STYLES, TRUTH_COLOUR, style_names
 from labels.pictures.round_reading import labelled_frames
-from labels.pictures.round_survey import rule_of
+from labels.pictures.rule_words import rule_name, rule_of
 from labels.pictures.settings import PICTURES, PictureSettings
 from labels.pictures.tails import TrackTails
 from labels.pictures.timeline import Timeline, timeline_rows
@@ -26,7 +26,7 @@ from labels.videos.encoding import VideoWriter
 
 HEADER_PX = 30
 LEGEND_PX = 26
-TAGGED_BOXES = 6  # with more boxes of one style in a frame, words would cover the picture
+TAGGED_BOXES = 5  # of each style in a frame, the best scores; more words would cover the picture
 
 
 @dataclass(frozen=True)
@@ -125,16 +125,17 @@ class OverlayPanel:
             )
             left_out += int((here["style"] == style_name).sum()) - len(of_style)
             style = STYLES[style_name]
-            for row in of_style.itertuples():
+            untagged = len(of_style) - TAGGED_BOXES
+            for position, row in enumerate(of_style.itertuples()):
                 outline = outline_of(np.array([row.x1, row.y1, row.x2, row.y2]), scale)
                 draw_outline(canvas, outline, style)
-                if len(of_style) <= TAGGED_BOXES:
+                if position >= untagged:
                     draw_tag(canvas, self._words(row, style_name), outline, style.colour, len(canvas))
         return left_out
 
     def _words(self, row: tuple, style_name: str) -> str:
         if style_name in ("dropped", "ignored"):
-            return fit_text(rule_of(row.reason), 220, 12)  # type: ignore[attr-defined]
+            return fit_text(rule_name(rule_of(row.reason)), 220, 12)  # type: ignore[attr-defined]
         words = [row.class_name] if self._many_classes else []  # type: ignore[attr-defined]
         if row.track_id != NO_TRACK:  # type: ignore[attr-defined]
             words.append(f"#{row.track_id}")  # type: ignore[attr-defined]

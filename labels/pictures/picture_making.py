@@ -104,14 +104,15 @@ def _made_from(work: WorkFolder, here: CleanedRound, video: Any, settings: Pictu
 
 
 def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject:
+    boxes, truth = here.boxes(video.video_id), truth_of(work, video.video_id)
     camera = here.folder.camera(video.video_id)
     return OverlaySubject(
         video.video_id,
         work.videos / video.file,
         video.fps if 0 < video.fps < 1000 else 25.0,
         video.frame_count,
-        here.boxes(video.video_id),
-        truth_of(work, video.video_id),
+        boxes,
+        None if truth is None else here.judged_truth(truth, boxes),
         read_parquet(camera) if camera.is_file() else None,
         f"Round {here.number}",
     )

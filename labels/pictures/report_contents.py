@@ -10,6 +10,7 @@ import pandas as pd
 from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RULES, RoundSurvey
 from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
+from labels.pictures.rule_words import meanings, rule_name
 from labels.pictures.settings import REPORT, ReportSettings
 from labels.pictures.stage_commands import commands_of, next_stage
 from labels.pictures.student_numbers import read_student
@@ -41,6 +42,7 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "clips": clip_facts(work, videos, settings),
         "rounds": [round_facts(survey) for survey in surveys],
         "quality": [quality_row(survey) for survey in surveys],
+        "rule_meanings": meanings(_rules_by_use(surveys)),
         "by_class": class_rows(surveys[-1]),
         "has_truth": any(len(survey.matched) for survey in surveys),
         "has_held_out": any(survey.judged_videos(True) for survey in surveys),
@@ -115,9 +117,16 @@ def round_facts(survey: RoundSurvey) -> dict[str, Any]:
     return facts | {"trained": trained is not None}
 
 
+def _rules_by_use(surveys: list[RoundSurvey]) -> list[str]:
+    """The rules that dropped or ignored anything in any round, the most used first."""
+    objected = pd.concat([survey.decided[survey.decided["style"].isin(["ignored", "dropped"])] for survey in surveys])
+    counts = objected.groupby("rule")["labels"].sum()
+    return counts.sort_index().sort_values(ascending=False, kind="stable").index.tolist()
+
+
 def _top(counts: pd.Series) -> list[tuple[str, int]]:
     ordered = counts.sort_index().sort_values(ascending=False, kind="stable")
-    top = [(str(rule), int(count)) for rule, count in ordered.head(TOP_RULES).items()]
+    top = [(rule_name(str(rule)), int(count)) for rule, count in ordered.head(TOP_RULES).items()]
     rest = int(ordered.iloc[TOP_RULES:].sum())
     return [*top, *([(f"{len(ordered) - TOP_RULES} other rules", rest)] if rest else [])]
 

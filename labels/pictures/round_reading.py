@@ -42,10 +42,20 @@ class CleanedRound:
             raise InputError(str(error)) from None
         return boxes
 
-    def kept(self, video_id: str) -> pd.DataFrame:
-        """The labels: what is kept, interpolated boxes among it."""
-        boxes = self.boxes(video_id)
-        return boxes[boxes["decision"] == "keep"].reset_index(drop=True)
+    def judged_truth(self, truth: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
+        """Truth of the classes this round looked for. A labeller of balls has missed no player.
+
+        Rows of other classes are emptied, not left out: they still name their frame as one the truth speaks of.
+        """
+        record = self.records["labelled"]
+        asked = set(((record.facts.get("labeller") if record else None) or {}).get("class_names") or ())
+        if not asked:
+            return truth
+        other = ~truth["class_name"].isin(asked | set(boxes["class_name"]) | {""}).to_numpy()
+        judged = truth.copy()
+        judged.loc[other, tables.BOX_COLUMNS] = np.nan
+        judged.loc[other, "class_name"] = ""
+        return judged
 
 
 def read_round(work: WorkFolder, number: int) -> CleanedRound:

@@ -1,6 +1,5 @@
 """Counts over one round: what was decided and why, how it fits the truth, how it fits the round before."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from labels.pictures.palette import style_names
 from labels.pictures.round_changes import changes_between
 from labels.pictures.round_reading import CleanedRound, labelled_frames, truth_of
+from labels.pictures.rule_words import rule_of
 from labels.records import tables
 from labels.records.matching import MatchCounts, count_matches
 from labels.records.work_folder import WorkFolder
@@ -65,11 +65,6 @@ def sum_counts(rows: pd.DataFrame) -> MatchCounts:
     return MatchCounts(int(right), int(wrong), int(missed), float(iou_sum), int(boxes_matched))
 
 
-def rule_of(reason: str) -> str:
-    """The rule in a reason such as «isolated: 1 of 12 frames»: the words before its values."""
-    return re.split(r"[:(=<>;,]|\s[-+]?\d", reason, maxsplit=1)[0].strip() or reason.strip()
-
-
 def survey_round(
     work: WorkFolder, videos: pd.DataFrame, here: CleanedRound, before: CleanedRound | None
 ) -> RoundSurvey:
@@ -93,7 +88,8 @@ def survey_round(
         truth = truth_of(work, video.video_id)
         if truth is not None:
             who = (video.video_id, video.group or video.video_id, video.split == "test")
-            matched += [(*who, *row) for row in _match_rows(kept, truth[truth["frame_index"].isin(looked_at)])]
+            judged = here.judged_truth(truth[truth["frame_index"].isin(looked_at)], kept)
+            matched += [(*who, *row) for row in _match_rows(kept, judged)]
         if before is not None and before.has(video.video_id):
             old = before.boxes(video.video_id)
             shared = np.intersect1d(looked_at, labelled_frames(old, video.frame_count))

@@ -6,7 +6,7 @@ import pandas as pd
 from labels.pictures.contact_sheets import SheetPlan, SheetSection
 from labels.pictures.round_changes import changes_between
 from labels.pictures.round_reading import CleanedRound, labelled_frames
-from labels.pictures.round_survey import rule_of
+from labels.pictures.rule_words import rule_name, rule_of
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
 
@@ -83,7 +83,7 @@ def _by_rule(boxes: pd.DataFrame, settings: PictureSettings) -> list[SheetSectio
     order = rules.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     lines = max(1, settings.tiles // settings.columns // max(1, len(order)))
     return [
-        SheetSection(rule, spread_sample(boxes[rules == rule], lines * settings.columns), int(count))
+        SheetSection(rule_name(rule), spread_sample(boxes[rules == rule], lines * settings.columns), int(count))
         for rule, count in order.items()
     ]
 

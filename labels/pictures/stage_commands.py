@@ -1,26 +1,42 @@
 """The commands that made a round, put together again from its run records."""
 
 import shlex
+from dataclasses import asdict
 from typing import Any
 
+from labels.cleaning.settings import CleaningSettings
+from labels.labelling.settings import LabellingSettings
 from labels.pictures.round_reading import CleanedRound
 from labels.records.work_folder import STAGES
+from labels.training.settings import FrameChoice, SplitSettings, TrainingSettings
 
 SCRIPTS = {"labelled": "dataset_processor.py", "cleaned": "dataset_cleaner.py", "trained": "train.py"}
 NOT_AN_OPTION = {"work", "round", "strict"}
+OPTION_NAMES = {"keep_quality": "keep", "ignore_quality": "ignore"}
+REPEATED = {"without"}  # one option for each value, rather than values with commas between
+DEFAULTS: dict[str, list[Any]] = {
+    "labelled": [LabellingSettings()],
+    "cleaned": [CleaningSettings()],
+    "trained": [TrainingSettings(), SplitSettings(), FrameChoice()],
+}
 
 
 def stage_command(stage: str, work: str, number: int, arguments: dict[str, Any]) -> str:
-    """A line for the shell. Options that are off or empty are left out."""
+    """A line for the shell. Options that are off, empty or as they are anyway are left out."""
+    usual = {name: value for settings in DEFAULTS[stage] for name, value in asdict(settings).items()}
     words = ["python", SCRIPTS[stage], work, "--round", str(number)]
     for name, value in sorted(arguments.items()):
         if name in NOT_AN_OPTION or value is None or value is False or value in ("", [], {}):
             continue
-        if isinstance(value, dict):
-            continue  # settings no option sets
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            words.append(",".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value))
+        if isinstance(value, dict) or value == usual.get(name):
+            continue  # a dict is no option's value: settings that the stage derived
+        option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif name in REPEATED:
+            words += [word for item in value for word in (option, str(item))]
+        else:
+            words += [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
     return " ".join(shlex.quote(word) for word in words)
 
 

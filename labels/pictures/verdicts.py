@@ -57,13 +57,14 @@ def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPOR
 
 def _compare(new: RoundSurvey, old: RoundSurvey, held_out: bool, settings: ReportSettings) -> Comparison | None:
     new_rows, old_rows = _judged(new, held_out), _judged(old, held_out)
-    shared = set(new_rows["video_id"]) & set(old_rows["video_id"])
-    new_rows, old_rows = (rows[rows["video_id"].isin(shared)] for rows in (new_rows, old_rows))
+    on = ["video_id", "class_name"]  # only what both rounds were asked for in clips both hold
+    shared = new_rows[on].merge(old_rows[on])
+    new_rows, old_rows = new_rows.merge(shared), old_rows.merge(shared)
     difference = f1_difference(new_rows, old_rows, settings)
     if difference is None:
         return None
     kind = "held-out" if held_out else "training"
-    return Comparison(kind, sum_counts(old_rows).f1, sum_counts(new_rows).f1, len(shared), difference)
+    return Comparison(kind, sum_counts(old_rows).f1, sum_counts(new_rows).f1, shared["video_id"].nunique(), difference)
 
 
 def _judged(survey: RoundSurvey, held_out: bool) -> pd.DataFrame:

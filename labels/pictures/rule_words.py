@@ -1,0 +1,35 @@
+"""What the rules of cleaning mean, for a reader who does not know them by their names."""
+
+import re
+
+RULE_WORDS = {
+    "overlap": "a better box of the same class lies here already",
+    "aspect": "too long for its width",
+    "large": "larger than such a thing can be in a picture of a game",
+    "small": "too few pixels to tell it from noise",
+    "lost": "later rounds did not find it again, and no path leads through it",
+    "isolated": "on no path through the frames around it, and the labeller alone is not sure enough",
+    "overlay": "stands still on the screen while the camera moves: a logo, a scoreboard",
+    "quality": "all in all not likely enough to be right",
+    "still": "never leaves its place, and the labeller is not sure enough to call it a ball that lies",
+    "path_size": "its size jumps against the boxes before and after it",
+    "class_size": "its size is unlike that of the likely objects of its class in the video",
+    "misfit": "beside the smooth path of its neighbours",
+    "gap": "interpolated across a gap that is too long, or between ends that are not kept",
+    "human": "a person said so",
+}
+
+
+def rule_of(reason: str) -> str:
+    """The rule in a reason such as «isolated: 1 of 12 frames»: the words before its values."""
+    return re.split(r"[:(=<>;,]|\s[-+]?\d", reason, maxsplit=1)[0].strip() or reason.strip()
+
+
+def rule_name(rule: str) -> str:
+    """A rule's name as a reader sees it."""
+    return rule.replace("_", " ")
+
+
+def meanings(rules: list[str]) -> list[tuple[str, str]]:
+    """Name and meaning of the rules whose meaning is known here, each once, in the order given."""
+    return [(rule_name(rule), RULE_WORDS[rule]) for rule in dict.fromkeys(rules) if rule in RULE_WORDS]
