@@ -45,6 +45,14 @@ class HeatMaps(NamedTuple):
     offset: Tensor  # (B, 2, h, w), from a cell's corner to the centre of the box, x and y in cells
 
 
+class FoundBoxes(NamedTuple):
+    """The boxes of one triple: `xyxy` (N, 4) working pixels, `score` (N,), `class_ids` (N,) from 0."""
+
+    xyxy: np.ndarray
+    score: np.ndarray
+    class_ids: np.ndarray
+
+
 class ConvBlock(nn.Sequential):
     """3x3 convolution, batch norm, ReLU; in evaluation the norm can be folded into the convolution."""
 
@@ -56,8 +64,9 @@ class ConvBlock(nn.Sequential):
         )
 
     def fold(self) -> None:
-        if isinstance(self[1], nn.BatchNorm2d):
-            self[0], self[1] = fuse_conv_bn_eval(self[0], self[1]), nn.Identity()
+        convolution, norm = self[0], self[1]
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            self[0], self[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
 
 
 class BallNet(nn.Module):
@@ -72,14 +81,13 @@ class BallNet(nn.Module):
         self.down = nn.ModuleList(nn.Sequential(ConvBlock(a, b, stride=2), ConvBlock(b, b)) for a, b in steps)
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.merge = nn.ModuleList(ConvBlock(a, a) for a, _ in steps)
-        self.head = nn.Sequential(
-            ConvBlock(channels[0], 2 * channels[0]), nn.Conv2d(2 * channels[0], class_count + 4, 1)
-        )
-        bias = self.head[1].bias
+        last = nn.Conv2d(2 * channels[0], class_count + 4, 1)
+        self.head = nn.Sequential(ConvBlock(channels[0], 2 * channels[0]), last)
+        assert last.bias is not None
         with torch.no_grad():
-            bias.zero_()
-            bias[:class_count] = -float(np.log((1 - PRIOR) / PRIOR))
-            bias[class_count : class_count + 2] = 1.4  # 4 cells
+            last.bias[:class_count] = -float(np.log((1 - PRIOR) / PRIOR))
+            last.bias[class_count : class_count + 2] = 1.4  # 4 cells
+            last.bias[class_count + 2 :] = 0.5
 
     def forward(self, triples: Tensor) -> HeatMaps:
         """Args: triples: (B, 9, H, W), RGB of t-1, t, t+1, 0-255, uint8 or float."""
@@ -134,8 +142,8 @@ def to_working(rgb: np.ndarray, long_side: int) -> Tensor:
     return small[0].contiguous()
 
 
-def decode_heat_maps(maps: HeatMaps, min_score: float, most_boxes: int) -> list[tuple[np.ndarray, ...]]:
-    """Peaks of the heat maps as boxes: for each of B triples xyxy (N, 4) working pixels, score (N,), class id (N,).
+def decode_heat_maps(maps: HeatMaps, min_score: float, most_boxes: int) -> list[FoundBoxes]:
+    """Peaks of the heat maps as boxes, for each of B triples.
 
     A peak is a cell that none of its eight neighbours exceeds. Several peaks on one thing leave the best.
     """
@@ -155,7 +163,7 @@ def decode_heat_maps(maps: HeatMaps, min_score: float, most_boxes: int) -> list[
     for one_xyxy, one_score in zip(boxes, scores, strict=True):
         found = np.flatnonzero(one_score >= min_score)
         found = found[_best_of_each(one_xyxy[found], one_score[found], class_ids[found])]
-        answers.append((one_xyxy[found], one_score[found], class_ids[found]))
+        answers.append(FoundBoxes(one_xyxy[found], one_score[found], class_ids[found]))
     return answers
 
 
@@ -173,7 +181,7 @@ def _best_of_each(xyxy: np.ndarray, score: np.ndarray, class_ids: np.ndarray) ->
     return np.array(left, dtype=int)
 
 
-def detect_triples(network: BallNet, triples: Tensor) -> list[tuple[np.ndarray, ...]]:
+def detect_triples(network: BallNet, triples: Tensor) -> list[FoundBoxes]:
     """`decode_heat_maps` of (B, 9, H, W) uint8 triples on the network's device; bf16 on a GPU."""
     device = next(network.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -234,17 +242,15 @@ class BallNetDetector:
             for at, small in enumerate(smalls, start=1):
                 triple = [other if other.shape == small.shape else small for other in row[at - 1 : at + 2]]
                 found += detect_triples(self.network, torch.cat(triple)[None])
-        for (frame, small), (xyxy, score, class_ids) in zip(batch, found, strict=True):
-            yield frame, self._as_detections(frame, small, xyxy, score, class_ids)
+        for (frame, small), boxes in zip(batch, found, strict=True):
+            yield frame, self._as_detections(frame, small, boxes)
 
-    def _as_detections(
-        self, frame: Frame, small: Tensor, xyxy: np.ndarray, score: np.ndarray, class_ids: np.ndarray
-    ) -> Detections:
+    def _as_detections(self, frame: Frame, small: Tensor, boxes: FoundBoxes) -> Detections:
         height, width = frame.rgb.shape[:2]
-        xyxy = to_frame_pixels(xyxy, small, width, height)
+        xyxy = to_frame_pixels(boxes.xyxy, small, width, height)
         there = np.all(size_of(xyxy) > 0, axis=1)
-        names = np.array(self.class_names, dtype=object)[class_ids]
-        return Detections(xyxy, score, names).where(there)
+        names = np.array(self.class_names, dtype=object)[boxes.class_ids]
+        return Detections(xyxy, boxes.score, names).where(there)
 
 
 def to_frame_pixels(xyxy: np.ndarray, small: Tensor, width: int, height: int) -> np.ndarray:

@@ -1,0 +1,102 @@
+"""Crops, flips and light for training. Geometry goes through torchvision's v2 transforms, which move the boxes along.
+
+All three frames of a triple are treated alike: what differs between them must be what moved.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    scale: tuple[float, float] = (0.7, 1.5)  # of things in a crop, drawn evenly in the logarithm
+    near_object: float = 0.6  # share of the crops that hold a kept box, where the frame has one
+    near_dropped: float = 0.2  # ... a dropped one, where the frame has one
+    kept_share: float = 0.6  # of a box that must be left in the crop; a smaller rest is ignored
+    brightness: float = 0.25
+    contrast: float = 0.25
+    colour: float = 0.12  # of each channel by itself
+    noise: float = 8.0  # grey levels, the most
+    blurred: float = 0.15  # share of the triples that are made less sharp
+    noisy: float = 0.25
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A training crop: `video` (3, 3, side, side) uint8; boxes in its pixels, with the rows they came from."""
+
+    video: Tensor
+    xyxy: Tensor  # (N, 4)
+    row: Tensor  # (N,) which of the boxes that came in
+    share: Tensor  # (N,) how much of the box is in the crop
+
+
+def draw_window(
+    width: int, height: int, side: int, centres: np.ndarray, settings: AugmentationSettings
+) -> tuple[int, int, int]:
+    """(left, top, size) of a square to crop, random; `centres` (N, 2) are places that it should hold, one of them.
+
+    It stays in the frame unless the frame is smaller than the crop.
+    """
+    low, high = np.log(settings.scale)
+    size = round(side / float(np.exp(low + (high - low) * torch.rand(()).item())))
+    shorter = min(width, height)
+    if side <= shorter < size:
+        size = shorter
+    if len(centres):
+        centre = centres[int(torch.randint(len(centres), ()))]
+        place = (torch.rand(2).numpy() * 0.8 + 0.1) * size  # where in the crop the centre comes to lie
+        left, top = (centre - place).round()
+    else:
+        left, top = torch.rand(2).numpy() * np.maximum([width - size, height - size], 0)
+    left = np.clip(left, min(0, width - size), max(0, width - size))
+    top = np.clip(top, min(0, height - size), max(0, height - size))
+    return int(left), int(top), size
+
+
+def crop_triple(triple: Tensor, xyxy: np.ndarray, window: tuple[int, int, int], side: int) -> Crop:
+    """Cut a window out of a triple (3, 3, h, w), bring it to `side` x `side` pixels, mirror half of them."""
+    left, top, size = window
+    height, width = triple.shape[-2:]
+    boxes = tv_tensors.BoundingBoxes(torch.from_numpy(xyxy), format="XYXY", canvas_size=(height, width))
+    video, boxes = (
+        functional.crop(triple, top, left, size, size),
+        functional.crop(boxes, top, left, size, size),
+    )
+    whole = torch.from_numpy(xyxy[:, 2:] - xyxy[:, :2]).prod(dim=1)
+    left_over = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
+    share = (left_over / whole.clamp(min=1e-6)).as_subclass(Tensor)
+    if size != side:
+        video = functional.resize(video, [side, side], antialias=True)
+        boxes = functional.resize(boxes, [side, side])
+    video, boxes = v2.RandomHorizontalFlip(0.5)(tv_tensors.Video(video), boxes)
+    there = share > 0
+    return Crop(video.as_subclass(Tensor), boxes.as_subclass(Tensor)[there], torch.nonzero(there)[:, 0], share[there])
+
+
+def change_light(triples: Tensor, settings: AugmentationSettings) -> Tensor:
+    """Brightness, contrast, colour, noise and sharpness of (B, 9, H, W) uint8, drawn for each triple: float, 0-255."""
+    count = len(triples)
+    light = triples.float().unflatten(1, (3, 3))  # (B, 3 frames, 3 channels, H, W)
+
+    def draw(channels: int, reach: float) -> Tensor:
+        return (torch.rand(count, 1, channels, 1, 1) * 2 - 1) * reach
+
+    gain = (1 + draw(1, settings.contrast)) * (1 + draw(3, settings.colour))
+    mean = light.mean(dim=(1, 3, 4), keepdim=True)
+    light = (light - mean) * gain + mean * (1 + draw(1, settings.brightness)) * (1 + draw(3, settings.colour / 2))
+    light = light.flatten(1, 2)
+    blurred = torch.rand(count) < settings.blurred
+    if blurred.any():
+        light[blurred] = torch.nn.functional.avg_pool2d(light[blurred], 3, 1, 1, count_include_pad=False)
+    noisy = torch.rand(count) < settings.noisy
+    if noisy.any():
+        strength = torch.rand(int(noisy.sum()), 1, 1, 1) * settings.noise
+        light[noisy] += torch.randn_like(light[noisy]) * strength
+    return light.clamp_(0, 255)

@@ -1,0 +1,163 @@
+"""Which group trains and which validates: decided once, in round 0, and kept in `split.csv` for every later round.
+
+A group is what must not be split: clips of one source video, players or scenes. Official splits of the clips' list are
+respected, and what it calls test is neither trained nor validated on. Clips whose files are the same bytes are one
+group, whatever they are called.
+"""
+
+import csv
+import hashlib
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from labels.records.errors import InputError
+from labels.records.safe_writing import write_text
+from labels.training.settings import SplitSettings
+
+TRAIN, VAL, TEST = "train", "val", "test"
+STRICTEST_FIRST = (TEST, VAL, TRAIN)  # a group that its list calls both is what is further from training
+
+
+def split_videos(
+    table: Path,
+    videos: pd.DataFrame,
+    labelled: set[str],
+    round_number: int,
+    settings: SplitSettings,
+) -> dict[str, str]:
+    """`train`, `val` or `test` for each video_id, by the frozen table, to which groups that are new are added.
+
+    Args:
+        table: `WorkFolder.split_table`, columns `group,split,round`; made when absent.
+        videos: usable rows of the videos table.
+        labelled: video_ids that hold labels worth training on. When the split is first made, training and validation
+            are both given groups that have some.
+
+    Raises InputError when there are not two groups to divide, and when the table is no such table.
+    """
+    linked, own = linked_groups(videos), _own_groups(videos)
+    frozen = read_split_table(table)
+    decided: dict[str, str] = {}  # linked group -> split
+    for video_id, group in own.items():
+        if group in frozen:
+            decided[linked[video_id]] = _stricter(frozen[group][0], decided.get(linked[video_id], TRAIN))
+    new = sorted(set(linked.values()) - set(decided))
+    official = _official_splits(videos, linked)
+    decided |= {group: official[group] for group in new if group in official}
+    new = [group for group in new if group not in official]
+    if frozen:
+        chosen = {group for group in new if _draw(group) < settings.validation_share}
+    else:
+        chosen = _first_validation_groups(new, {linked[video_id] for video_id in labelled}, decided, settings)
+    decided |= {group: VAL if group in chosen else TRAIN for group in new}
+    for video_id, group in own.items():
+        frozen.setdefault(group, (decided[linked[video_id]], round_number))
+    splits = {video_id: frozen[group][0] for video_id, group in own.items()}
+    if not {TRAIN, VAL} <= set(splits.values()):
+        count = sum(split != TEST for split in decided.values())
+        raise InputError(
+            f"{table.parent}: {count} group of source videos besides the test clips; one to train on and another to "
+            "validate on are needed: add clips of another source with dataset_downloader.py"
+        )
+    require_no_leak(splits, videos)
+    _write_split_table(table, frozen)
+    return splits
+
+
+def require_no_leak(splits: dict[str, str], videos: pd.DataFrame) -> None:
+    """Raise InputError if a group, or the bytes of a file, are on both sides, or a test clip is on any."""
+    for column in ("group", "sha256"):
+        side_of: dict[str, tuple[str, str]] = {}
+        for video_id, value in zip(videos["video_id"], videos[column], strict=True):
+            if not value or video_id not in splits:
+                continue
+            split, other = side_of.setdefault(value, (splits[video_id], video_id))
+            if split != splits[video_id]:
+                raise InputError(
+                    f"split.csv: the {column} of {video_id} ({splits[video_id]}) is also that of {other} ({split}): "
+                    "validation would be on what was trained on; take one of the two clips away"
+                )
+    official_test = set(videos["video_id"][videos["split"] == TEST])
+    leaked = sorted(video_id for video_id in official_test if splits.get(video_id, TEST) != TEST)
+    if leaked:
+        raise InputError(f"split.csv: {leaked[0]} is a test clip of its list and must not be {splits[leaked[0]]}")
+
+
+def linked_groups(videos: pd.DataFrame) -> dict[str, str]:
+    """The group of each video_id; groups that share a file's bytes are one, named as the first of them."""
+    first: dict[str, str] = {}  # group -> a group it is one with
+
+    def root(group: str) -> str:
+        while first.setdefault(group, group) != group:
+            group = first[group]
+        return group
+
+    own = _own_groups(videos)
+    with_bytes: dict[str, str] = {}
+    for group, sha256 in zip(own.values(), videos["sha256"], strict=True):
+        if sha256:
+            pair = sorted((root(group), root(with_bytes.setdefault(sha256, group))))
+            first[pair[1]] = pair[0]
+    return {video_id: root(group) for video_id, group in own.items()}
+
+
+def _own_groups(videos: pd.DataFrame) -> dict[str, str]:
+    """The group each video_id came with; a clip without one is its own."""
+    return {video: group or video for video, group in zip(videos["video_id"], videos["group"], strict=True)}
+
+
+def _stricter(split: str, other: str) -> str:
+    return min(split, other, key=STRICTEST_FIRST.index)
+
+
+def read_split_table(table: Path) -> dict[str, tuple[str, int]]:
+    """group -> (split, round in which it was decided); empty when there is no table yet."""
+    if not table.is_file():
+        return {}
+    try:
+        rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"))))
+        decided = {row["group"]: (row["split"], int(row["round"])) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        raise InputError(
+            f"{table}: must have the columns group,split,round; put the file that was there back"
+        ) from None
+    unknown = {split for split, _ in decided.values()} - set(STRICTEST_FIRST)
+    if unknown or len(decided) < len(rows):
+        raise InputError(f"{table}: each group stands once, as {', '.join(STRICTEST_FIRST)}; put the old file back")
+    return decided
+
+
+def _write_split_table(table: Path, frozen: dict[str, tuple[str, int]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["group", "split", "round"])
+    writer.writerows([group, *frozen[group]] for group in sorted(frozen))
+    if not table.is_file() or table.read_text(encoding="utf-8") != text.getvalue():
+        write_text(table, text.getvalue())
+
+
+def _official_splits(videos: pd.DataFrame, group_of: dict[str, str]) -> dict[str, str]:
+    named: dict[str, set[str]] = {}
+    for video_id, split in zip(videos["video_id"], videos["split"], strict=True):
+        named.setdefault(group_of[video_id], set()).add(split)
+    found = {group: next((split for split in STRICTEST_FIRST if split in named[group]), "") for group in named}
+    return {group: split for group, split in found.items() if split}
+
+
+def _first_validation_groups(
+    new: list[str], with_labels: set[str], official: dict[str, str], settings: SplitSettings
+) -> set[str]:
+    """The groups to validate on, those with labels first, in an order that depends on their names alone."""
+    if VAL in official.values():
+        return set()  # the list says what validates
+    drawn = sorted(new, key=lambda group: (group not in with_labels, _draw(group)))
+    count = max(1, round(settings.validation_share * len([group for group in new if group in with_labels] or new)))
+    trains = len(new) + sum(split == TRAIN for split in official.values())
+    return set(drawn[: min(count, trains - 1)])
+
+
+def _draw(group: str) -> float:
+    """A number in 0-1 that depends on the group's name alone."""
+    return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=6).digest()) / 2**48

@@ -1,0 +1,135 @@
+#!/usr/bin/env python
+"""Stage 4: train a detector on a round's cleaned labels. It labels the next round.
+
+    python train.py work --round 0
+    python train.py work --round 0 --architecture fasterrcnn_mobilenet_v3_large_320_fpn --epochs 8 --batch-size 4
+    python train.py work --round 1 --continue            # from the weights of round 0, not from the start
+
+Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which groups train, which validate). Writes into
+`rounds/NN/trained/`:
+
+    detector.pt    the best weights, their classes and working threshold; what `--detector` takes
+    last.pt        where training stands; the same command goes on from it after a kill
+    metrics.csv    a row an epoch: loss, and how far validation agrees with its labels, which are not truth
+    metrics.json   the best weights on all validation frames; accuracy too where there is truth
+    curves.png, run.json
+
+The architecture is `ballnet`, our own small network for balls, which looks at three frames and learns in minutes on a
+CPU, or the name of a torchvision detector, which starts from its COCO weights.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+from labels.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from labels.training.round_training import TrainedRound
+
+
+def positive(kind: type) -> "argparse._ActionType":
+    """Argument type of a number above zero."""
+
+    def parse(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = 0
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be a number above 0, not '{text}'")
+        return number
+
+    return parse
+
+
+def get_args(argv: list[str] | None = None) -> argparse.Namespace:
+    defaults = TrainingSettings()
+    parser = stage_parser(__doc__ or "")
+    parser.add_argument("--round", type=round_number, required=True, help="whose cleaned labels to train on")
+    parser.add_argument("--architecture", default=defaults.architecture, help="ballnet, or a torchvision detector")
+    parser.add_argument("--epochs", type=positive(int), default=defaults.epochs, help="at most")
+    parser.add_argument("--batch-size", type=positive(int), default=defaults.batch_size, help="crops or frames a step")
+    parser.add_argument("--lr", type=positive(float), help="the highest learning rate (default: the architecture's)")
+    parser.add_argument(
+        "--long-side", type=positive(int), default=defaults.long_side, help="pixels that larger frames are reduced to"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
+    )
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of everything that is drawn")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--from-scratch", action="store_true", help="do not fetch COCO weights (torchvision)")
+    start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
+    return parser.parse_args(argv)
+
+
+def train(args: argparse.Namespace) -> Summary:
+    """Train the round's detector and draw its curves."""
+    from labels.models.loading import torch_device
+    from labels.records.run_records import out_of_date
+    from labels.records.work_folder import WorkFolder
+    from labels.training.round_training import train_round
+
+    work = WorkFolder(args.work)
+    work.usable_videos()  # says what is missing before the folder's lock would make it
+    settings = replace(
+        TrainingSettings(),
+        architecture=args.architecture,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.lr or TrainingSettings.rate_for(args.architecture),
+        long_side=args.long_side,
+        seed=args.seed,
+    )
+    with work.writing():
+        trained = train_round(work, args.round, settings, torch_device(args.device), args.from_scratch, args.go_on)
+        if not trained.done_before:
+            from labels.pictures.training_curves import draw_training_curves
+
+            folder = work.round(args.round).stage("trained")
+            draw_training_curves(folder / "metrics.csv", folder / "curves.png")
+        summary = summarise(args, trained)
+        summary.lines += out_of_date(work)
+    return summary
+
+
+def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
+    """What is printed at the end: what was used for what, and how good it is."""
+    data, metrics = trained.data, trained.metrics
+    lines = [f"round {args.round} was trained already with these settings and labels"] if trained.done_before else []
+    for split, counts in data.counts.items():
+        lines.append(
+            f"{split}: {counts.with_kept} frames with kept boxes, {counts.empty_used} surely empty ones; left out: "
+            f"{counts.empty_unsure} frames whose emptiness is not sure, {counts.empty_left} empty ones more than needed"
+        )
+    for name, values in (
+        ("agreement with the validation labels", metrics["agreement_with_labels"]),
+        (f"accuracy against {(metrics['accuracy'] or {}).get('against')}", metrics["accuracy"]),
+    ):
+        if values:
+            lines.append(
+                f"{name}: F1 {values['f1']:.3f}, precision {values['precision']:.3f}, recall {values['recall']:.3f}, "
+                f"mean IoU {values['mean_iou'] or 0:.2f}, COCO AP {values['ap'] or 0:.3f}"
+            )
+    skipped = data.skipped
+    return Summary(
+        stage=f"train round {args.round}",
+        unit="videos",
+        found=len(data.video_ids),
+        used=len(data.video_ids) - sum(skipped.values()),
+        skipped=skipped,
+        lines=lines,
+        next_command=f"python dataset_processor.py {args.work} --round {args.round + 1}",
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = get_args(argv)
+    return run_stage(lambda: train(args), args.strict)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
