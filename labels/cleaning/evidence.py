@@ -51,7 +51,7 @@ def add_paths(
     path_settings: PathSettings,
     player_settings: PlayerSettings,
 ) -> pd.DataFrame:
-    """Adds what trajectories say of each box, and its `path`. Returns the boxes of the paths' gaps, with class names."""
+    """Adds what trajectories say of each box, and its `path`. Returns the boxes of the paths' gaps."""
     for name in ("path", "misfit", "support", "path_size_ratio", "class_size_ratio", *PATH_FEATURES):
         evidence[name] = np.nan
     evidence["path"] = -1

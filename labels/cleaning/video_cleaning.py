@@ -92,6 +92,8 @@ def clean_video(
         reason=reason.astype(object),
     )
     filled = _fill_gaps(decided, gaps, timeline, round_number, settings)
+    denied = decided[said == "n"]
+    filled = filled.drop(filled.index[_matching(filled, denied, settings)]).reset_index(drop=True)
     decided, filled, merged = _place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE)
     for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id"):
@@ -154,6 +156,11 @@ def _fill_gaps(
         decision=np.where(keeps, "keep", "ignore"),
         reason=reason,
     )
+
+
+def _matching(boxes: pd.DataFrame, others: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """Places in `boxes` that mean what a row of `others` means: what a human denied is not interpolated again."""
+    return same_objects(boxes, others, settings.match_iou, settings.match_distance_sizes)[0]
 
 
 def _place_old_gap_boxes(

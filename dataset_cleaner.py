@@ -1,0 +1,121 @@
+"""Stage 3, clean: decide which of a round's boxes are labels, which are doubtful and which are wrong.
+
+Reads   rounds/NN/labelled/, the cleaned round before, verdicts.csv (label_uid,verdict: y or n) where there is one
+Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, decision (keep | ignore | drop), reason
+                             dataset/                   annotations.json (COCO) and images/, to train on
+                             run.json                   counts, and quality against truth where there is truth
+
+    python dataset_cleaner.py work --round 0
+    python dataset_cleaner.py work --round 1                            # merged with round 0
+    python dataset_cleaner.py work --round 0 --keep 0.7 --ignore 0.3
+    python dataset_cleaner.py work --round 0 --without still --without misfit
+
+Boxes are linked to paths over time in coordinates from which the camera's motion is taken out; what moves like a ball
+is believed though single scores are low, what is on no path needs a high score, short gaps are interpolated. Nothing is
+deleted: a dropped row keeps the rule, the value and the limit that dropped it. Fast: change a threshold, run it again.
+"""
+
+import argparse
+import dataclasses
+import sys
+from typing import Any
+
+from labels.cleaning.settings import RULE_NAMES, CleaningSettings
+from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+
+SHORT_OPTIONS = {"keep_quality": "--keep", "ignore_quality": "--ignore"}
+
+
+def get_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--round", type=round_number, required=True, help="the round to clean")
+    parser.add_argument(
+        "--without",
+        action="append",
+        choices=RULE_NAMES,
+        default=[],
+        metavar="RULE",
+        help=f"switch a rule off, may be repeated: {', '.join(RULE_NAMES)}",
+    )
+    thresholds = parser.add_argument_group("thresholds", "what each means: labels/cleaning/settings.py")
+    for field in dataclasses.fields(CleaningSettings):
+        if field.name != "without":
+            option = SHORT_OPTIONS.get(field.name, "--" + field.name.replace("_", "-"))
+            kind = type(field.default)
+            thresholds.add_argument(
+                option, dest=field.name, type=kind, default=field.default, help="default %(default)s", metavar="X"
+            )
+    return parser.parse_args(argv)
+
+
+def settings_from(args: argparse.Namespace) -> CleaningSettings:
+    from labels.records.errors import InputError
+
+    names = [field.name for field in dataclasses.fields(CleaningSettings)]
+    settings = CleaningSettings(**{name: getattr(args, name) for name in names} | {"without": tuple(args.without)})
+    if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
+        raise InputError("--ignore and --keep are qualities: 0 <= ignore <= keep <= 1")
+    bad = [name for name in names if name != "without" and getattr(settings, name) != getattr(settings, name)]
+    if bad:
+        raise InputError(f"--{bad[0].replace('_', '-')}: not a number")
+    return settings
+
+
+def clean(args: argparse.Namespace) -> Summary:
+    """Clean one round."""
+    from tqdm import tqdm
+
+    from labels.cleaning.round_cleaning import clean_round, finished_record, round_inputs
+    from labels.records.run_records import out_of_date
+    from labels.records.work_folder import WorkFolder
+
+    settings = settings_from(args)
+    work = WorkFolder(args.work)
+    work.read_videos()
+    with work.writing():
+        inputs = round_inputs(work, args.round)
+        record = finished_record(inputs, settings)
+        lines = []
+        if record is not None:
+            lines.append(f"round {args.round} is cleaned and up to date; nothing was done")
+        else:
+            videos = range(len(inputs.videos))
+            with tqdm(videos, desc="cleaning", unit="video", file=sys.stderr) as progress:
+                record = clean_round(inputs, settings, progress)
+        lines += [*summary_lines(record.counts), *out_of_date(work)]
+    skipped: dict[str, int] = {}
+    for reason in record.counts["skipped"].values():
+        skipped[reason] = skipped.get(reason, 0) + 1
+    return Summary(
+        stage=f"clean round {args.round}",
+        unit="videos",
+        found=len(inputs.videos),
+        used=record.counts["videos"],
+        skipped=skipped,
+        lines=lines,
+        next_command=f"python train.py {args.work} --round {args.round}",
+    )
+
+
+def summary_lines(counts: dict[str, Any]) -> list[str]:
+    """The accounts, the decisions by reason, and the quality against truth."""
+    from labels.cleaning.quality_estimate import quality_lines
+
+    lines = [
+        f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
+        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in + {counts['interpolated']} interpolated"
+        f" ({counts['fused']} fused with the round before, {counts['left_behind']} of its dropped stay there)"
+    ]
+    most_first = sorted(counts["reasons"].items(), key=lambda item: (item[0].split()[0], -item[1]))
+    lines += [f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in most_first]
+    lines.append(f"dataset: {counts['images']} images")
+    return [*lines, *quality_lines(counts["quality"])]
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = get_args(argv)
+    return run_stage(lambda: clean(args), args.strict)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""How good the labels are where there is truth: kept labels beside the labeller's own, training clips and test."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labels.cleaning.scores import USUAL_THRESHOLD
+from labels.records.matching import MatchCounts, count_matches
+
+RULES = ("centre", "iou")
+PARTS = ("training", "test")
+
+
+class QualityEstimate:
+    """Adds up videos. `kept`: labels of decision keep; `labelled`: raw boxes from the working threshold on."""
+
+    def __init__(self, working_threshold: Mapping[str, float]) -> None:
+        self._working_threshold = working_threshold
+        self._counts: dict[tuple[str, str, str], MatchCounts] = {}
+        self._videos: dict[str, int] = {}
+
+    def add(self, split: str, labelled: pd.DataFrame, cleaned: pd.DataFrame, truth: pd.DataFrame) -> None:
+        part = "test" if split == "test" else "training"
+        self._videos[part] = self._videos.get(part, 0) + 1
+        threshold = labelled["class_name"].map(lambda name: self._working_threshold.get(name, USUAL_THRESHOLD))
+        raw = labelled[labelled["score"].to_numpy() >= threshold.to_numpy(dtype=np.float64)]
+        # Only frames that were labelled are judged: the truth between them was never looked at.
+        stride = int(cleaned.attrs.get("stride", 1))
+        looked_at = truth[truth["frame_index"] % stride == 0]
+        for kind, table in (("labelled", raw), ("kept", cleaned[cleaned["decision"] == "keep"])):
+            for rule in RULES:
+                key = (part, kind, rule)
+                self._counts[key] = self._counts.get(key, MatchCounts()) + count_matches(table, looked_at, rule)
+
+    def as_counts(self) -> dict[str, Any]:
+        """For run.json: part -> kind -> rule -> precision, recall, F1 and the counts they come from."""
+        result: dict[str, Any] = {}
+        for (part, kind, rule), counts in sorted(self._counts.items()):
+            place = result.setdefault(part, {"videos": self._videos[part]}).setdefault(kind, {})
+            place[rule] = {
+                "precision": round(counts.precision, 4),
+                "recall": round(counts.recall, 4),
+                "f1": round(counts.f1, 4),
+                "mean_iou": None if np.isnan(counts.mean_iou) else round(counts.mean_iou, 4),
+                "right": counts.right,
+                "wrong": counts.wrong,
+                "missed": counts.missed,
+            }
+        return result
+
+
+def quality_lines(quality: Mapping[str, Any]) -> list[str]:
+    """The estimate as a small table to print."""
+    if not quality:
+        return ["no truth beside these videos: nothing to measure the labels against"]
+    lines = ["against truth           rule     precision  recall     F1"]
+    for part in PARTS:
+        for kind in ("labelled", "kept"):
+            for rule in RULES if part in quality else ():
+                found = quality[part][kind][rule]
+                lines.append(
+                    f"  {part:<9} {kind:<9}  {rule:<8} {found['precision']:9.3f} {found['recall']:7.3f} "
+                    f"{found['f1']:6.3f}"
+                )
+    return lines

@@ -1,0 +1,198 @@
+"""Stage 3 over one round: read the labelled shards, clean each, write the cleaned ones, the dataset and run.json."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from labels.cleaning.dataset_writing import dataset_frames, image_rows, write_dataset
+from labels.cleaning.human_verdicts import read_verdicts, verdicts_digest
+from labels.cleaning.quality_estimate import QualityEstimate
+from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.video_cleaning import CleanedVideo, clean_video
+from labels.exchange.coco import IMAGES
+from labels.records import run_records, tables
+from labels.records.errors import InputError
+from labels.records.run_records import RunRecord
+from labels.records.safe_writing import digest_of, read_parquet, write_parquet
+from labels.records.work_folder import RoundFolder, WorkFolder
+from labels.videos.decoding import DecodeError
+from labels.videos.frame_store import FrameStore
+
+NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
+
+
+@dataclass
+class RoundInputs:
+    """What a round's cleaning is made from, and the digests that say whether it changed."""
+
+    work: WorkFolder
+    folder: RoundFolder
+    before: RoundFolder | None
+    videos: pd.DataFrame
+    working_threshold: dict[str, float]
+    class_names: tuple[str, ...]
+    labeller: dict[str, Any]
+    digests: dict[str, str]
+    verdicts: dict[str, str] = field(default_factory=dict)
+
+
+def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
+    """Everything that must be there; InputError names the command that makes what is missing."""
+    videos = work.usable_videos()
+    folder = work.round(number)
+    labelled = run_records.require_run_record(
+        folder, "labelled", f"python dataset_processor.py {work.root} --round {number}"
+    )
+    digests = {
+        "videos": run_records.digest_of_videos(work),
+        f"round {number} labelled": labelled.output,
+        "verdicts": verdicts_digest(work),
+        "truth": run_records.digest_of_files(
+            [path for path in map(work.truth_boxes, videos["video_id"]) if path.is_file()]
+        ),
+    }
+    before = None
+    if number > 0:
+        before = work.round(number - 1)
+        cleaned = run_records.require_run_record(
+            before, "cleaned", f"python dataset_cleaner.py {work.root} --round {number - 1}"
+        )
+        digests[f"round {number - 1} cleaned"] = cleaned.output
+    labeller = labelled.facts.get("labeller", {})
+    return RoundInputs(
+        work=work,
+        folder=folder,
+        before=before,
+        videos=videos,
+        working_threshold={name: float(value) for name, value in labeller.get("working_threshold", {}).items()},
+        class_names=tuple(labeller.get("class_names", ())),
+        labeller=labeller,
+        digests=digests,
+        verdicts=read_verdicts(work),
+    )
+
+
+def finished_record(inputs: RoundInputs, settings: CleaningSettings) -> RunRecord | None:
+    """The run record when running again would give what is there already."""
+    record = run_records.read_run_record(inputs.folder, "cleaned")
+    if record is None or not record.is_made_from(_arguments(settings), inputs.digests):
+        return None
+    return record if record.output == _output_digest(inputs.folder) else None
+
+
+def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Iterable[int] | None = None) -> RunRecord:
+    """Clean every video of a round and write everything, run.json last. `progress` is stepped once a video."""
+    work, folder = inputs.work, inputs.folder
+    steps = iter(progress if progress is not None else range(len(inputs.videos)))
+    run_records.start_run(folder, "cleaned")
+    store = FrameStore(work.frames)
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    skipped: dict[str, str] = {}
+    quality = QualityEstimate(inputs.working_threshold)
+    images, boxes, written = [], [], set()
+    for _, video in inputs.videos.iterrows():
+        next(steps, None)
+        video_id = str(video["video_id"])
+        try:
+            labelled, cleaned = _clean_one(inputs, settings, video_id)
+            frames = dataset_frames(cleaned.boxes, settings)
+            store.ensure(video_id, work.videos / str(video["file"]), frames.tolist())
+        except (InputError, DecodeError) as error:
+            skipped[video_id] = str(error)
+            continue
+        write_parquet(folder.boxes("cleaned", video_id), cleaned.boxes, cleaned.boxes.attrs)
+        written.add(f"{video_id}.parquet")
+        counts.update(asdict(cleaned.merged) | cleaned.decisions | {"interpolated": cleaned.interpolated, "videos": 1})
+        reasons.update(_reasons(cleaned.boxes))
+        truth = work.read_truth(video_id)
+        if truth is not None:
+            quality.add(str(video["split"]), labelled, cleaned.boxes, truth)
+        if len(frames):
+            images.append(image_rows(video, cleaned.boxes, frames))
+        boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
+    for stale in sorted((folder.stage("cleaned") / "boxes").glob("*.parquet")):
+        if stale.name not in written:
+            stale.unlink()
+    all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
+    names = tuple(sorted(set(inputs.class_names) | set(all_boxes["class_name"].unique())))
+    all_images = tables.concatenate(images, IMAGES)
+    write_dataset(folder, all_images, all_boxes, names, store)
+    record = RunRecord(
+        stage="cleaned",
+        round=folder.number,
+        arguments=_arguments(settings),
+        inputs=inputs.digests,
+        counts={
+            **{name: counts[name] for name in ("videos", "labelled", "merged_in", "interpolated", "fused")},
+            "left_behind": counts["left_behind"],
+            "keep": counts["keep"],
+            "ignore": counts["ignore"],
+            "drop": counts["drop"],
+            "images": len(all_images),
+            "reasons": dict(sorted(reasons.items())),
+            "skipped": skipped,
+            "quality": quality.as_counts(),
+        },
+        facts={"labeller": inputs.labeller, "class_names": list(names)},
+        output=_output_digest(folder),
+    )
+    _check_accounts(record.counts)
+    run_records.write_run_record(folder, record)
+    return record
+
+
+def _clean_one(inputs: RoundInputs, settings: CleaningSettings, video_id: str) -> tuple[pd.DataFrame, CleanedVideo]:
+    """The labelled and the cleaned boxes of one video. InputError when its shard is missing or unsound."""
+    folder = inputs.folder
+    path = folder.boxes("labelled", video_id)
+    if not path.is_file():
+        raise InputError("was not labelled")
+    labelled = _checked(path, decided=False)
+    missing = [name for name in NEEDED_METADATA if name not in labelled.attrs]
+    if missing:
+        raise InputError(f"{path}: its metadata lacks {', '.join(missing)}")
+    camera_path = folder.camera(video_id)
+    camera = read_parquet(camera_path) if camera_path.is_file() else None
+    old = None
+    if inputs.before is not None and inputs.before.boxes("cleaned", video_id).is_file():
+        old = _checked(inputs.before.boxes("cleaned", video_id), decided=True)
+    cleaned = clean_video(
+        labelled, folder.number, inputs.working_threshold, settings, old, camera, verdicts=inputs.verdicts
+    )
+    return labelled, cleaned
+
+
+def _checked(path: Path, decided: bool) -> pd.DataFrame:
+    boxes = read_parquet(path)
+    try:
+        return tables.check_boxes(boxes, str(path), decided)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _reasons(boxes: pd.DataFrame) -> Counter[str]:
+    """«decision rule» -> how many rows; kept rows by their origin."""
+    rule = boxes["reason"].str.split(":").str[0].where(boxes["decision"] != "keep", boxes["origin"])
+    return Counter((boxes["decision"].astype(str) + " " + rule.astype(str)).tolist())
+
+
+def _check_accounts(counts: dict[str, Any]) -> None:
+    rows_in = counts["labelled"] + counts["merged_in"] + counts["interpolated"]
+    rows_out = counts["keep"] + counts["ignore"] + counts["drop"]
+    if rows_in != rows_out or rows_out != sum(counts["reasons"].values()):
+        raise AssertionError(f"{rows_in} boxes came in, {rows_out} were decided on: {counts}")
+
+
+def _arguments(settings: CleaningSettings) -> dict[str, Any]:
+    return asdict(settings) | {"without": sorted(settings.without)}
+
+
+def _output_digest(folder: RoundFolder) -> str:
+    shards = sorted((folder.stage("cleaned") / "boxes").glob("*.parquet"))
+    annotations = folder.dataset / "annotations.json"
+    return digest_of([run_records.digest_of_files([*shards, *([annotations] if annotations.is_file() else [])])])

@@ -1,0 +1,185 @@
+"""Stage 3 as a script: whole on a tiny work folder, twice, in the wrong order, with verdicts and with damage."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated_balls import boxes_from, metadata
+
+import dataset_cleaner
+from labels.exchange.coco import read_coco
+from labels.records import tables
+from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
+from labels.records.safe_writing import file_digest, read_parquet, write_parquet
+from labels.records.work_folder import WorkFolder
+
+FRAMES = 30
+SIZE = {"width": 320, "height": 192}
+
+
+def truth_rows(video: int):
+    return [(f, 20 + 9 * f, 60 + 20 * video + 0.1 * (f - 15) ** 2, 12.0, 0.8) for f in range(FRAMES)]
+
+
+def label(work: WorkFolder, number: int, rows_of) -> None:
+    """Stage 2 as if it had run: `rows_of(video)` gives what the labeller found."""
+    folder = work.round(number)
+    digests = []
+    for video, video_id in enumerate(work.usable_videos()["video_id"]):
+        boxes = boxes_from(rows_of(video), FRAMES, fps=25.0, round_born=number, **SIZE)
+        boxes["video_id"] = pd.Series([video_id] * len(boxes), dtype="str")
+        boxes["label_uid"] = [f"{video_id}-{uid}" for uid in boxes["label_uid"]]
+        write_parquet(folder.boxes("labelled", video_id), boxes, metadata(video_id, FRAMES, fps=25.0, **SIZE))
+        digests.append(file_digest(folder.boxes("labelled", video_id)))
+    labeller = {
+        "name": "test",
+        "digest": "1",
+        "class_names": ["sports ball"],
+        "working_threshold": {"sports ball": 0.5},
+    }
+    record = RunRecord("labelled", number, {}, {"videos": digest_of_videos(work)}, facts={"labeller": labeller})
+    record.output = str(digests)
+    write_run_record(folder, record)
+
+
+@pytest.fixture
+def work(tmp_path, make_video) -> WorkFolder:
+    work = WorkFolder(tmp_path / "work")
+    rows = []
+    for video, split in enumerate(["", "test"]):
+        file = make_video(work.videos / f"v{video}.mp4", FRAMES, **SIZE)
+        named = {
+            "video_id": f"v{video}", "status": "ok", "reason": "", "file": file.name, "source": "test", "url": "",
+            "group": f"g{video}", "class_name": "", "split": split, "start_s": 0.0, "end_s": 1.2, "fps": 25.0,
+            "frame_count": FRAMES, "sha256": file_digest(file),
+        }  # fmt: skip
+        rows.append(named | SIZE)
+        truth = boxes_from(truth_rows(video), FRAMES)
+        values = {name: truth[name].to_numpy() for name in ("frame_index", *tables.BOX_COLUMNS)}
+        extra = {"class_name": "sports ball", "track_id": 0, "visibility": 1.0}
+        write_parquet(work.truth_boxes(f"v{video}"), tables.make_table(tables.TRUTH, values | extra))
+    table = pd.DataFrame(rows)
+    work.write_videos(tables.make_table(tables.VIDEOS, {name: table[name].to_numpy() for name in tables.VIDEOS}))
+    strays = [(3, 300, 180, 12, 0.55), (22, 40, 20, 12, 0.55)]
+    label(work, 0, lambda video: [*truth_rows(video)[:24], *strays])
+    return work
+
+
+def all_bytes(work: WorkFolder) -> dict[str, bytes]:
+    paths = sorted(path for path in (work.root / "rounds").rglob("*") if path.is_file())
+    return {str(path): path.read_bytes() for path in paths}
+
+
+def test_a_round_is_cleaned_into_tables_dataset_and_record(work, capsys):
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    folder = work.round(0)
+    cleaned = tables.check_boxes(read_parquet(folder.boxes("cleaned", "v0")), "v0", decided=True)
+    assert cleaned["decision"].value_counts().to_dict() == {"keep": 24, "drop": 2}
+    dataset = read_coco(folder.dataset / "annotations.json")
+    assert len(dataset.boxes) == 48
+    assert set(dataset.images["split"]) == {"", "test"}
+    for name in dataset.images["file_name"]:
+        assert (folder.dataset / name).is_file()
+    linked = folder.dataset / dataset.images["file_name"].iloc[0]
+    assert linked.samefile(work.frames / "v0" / "000000.jpg")
+    # frames 24 and 25 are too near the last ball to be surely without one
+    assert dataset.images["frame_index"][dataset.images["video_id"] == "v0"].tolist() == [*range(24), 26, 27, 28, 29]
+    quality = read_run_record(folder, "cleaned").counts["quality"]
+    assert quality["training"]["kept"]["centre"] | {"mean_iou": None} == {
+        "precision": 1.0, "recall": 0.8, "f1": 0.8889, "mean_iou": None, "right": 24, "wrong": 0, "missed": 6,
+    }  # fmt: skip
+    assert quality["test"]["labelled"]["centre"]["wrong"] == 2
+    printed = capsys.readouterr().out
+    assert "48 kept + 0 ignored + 4 dropped = 52 labelled + 0 merged in + 0 interpolated" in printed
+    assert "2 videos = 2 used + 0 skipped" in printed
+    assert printed.rstrip().endswith(f"next: python train.py {work.root} --round 0")
+
+
+def test_again_with_nothing_changed_changes_nothing(work, capsys):
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    before = all_bytes(work)
+    capsys.readouterr()
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert all_bytes(work) == before
+    work.round(0).run_record("cleaned").unlink()  # as if it had been killed before the end
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    assert all_bytes(work) == before
+
+
+def test_another_threshold_or_rule_is_another_run(work, capsys):
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    assert dataset_cleaner.main([str(work.root), "--round", "0", "--without", "isolated", "--ignore", "0.1"]) == 0
+    cleaned = read_parquet(work.round(0).boxes("cleaned", "v0"))
+    assert not cleaned["reason"].str.startswith("isolated").any()
+    assert "up to date" not in capsys.readouterr().out
+
+
+def test_the_second_round_fills_what_the_first_missed_and_keeps_what_it_lost(work):
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    label(work, 1, lambda video: truth_rows(video)[8:])
+    assert dataset_cleaner.main([str(work.root), "--round", "1"]) == 0
+    counts = read_run_record(work.round(1), "cleaned").counts
+    assert counts["quality"]["training"]["kept"]["centre"]["recall"] == 1.0
+    assert (counts["fused"], counts["merged_in"], counts["left_behind"]) == (32, 16, 4)
+    assert (counts["labelled"], counts["keep"]) == (44, 60)
+
+
+def test_verdicts_are_read_and_change_the_labels(work):
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    cleaned = read_parquet(work.round(0).boxes("cleaned", "v0"))
+    denied = cleaned["label_uid"][cleaned["decision"] == "keep"].iloc[3]
+    (work.root / "verdicts.csv").write_text(f"label_uid,verdict\n{denied},n\nother,\n")
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    again = read_parquet(work.round(0).boxes("cleaned", "v0")).set_index("label_uid")
+    assert again.loc[denied, "reason"] == "human: no"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--round", "1"], "dataset_processor.py"),
+        (["--round", "0", "--keep", "0.2", "--ignore", "0.5"], "0 <= ignore <= keep <= 1"),
+        (["--round", "0", "--max-aspect", "nan"], "not a number"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(work, capsys, arguments, message):
+    assert dataset_cleaner.main([str(work.root), *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+
+
+def test_a_round_whose_predecessor_is_not_cleaned_names_the_command(work, capsys):
+    label(work, 1, truth_rows)
+    assert dataset_cleaner.main([str(work.root), "--round", "1"]) == 2
+    assert f"python dataset_cleaner.py {work.root} --round 0" in capsys.readouterr().err
+
+
+def test_no_work_folder_is_not_made(tmp_path, capsys):
+    assert dataset_cleaner.main([str(tmp_path / "none"), "--round", "0"]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("content", ["label_uid\nx\n", "label_uid,verdict\nx,perhaps\n"])
+def test_a_bad_verdict_file_is_refused(work, capsys, content):
+    (work.root / "verdicts.csv").write_text(content)
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 2
+    assert "verdicts.csv" in capsys.readouterr().err
+
+
+def test_a_damaged_shard_is_skipped_and_counted(work, capsys):
+    work.round(0).boxes("labelled", "v0").write_bytes(b"PAR1 not at all")
+    assert dataset_cleaner.main([str(work.root), "--round", "0", "--strict"]) == 3
+    assert "2 videos = 1 used + 1 skipped" in capsys.readouterr().out
+    assert not work.round(0).boxes("cleaned", "v0").exists()
+    record = json.loads(work.round(0).run_record("cleaned").read_text())
+    assert list(record["counts"]["skipped"]) == ["v0"]
+
+
+def test_every_threshold_is_an_option(work):
+    args = dataset_cleaner.get_args([str(work.root), "--round", "0", "--sure-gap-steps", "5"])
+    settings = dataset_cleaner.settings_from(args)
+    assert (settings.sure_gap_steps, np.isclose(settings.max_overlap, 0.4)) == (5, True)
