@@ -49,7 +49,8 @@ class MotionDetector:
     class_names = (BALL,)
     every_frame = True
 
-    def __init__(self, class_names: tuple[str, ...] | None = None, settings: MotionSettings = MotionSettings()) -> None:
+    def __init__(self, class_names: tuple[str, ...] | None = None, settings: MotionSettings | None = None) -> None:
+        settings = settings or MotionSettings()
         if class_names is not None and tuple(class_names) != (BALL,):
             raise InputError(f"--detector motion finds balls only: leave --classes out or say --classes '{BALL}'")
         self._settings = settings

@@ -1,7 +1,7 @@
 """What moves against the background of one shot: the first half of the `motion` labeller.
 
-Each frame is compared with its neighbours laid over it (`tracks.camera_motion`). The background at a pixel is the middle
-of what the neighbours show there, so what passes leaves no ghost, and a slow ball is seen whole. A pixel differs by as
+Each frame is compared with its neighbours laid over it (`tracks.camera_motion`). The background of a pixel is the
+middle of what the neighbours show there, so what passes leaves no ghost, and a slow ball is seen whole. A pixel differs by as
 much as it lies outside that background's range in its 3 x 3 surroundings: edges that are half a pixel off do not count.
 """
 
@@ -81,12 +81,12 @@ def difference_from(current: np.ndarray, neighbours: Sequence[np.ndarray]) -> np
 
 def find_blobs(current: np.ndarray, difference: np.ndarray, settings: MotionSettings) -> Blobs:
     """The connected pieces of what differs, each with its edge drawn relative to its own strongest difference."""
-    height, width = difference.shape
+    height = difference.shape[0]
     noise = float(np.minimum(difference, 3 * settings.min_difference).mean())
     threshold = max(settings.min_difference, settings.noise_factor * noise)
     moving = (difference > threshold).astype(np.uint8)
     whole = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, np.ones((3, 3), dtype=np.uint8))
-    count, labelled, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
+    _, labelled, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
     left, top, wide, high, area = (stats[1:, column] for column in range(5))
     longest = settings.max_side_share * height
     fits = np.flatnonzero((area >= settings.min_area) & (np.maximum(wide, high) <= longest)) + 1

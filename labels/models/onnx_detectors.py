@@ -22,7 +22,7 @@ import numpy as np
 from labels.models.detector import chosen_classes
 from labels.models.onnx_headers import FLOAT, OnnxHeader, read_header
 from labels.models.onnx_sessions import open_session
-from labels.models.settings import DetectorOptions, OnnxSettings
+from labels.models.settings import AS_IT_COMES, DetectorOptions, OnnxSettings
 from labels.records.class_lists import read_class_list
 from labels.records.detections import Detections
 from labels.records.errors import InputError
@@ -49,9 +49,10 @@ class OnnxDetector:
         path: Path,
         class_names: tuple[str, ...] | None = None,
         device: str = "cpu",
-        options: DetectorOptions = DetectorOptions(),
-        settings: OnnxSettings = OnnxSettings(),
+        options: DetectorOptions = AS_IT_COMES,
+        settings: OnnxSettings | None = None,
     ) -> None:
+        settings = settings or OnnxSettings()
         self.name, self._path, self._settings = str(path), path, settings
         self._header = read_header(path)
         self._fixed_size = _check_input(path, self._header)
@@ -95,7 +96,8 @@ class OnnxDetector:
         answer = self._session.run(batch)
         if answer.ndim != 3 or answer.shape[0] != len(batch):
             raise InputError(
-                f"{self._path}: gives {answer.shape}; a detector gives (1, boxes, 5 + classes) or (1, 4 + classes, boxes)"
+                f"{self._path}: gives {answer.shape}; a detector gives (1, boxes, 5 + classes), as YOLOX, "
+                "or (1, 4 + classes, boxes)"
             )
         return answer
 
@@ -207,8 +209,8 @@ def _check_input(path: Path, header: OnnxHeader) -> tuple[int, int] | None:
     """The file's own (width, height), or None when it takes any. InputError when it takes no images."""
     if len(header.inputs) != 1 or len(header.outputs) != 1:
         raise InputError(
-            f"{path}: has {len(header.inputs)} inputs and {len(header.outputs)} outputs; a detector here has one of each "
-            "(export it without its own overlap removal)"
+            f"{path}: has {len(header.inputs)} inputs and {len(header.outputs)} outputs, where one of each is needed; "
+            "export it without its own overlap removal"
         )
     image = header.inputs[0]
     if len(image.shape) != 4 or image.shape[1] not in (3, None) or image.element_type != FLOAT:

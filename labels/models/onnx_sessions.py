@@ -60,7 +60,9 @@ class OpenCvSession:
         try:
             self._net = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
-            raise InputError(f"{path}: cv2.dnn cannot load it ({_first_line(error)}); try pip install onnxruntime") from None
+            raise InputError(
+                f"{path}: cv2.dnn cannot load it ({_first_line(error)}); try pip install onnxruntime"
+            ) from None
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         try:

@@ -16,6 +16,9 @@ class DetectorOptions:
     score_floor: float = 0.05  # boxes below are not worth their place on disk
 
 
+AS_IT_COMES = DetectorOptions()
+
+
 @dataclass(frozen=True)
 class TorchvisionSettings:
     batch_size_cpu: int = 1  # batches gain nothing on a CPU
@@ -33,7 +36,7 @@ class OnnxSettings:
     boxes_before_overlap: int = 1000
     padding: int = 114  # grey around the letterboxed frame
     strides: tuple[int, ...] = (8, 16, 32)  # of the grids of the YOLOX layout
-    working_threshold: float = 0.3
+    working_threshold: float = 0.1  # small networks are unsure of balls: YOLOX-nano is at its best from 0.05 to 0.1
     max_file_bytes: int = 2 << 30  # of a Protobuf file
 
 

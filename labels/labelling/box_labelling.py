@@ -1,0 +1,147 @@
+"""One video through a detector: its boxes, its camera motion, and JPEGs of the frames that may become training data.
+
+A pure function a video: what it gives depends on its arguments alone, so that many processes can run it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from labels.labelling.settings import LabellingSettings
+from labels.models.detector import Detector
+from labels.records.detections import Detections
+from labels.records.geometry import clip_boxes
+from labels.records.tables import make_boxes, sort_boxes
+from labels.tracks.camera_motion import CameraMotion, camera_table
+from labels.videos.decoding import Frame
+from labels.videos.frame_store import FrameStore
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    boxes: pd.DataFrame  # BOXES of the labelled frames
+    camera: pd.DataFrame  # CAMERA of every frame that was decoded
+    labelled_frames: int
+    degenerate_boxes: int  # that the detector gave and that have no area inside the frame
+
+
+def label_video(
+    video_id: str,
+    frames: Iterable[Frame],
+    detector: Detector,
+    round_number: int,
+    settings: LabellingSettings,
+    store: FrameStore | None = None,
+) -> LabelledVideo:
+    """Label one video.
+
+    Args:
+        frames: every `decode_stride(detector, settings.stride)`th frame of it, from frame 0, in order.
+        store: where the JPEGs go; None writes none.
+
+    Raises whatever `frames` raises when it cannot be decoded to its end.
+    """
+    camera = CameraMotion()
+    frame_index: list[int] = []
+    rows = _Rows()
+    # Camera motion and JPEGs cost about as much as a small detector: they run beside it.
+    with _Beside(settings.pending) as steps, _Beside(settings.pending) as pictures:
+
+        def watched() -> Iterator[Frame]:
+            for frame in frames:
+                frame_index.append(frame.frame_index)
+                steps.submit(camera.update, frame.rgb)
+                yield frame
+
+        for frame, found in detector.detect(watched()):
+            if frame.frame_index % settings.stride:
+                continue
+            found = rows.add(frame, found)
+            wanted = store is not None and is_worth_a_picture(found, detector, settings.image_share)
+            if store is not None and wanted and not store.has(video_id, frame.frame_index):
+                pictures.submit(store.write, video_id, frame.frame_index, frame.rgb)
+        pictures.finish()
+        table = camera_table(frame_index, steps.finish())
+    return LabelledVideo(rows.as_boxes(video_id, round_number), table, rows.frames, rows.degenerate)
+
+
+def decode_stride(detector: Detector, stride: int) -> int:
+    """Every how many frames must be decoded so that each `stride`th can be labelled."""
+    return 1 if detector.every_frame else stride
+
+
+def is_worth_a_picture(found: Detections, detector: Detector, image_share: float) -> bool:
+    """Whether a box is likely enough to be kept by cleaning; a frame that turns out needed is decoded again there."""
+    needed = np.array([image_share * detector.working_threshold[name] for name in found.class_name])
+    return bool((found.score >= needed).any())
+
+
+@dataclass
+class _Rows:
+    """The boxes of one video as they come in."""
+
+    parts: list[tuple[int, float, Detections]] = field(default_factory=list)
+    frames: int = 0
+    degenerate: int = 0
+
+    def add(self, frame: Frame, found: Detections) -> Detections:
+        """Take one frame's detections; returns them clipped to the frame, those without area left out."""
+        height, width = frame.rgb.shape[:2]
+        clipped = Detections(clip_boxes(found.xyxy, width, height), found.score, found.class_name)
+        there = (clipped.xyxy[:, 2] > clipped.xyxy[:, 0]) & (clipped.xyxy[:, 3] > clipped.xyxy[:, 1])
+        clipped = clipped.where(there)
+        self.frames += 1
+        self.degenerate += int((~there).sum())
+        if len(clipped):
+            self.parts.append((frame.frame_index, frame.time_s, clipped))
+        return clipped
+
+    def as_boxes(self, video_id: str, round_number: int) -> pd.DataFrame:
+        found = [detections for _, _, detections in self.parts]
+        counts = [len(detections) for detections in found]
+        boxes = make_boxes(
+            video_id,
+            round_number,
+            np.repeat(np.array([index for index, _, _ in self.parts], dtype=np.int64), counts),
+            np.repeat(np.array([time_s for _, time_s, _ in self.parts], dtype=np.float64), counts),
+            np.concatenate([np.zeros((0, 4), np.float32), *(detections.xyxy for detections in found)]),
+            np.concatenate([np.zeros(0, dtype=object), *(detections.class_name for detections in found)]),
+            np.concatenate([np.zeros(0, np.float32), *(detections.score for detections in found)]),
+        )
+        # A detector may say one box twice; a label is named by its box.
+        return sort_boxes(boxes.drop_duplicates("label_uid", keep="first"))
+
+
+class _Beside:
+    """A thread that does what it is given in order; whoever gives it more than `pending` waits."""
+
+    def __init__(self, pending: int) -> None:
+        self._pending = pending
+        self._worker = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[Any]] = deque()
+        self._results: list[Any] = []
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> None:
+        while len(self._waiting) >= self._pending:
+            self._results.append(self._waiting.popleft().result())
+        self._waiting.append(self._worker.submit(work, *arguments))
+
+    def finish(self) -> list[Any]:
+        """Wait for all of it; the results in order. Raises what the work raised."""
+        while self._waiting:
+            self._results.append(self._waiting.popleft().result())
+        return self._results
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._worker.shutdown(wait=True, cancel_futures=True)

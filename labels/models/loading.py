@@ -1,0 +1,137 @@
+"""From what a user writes after `--detector` to a detector. torch is imported only for those that need it."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labels.models.detector import Detector, chosen_classes
+from labels.models.settings import AS_IT_COMES, DetectorOptions, MotionSettings
+from labels.records.detections import Detections
+from labels.records.errors import InputError
+from labels.records.safe_writing import digest_of, file_digest
+
+if TYPE_CHECKING:
+    from labels.videos.decoding import Frame
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def load_detector(
+    name_or_file: str,
+    class_names: tuple[str, ...] | None = None,
+    device: str = "auto",
+    options: DetectorOptions = AS_IT_COMES,
+) -> Detector:
+    """`motion`, the name of a torchvision detector, a .onnx file, or a .pt file that train.py made.
+
+    Args:
+        class_names: the classes wanted. None: all of a .pt file's; of others balls, or all where they know no balls.
+        device: auto, cpu or cuda.
+
+    Raises InputError for whatever is wrong with it, in one line.
+    """
+    path = Path(name_or_file)
+    if options.class_list is not None and path.suffix != ".onnx":
+        raise InputError(f"--class-list names the classes of a .onnx file; {name_or_file} knows its own: leave it out")
+    if name_or_file == "motion":
+        return _motion(class_names, device, options)
+    if path.suffix in (".onnx", ".pt") or path.is_file():
+        if not path.is_file():
+            raise InputError(f"--detector {name_or_file}: no such file")
+        if path.suffix == ".onnx":
+            from labels.models.onnx_detectors import OnnxDetector
+
+            return OnnxDetector(path, class_names, onnx_device(device), options)
+        if path.suffix == ".pt":
+            return detector_from_checkpoint(path, device, class_names, options)
+        raise InputError(f"--detector {name_or_file}: a detector file ends in .onnx, or in .pt when train.py made it")
+    from labels.models.torchvision_detectors import pretrained_detector
+
+    return pretrained_detector(name_or_file, class_names, torch_device(device), options)
+
+
+def detector_from_checkpoint(
+    path: Path,
+    device: str = "auto",
+    class_names: tuple[str, ...] | None = None,
+    options: DetectorOptions = AS_IT_COMES,
+) -> Detector:
+    """The detector in a file that train.py made; `class_names` picks some of its classes."""
+    from labels.models.checkpoints import load_checkpoint
+    from labels.models.networks import BALLNET, network_from_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    own = tuple(checkpoint["class_names"])
+    wanted = own if class_names is None else chosen_classes(class_names, own, str(path))
+    network = network_from_checkpoint(checkpoint, str(path))
+    threshold = {name: float(checkpoint["working_threshold"][name]) for name in own}
+    digest, device = file_digest(path), torch_device(device)
+    if checkpoint["architecture"] == BALLNET:
+        from labels.models.ballnet import BallNet, BallNetDetector
+
+        assert isinstance(network, BallNet)
+        if options.input_size is not None:
+            raise InputError(f"--input-size: {path} looks at frames at the size it was trained with; leave it out")
+        ball_net = BallNetDetector(network, own, str(path), digest, threshold, device, options.batch_size)
+        return ball_net if wanted == own else OnlyClasses(ball_net, wanted)
+    from labels.models.torchvision_detectors import TorchvisionDetector, set_input_size
+
+    set_input_size(network, options.input_size, str(path))
+    return TorchvisionDetector(
+        network,
+        ("__background__", *own),
+        wanted,
+        str(path),
+        digest_of([digest, options.input_size]),
+        {name: threshold[name] for name in wanted},
+        device,
+        options.batch_size,
+        options.score_floor,
+    )
+
+
+class OnlyClasses:
+    """A detector of which only some classes are wanted."""
+
+    def __init__(self, detector: Detector, class_names: tuple[str, ...]) -> None:
+        self._detector, self.class_names = detector, class_names
+        self.name, self.every_frame = detector.name, detector.every_frame
+        self.digest = digest_of([detector.digest, class_names])
+        self.working_threshold = {name: detector.working_threshold[name] for name in class_names}
+
+    def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
+        for frame, found in self._detector.detect(frames):
+            yield frame, found.where([name in self.class_names for name in found.class_name])
+
+
+def torch_device(device: str) -> str:
+    """ "cpu" or "cuda" for what a user said. InputError for cuda where there is none."""
+    if device == "cpu":
+        return device
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch sees no CUDA device here; leave it out or say --device cpu")
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def onnx_device(device: str) -> str:
+    """The same for .onnx files, where it is onnxruntime that has CUDA or not."""
+    if device != "auto":
+        return device  # opening the file says what is missing
+    try:
+        import onnxruntime
+    except ImportError:
+        return "cpu"
+    return "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
+
+
+def _motion(class_names: tuple[str, ...] | None, device: str, options: DetectorOptions) -> Detector:
+    from labels.models.motion import MotionDetector
+
+    if device == "cuda":
+        raise InputError("--device cuda: the motion labeller runs on the CPU; leave it out")
+    settings = MotionSettings(score_floor=options.score_floor)
+    if options.input_size is not None:
+        settings = MotionSettings(score_floor=options.score_floor, long_side=options.input_size)
+    return MotionDetector(class_names, settings)
