@@ -61,7 +61,7 @@ def work(tmp_path, make_video) -> WorkFolder:
         write_parquet(work.truth_boxes(f"v{video}"), tables.make_table(tables.TRUTH, values | extra))
     table = pd.DataFrame(rows)
     work.write_videos(tables.make_table(tables.VIDEOS, {name: table[name].to_numpy() for name in tables.VIDEOS}))
-    strays = [(3, 300, 180, 12, 0.55), (22, 40, 20, 12, 0.55)]
+    strays = [(3, 300, 180, 12, 0.51), (22, 40, 20, 12, 0.51)]
     label(work, 0, lambda video: [*truth_rows(video)[:24], *strays])
     return work
 

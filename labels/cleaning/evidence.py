@@ -52,7 +52,7 @@ def add_paths(
     player_settings: PlayerSettings,
 ) -> pd.DataFrame:
     """Adds what trajectories say of each box, and its `path`. Returns the boxes of the paths' gaps."""
-    for name in ("path", "misfit", "support", "path_size_ratio", "class_size_ratio", *PATH_FEATURES):
+    for name in ("path", "misfit", "support", "near_extent", "path_size_ratio", "class_size_ratio", *PATH_FEATURES):
         evidence[name] = np.nan
     evidence["path"] = -1
     gaps, paths = [], 0
@@ -66,6 +66,7 @@ def add_paths(
         evidence.loc[on_path, "path"] = number + paths
         evidence.loc[on_path, "misfit"] = found.misfit[on_path]
         evidence.loc[on_path, "support"] = found.support[on_path]
+        evidence.loc[on_path, "near_extent"] = found.extent[on_path]
         evidence.loc[on_path, "path_size_ratio"] = np.maximum(found.size_ratio, 1 / found.size_ratio)[on_path]
         if len(on_path):
             evidence.loc[on_path, PATH_FEATURES] = found.features[PATH_FEATURES].to_numpy()[number]

@@ -64,10 +64,10 @@ def _overlay(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
 
 
 def _still(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """It never leaves its place: a ball that lies, or a lamp. Only a sure labeller can tell without moving."""
+    """It does not leave its place for a second: a ball that lies, or a lamp. Only a sure labeller can tell them."""
     sure = evidence["support"] >= settings.sure_still_log_odds
     asked = ~evidence["is_player"] & ~sure & (evidence["duration_s"] >= settings.min_still_s)
-    return np.where(asked, evidence["extent"], np.nan)
+    return np.where(asked, evidence["near_extent"], np.nan)
 
 
 def _path_size(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:

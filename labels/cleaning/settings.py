@@ -36,7 +36,8 @@ class CleaningSettings:
     isolated_player_log_odds: float = 0.7
     isolated_drop_below: float = 1.7  # dropped when it falls short by more than this
     sparse_step_s: float = 0.3
-    sure_gap_steps: int = 3  # interpolated boxes are kept in gaps of at most this many labelled frames
+    sure_gap_steps: int = 2  # interpolated boxes are kept in gaps of at most this many labelled frames
+    sure_gap_deviation_sizes: float = 0.2  # and where the smoothed path is known this well
 
     # Rounds
     match_iou: float = 0.4  # two rounds mean the same object

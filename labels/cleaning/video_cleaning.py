@@ -137,16 +137,14 @@ def _fill_gaps(
     )
     gap = gaps["gap"].to_numpy()
     both_kept = (ends[0]["decision"].to_numpy() == "keep") & (ends[1]["decision"].to_numpy() == "keep")
-    keeps = both_kept & (gap - 1 <= settings.sure_gap_steps)
-    reason = np.where(
-        keeps,
-        "",
-        np.where(
-            both_kept,
-            [f"gap: {missing} > {settings.sure_gap_steps}" for missing in gap - 1],
-            "gap: an end is not kept",
-        ),
-    )
+    deviation = gaps["deviation"].to_numpy()
+    short, known = gap - 1 <= settings.sure_gap_steps, deviation <= settings.sure_gap_deviation_sizes
+    keeps = both_kept & short & known
+    reason = np.select(
+        [keeps, ~both_kept, ~short],
+        ["", "gap: an end is not kept", [f"gap: {missing} > {settings.sure_gap_steps}" for missing in gap - 1]],
+        [f"gap: {value:.3g} > {settings.sure_gap_deviation_sizes} sizes" for value in deviation],
+    ).astype(object)
     quality = np.minimum(ends[0]["quality"].to_numpy(), ends[1]["quality"].to_numpy()) * np.float32(GAP_SCORE)
     return made.assign(
         log_odds=np.minimum(ends[0]["log_odds"].to_numpy(), ends[1]["log_odds"].to_numpy()),

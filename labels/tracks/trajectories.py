@@ -21,6 +21,7 @@ from labels.tracks.smoothing import smooth_path
 
 PLAYER_CLASSES = frozenset({"person"})
 SUPPORT_WINDOW_S = 0.3
+EXTENT_WINDOW_S = 0.6
 SIZE_WINDOW_BOXES = 15
 
 
@@ -32,8 +33,9 @@ class Trajectories:
     misfit: np.ndarray  # distance from the smoothed path, in sizes; NaN when on none
     support: np.ndarray  # mean log-odds of the path around this box; NaN when on none
     size_ratio: np.ndarray  # size over the median size of the path around this box; NaN when on none
+    extent: np.ndarray  # how far the path gets around this box, in sizes; NaN when on none
     features: pd.DataFrame  # a row for each path, see _features
-    gaps: pd.DataFrame = field(default_factory=lambda: tables.empty_table({}))  # step, path, xyxy, time, neighbours
+    gaps: pd.DataFrame = field(default_factory=pd.DataFrame)  # see _gap_boxes
 
 
 def find_trajectories(
@@ -67,20 +69,22 @@ def find_trajectories(
         misfit=np.full(len(boxes), np.nan),
         support=np.full(len(boxes), np.nan),
         size_ratio=np.full(len(boxes), np.nan),
+        extent=np.full(len(boxes), np.nan),
         features=pd.DataFrame(),
     )
     features, gaps = [], []
     xyxy = boxes[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
     for number, path in enumerate(paths):
         row = candidates.row[path.nodes]
-        smoothed, misfit, gap_steps = _smooth(candidates, path, timeline, longest_gap_s, acceleration)
+        smoothed, deviation, misfit, gap_steps = _smooth(candidates, path, timeline, longest_gap_s, acceleration)
         found.path[row], found.misfit[row] = number, misfit
         found.support[row] = _support(candidates, path)
+        found.extent[row] = _extent(candidates, path)
         size = candidates.size[path.nodes]
         found.size_ratio[row] = size / median_filter(size, min(SIZE_WINDOW_BOXES, len(size)), mode="nearest")
         features.append(_features(candidates, path, timeline, misfit))
         if len(gap_steps):
-            gaps.append(_gap_boxes(candidates, path, number, timeline, gap_steps, smoothed, xyxy))
+            gaps.append(_gap_boxes(candidates, path, number, timeline, gap_steps, smoothed, deviation, xyxy))
     found.features = pd.DataFrame(features)
     if gaps:
         found.gaps = pd.concat(gaps, ignore_index=True)
@@ -89,8 +93,11 @@ def find_trajectories(
 
 def _smooth(
     candidates: Candidates, path: Path, timeline: Timeline, longest_gap_s: float, acceleration: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steady positions at the gaps' steps (G, 2), misfit of each candidate in sizes (K,), and those steps (G,)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Steady positions at the gaps' steps (G, 2), how sure they are (G,), misfit of each candidate (K,), those steps.
+
+    Sureness and misfit in sizes.
+    """
     nodes = path.nodes
     step = candidates.step[nodes]
     every = np.arange(step[0], step[-1] + 1)
@@ -108,7 +115,8 @@ def _smooth(
     noise = np.maximum(0.8, 0.12 * size)
     smoothed = smooth_path(timeline.time_s[every], measured, noise, turns, acceleration * size)
     misfit = np.linalg.norm(smoothed.position[is_node] - candidates.steady[nodes], axis=1) / candidates.size[nodes]
-    return smoothed.position[~is_node], misfit, every[~is_node]
+    deviation = smoothed.deviation[~is_node] / size[~is_node]
+    return smoothed.position[~is_node], deviation, misfit, every[~is_node]
 
 
 def _support(candidates: Candidates, path: Path) -> np.ndarray:
@@ -122,6 +130,15 @@ def _support(candidates: Candidates, path: Path) -> np.ndarray:
         weight = 1.0 - np.abs(time_s[near] - time_s[place]) / (SUPPORT_WINDOW_S * 1.01)
         support[place] = weight @ evidence[near] / weight.sum()
     return support
+
+
+def _extent(candidates: Candidates, path: Path) -> np.ndarray:
+    """How far apart the places are that the path visits within a window around each candidate, in sizes. (K,)"""
+    time_s, steady = candidates.time_s[path.nodes], candidates.steady[path.nodes]
+    low = np.searchsorted(time_s, time_s - EXTENT_WINDOW_S, side="left")
+    high = np.searchsorted(time_s, time_s + EXTENT_WINDOW_S, side="right")
+    extent = np.array([_spread(steady[low[place] : high[place]]) for place in range(len(time_s))])
+    return extent / candidates.size[path.nodes]
 
 
 def _features(candidates: Candidates, path: Path, timeline: Timeline, misfit: np.ndarray) -> dict[str, float]:
@@ -164,6 +181,7 @@ def _gap_boxes(
     timeline: Timeline,
     gap_steps: np.ndarray,
     steady: np.ndarray,
+    deviation: np.ndarray,
     xyxy: np.ndarray,
 ) -> pd.DataFrame:
     """Boxes for the frames a path passes without a candidate; those that would leave the frame are not made."""
@@ -186,5 +204,6 @@ def _gap_boxes(
             "row_before": row[after - 1],
             "row_after": row[after],
             "gap": step[after] - step[after - 1],
+            "deviation": deviation,
         }
     )[inside]
