@@ -131,9 +131,9 @@ def write_trained(work: WorkFolder, number: int, f1: tuple[float, ...] = (0.2, 0
     lines = ["epoch,loss,precision,recall,f1,mean_iou,ap"]
     lines += [f"{epoch + 1},{1 / (epoch + 1):.3f},0.9,0.5,{value},0.6,0.4" for epoch, value in enumerate(f1)]
     write_text(folder / "metrics.csv", "\n".join(lines) + "\n")
-    write_json(
-        folder / "metrics.json", {"best": {"precision": 0.9, "recall": 0.5, "f1": max(f1, default=0.0), "ap": 0.4}}
-    )
+    best = {"precision": 0.9, "recall": 0.5, "f1": max(f1, default=0.0), "ap": 0.4}
+    accuracy = {"against": "truth", "f1": 0.65}
+    write_json(folder / "metrics.json", {"best_epoch": 2, "agreement_with_labels": best, "accuracy": accuracy})
     inputs = {f"round {number} cleaned": f"c{number}"}
     write_run_record(
         work.round(number), RunRecord("trained", number, {"epochs": len(f1)}, inputs, {}, {}, 0, f"t{number}")

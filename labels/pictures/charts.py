@@ -92,7 +92,7 @@ def reasons_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT)
 
 def _shade(position: int, count: int) -> tuple[float, ...]:
     """The colour of one of `count` rounds: the later, the darker."""
-    share = position / max(count - 1, 1)
+    share = position / (count - 1) if count > 1 else 0.5
     return tuple(light + share * (dark - light) for light, dark in zip(FIRST_SHADE, LAST_SHADE, strict=True))
 
 
@@ -133,7 +133,7 @@ def _draw_truth_panel(axes: Axes, surveys: list[RoundSurvey], held_out: bool, se
         rows = survey.matched[(survey.matched["held_out"] == held_out) & (survey.matched["rule"] == "centre")]
         interval = f1_interval(rows, settings)
         if interval.is_known:
-            axes.vlines(survey.number, interval.low, interval.high, color=LINE_COLOURS[0], linewidth=5, alpha=0.3)
+            axes.vlines(survey.number, interval.low, interval.high, color=LINE_COLOURS[5], linewidth=6, alpha=0.5)
     axes.grid(axis="y")
 
 
@@ -157,26 +157,35 @@ def agreement_chart(surveys: list[RoundSurvey]) -> Figure | None:
 
 
 def quality_chart(survey: RoundSurvey) -> Figure:
-    """How the quality of one round's boxes is spread, by decision."""
+    """How the quality of one round's boxes is spread; what was dropped apart, because it outnumbers the rest."""
     with matplotlib.rc_context(FACTS):
-        figure, (axes,) = new_figure(9, 2.9)
-        edges = np.linspace(0, 1, QUALITY_BINS + 1)
-        bottom = np.zeros(QUALITY_BINS)
-        for style in ("dropped", "ignored", "interpolated", "kept"):
-            counts = survey.quality[style]
-            if counts.any():
-                axes.bar(
-                    edges[:-1], counts, width=1 / QUALITY_BINS, bottom=bottom, align="edge",
-                    color=STYLE_COLOURS[style], hatch=HATCHES[style], edgecolor="#222222", linewidth=0.4,
-                    label=f"{STYLE_WORDS[style]}: {int(counts.sum()):,}",
-                )  # fmt: skip
-                bottom += counts
-        axes.set_xlabel("quality the cleaning gave (0: surely wrong, 1: surely right)")
-        axes.set_ylabel("boxes")
-        axes.set_xlim(0, 1)
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.grid(axis="y")
-        if bottom.any():
-            axes.legend(fontsize=9.5)
+        figure, panels = new_figure(9, 2.9, panels=2)
+        for axes, styles in zip(panels, (("ignored", "interpolated", "kept"), ("dropped",)), strict=True):
+            _draw_quality(axes, survey, styles)
+            axes.set_title("kept and ignored" if "kept" in styles else "dropped")
+        panels[0].set_ylabel("boxes")
         return figure
+
+
+def _draw_quality(axes: Axes, survey: RoundSurvey, styles: tuple[str, ...]) -> None:
+    edges = np.linspace(0, 1, QUALITY_BINS + 1)
+    bottom = np.zeros(QUALITY_BINS)
+    for style in styles:
+        counts = survey.quality[style]
+        if counts.any():
+            axes.bar(
+                edges[:-1], counts, width=1 / QUALITY_BINS, bottom=bottom, align="edge",
+                color=STYLE_COLOURS[style], hatch=HATCHES[style], edgecolor="#222222", linewidth=0.4,
+                label=f"{STYLE_WORDS[style]}: {int(counts.sum()):,}",
+            )  # fmt: skip
+            bottom += counts
+    axes.set_xlabel("quality (0: surely wrong, 1: surely right)")
+    axes.set_xlim(0, 1)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.grid(axis="y")
+    if bottom.any():
+        axes.set_ylim(0, 1.3 * bottom.max())  # room for the legend
+        axes.legend(fontsize=9, loc="upper left" if "kept" in styles else "upper right")
+    else:
+        axes.text(0.5, 0.5, "none", ha="center", va="center", transform=axes.transAxes)

@@ -1,5 +1,6 @@
 """What stands in the report, as plain values: the template only lays it out."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +36,7 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
     surveys = rounds.surveys
     verdicts = [compare(new, old, settings) for old, new in pairwise(surveys)]
     whole = compare(surveys[-1], surveys[0], settings) if len(surveys) > 2 else None
+    students = [student for found in rounds.found if (student := read_student(found))]
     name = work.root.resolve().name
     return {
         "name": name,
@@ -51,7 +53,8 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "verdicts": [verdict_row(verdict) for verdict in verdicts],
         "last": verdicts[-1] if verdicts else None,
         "whole": whole,
-        "students": [student for found in rounds.found if (student := read_student(found))],
+        "students": students,
+        "students_have_truth": any(not math.isnan(student.true_f1) for student in students),
         "command_text": "\n\n".join("\n".join(lines) for found in rounds.found if (lines := commands_of(found, name))),
         "unfinished": [
             command

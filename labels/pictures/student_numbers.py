@@ -16,7 +16,10 @@ from labels.records.safe_writing import read_json
 
 @dataclass(frozen=True)
 class Student:
-    """A trained student against its validation labels, which are pseudo-labels: agreement, not accuracy."""
+    """A trained student on its validation clips: how far it agrees with their labels, which are pseudo-labels.
+
+    `true_f1` is its F1 against the truth of those clips, NaN where there is none.
+    """
 
     round: int
     epochs: int
@@ -24,6 +27,7 @@ class Student:
     recall: float
     f1: float
     ap: float
+    true_f1: float
 
 
 def read_student(found: CleanedRound) -> Student | None:
@@ -32,11 +36,15 @@ def read_student(found: CleanedRound) -> Student | None:
         return None
     folder = found.folder.stage("trained")
     epochs = _epochs(folder)
-    best = _numbers_in(folder / "metrics.json")
+    metrics = _read_object(folder / "metrics.json")
+    best, true = metrics.get("agreement_with_labels"), metrics.get("accuracy")
+    if not isinstance(best, dict):
+        best = _first_with_f1(metrics)
     if "f1" not in best and epochs is not None and "f1" in epochs.columns and epochs["f1"].notna().any():
         best = epochs.loc[epochs["f1"].idxmax()].to_dict()
     values = {name: _as_number(best.get(name)) for name in ("precision", "recall", "f1", "ap")}
-    return Student(found.number, 0 if epochs is None else len(epochs), **values)
+    true_f1 = _as_number(true.get("f1")) if isinstance(true, dict) else math.nan
+    return Student(found.number, 0 if epochs is None else len(epochs), true_f1=true_f1, **values)
 
 
 def student_figure(found: CleanedRound) -> matplotlib.figure.Figure | None:
@@ -52,12 +60,17 @@ def _epochs(folder: Path) -> pd.DataFrame | None:
     return read_metrics(path) if path.is_file() else None
 
 
-def _numbers_in(path: Path) -> dict[str, Any]:
-    """The first object in metrics.json, from the top down, that holds an F1."""
+def _read_object(path: Path) -> dict[str, Any]:
     try:
-        level = [read_json(path)]
+        metrics = read_json(path)
     except InputError:
         return {}
+    return metrics if isinstance(metrics, dict) else {}
+
+
+def _first_with_f1(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The first object, from the top down, that holds an F1."""
+    level: list[Any] = [metrics]
     while level:
         for value in level:
             if isinstance(value, dict) and isinstance(value.get("f1"), int | float):
