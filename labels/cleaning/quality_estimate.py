@@ -1,6 +1,6 @@
 """How good the labels are where there is truth: kept labels beside the labeller's own, training clips and test."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,14 @@ PARTS = ("training", "test")
 
 
 class QualityEstimate:
-    """Adds up videos. `kept`: labels of decision keep; `labelled`: raw boxes from the working threshold on."""
+    """Adds up videos. `kept`: labels of decision keep; `labelled`: raw boxes from the working threshold on.
 
-    def __init__(self, working_threshold: Mapping[str, float]) -> None:
+    Only classes that the labeller gives are judged: it is not blamed for people when it was asked for balls.
+    """
+
+    def __init__(self, working_threshold: Mapping[str, float], class_names: Collection[str]) -> None:
         self._working_threshold = working_threshold
+        self._class_names = class_names
         self._counts: dict[tuple[str, str, str], MatchCounts] = {}
         self._videos: dict[str, int] = {}
 
@@ -32,7 +36,9 @@ class QualityEstimate:
         for kind, table in (("labelled", raw), ("kept", cleaned[cleaned["decision"] == "keep"])):
             for rule in RULES:
                 key = (part, kind, rule)
-                self._counts[key] = self._counts.get(key, MatchCounts()) + count_matches(table, looked_at, rule)
+                self._counts[key] = self._counts.get(key, MatchCounts()) + count_matches(
+                    table, looked_at, rule, self._class_names
+                )
 
     def as_counts(self) -> dict[str, Any]:
         """For run.json: part -> kind -> rule -> precision, recall, F1 and the counts they come from."""

@@ -93,7 +93,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     skipped: dict[str, str] = {}
-    quality = QualityEstimate(inputs.working_threshold)
+    quality = QualityEstimate(inputs.working_threshold, inputs.class_names)
     images, boxes, written = [], [], set()
     for _, video in inputs.videos.iterrows():
         next(steps, None)
