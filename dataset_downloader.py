@@ -1,108 +1,98 @@
 """Stage 1: bring clips into a work folder.
 
-Reads   a folder of video files of any codec, or renders clips of its own whose truth is known
+Reads   a folder of video files of any codec; a clip list, whose clips are fetched with yt-dlp; a labelled archive on
+        disk; or renders clips of its own whose truth is known
 Writes  work/videos/<video_id>.<suffix>    the clips (hard links where the file system can)
         work/videos/truth/                 their truth, where there is any
-        work/videos.parquet                a row for every file found; for those that cannot be used, the reason
+        work/videos.parquet                a row for every clip asked for, also for those that cannot be used, and why
+        work/ledger/*.jsonl                a line for every attempt to fetch a clip
 
     python dataset_downloader.py work --from folder --path ~/clips
-    python dataset_downloader.py work --from folder --path ~/more_clips --copy
     python dataset_downloader.py work --from synthetic --clips 12 --held-out 4 --seed 1
+    python dataset_downloader.py work --from sports1m --path sports1m_json --classes sports1m_balls --per-class 100
+    python dataset_downloader.py work --from kinetics --path kinetics700 --classes kinetics_dancing --short-side 256
+    python dataset_downloader.py work --from urls --path my_list.csv          # columns url,start,end,label
+    python dataset_downloader.py work --from ucf101 --path ~/UCF-101
 
-Run again, it looks only at what is new or has changed; what other sources brought stays. A CSV of the same name beside
-a clip is its truth: frame_index,x1,y1,x2,y2[,class_name] or frame_index,x,y, in pixels, frames counted from 0. Only the
-frames it names count, and a row without coordinates is a frame without the object.
+Run again, it looks only at what is new or has changed, and fetches only what is missing; what other sources brought
+stays. Clips that are gone are not asked for again, unless by --retry-failed or --retry private,geo. On several machines
+run --shard 1/4 to 4/4, copy ledger/ and videos/ into one work folder, and run once more there without --shard.
+
+A CSV of the same name beside a clip of a folder is its truth: frame_index,x1,y1,x2,y2[,class_name] or frame_index,x,y,
+in pixels, frames counted from 0. Only the frames it names count; a row without coordinates: a frame without the object.
 """
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labels.records.command_line import Summary, run_stage, stage_parser
 from labels.records.errors import InputError
-from labels.videos.synthetic_settings import DIFFICULTIES, MIXED, SPORTS, SyntheticSettings
+from labels.videos.archives import ARCHIVES
+from labels.videos.download_arguments import LISTS, list_download
+from labels.videos.source_arguments import add_source_arguments, archive_settings, synthetic_settings
 
 if TYPE_CHECKING:
     from labels.records.work_folder import WorkFolder
-    from labels.videos.folder_source import SourceReport
-    from labels.videos.videos_table import VideosTable
 
 MOST_LINES = 20
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
-    parser.add_argument("--from", dest="source", choices=("folder", "synthetic"), required=True, help="the source")
-    folder = parser.add_argument_group("--from folder")
-    folder.add_argument("--path", type=Path, help="the folder; everything below it is looked at")
-    folder.add_argument("--copy", action="store_true", help="copy the clips instead of linking them")
-    scene = parser.add_argument_group("--from synthetic")
-    scene.add_argument("--clips", type=int, default=SyntheticSettings.clips, help="clips to train on")
-    scene.add_argument("--held-out", type=int, default=SyntheticSettings.held_out, help="clips to judge by")
-    scene.add_argument("--seed", type=int, default=SyntheticSettings.seed, help="the same seed gives the same clips")
-    scene.add_argument("--sport", choices=(MIXED, *SPORTS), default=SyntheticSettings.sport, help="what is played")
-    scene.add_argument(
-        "--difficulty", choices=DIFFICULTIES, default=SyntheticSettings.difficulty, help="how hard to see"
-    )
-    scene.add_argument("--width", type=int, default=SyntheticSettings.width, help="pixels")
-    scene.add_argument("--height", type=int, default=SyntheticSettings.height, help="pixels")
-    scene.add_argument("--fps", type=float, default=SyntheticSettings.fps, help="frames a second")
-    scene.add_argument("--frames", type=int, default=SyntheticSettings.frame_count, help="frames in each clip")
+    add_source_arguments(parser)
     args = parser.parse_args(argv)
-    if args.source == "folder" and args.path is None:
-        parser.error("--from folder needs --path DIR")
+    if args.source != "synthetic" and args.path is None:
+        parser.error(f"--from {args.source} needs --path")
+    if args.dry_run and args.source not in LISTS:
+        parser.error(f"--dry-run is for the lists {', '.join(LISTS)}")
     return args
 
 
-def add_synthetic(work: "WorkFolder", args: argparse.Namespace, table: "VideosTable") -> "SourceReport":
-    from labels.videos.folder_source import SourceReport
+def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
+    """Clips that lie on disk or are rendered."""
+    from labels.videos.folder_source import add_folder_clips
     from labels.videos.synthetic_source import add_synthetic_clips
+    from labels.videos.videos_table import VideosTable
 
-    settings = SyntheticSettings(
-        clips=args.clips,
-        held_out=args.held_out,
-        seed=args.seed,
-        sport=args.sport,
-        difficulty=args.difficulty,
-        width=args.width,
-        height=args.height,
-        fps=args.fps,
-        frame_count=args.frames,
-    )
-    rows = add_synthetic_clips(work, settings)
-    table.add(rows)
-    return SourceReport(found=len(rows), used=len(rows))
+    with VideosTable(work) as table:
+        if args.source == "synthetic":
+            rows = add_synthetic_clips(work, synthetic_settings(args))
+            table.add(rows)
+            return Summary("download", "clips", len(rows), len(rows))
+        if args.source in ARCHIVES:
+            result = ARCHIVES[args.source](work, archive_settings(args), table)
+            return Summary("download", "clips", result.found, result.used, dict(result.refused), result.lines)
+        report = add_folder_clips(work, args.path, table, args.copy)
+    lines = report.lines[:MOST_LINES]
+    if len(report.lines) > MOST_LINES:
+        lines.append(f"and {len(report.lines) - MOST_LINES} more; column reason of {work.videos_table} says all")
+    return Summary("download", "files", report.found, report.used, report.skipped, lines)
 
 
 def download(args: argparse.Namespace) -> Summary:
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
-    from labels.videos.folder_source import add_folder_clips
-    from labels.videos.videos_table import VideosTable
 
     work = WorkFolder(args.work)
+    if args.dry_run:
+        from labels.videos.list_source import download_list
+
+        return download_list(work, list_download(args))
     try:
-        with work.writing(), VideosTable(work) as table:
-            if args.source == "folder":
-                report = add_folder_clips(work, args.path, table, args.copy)
+        with work.writing():
+            if args.source in LISTS:
+                from labels.videos.list_source import download_list
+
+                summary = download_list(work, list_download(args))
             else:
-                report = add_synthetic(work, args, table)
+                summary = add_clips(work, args)
+            if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
+                summary.lines += out_of_date(work)
+                summary.next_command = f"python dataset_processor.py {args.work} --round 0"
     except OSError as error:
-        raise InputError(
-            f"{error.filename or work.root}: {error.strerror or error}; nothing finished is lost"
-        ) from None
-    summary = Summary(
-        "download", "files" if args.source == "folder" else "clips", report.found, report.used, report.skipped
-    )
-    summary.lines = report.lines[:MOST_LINES]
-    if len(report.lines) > MOST_LINES:
-        summary.lines.append(
-            f"and {len(report.lines) - MOST_LINES} more; column reason of {work.videos_table} says all"
-        )
-    if table.has_usable():
-        summary.lines += out_of_date(work)
-        summary.next_command = f"python dataset_processor.py {args.work} --round 0"
+        where = error.filename or work.root
+        raise InputError(f"{where}: {error.strerror or error}; nothing finished is lost") from None
     return summary
 
 

@@ -19,6 +19,7 @@ from labels.videos.frame_pipe import END, FAILED, HEADER, PIPE_BYTES, Header
 from labels.videos.settings import DecodeLimits
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+STARTUP_S = 30.0  # what the process may take on a busy machine before its first sign of life, beside the limit
 POLL_S = 0.2  # how soon a reader notices that nobody wants its frames any more
 
 
@@ -53,6 +54,7 @@ class DecoderProcess:
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self._header = bytearray(HEADER.size)
+        self._patience_s = limits.stall_s + STARTUP_S
 
     def __enter__(self) -> "DecoderProcess":
         return self
@@ -82,19 +84,20 @@ class DecoderProcess:
 
     def read_into(self, rest: memoryview) -> None:
         """Fill `rest` from the pipe. Raises DecodeError when the process dies or gives no sign of life."""
-        deadline_s = time.monotonic() + self.limits.stall_s
+        deadline_s = time.monotonic() + self._patience_s
         while rest:
+            if self.stop is not None and self.stop.is_set():
+                raise Stopped
             if not self._poll.poll(POLL_S * 1000):
-                if self.stop is not None and self.stop.is_set():
-                    raise Stopped
                 if time.monotonic() > deadline_s:
-                    raise DecodeError(f"the decoder gave no sign of life for {self.limits.stall_s:g} s")
+                    raise DecodeError(f"the decoder gave no sign of life for {self._patience_s:g} s")
                 continue
             count = os.readv(self._fd, [rest])
             if not count:
                 raise DecodeError(self._why_it_died())
             rest = rest[count:]
-            deadline_s = time.monotonic() + self.limits.stall_s
+            self._patience_s = self.limits.stall_s
+            deadline_s = time.monotonic() + self._patience_s
 
     def _why_it_died(self) -> str:
         code = self._process.wait()

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,ogg,asf,mxf,nut,dv"
 )
+# What the decoders log when they fill in for data they could not read. A frame says so itself (`is_corrupt`), but not
+# when the damage is in a frame before the start of the clip that others refer to.
+CONCEALED = (b"concealing ", b"error while decoding MB")
+LOG_BYTES = 2**20
 ALIVE_EVERY_S = 1.0
 FALLBACK_RATE = 25.0
 
@@ -65,7 +69,7 @@ def limit_process(limits: DecodeLimits) -> None:
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: limits.cpu_s,
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 2**20,  # it writes nothing but the last words of a crash
+        resource.RLIMIT_FSIZE: LOG_BYTES,  # it writes nothing but what libraries log, and the last words of a crash
     }
     for kind, most in wanted.items():
         _, hard = resource.getrlimit(kind)
@@ -92,7 +96,9 @@ def decode(path: bytes, stride: int, limits: DecodeLimits, pipe: int) -> dict[st
     import av
     from av.video.reformatter import VideoReformatter
 
-    av.logging.set_level(None)
+    # Libav's own words go to standard error, which is a file, past Python: from its threads that would be slow.
+    av.logging.set_level(av.logging.WARNING)
+    av.logging.restore_default_callback()
     converter = VideoReformatter()
     turn = Turn()
     clock = Clock()
@@ -135,6 +141,8 @@ def decode(path: bytes, stride: int, limits: DecodeLimits, pipe: int) -> dict[st
         raise BadVideo(f"{reason[:1].lower()}{reason[1:]}, {where}") from None
     if not count:
         raise BadVideo("no frame in it")
+    if any(words in os.pread(2, LOG_BYTES, 0) for words in CONCEALED):
+        raise BadVideo("the file is damaged: the decoder had to make up parts of the picture")
     width, height = turn.size(*size)
     return {
         "width": width,

@@ -1,0 +1,315 @@
+"""Frames come out in order, upright, at their times, or the video is refused with a reason; nothing is made up."""
+
+import json
+import os
+import signal
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import coded_frame, read_code
+
+from labels.videos.decoding import DecodeError, decode_ahead, decode_frames, probe_video
+from labels.videos.settings import AheadSettings, DecodeLimits
+
+MakeVideo = Callable[..., Path]
+
+
+def codes(path: Path, stride: int = 1) -> list[int]:
+    return [read_code(frame.rgb) for frame in decode_frames(path, stride)]
+
+
+def children() -> set[int]:
+    """Process ids of the decoding processes that this process has started and that still run."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"decoding_child" in (entry / "cmdline").read_bytes():
+                found.add(int(entry.name))
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+def no_children_soon() -> bool:
+    deadline_s = time.monotonic() + 5
+    while children() and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    return not children()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("plain.mp4", {}),
+        ("b_frames.mp4", {"options": {"crf": "18", "bf": "3", "g": "12"}}),
+        ("odd.mkv", {"codec": "ffv1", "width": 97, "height": 65}),
+        ("xvid.avi", {"codec": "mpeg4"}),
+        ("vp9.webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}}),
+        ("transport.ts", {"codec": "mpeg2video"}),
+        ("grey.mkv", {"codec": "ffv1", "pix_fmt": "gray"}),
+        ("with_sound.mp4", {"audio": True}),
+        ("caf\udce9.mp4", {}),  # a name that is not UTF-8
+        ("-rf.mp4", {}),
+    ],
+)
+def test_every_frame_in_order(make_video: MakeVideo, tmp_path: Path, name: str, options: dict[str, object]) -> None:
+    made = make_video(f"made{Path(name).suffix}", frames=20, **options)
+    path = made.rename(tmp_path / name)
+    frames = list(decode_frames(path))
+    assert [frame.frame_index for frame in frames] == list(range(20))
+    assert [read_code(frame.rgb) for frame in frames] == list(range(20))
+    assert np.allclose([frame.time_s for frame in frames], np.arange(20) / 25, atol=0.002)
+    expected = (int(options.get("height", 64)), int(options.get("width", 96)), 3)  # type: ignore[call-overload]
+    assert frames[3].rgb.shape == expected
+    assert frames[3].rgb.dtype == np.uint8
+    frames[3].rgb[:] = 0  # writable, and no other frame's memory
+    assert read_code(frames[4].rgb) == 4
+    info = probe_video(path)
+    assert (info.height, info.width, 3) == expected
+    assert (info.frame_count, info.fps) == (20, 25.0)
+    assert info.duration_s == pytest.approx(0.8, abs=0.002)
+
+
+def test_rgb_and_not_bgr(make_video: MakeVideo) -> None:
+    first = next(iter(decode_frames(make_video("red.mp4"))))
+    assert np.allclose(first.rgb[5, 5], (220, 30, 30), atol=12)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 7, 19, 20, 1000])
+def test_stride_gives_the_frames_its_indices_say(make_video: MakeVideo, stride: int) -> None:
+    path = make_video("clip.mp4", frames=20, options={"bf": "2"})
+    frames = list(decode_frames(path, stride))
+    assert [frame.frame_index for frame in frames] == list(range(0, 20, stride))
+    assert [read_code(frame.rgb) for frame in frames] == list(range(0, 20, stride))
+
+
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
+    """Write the matrix of an MP4's one track (in its tkhd box; 16.16 numbers): x' = ax + cy, y' = bx + dy."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    assert struct.unpack(">9i", data[at : at + 36]) == (65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
+    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 2**30)
+    path.write_bytes(data)
+
+
+# What is stored so that, shown by the matrix, it is coded_frame: the inverse of what a player does.
+@pytest.mark.parametrize(
+    ("matrix", "stored"),
+    [
+        ((0, 1, -1, 0), lambda rgb: np.rot90(rgb, 1)),  # shown a quarter turn clockwise, as most phones do
+        ((0, -1, 1, 0), lambda rgb: np.rot90(rgb, -1)),
+        ((-1, 0, 0, -1), lambda rgb: np.rot90(rgb, 2)),
+        ((-1, 0, 0, 1), lambda rgb: rgb[:, ::-1]),  # a selfie, mirrored
+        ((0, 1, 1, 0), lambda rgb: rgb.transpose(1, 0, 2)),
+    ],
+)
+def test_upright(make_video: MakeVideo, matrix: tuple[int, int, int, int], stored: Callable[..., np.ndarray]) -> None:
+    path = make_video("phone.mp4", [stored(coded_frame(number)) for number in range(5)])
+    set_display_matrix(path, *matrix)
+    frames = list(decode_frames(path))
+    assert frames[0].rgb.shape == (64, 96, 3)
+    assert [read_code(frame.rgb) for frame in frames] == [0, 1, 2, 3, 4]
+    assert np.allclose(frames[0].rgb[5, 5], (220, 30, 30), atol=12)  # the red corner is top left
+    info = probe_video(path)
+    assert (info.width, info.height) == (96, 64)
+
+
+@pytest.mark.parametrize("start_s", [0.0, 7.0])
+def test_times_of_variable_frame_rate_from_the_first_frame(make_video: MakeVideo, start_s: float) -> None:
+    times_s = [0.0, 0.040, 0.080, 0.5, 0.533, 2.0]
+    path = make_video("phone.mkv", frames=6, times_s=[start_s + time_s for time_s in times_s])
+    assert np.allclose([frame.time_s for frame in decode_frames(path)], times_s, atol=0.0015)
+    assert probe_video(path).fps == pytest.approx(5 / 2.0, rel=0.01)  # by the clock, not the 25 of the header
+
+
+def test_a_header_may_lie(make_video: MakeVideo) -> None:
+    path = make_video("lies.avi", codec="mpeg4", frames=20)
+    data = bytearray(path.read_bytes())
+    for box, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):  # dwTotalFrames, dwLength
+        at = data.index(box) + offset
+        assert struct.unpack("<I", data[at : at + 4]) == (20,)
+        data[at : at + 4] = struct.pack("<I", 2_000_000)
+    path.write_bytes(data)
+    assert probe_video(path).frame_count == 20
+    assert codes(path) == list(range(20))
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def hole(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 1500] = bytes(1500)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("front.mp4", truncated, "breaks off"),
+        ("cut.avi", truncated, "breaks off"),
+        ("cut.mkv", truncated, "breaks off"),
+        ("no_index.mp4", truncated, ""),  # the index lay at the end
+        ("hole.mp4", hole, ""),
+        ("hole.mkv", hole, ""),
+        ("empty.mp4", lambda path: path.write_bytes(b""), "empty"),
+        ("text.mp4", lambda path: path.write_text("frame_index,x,y\n" * 200), ""),
+        ("gone.mp4", lambda path: path.unlink(), "No such file"),
+        ("list.mp4", lambda path: path.write_text(f"ffconcat version 1.0\nfile '{path.parent / 'other.mp4'}'\n"), ""),
+        ("folder.mp4", lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
+    ],
+)
+def test_damage_is_an_error_with_a_reason(
+    make_video: MakeVideo, name: str, damage: Callable[[Path], object], reason: str
+) -> None:
+    make_video("other.mp4")
+    front = {"movflags": "+faststart"} if name != "no_index.mp4" and name.endswith("mp4") else {}
+    options = {"crf": "5", "g": "250"}
+    noise = np.random.default_rng(0).integers(0, 256, (30, 64, 96, 3), dtype=np.uint8)
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    path = make_video(name, noise, codec=codec, options=options if codec == "libx264" else {}, container_options=front)
+    damage(path)
+    for decode in (lambda: list(decode_frames(path)), lambda: probe_video(path)):
+        with pytest.raises(DecodeError) as caught:
+            decode()
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert str(caught.value)
+
+
+def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    started_s = time.monotonic()
+    with pytest.raises(DecodeError, match="not a regular file"):
+        probe_video(tmp_path / "pipe.mp4")
+    assert time.monotonic() - started_s < 20
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 4410), dtype=np.float32), "fltp", "mono")
+        silence.sample_rate = 44100
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+    with pytest.raises(DecodeError, match="no video in it"):
+        probe_video(tmp_path / "song.mp4")
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"max_pixels": 6000}, "96 x 64"),
+        ({"max_frames": 10}, "more than 10 frames"),
+        ({"memory_bytes": 2**20}, "ended with code|memory"),
+    ],
+)
+def test_limits(make_video: MakeVideo, limits: dict[str, int], reason: str) -> None:
+    with pytest.raises(DecodeError, match=reason):
+        list(decode_frames(make_video("clip.mp4"), limits=DecodeLimits(**limits)))
+
+
+@pytest.fixture
+def long_video(make_video: MakeVideo) -> Path:
+    """More frames than the pipe holds, so that its decoder is still running after the first of them."""
+    return make_video("long.mp4", [coded_frame(number, 480, 320) for number in range(60)])
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "reason"),
+    [
+        (signal.SIGKILL, "crashed .SIGKILL"),
+        (signal.SIGSEGV, "crashed .SIGSEGV"),
+        (signal.SIGXCPU, "processor time"),
+        (signal.SIGSTOP, "no sign of life"),
+    ],
+)
+def test_a_decoder_that_dies_or_hangs(long_video: Path, signal_number: int, reason: str) -> None:
+    frames = decode_frames(long_video, limits=DecodeLimits(stall_s=1.0))
+    next(frames)
+    (child,) = children()
+    os.kill(child, signal_number)
+    with pytest.raises(DecodeError, match=reason):
+        list(frames)
+    assert no_children_soon()
+
+
+def test_a_slow_consumer_is_no_hang(long_video: Path) -> None:
+    frames = decode_frames(long_video, limits=DecodeLimits(stall_s=1.0))
+    next(frames)
+    time.sleep(1.5)
+    assert len(list(frames)) == 59
+
+
+def test_closing_ends_the_decoder(long_video: Path) -> None:
+    frames = decode_frames(long_video)
+    next(frames)
+    assert len(children()) == 1
+    frames.close()
+    assert not children()
+
+
+def test_stop_from_another_thread_ends_a_probe(long_video: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(DecodeError, match="stopped"):
+        probe_video(long_video, stop=stop)
+    assert not children()
+
+
+# --- several at once ---------------------------------------------------------------------------------------------
+
+
+def test_decode_ahead_keeps_the_order_and_the_errors_apart(make_video: MakeVideo) -> None:
+    good, bad = make_video("good.mp4", frames=12), make_video("bad.mp4", frames=12)
+    bad.write_bytes(b"no video")
+    seen: dict[str, object] = {}
+    for key, frames in decode_ahead([("a", good, 1), ("b", bad, 1), ("c", good, 5), ("d", good, 1)], streams=3):
+        try:
+            seen[key] = [read_code(frame.rgb) for frame in frames]
+        except DecodeError as error:
+            seen[key] = type(error)
+    assert seen == {"a": list(range(12)), "b": DecodeError, "c": [0, 5, 10], "d": list(range(12))}
+    assert list(seen) == ["a", "b", "c", "d"]
+    assert no_children_soon()
+
+
+def test_decode_ahead_starts_the_next_early_and_waits_with_few_frames(long_video: Path) -> None:
+    frame_bytes = 480 * 320 * 3
+    settings = AheadSettings(bytes_ahead=3 * frame_bytes)
+    videos = decode_ahead([("a", long_video, 1), ("b", long_video, 1), ("c", long_video, 1)], 2, settings=settings)
+    _, frames = next(videos)
+    next(frames)
+    deadline_s = time.monotonic() + 10
+    while len(children()) < 2 and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    time.sleep(0.5)  # long enough to decode all 60, if nothing held it back
+    assert len(children()) == 2  # the second video runs already, the third does not yet; neither is at its end
+    assert len(list(frames)) == 59
+    videos.close()  # type: ignore[attr-defined]
+    assert no_children_soon()
+
+
+def test_decode_ahead_of_a_video_that_is_not_taken_to_its_end(long_video: Path) -> None:
+    counts = []
+    for number, (_, frames) in enumerate(decode_ahead([(str(key), long_video, 1) for key in range(3)])):
+        counts.append(len(list(frames)) if number != 1 else read_code(next(frames).rgb))
+    assert counts == [60, 0, 60]
+    assert no_children_soon()
+
+
+def test_limits_travel_as_they_are() -> None:
+    assert DecodeLimits(**json.loads(json.dumps(DecodeLimits().__dict__))) == DecodeLimits()
