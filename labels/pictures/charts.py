@@ -133,7 +133,9 @@ def _draw_truth_panel(axes: Axes, surveys: list[RoundSurvey], held_out: bool, se
         rows = survey.matched[(survey.matched["held_out"] == held_out) & (survey.matched["rule"] == "centre")]
         interval = f1_interval(rows, settings)
         if interval.is_known:
-            axes.vlines(survey.number, interval.low, interval.high, color=LINE_COLOURS[5], linewidth=6, alpha=0.5)
+            axes.vlines(
+                survey.number, interval.low, interval.high, color=LINE_COLOURS[5], linewidth=6, alpha=0.5, zorder=0
+            )
     axes.grid(axis="y")
 
 
@@ -162,7 +164,6 @@ def quality_chart(survey: RoundSurvey) -> Figure:
         figure, panels = new_figure(9, 2.9, panels=2)
         for axes, styles in zip(panels, (("ignored", "interpolated", "kept"), ("dropped",)), strict=True):
             _draw_quality(axes, survey, styles)
-            axes.set_title("kept and ignored" if "kept" in styles else "dropped")
         panels[0].set_ylabel("boxes")
         return figure
 
@@ -185,7 +186,6 @@ def _draw_quality(axes: Axes, survey: RoundSurvey, styles: tuple[str, ...]) -> N
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(axis="y")
     if bottom.any():
-        axes.set_ylim(0, 1.3 * bottom.max())  # room for the legend
-        axes.legend(fontsize=9, loc="upper left" if "kept" in styles else "upper right")
+        axes.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
     else:
-        axes.text(0.5, 0.5, "none", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, f"none {' or '.join(styles)}", ha="center", va="center", transform=axes.transAxes)

@@ -33,7 +33,12 @@ def write_report(
     contents["charts"] = _charts(rounds, shown, settings)
     contents["overlays"] = _overlays(work, overlays, settings)
     contents["sheets"] = [
-        {"title": plan.title, "total": plan.total, "image": data_uri(sheet_path(work.round(shown), plan.name))}
+        {
+            "title": plan.title,
+            "shown": len(plan.boxes),
+            "total": plan.total,
+            "image": data_uri(sheet_path(work.round(shown), plan.name)),
+        }
         for plan in plans
     ]
     write_text(work.report, render(contents))

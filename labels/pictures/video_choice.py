@@ -44,15 +44,15 @@ def _rankings(survey: RoundSurvey, held: list[str]) -> list[tuple[str, list[str]
     rankings = []
     if len(survey.changed):
         changed = survey.changed.set_index("video_id")[["added", "lost"]].sum(axis=1)
-        rankings.append(("most labels added or lost since the round before", _descending(changed)))
+        rankings.append(("many labels added or lost since the round before", _descending(changed)))
     matched = survey.matched[survey.matched["rule"] == "centre"].groupby("video_id")[["wrong", "missed"]].sum()
     if len(matched):
-        rankings.append(("most mistakes against truth", _descending(matched.sum(axis=1))))
-    rankings.append(("most boxes dropped", _descending(dropped)))
+        rankings.append(("many mistakes against truth", _descending(matched.sum(axis=1))))
+    rankings.append(("many boxes dropped", _descending(dropped)))
     counts = kept.reindex(held, fill_value=0)
     from_median = (counts - counts.median()).abs()
     rankings.append(("a middling video by its number of labels", from_median.sort_values(kind="stable").index.tolist()))
-    rankings.append(("fewest labels", counts.sort_values(kind="stable").index.tolist()))
+    rankings.append(("few labels", counts.sort_values(kind="stable").index.tolist()))
     return rankings
 
 
