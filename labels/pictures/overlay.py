@@ -101,7 +101,7 @@ class OverlayPanel:
     def draw(self, frame_index: int, time_s: float, rgb: np.ndarray) -> np.ndarray:
         """The whole picture (H, W, 3): header, frame with its boxes, legend, timeline. H and W are even."""
         scale = drawn_scale(rgb.shape[1], rgb.shape[0], self._settings)
-        size = (int(rgb.shape[1] * scale) // 2 * 2, int(rgb.shape[0] * scale) // 2 * 2)
+        size = (round(rgb.shape[1] * scale / 2) * 2, round(rgb.shape[0] * scale / 2) * 2)
         canvas = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
         dropped = self._draw_labels(canvas, frame_index, scale)
         strip = self._strip(size[0], frame_index)

@@ -19,7 +19,7 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
-DRAWING_VERSION = 1  # raise it when the drawing changes, so that finished videos are drawn again
+DRAWING_VERSION = 2  # raise it when the drawing changes, so that finished videos are drawn again
 Progress = Callable[[str], None]
 
 

@@ -1,6 +1,7 @@
 """The table of rounds as plain text: what a run of all rounds ends with."""
 
 import math
+from pathlib import Path
 
 from labels.pictures.round_survey import RoundSurvey
 from labels.records.matching import MatchCounts
@@ -14,7 +15,9 @@ def labeller_of(survey: RoundSurvey) -> str:
     labeller = (record.facts.get("labeller") if record else None) or {}
     name = str(labeller.get("name") or "unknown")
     trained = name.endswith(".pt") and any(key.endswith("trained") for key in (record.inputs if record else {}))
-    return f"student of round {survey.number - 1}" if trained and survey.number else name
+    if trained and survey.number:
+        return f"student of round {survey.number - 1}"
+    return Path(name).name if name.endswith((".pt", ".onnx")) else name
 
 
 def number_text(value: float, digits: int = 3) -> str:

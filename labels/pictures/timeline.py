@@ -48,7 +48,7 @@ def timeline_rows(boxes: pd.DataFrame, truth: pd.DataFrame | None, frame_indices
     add("ignored", names == "ignored", STYLES["ignored"].colour)
     add("dropped", names == "dropped", STYLES["dropped"].colour)
     if truth is not None:
-        present = truth[~is_empty_frame(truth)]
+        present = truth[~is_empty_frame(truth) & truth["frame_index"].isin(frame_indices).to_numpy()]
         there = np.isin(frame_indices, present["frame_index"].to_numpy())
         rows.append(TimelineRow("truth", there, len(present), TRUTH_COLOUR))
     return rows
