@@ -4,16 +4,19 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.box_pairs import overlap_with_better
-from labels.cleaning.scores import log_odds, probability
+from labels.cleaning.scores import LIMIT, log_odds, probability
 from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
 from labels.records.geometry import size_of
-from labels.tracks.candidates import Timeline
+from labels.tracks.candidates import Timeline, make_candidates
 from labels.tracks.settings import PathSettings, PlayerSettings
-from labels.tracks.trajectories import PLAYER_CLASSES, find_trajectories
+from labels.tracks.still_things import find_stays
+from labels.tracks.trajectories import PLAYER_CLASSES, Trajectories, find_trajectories
 
 HUMAN_LOG_ODDS = 6.0
-PATH_FEATURES = ["duration_s", "hit_share", "mean_log_odds", "turn_share", "extent", "screen_extent", "camera_extent"]
+BALL_PRIOR = 5.2  # log-odds against a path about which nothing is known
+LYING_WEIGHT = 1.2
+PATH_FEATURES = ["duration_s", "hit_share", "mean_log_odds", "turn_share", "extent"]
 
 
 def shape_evidence(boxes: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
@@ -43,6 +46,41 @@ def add_overlap(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray,
     )
 
 
+def add_stays(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, timeline: Timeline) -> None:
+    """Adds `scene_stay` and `screen_stay`, the share of the time around it that something like it is in its place."""
+    evidence["scene_stay"] = evidence["screen_stay"] = 0.0
+    for class_name in boxes["class_name"].unique():
+        if class_name in PLAYER_CLASSES:
+            continue
+        rows = np.flatnonzero(usable & (boxes["class_name"] == class_name).to_numpy())
+        candidates = make_candidates(boxes, evidence["log_odds"].to_numpy(), rows, timeline)
+        stays = find_stays(candidates, timeline)
+        evidence.loc[candidates.row, "scene_stay"] = stays.in_scene
+        evidence.loc[candidates.row, "screen_stay"] = stays.on_screen
+
+
+def sobered(
+    boxes: pd.DataFrame, evidence: pd.DataFrame, usable: np.ndarray, frames: int, settings: CleaningSettings
+) -> np.ndarray:
+    """Log-odds (N,) float32 in which a labeller that sees balls everywhere in this video is believed less.
+
+    Games are played with few balls. Where more than `max_believed_per_frame` boxes a frame are above the working
+    threshold, it was set for other footage: here the threshold is the score that so many boxes a frame reach. Also put
+    into `evidence`. Labels of earlier rounds that this one did not find, and people, keep what they had.
+    """
+    log_odds = boxes["log_odds"].to_numpy(dtype=np.float64)
+    fresh = ~evidence["human"].to_numpy() & ~evidence["is_player"].to_numpy() & (boxes["rounds_lost"] == 0).to_numpy()
+    for class_name in boxes["class_name"][fresh].unique():
+        asked = fresh & (boxes["class_name"] == class_name).to_numpy()
+        best_first = np.sort(log_odds[asked & usable])[::-1]
+        believed = int(np.ceil(settings.max_believed_per_frame * frames))
+        excess = float(best_first[believed]) if len(best_first) > believed else 0.0
+        log_odds[asked] -= np.clip(excess, 0.0, settings.max_sobering)
+    log_odds = np.clip(log_odds, -LIMIT, LIMIT).astype(np.float32)
+    evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], log_odds)
+    return log_odds
+
+
 def add_paths(
     evidence: pd.DataFrame,
     boxes: pd.DataFrame,
@@ -50,34 +88,52 @@ def add_paths(
     timeline: Timeline,
     path_settings: PathSettings,
     player_settings: PlayerSettings,
+    settings: CleaningSettings,
 ) -> pd.DataFrame:
     """Adds what trajectories say of each box, and its `path`. Returns the boxes of the paths' gaps."""
-    for name in ("path", "misfit", "support", "near_extent", "path_size_ratio", "class_size_ratio", *PATH_FEATURES):
+    answers = ("path", "misfit", "support", "near_extent", "piece_s", "path_size_ratio", "class_size_ratio")
+    for name in (*answers, *PATH_FEATURES):
         evidence[name] = np.nan
     evidence["path"] = -1
     gaps, paths = [], 0
+    still = (evidence["scene_stay"] > settings.min_scene_stay).to_numpy() & ~evidence["is_player"].to_numpy()
     for class_name in sorted(boxes["class_name"].unique()):
         of_class = (boxes["class_name"] == class_name).to_numpy()
-        found = find_trajectories(
-            boxes, evidence["log_odds"].to_numpy(), usable, timeline, class_name, path_settings, player_settings
-        )
-        on_path = np.flatnonzero(found.path >= 0)
-        number = found.path[on_path]
-        evidence.loc[on_path, "path"] = number + paths
-        evidence.loc[on_path, "misfit"] = found.misfit[on_path]
-        evidence.loc[on_path, "support"] = found.support[on_path]
-        evidence.loc[on_path, "near_extent"] = found.extent[on_path]
-        evidence.loc[on_path, "path_size_ratio"] = np.maximum(found.size_ratio, 1 / found.size_ratio)[on_path]
-        if len(on_path):
-            evidence.loc[on_path, PATH_FEATURES] = found.features[PATH_FEATURES].to_numpy()[number]
-        likely = of_class & usable & (evidence["log_odds"] >= 0).to_numpy() & (found.path >= 0)
+        for part in (~still, still):  # what lies still has paths of its own
+            if not (usable & part & of_class).any():
+                continue
+            found = find_trajectories(
+                boxes,
+                evidence["log_odds"].to_numpy(),
+                usable & part,
+                timeline,
+                class_name,
+                path_settings,
+                player_settings,
+            )
+            _add_found(evidence, found, paths)
+            if len(found.gaps):
+                gaps.append(found.gaps.assign(path=found.gaps["path"] + paths, class_name=class_name))
+            paths += len(found.features)
+        likely = of_class & usable & (evidence["log_odds"] >= 0).to_numpy() & (evidence["path"] >= 0).to_numpy()
         if likely.any():
             ratio = evidence["size"].to_numpy()[of_class] / np.median(evidence["size"].to_numpy()[likely])
             evidence.loc[of_class, "class_size_ratio"] = np.maximum(ratio, 1 / ratio)
-        if len(found.gaps):
-            gaps.append(found.gaps.assign(path=found.gaps["path"] + paths, class_name=class_name))
-        paths += len(found.features)
     return pd.concat(gaps, ignore_index=True) if gaps else pd.DataFrame()
+
+
+def _add_found(evidence: pd.DataFrame, found: Trajectories, first_path: int) -> None:
+    on_path = np.flatnonzero(found.path >= 0)
+    if not len(on_path):
+        return
+    number = found.path[on_path]
+    evidence.loc[on_path, "path"] = number + first_path
+    evidence.loc[on_path, "misfit"] = found.misfit[on_path]
+    evidence.loc[on_path, "support"] = found.support[on_path]
+    evidence.loc[on_path, "near_extent"] = found.extent[on_path]
+    evidence.loc[on_path, "piece_s"] = found.piece_s[on_path]
+    evidence.loc[on_path, "path_size_ratio"] = np.maximum(found.size_ratio, 1 / found.size_ratio)[on_path]
+    evidence.loc[on_path, PATH_FEATURES] = found.features[PATH_FEATURES].to_numpy()[number]
 
 
 def isolated_needs(evidence: pd.DataFrame, step_s: float, settings: CleaningSettings) -> np.ndarray:
@@ -96,16 +152,26 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
     """
     evidence["isolated_needs"] = isolated_needs(evidence, step_s, settings)
     alone = evidence["log_odds"] - evidence["isolated_needs"] + float(log_odds(np.array(settings.keep_quality)))
-    travelled = np.log1p(evidence["extent"].clip(upper=10)) / np.log1p(10)
     lasting = evidence["duration_s"].clip(upper=1.0)
-    ball = (
-        0.9 * evidence["support"]
-        + 0.25 * evidence["log_odds"]
-        + 1.6 * travelled
+    # The weights are those of a logistic regression on rendered, filmed and simulated scenes, rounded.
+    flying = (
+        1.0 * evidence["support"]
+        + 3.8 * _travelled(evidence["near_extent"])
+        + 2.2 * _travelled(evidence["extent"])
+        + 2.0 * evidence["piece_s"].clip(upper=0.5)
         + 0.8 * lasting
-        - 4.0 * (evidence["turn_share"] - 0.1).clip(lower=0)
-        - 1.0
+        - 20.0 * (evidence["turn_share"] - 0.1).clip(lower=0)
+        - BALL_PRIOR
     )
+    lying = LYING_WEIGHT * (evidence["support"] - settings.sure_still_log_odds) + float(
+        log_odds(np.array(settings.keep_quality))
+    )
+    ball = np.maximum(flying, lying)
     player = 1.2 * evidence["support"] + 0.3 * evidence["log_odds"] + lasting.clip(upper=0.5)
     odds = np.where(evidence["path"] < 0, alone, np.where(evidence["is_player"], player, ball))
     evidence["quality"] = np.where(evidence["human"], 1.0, probability(odds))
+
+
+def _travelled(extent: pd.Series) -> pd.Series:
+    """0 for what stays, 1 for what gets 20 times its own size away."""
+    return np.log1p(extent.clip(upper=20)) / np.log1p(20)

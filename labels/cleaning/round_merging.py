@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.box_pairs import same_objects
-from labels.cleaning.scores import LIMIT
+from labels.cleaning.scores import RAW_LIMIT
 from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
 
@@ -116,7 +116,7 @@ def _fuse(
         "round_born": before["round_born"].to_numpy(),
         "origin": np.where(human, "human", found["origin"].to_numpy()),
         "score": np.where(human, before["score"], found["score"]).astype(np.float32),
-        "log_odds": np.clip(np.where(confirmed, gained, odds), -LIMIT, LIMIT).astype(np.float32),
+        "log_odds": np.clip(np.where(confirmed, gained, odds), -RAW_LIMIT, RAW_LIMIT).astype(np.float32),
         "rounds_seen": before["rounds_seen"].to_numpy() + confirmed,
         "rounds_lost": np.where(confirmed, 0, before["rounds_lost"].to_numpy()),
         "old_decision": np.where(before["reason"] == HUMAN_NO, "human no", before["decision"]),

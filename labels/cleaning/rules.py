@@ -58,9 +58,8 @@ def _small(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
 
 
 def _overlay(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """It stands on the screen while the camera moves: a logo, a scoreboard. The camera's way over its own, in sizes."""
-    still = (evidence["screen_extent"] < settings.min_extent_sizes) & (evidence["duration_s"] >= settings.min_still_s)
-    return np.where(~evidence["is_player"] & still, evidence["camera_extent"], np.nan)
+    """It stands on the screen while the camera moves, as a logo or a scoreboard does: share of the time around it."""
+    return evidence["screen_stay"].to_numpy()
 
 
 def _still(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
@@ -121,9 +120,9 @@ RULES = (
     Rule("aspect", _aspect, "high", drop=_max_aspect, needs_paths=False),
     Rule("large", _large, "high", drop=_max_frame_share, needs_paths=False),
     Rule("small", _small, "low", drop=_setting("min_size_pixels"), needs_paths=False),
+    Rule("overlay", _overlay, "high", drop=_setting("max_screen_stay"), needs_paths=False),
     Rule("lost", _lost, "high", drop=_setting("max_rounds_lost"), ignore=_nothing),
     Rule("isolated", _isolated, "low", drop=_isolated_ignores, ignore=_isolated_keeps),
-    Rule("overlay", _overlay, "high", drop=_setting("overlay_camera_sizes")),
     Rule("quality", _quality, "low", drop=_setting("ignore_quality")),
     Rule("still", _still, "low", ignore=_setting("min_extent_sizes")),
     Rule("path_size", _path_size, "high", ignore=_setting("max_path_size_ratio")),

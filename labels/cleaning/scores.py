@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-LIMIT = 3.0  # no single look is surer than this
+LIMIT = 3.0  # no single look is surer than this, once it is known how much a labeller is to be believed
+RAW_LIMIT = 7.0  # before that
 USUAL_THRESHOLD = 0.5
 
 
@@ -19,9 +20,9 @@ def log_odds(score: np.ndarray) -> np.ndarray:
 
 
 def calibrated(score: np.ndarray, class_name: pd.Series, working_threshold: Mapping[str, float]) -> np.ndarray:
-    """Log-odds (N,) float64 of each score against its class's working threshold, limited to ±LIMIT."""
+    """Log-odds (N,) float64 of each score against its class's working threshold, limited to ±RAW_LIMIT."""
     threshold = class_name.map(lambda name: working_threshold.get(name, USUAL_THRESHOLD)).to_numpy(dtype=np.float64)
-    return np.clip(log_odds(score) - log_odds(threshold), -LIMIT, LIMIT)
+    return np.clip(log_odds(score) - log_odds(threshold), -RAW_LIMIT, RAW_LIMIT)
 
 
 def probability(log_odds_value: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ class CleaningSettings:
     """Rules compare a value of each row with one of these. `size` is sqrt(width x height) of a box in pixels."""
 
     # What counts
-    keep_quality: float = 0.6  # from here a label is trained on
+    keep_quality: float = 0.7  # from here a label is trained on
     ignore_quality: float = 0.2  # from here it is neither a positive nor background
     without: tuple[str, ...] = ()  # names of rules that are switched off
 
@@ -23,12 +23,17 @@ class CleaningSettings:
     max_path_size_ratio: float = 2.0  # against the median size of its path nearby
     max_class_size_ratio: float = 6.0  # against the median size of the class in the video
 
+    # Scores
+    max_believed_per_frame: float = 2.0  # balls a frame above the working threshold, over the video; more is too many
+    max_sobering: float = 1.5  # log-odds a labeller loses at most when it sees more
+
     # Paths
     max_misfit_sizes: float = 0.75  # distance from the smoothed path
     min_extent_sizes: float = 1.2  # a path that covers less stays where it is
     min_still_s: float = 0.4  # for at least this long before it counts as still
-    overlay_camera_sizes: float = 2.0  # the camera moved this far while the thing stood still on the screen
-    sure_still_log_odds: float = 1.5  # a still thing that the labeller is this sure of is a ball lying still
+    min_scene_stay: float = 0.45  # share of the frames around it in which it is in its place: it lies still
+    max_screen_stay: float = 0.3  # the same on the screen while the camera moves: it is painted there
+    sure_still_log_odds: float = 2.0  # a still thing that the labeller is this sure of is a ball lying still
     isolated_log_odds: float = 2.0  # what a box on no path needs to be kept
     isolated_log_odds_sparse: float = (
         0.6  # the same where labelled frames are so far apart that no ball can be followed

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.box_pairs import same_objects
-from labels.cleaning.evidence import add_overlap, add_paths, add_quality, shape_evidence
+from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_stays, shape_evidence, sobered
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage
 from labels.cleaning.rules import judge
 from labels.cleaning.scores import calibrated
@@ -70,15 +70,22 @@ def clean_video(
     evidence = shape_evidence(boxes, timeline)
     evidence["human"] |= said == "y"
     evidence["rounds_lost"] = boxes["rounds_lost"].to_numpy()
-    evidence["overlap"] = 0.0
-    early, early_reason = judge(evidence, settings, needs_paths=False)
-    usable = (early == "keep") & (said != "n")
+    evidence[["overlap", "scene_stay", "screen_stay"]] = 0.0
+    usable = (judge(evidence, settings, needs_paths=False)[0] == "keep") & (said != "n")
     if "overlap" not in settings.without:
         add_overlap(evidence, boxes, usable, settings)
-        early, early_reason = judge(evidence, settings, needs_paths=False)
-        usable = (early == "keep") & (said != "n")
+    add_stays(evidence, boxes, usable & ~(evidence["overlap"] > settings.max_overlap).to_numpy(), timeline)
+    early, early_reason = judge(evidence, settings, needs_paths=False)
+    usable = (early == "keep") & (said != "n")
+    boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), settings)
     gaps = add_paths(
-        evidence, boxes, usable, timeline, path_settings or PathSettings(), player_settings or PlayerSettings()
+        evidence,
+        boxes,
+        usable,
+        timeline,
+        path_settings or PathSettings(),
+        player_settings or PlayerSettings(),
+        settings,
     )
     add_quality(evidence, timeline.step_s, settings)
     late, late_reason = judge(evidence, settings, needs_paths=True)

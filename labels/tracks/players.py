@@ -42,6 +42,8 @@ class _Track:
 
 def player_paths(candidates: Candidates, settings: PlayerSettings) -> list[Path]:
     """Disjoint tracks of at least two boxes, in the order they began."""
+    if not len(candidates):
+        return []
     active: list[_Track] = []
     ended: list[_Track] = []
     shot = -1

@@ -23,6 +23,7 @@ PLAYER_CLASSES = frozenset({"person"})
 SUPPORT_WINDOW_S = 0.3
 EXTENT_WINDOW_S = 0.6
 SIZE_WINDOW_BOXES = 15
+LEAP_STEPS = 3
 
 
 @dataclass
@@ -33,7 +34,8 @@ class Trajectories:
     misfit: np.ndarray  # distance from the smoothed path, in sizes; NaN when on none
     support: np.ndarray  # mean log-odds of the path around this box; NaN when on none
     size_ratio: np.ndarray  # size over the median size of the path around this box; NaN when on none
-    extent: np.ndarray  # how far the path gets around this box, in sizes; NaN when on none
+    extent: np.ndarray  # how far its piece of the path gets around this box, in sizes; NaN when on none
+    piece_s: np.ndarray  # how long that piece lasts
     features: pd.DataFrame  # a row for each path, see _features
     gaps: pd.DataFrame = field(default_factory=pd.DataFrame)  # see _gap_boxes
 
@@ -70,6 +72,7 @@ def find_trajectories(
         support=np.full(len(boxes), np.nan),
         size_ratio=np.full(len(boxes), np.nan),
         extent=np.full(len(boxes), np.nan),
+        piece_s=np.full(len(boxes), np.nan),
         features=pd.DataFrame(),
     )
     features, gaps = [], []
@@ -78,11 +81,14 @@ def find_trajectories(
         row = candidates.row[path.nodes]
         smoothed, deviation, misfit, gap_steps = _smooth(candidates, path, timeline, longest_gap_s, acceleration)
         found.path[row], found.misfit[row] = number, misfit
-        found.support[row] = _support(candidates, path)
-        found.extent[row] = _extent(candidates, path)
+        for piece in _pieces(candidates, path):
+            here = candidates.row[piece]
+            found.support[here] = _support(candidates, piece)
+            found.extent[here] = _extent(candidates, piece)
+            found.piece_s[here] = np.ptp(candidates.time_s[piece])
         size = candidates.size[path.nodes]
         found.size_ratio[row] = size / median_filter(size, min(SIZE_WINDOW_BOXES, len(size)), mode="nearest")
-        features.append(_features(candidates, path, timeline, misfit))
+        features.append(_features(candidates, path, misfit))
         if len(gap_steps):
             gaps.append(_gap_boxes(candidates, path, number, timeline, gap_steps, smoothed, deviation, xyxy))
     found.features = pd.DataFrame(features)
@@ -119,9 +125,17 @@ def _smooth(
     return smoothed.position[~is_node], deviation, misfit, every[~is_node]
 
 
-def _support(candidates: Candidates, path: Path) -> np.ndarray:
-    """Mean log-odds of the path's candidates within half a window of each, the nearer the heavier. (K,)"""
-    time_s, evidence = candidates.time_s[path.nodes], candidates.evidence[path.nodes]
+def _pieces(candidates: Candidates, path: Path) -> list[np.ndarray]:
+    """The candidates of a path's even stretches: between bounces, hits and long gaps. What is sure of one stretch says
+    little of the next: behind a gap a path may have gone over to another object.
+    """
+    leap = np.diff(candidates.step[path.nodes]) > LEAP_STEPS
+    return np.split(path.nodes, np.flatnonzero(path.turns[:-1] | leap) + 1)
+
+
+def _support(candidates: Candidates, nodes: np.ndarray) -> np.ndarray:
+    """Mean log-odds of the candidates within half a window of each of `nodes` (K,), the nearer the heavier. (K,)"""
+    time_s, evidence = candidates.time_s[nodes], candidates.evidence[nodes]
     support = np.empty(len(time_s))
     low = np.searchsorted(time_s, time_s - SUPPORT_WINDOW_S, side="left")
     high = np.searchsorted(time_s, time_s + SUPPORT_WINDOW_S, side="right")
@@ -132,23 +146,20 @@ def _support(candidates: Candidates, path: Path) -> np.ndarray:
     return support
 
 
-def _extent(candidates: Candidates, path: Path) -> np.ndarray:
-    """How far apart the places are that the path visits within a window around each candidate, in sizes. (K,)"""
-    time_s, steady = candidates.time_s[path.nodes], candidates.steady[path.nodes]
+def _extent(candidates: Candidates, nodes: np.ndarray) -> np.ndarray:
+    """How far apart the places are that are visited within a window around each of `nodes` (K,), in sizes. (K,)"""
+    time_s, steady = candidates.time_s[nodes], candidates.steady[nodes]
     low = np.searchsorted(time_s, time_s - EXTENT_WINDOW_S, side="left")
     high = np.searchsorted(time_s, time_s + EXTENT_WINDOW_S, side="right")
     extent = np.array([_spread(steady[low[place] : high[place]]) for place in range(len(time_s))])
-    return extent / candidates.size[path.nodes]
+    return extent / candidates.size[nodes]
 
 
-def _features(candidates: Candidates, path: Path, timeline: Timeline, misfit: np.ndarray) -> dict[str, float]:
+def _features(candidates: Candidates, path: Path, misfit: np.ndarray) -> dict[str, float]:
     nodes = path.nodes
     size = float(np.median(candidates.size[nodes]))
     step, time_s = candidates.step[nodes], candidates.time_s[nodes]
     moved = np.linalg.norm(np.diff(candidates.steady[nodes], axis=0), axis=1)
-    centre = np.array([[timeline.width / 2, timeline.height / 2]])
-    ends = timeline.to_shot[step[[0, len(step) // 2, -1]]]
-    looked_at = ends[:, :, :2] @ centre[0] + ends[:, :, 2]
     return {
         "boxes": float(len(nodes)),
         "first_step": float(step[0]),
@@ -161,16 +172,16 @@ def _features(candidates: Candidates, path: Path, timeline: Timeline, misfit: np
         "size": size,
         "misfit": float(np.median(misfit)),
         "turn_share": float(path.turns.mean()),
-        "extent": _spread(candidates.steady[nodes]) / size,
-        "screen_extent": _spread(candidates.screen[nodes]) / size,
-        "camera_extent": float(np.ptp(looked_at, axis=0).max()) / size,
+        "extent": max(_spread(candidates.steady[piece]) for piece in _pieces(candidates, path)) / size,
         "speed": float(np.median(moved / np.diff(time_s))) / size,
     }
 
 
 def _spread(points: np.ndarray) -> float:
     """How far apart the places are that were visited, without the wildest tenth. Pixels."""
-    low, high = np.quantile(points, [0.05, 0.95], axis=0)
+    ordered = np.sort(points, axis=0)
+    cut = len(points) // 20
+    low, high = ordered[cut], ordered[len(points) - 1 - cut]
     return float(np.hypot(*(high - low)))
 
 

@@ -1,0 +1,59 @@
+"""What stays where it is: in the scene (a lamp, a ball that lies) or on the screen while the camera moves (a logo).
+
+Told before paths are looked for, so that a path does not jump from a ball onto a lamp it flies past.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from labels.tracks.candidates import Candidates, Timeline
+
+NEAR_SIZES = 0.4  # the same place
+ALIKE_OCTAVES = 0.75  # the same size
+
+
+@dataclass(frozen=True)
+class Stays:
+    """For each candidate (N,), the share of the labelled frames around it in which its like is in its place."""
+
+    in_scene: np.ndarray
+    on_screen: np.ndarray  # only frames in which that place showed another part of the scene
+
+
+def find_stays(
+    candidates: Candidates, timeline: Timeline, scene_window_s: float = 0.6, screen_window_s: float = 1.5
+) -> Stays:
+    """Look for each candidate's like within the windows before and after it."""
+    stays = Stays(np.zeros(len(candidates)), np.zeros(len(candidates)))
+    octave = np.log2(np.maximum(candidates.size, 1e-3))
+    for level in np.unique(octave.round()):
+        alike = np.flatnonzero(np.abs(octave - level) <= ALIKE_OCTAVES)
+        own = octave[alike].round() == level
+        size = 2.0**level
+        for places, window_s, share in (
+            (candidates.steady, scene_window_s, stays.in_scene),
+            (candidates.screen, screen_window_s, stays.on_screen),
+        ):
+            unit = np.array([NEAR_SIZES * size, NEAR_SIZES * size, window_s, 0.5])
+            points = np.column_stack([places, candidates.time_s, candidates.shot_index])[alike] / unit
+            pairs = cKDTree(points).query_pairs(1.0, p=np.inf, output_type="ndarray")
+            one, two = alike[pairs[:, 0]], alike[pairs[:, 1]]
+            differs = candidates.step[one] != candidates.step[two]
+            if share is stays.on_screen:
+                moved = np.linalg.norm(candidates.steady[one] - candidates.steady[two], axis=1)
+                differs &= moved > size
+            share[alike[own]] = _frames_met(candidates, one[differs], two[differs], timeline, window_s)[alike[own]]
+    return stays
+
+
+def _frames_met(
+    candidates: Candidates, one: np.ndarray, two: np.ndarray, timeline: Timeline, window_s: float
+) -> np.ndarray:
+    """Share of the frames in the window in which a candidate has a partner, (N,); each frame counts once."""
+    who, where = np.concatenate([one, two]), candidates.step[np.concatenate([two, one])]
+    met = np.unique(who * np.int64(len(timeline)) + where) // max(len(timeline), 1)
+    low = np.searchsorted(timeline.time_s, candidates.time_s - window_s - 1e-6)
+    high = np.searchsorted(timeline.time_s, candidates.time_s + window_s + 1e-6)
+    return np.bincount(met, minlength=len(candidates)) / np.maximum(high - low - 1, 3)
