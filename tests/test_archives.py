@@ -184,10 +184,15 @@ def test_a_kinetics_list_gives_splits_and_names_what_is_missing(work, clip, tmp_
     lines += ["golf,abcdefghij9,10,20,train", "golf,../../etc,0,10,train"]
     write(tmp_path / "archive" / "k700.csv", "\r\n".join(lines), "utf-8-sig")
     result = add(work, "kinetics-folder")
-    assert told(result, "source", "status", "class_name", "split")[0][1:] == ("ok", "golf", "val")
-    # abcdefghij1 is in no list: its folder is taken for its class, and says so by its name.
-    assert set(result.videos["class_name"]) == {"golf", "clips"}
-    assert result.refused == {"not in the archive": 1, "bad entry of the list": 1}
+    used = result.videos[result.videos["status"] == "ok"]
+    assert used[["video_id", "class_name", "split"]].to_numpy().tolist() == [
+        ["abcdefghij0_000010_000020", "golf", "val"]
+    ]
+    assert result.refused == {
+        "not in the archive": 1,  # abcdefghij9
+        "bad entry of the list": 1,  # ../../etc
+        "without a label": 1,  # abcdefghij1 is in no list, and clips/ is no class
+    }
 
 
 def test_mmaction_video_lists(work, clip, tmp_path):

@@ -56,14 +56,30 @@ def _count(seen: Counter[str], name: str) -> int:
 
 
 def with_own_sources(clips: list[ArchiveClip]) -> list[ArchiveClip]:
-    """Give a clip that an archive names twice a row of its own each time."""
+    """Give a clip that an archive names twice a row of its own each time, and every clip words that can be stored."""
     times: Counter[str] = Counter()
     return [
         clip
         if _count(times, clip.source) == 1
         else replace(clip, source=f"{clip.source} (named {times[clip.source]} times)")
-        for clip in clips
+        for clip in map(_storable, clips)
     ]
+
+
+def _storable(clip: ArchiveClip) -> ArchiveClip:
+    """Names on disk need not be UTF-8, and JSON may hold half a character; tables hold whole ones."""
+    words = {name: value for name, value in vars(clip).items() if isinstance(value, str)}
+    try:
+        "".join([*words.values(), str(clip.refusal)]).encode()
+    except UnicodeEncodeError:
+        words = {name: _escaped(value) for name, value in words.items()}
+        refusal = clip.refusal and replace(clip.refusal, detail=_escaped(clip.refusal.detail))
+        return replace(clip, refusal=refusal, **words)  # type: ignore[arg-type]
+    return clip
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def groups_in_two_splits(rows: list[dict[str, object]]) -> dict[str, set[str]]:

@@ -5,6 +5,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from labels.records.errors import InputError
@@ -67,9 +68,21 @@ class ArchiveFolder:
             raise InputError(f"{shown(root)}: {'not a folder' if root.exists() else 'no such folder'}")
         return cls(root)
 
-    @property
-    def real_root(self) -> str:
-        return os.path.realpath(self.root)
+    @cached_property
+    def _real_folders(self) -> dict[str, str]:
+        return {}
+
+    def _is_inside(self, path: Path) -> bool:
+        """Links followed; the folders of many clips are followed once."""
+        real_root = self._real_of(str(self.root)).rstrip(os.sep)
+        real = os.path.realpath(path) if path.is_symlink() else self._real_of(str(path.parent)) + os.sep
+        return real == real_root or real.startswith(real_root + os.sep)
+
+    def _real_of(self, folder: str) -> str:
+        known = self._real_folders.get(folder)
+        if known is None:
+            known = self._real_folders[folder] = os.path.realpath(folder)
+        return known
 
     def videos(self, leave_alone: Path) -> FolderContent:
         return walk_folder(self.root, leave_alone)
@@ -91,9 +104,8 @@ class ArchiveFolder:
             return missing(self.relative(path))
         if not (stat.S_ISDIR(mode) if is_folder else stat.S_ISREG(mode)):
             return Refusal("not a folder" if is_folder else "not a regular file")
-        real = os.path.realpath(path)
-        if real != self.real_root and not real.startswith(self.real_root.rstrip(os.sep) + os.sep):
-            return Refusal(OUTSIDE, f"a link to {shown(Path(real))}")
+        if not self._is_inside(path):
+            return Refusal(OUTSIDE, f"a link to {shown(Path(os.path.realpath(path)))}")
         return None
 
     def relative(self, path: Path) -> str:

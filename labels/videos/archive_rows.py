@@ -4,26 +4,27 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from hashlib import sha256
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
 from labels.records import tables
 from labels.records.work_folder import WorkFolder
+from labels.videos.archive_checks import ENCODING, encode_request, known_check, path_of
 from labels.videos.archive_choice import choose_clips, with_own_sources
 from labels.videos.archive_clips import SKIPPED, ArchiveClip, ArchiveFolder, Refusal
 from labels.videos.archive_labels import keep_actions, pose_path, whole_clip_actions
 from labels.videos.archive_result import TWO_LABELS, ArchiveResult, refusal_lines, split_lines
 from labels.videos.archives import ArchiveSettings
 from labels.videos.clip_files import ClipChanged, ClipCheck, check_clips, place_clip
-from labels.videos.decoding import VideoInfo
 from labels.videos.folder_walk import shown
-from labels.videos.frame_folder import BadFrames, EncodeRequest, encode_folders, list_frames
+from labels.videos.frame_folder import encode_folders
 from labels.videos.videos_table import KINDS, Row, VideosTable, video_row
 
 SAME_CONTENT = "same content as another clip"
 BAD_VIDEO, BAD_FRAMES = "cannot be decoded", "frames are not whole"
+LABELS_AT_ONCE = 200
 Beside = Callable[[ArchiveClip, Row], None]  # writes what else the archive knows of a clip that is used
 
 
@@ -63,15 +64,23 @@ class _ArchiveRun:
         self.rows: dict[str, Row] = {}
         self.kinds: dict[str, str] = {}  # video_id -> the kind of its refusal
         self.rivals: dict[str, Row] = {}  # video_id -> the clip of the same content and another label
-        self.encoding = work.videos / f".encoding.{os.getpid()}"
+        self.without_labels: list[Row] = []  # used clips whose human labels are still to be written
+        self.writer = ThreadPoolExecutor(1)
+        self.writing: Future[None] | None = None
+        self.encoding = work.videos / f"{ENCODING}{os.getpid()}"
 
     def run(self, lines: list[str]) -> ArchiveResult:
-        for leftover in self.work.videos.glob(".encoding.*"):  # of a run that was killed; this one holds the lock
+        for leftover in self.work.videos.glob(f"{ENCODING}*"):  # of a run that was killed; this one holds the lock
             shutil.rmtree(leftover, ignore_errors=True)
-        known = {clip.source: check for clip in self.clips if (check := self._known_check(clip)) is not None}
+        earlier = ((clip, self.table.row_from(clip.source)) for clip in self.clips if clip.refusal is None)
+        checks = ((clip, known_check(clip, row, self.work, self.settings)) for clip, row in earlier)
+        known = {clip.source: check for clip, check in checks if check is not None}
         fresh = [clip for clip in self.clips if clip.refusal is None and clip.source not in known]
-        files = check_clips((_path(clip) for clip in fresh if not clip.is_frames), self.settings.at_once)
-        folders = encode_folders((self._request(clip) for clip in fresh if clip.is_frames), self.settings.at_once)
+        files = check_clips((path_of(clip) for clip in fresh if not clip.is_frames), self.settings.at_once)
+        folders = encode_folders(
+            (encode_request(clip, self.encoding, self.settings) for clip in fresh if clip.is_frames),
+            self.settings.at_once,
+        )
         try:
             for clip in tqdm(self.clips, desc="clips", unit="clip", disable=None):
                 if clip.refusal is not None:
@@ -83,35 +92,11 @@ class _ArchiveRun:
             files.close()
             folders.close()
             shutil.rmtree(self.encoding, ignore_errors=True)
+            self._write_labels()
+            self.writer.shutdown()
+        self._wait_for_labels()
         self._settle_rivals()
         return self._result(lines)
-
-    def _known_check(self, clip: ArchiveClip) -> ClipCheck | None:
-        """What an earlier run found in a clip whose files are still the same; None when it must be looked at."""
-        row = self.table.row_from(clip.source)
-        if clip.refusal is not None or row is None or not row["sha256"] or row["frame_count"] < 1:
-            return None
-        path = _path(clip)
-        try:
-            if clip.is_frames:
-                frames = list_frames(path, clip.frame_count)
-                size, mtime_ns = frames.bytes, frames.mtime_ns
-                path = self.work.videos / row["file"]
-                same = row["fps"] == self.settings.image_fps and row["file"] != "" and path.is_file()
-            else:
-                status = path.stat()
-                size, mtime_ns, same = status.st_size, status.st_mtime_ns, True
-        except (OSError, BadFrames):
-            return None
-        if not same or (size, mtime_ns) != (row["source_bytes"], row["source_mtime_ns"]):
-            return None
-        facts = {name: row[name] for name in ("width", "height", "fps", "frame_count")}
-        info = VideoInfo(**facts, duration_s=row["frame_count"] / row["fps"], codec="")
-        return ClipCheck(path, size, mtime_ns, row["sha256"], info)
-
-    def _request(self, clip: ArchiveClip) -> EncodeRequest:
-        target = self.encoding / f"{sha256(clip.source.encode()).hexdigest()[:32]}.mp4"
-        return EncodeRequest(_path(clip), target, self.settings.image_fps, self.settings.image_crf, clip.frame_count)
 
     def _new_row(self, clip: ArchiveClip) -> Row:
         return video_row(
@@ -151,7 +136,7 @@ class _ArchiveRun:
     def _put(self, clip: ArchiveClip, row: Row, refusal: Refusal | None, check: ClipCheck | None = None) -> None:
         """Enter a row; a clip that is used is put in place first, with its labels."""
         if refusal is None and check is not None:
-            suffix = ".mp4" if clip.is_frames else _path(clip).suffix.lower()
+            suffix = ".mp4" if clip.is_frames else path_of(clip).suffix.lower()
             row |= {"status": "ok", "file": row["video_id"] + suffix}
         self._clear_outdated(row)
         if refusal is None and check is not None:
@@ -164,11 +149,23 @@ class _ArchiveRun:
             row |= {"status": refusal.status, "reason": str(refusal), "file": ""}
             self.kinds[row["video_id"]] = refusal.kind
         else:
-            keep_actions(self.work.truth_actions(row["video_id"]), row)
+            self.without_labels.append(row)
+            if len(self.without_labels) >= LABELS_AT_ONCE:
+                self._write_labels()
             if self.beside is not None:
                 self.beside(clip, row)
         self.table.put(row)
         self.rows[row["video_id"]] = row
+
+    def _write_labels(self) -> None:
+        """Beside what is going on, as it waits for the disk most of the time."""
+        self._wait_for_labels()
+        self.writing = self.writer.submit(keep_actions, self.without_labels, self.work.truth_actions)
+        self.without_labels = []
+
+    def _wait_for_labels(self) -> None:
+        if self.writing is not None:
+            self.writing.result()
 
     def _place(self, clip: ArchiveClip, check: ClipCheck, target: Path) -> None:
         earlier = self.table.row_from(clip.source)
@@ -216,8 +213,3 @@ class _ArchiveRun:
 
 def _two_labels(other: Row) -> Refusal:
     return Refusal(TWO_LABELS, f"{other['video_id']} is labelled {other['class_name']}", SKIPPED)
-
-
-def _path(clip: ArchiveClip) -> Path:
-    assert clip.path is not None, f"{clip.source} has neither a path nor a refusal"
-    return clip.path

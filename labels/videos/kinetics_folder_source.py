@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from labels.records.work_folder import WorkFolder
-from labels.videos.archive_clips import ArchiveClip, ArchiveFolder, Refusal, clips_of_walk, find_lists, missing
+from labels.videos.archive_clips import SKIPPED, ArchiveClip, ArchiveFolder, Refusal, clips_of_walk, find_lists, missing
 from labels.videos.archive_result import ArchiveResult
 from labels.videos.archive_rows import take_clips
 from labels.videos.archives import ArchiveSettings
@@ -39,11 +39,14 @@ class Entry(NamedTuple):
     place: str
 
 
+UNLISTED = Entry("", "", "")
+
+
 def add_kinetics_folder(work: WorkFolder, settings: ArchiveSettings, table: VideosTable | None = None) -> ArchiveResult:
     """Take the clips of a Kinetics folder. InputError when it holds no video."""
     folder = ArchiveFolder.of(settings.path)
     entries, clips = read_entries(folder, settings)
-    known = {entry.class_name.casefold() for entry in entries.values()}
+    known = {entry.class_name.casefold() for entry in entries.values()} - {""}
     walked, lines = clips_of_walk(folder, folder.videos(work.root), lambda path: _clip(folder, path, entries, known))
     there = {segment_of(clip.path) for clip in walked if clip.path is not None}
     for segment, entry in entries.items():
@@ -116,17 +119,16 @@ def _clip(folder: ArchiveFolder, path: Path, entries: dict[Segment, Entry], know
     if segment is not None:
         clip = replace(clip, group=segment.youtube_id, start_s=float(segment.start_s), end_s=float(segment.end_s))
         clip = replace(clip, url=f"https://www.youtube.com/watch?v={segment.youtube_id}")
-    entry = entries.get(segment) if segment is not None else None
-    if entry is None:
-        return (
-            clip if class_name else replace(clip, refusal=Refusal("without a label", "in no class folder, in no list"))
-        )
     # A folder that is no class, such as `clips/`, is told from one by the list.
-    if entry.class_name.casefold() != class_name.casefold() and entry.class_name and class_name.casefold() in known:
+    is_class = class_name != "" and (not known or class_name.casefold() in known)
+    entry = entries.get(segment, UNLISTED) if segment is not None else UNLISTED
+    if is_class and entry.class_name and entry.class_name.casefold() != class_name.casefold():
         detail = f"it lies in {class_name}, the list says {entry.class_name}"
         return replace(clip, refusal=Refusal("label and folder differ", detail))
     if split and entry.split and split != entry.split:
-        return replace(
-            clip, refusal=Refusal("split and folder differ", f"it lies in {split}, the list says {entry.split}")
-        )
+        detail = f"it lies in {split}, the list says {entry.split}"
+        return replace(clip, refusal=Refusal("split and folder differ", detail))
+    if not is_class and not entry.class_name:
+        detail = f"{class_name or 'no folder'} is no class, and no list says another"
+        return replace(clip, class_name="", refusal=Refusal("without a label", detail, SKIPPED))
     return replace(clip, class_name=entry.class_name or class_name, split=entry.split or split)

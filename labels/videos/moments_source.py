@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
 from labels.videos.archive_clips import SKIPPED, ArchiveClip, ArchiveFolder, Refusal, find_lists
 from labels.videos.archive_result import ArchiveResult
@@ -55,8 +56,11 @@ def _walk(folder: ArchiveFolder, work: WorkFolder) -> list[ArchiveClip]:
 
 
 def _subfolders(path: Path) -> list[Path]:
-    with os.scandir(path) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        with os.scandir(path) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{shown(path)}: cannot be looked into: {error.strerror}") from None
 
 
 def _moment(folder: ArchiveFolder, path: Path, refusal: Refusal | None) -> ArchiveClip:
