@@ -1,6 +1,5 @@
 """The decoding process as seen by the one that asked for it: started, read from, watched, ended."""
 
-import fcntl
 import json
 import os
 import select
@@ -15,7 +14,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from labels.videos.frame_pipe import END, FAILED, HEADER, PIPE_BYTES, Header
+import numpy as np
+
+from labels.videos.frame_pipe import (
+    END,
+    FAILED,
+    FREE,
+    HEADER,
+    SIZE,
+    Header,
+    make_shared_file,
+    map_shared_file,
+    slot_count,
+)
 from labels.videos.settings import DecodeLimits
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -37,12 +48,16 @@ class DecoderProcess:
     def __init__(self, path: Path, stride: int, limits: DecodeLimits, stop: threading.Event | None):
         self.limits, self.stop = limits, stop
         self.account: dict[str, Any] | None = None  # set when all was decoded
+        self._slots: np.ndarray | None = None  # (slots, H, W, 3), shared with the process
+        self._taken = 0
+        self._shared = make_shared_file()
         self._last_words = tempfile.TemporaryFile()  # noqa: SIM115, closed in __exit__
         search = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-m", "labels.videos.decoding_child"]
         self._process = subprocess.Popen(
-            [*command, os.fspath(path), str(stride), json.dumps(asdict(limits))],
-            stdin=subprocess.DEVNULL,
+            [*command, os.fspath(path), str(stride), json.dumps(asdict(limits)), str(self._shared)],
+            pass_fds=(self._shared,),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._last_words,
             env={**os.environ, "PYTHONPATH": search},
@@ -50,7 +65,6 @@ class DecoderProcess:
         )
         assert self._process.stdout is not None
         self._fd = self._process.stdout.fileno()
-        _widen(self._fd)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self._header = bytearray(HEADER.size)
@@ -62,19 +76,26 @@ class DecoderProcess:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        assert self._process.stdout is not None
+        assert self._process.stdout is not None and self._process.stdin is not None
         self._process.stdout.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._last_words.close()
+        self._slots = None
+        os.close(self._shared)
 
     def read_header(self) -> Header | None:
         """The next message's header, or None after the last one (or when stopped). Raises DecodeError."""
         try:
-            self.read_into(memoryview(self._header))
+            self._read_into(memoryview(self._header))
             header = Header(*HEADER.unpack(self._header))
+            if header.kind == SIZE:
+                self._share(header.width, header.height)
+                return self.read_header()
             if header.kind not in (END, FAILED):
                 return header
             payload = bytearray(header.payload_bytes)
-            self.read_into(memoryview(payload))
+            self._read_into(memoryview(payload))
         except Stopped:
             return None
         if header.kind == FAILED:
@@ -82,7 +103,26 @@ class DecoderProcess:
         self.account = json.loads(payload)
         return None
 
-    def read_into(self, rest: memoryview) -> None:
+    def _share(self, width: int, height: int) -> None:
+        frame_bytes = width * height * 3
+        mapped = map_shared_file(self._shared, frame_bytes)
+        self._slots = np.frombuffer(mapped, dtype=np.uint8).reshape(slot_count(frame_bytes), height, width, 3)
+        self._free(len(self._slots))
+
+    def take_frame(self) -> np.ndarray:
+        """The pixels that the last FRAME header announced, (H, W, 3) uint8, as an array of their own."""
+        assert self._slots is not None
+        rgb = self._slots[self._taken % len(self._slots)].copy()
+        self._taken += 1
+        self._free(1)
+        return rgb
+
+    def _free(self, count: int) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has decoded all, or died, which its pipe will tell
+            self._process.stdin.write(FREE * count)
+
+    def _read_into(self, rest: memoryview) -> None:
         """Fill `rest` from the pipe. Raises DecodeError when the process dies or gives no sign of life."""
         deadline_s = time.monotonic() + self._patience_s
         while rest:
@@ -109,10 +149,3 @@ class DecoderProcess:
         self._last_words.seek(0)
         last_words = self._last_words.read(2**20).decode("utf-8", "replace").strip().splitlines()
         return f"the decoder ended with code {code}: {last_words[-1][:200] if last_words else 'it said nothing'}"
-
-
-def _widen(fd: int) -> None:
-    """Let more bytes wait in a pipe, where the system can and has pages left for it."""
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -1,7 +1,8 @@
 """Frames of a video, in order, decoded in a limited process of its own.
 
 A video comes from outside, and a decoder is a million lines of C: a crash, a hang or a file that unpacks to more than
-the machine holds must cost one video, not the run. So `decoding_child.py` decodes, and sends raw frames through a pipe.
+the machine holds must cost one video, not the run. So `decoding_child.py` decodes, and hands the frames over through
+shared memory.
 
     for frame in decode_frames(path, stride=10):
         look_at(frame.rgb)
@@ -64,9 +65,7 @@ def decode_frames(
     with suppress(Stopped), DecoderProcess(path, stride, limits or DecodeLimits(), stop) as child:
         while (header := child.read_header()) is not None:
             if header.kind == FRAME:
-                rgb = np.empty((header.height, header.width, 3), dtype=np.uint8)
-                child.read_into(rgb.reshape(-1).data)
-                yield Frame(header.frame_index, header.time_s, rgb)
+                yield Frame(header.frame_index, header.time_s, child.take_frame())
 
 
 def probe_video(path: Path, limits: DecodeLimits | None = None, stop: threading.Event | None = None) -> VideoInfo:

@@ -1,8 +1,9 @@
 """The process that decodes one video for `decoding.py`, under limits, so that a bad file costs one video.
 
-    python -m labels.videos.decoding_child PATH STRIDE LIMITS_AS_JSON
+    python -m labels.videos.decoding_child PATH STRIDE LIMITS_AS_JSON SHARED_FILE_DESCRIPTOR
 
-Messages of `frame_pipe.py` go to standard output. Stride 0 decodes everything and sends only the account at the end.
+It speaks the language of `frame_pipe.py` over standard output and input. Stride 0 decodes everything and sends only
+the account at the end.
 """
 
 import json
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from labels.videos.container_size import missing_bytes
-from labels.videos.frame_pipe import ALIVE, END, FAILED, FRAME, Header, send
+from labels.videos.frame_pipe import ALIVE, END, FAILED, FrameSender, Header, send
 from labels.videos.settings import DecodeLimits
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main() -> None:
     limit_process(limits)
     threading.Thread(target=die_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
-        account = decode(path, stride, limits, pipe)
+        account = decode(path, stride, limits, pipe, FrameSender(pipe, int(sys.argv[4]), free=0))
         send_text(pipe, END, json.dumps(account))
     except BadVideo as bad:
         send_text(pipe, FAILED, str(bad))
@@ -87,7 +88,7 @@ def die_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def decode(path: bytes, stride: int, limits: DecodeLimits, pipe: int) -> dict[str, Any]:
+def decode(path: bytes, stride: int, limits: DecodeLimits, pipe: int, sender: FrameSender) -> dict[str, Any]:
     """Decode the whole file, send every `stride`th frame, return the account of what was decoded."""
     fd = open_regular(path)
     lost = missing_bytes(fd)
@@ -123,8 +124,7 @@ def decode(path: bytes, stride: int, limits: DecodeLimits, pipe: int) -> dict[st
                     raise BadVideo(f"its size changes from {size[0]} x {size[1]} to {found} at frame {count}")
                 time_s = clock.time_of(frame)
                 if stride and count % stride == 0:
-                    width, height, rows = turn.apply(converter.reformat(frame, format="rgb24"))
-                    send(pipe, Header(FRAME, count, time_s, width, height, len(rows)), rows)
+                    sender.send(count, time_s, *turn.apply(converter.reformat(frame, format="rgb24")))
                     sent_s = time.monotonic()
                 elif time.monotonic() - sent_s > ALIVE_EVERY_S:
                     send(pipe, Header(ALIVE))
@@ -247,23 +247,19 @@ class Turn:
     def size(self, width: int, height: int) -> tuple[int, int]:
         return (height, width) if self.transposed else (width, height)
 
-    def apply(self, frame: "VideoFrame") -> tuple[int, int, bytes | memoryview]:
-        """Width, height and the RGB bytes of the upright picture."""
-        plane, row_bytes = frame.planes[0], frame.width * 3
-        if plane.line_size == row_bytes:
-            rows: bytes | memoryview = memoryview(plane)[: row_bytes * frame.height]
-        else:
-            padded, step = memoryview(plane), plane.line_size
-            rows = b"".join([padded[row * step : row * step + row_bytes] for row in range(frame.height)])
+    def apply(self, frame: "VideoFrame") -> tuple[int, int, memoryview, int]:
+        """Width, height and the RGB rows of the upright picture, and the bytes from one row to the next."""
+        plane = frame.planes[0]
         if (self.transposed, self.x_step, self.y_step) == (False, 1, 1):
-            return frame.width, frame.height, rows
+            return frame.width, frame.height, memoryview(plane), plane.line_size
         import numpy as np
 
-        rgb = np.frombuffer(rows, np.uint8).reshape(frame.height, frame.width, 3)
+        padded = np.frombuffer(memoryview(plane), np.uint8)[: frame.height * plane.line_size]
+        rgb = padded.reshape(frame.height, plane.line_size)[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
         if self.transposed:
             rgb = rgb.transpose(1, 0, 2)
-        upright = rgb[:: self.y_step, :: self.x_step]
-        return upright.shape[1], upright.shape[0], upright.tobytes()
+        upright = np.ascontiguousarray(rgb[:: self.y_step, :: self.x_step])
+        return upright.shape[1], upright.shape[0], upright.reshape(-1).data, upright.shape[1] * 3
 
 
 if __name__ == "__main__":
