@@ -39,7 +39,12 @@ class Summary:
 
 
 class _ManualFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    pass
+    """The manual as it is written, and the default of every option that has one worth telling."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, []):
+            return action.help
+        return super()._get_help_string(action)
 
 
 def stage_parser(manual: str) -> argparse.ArgumentParser:
