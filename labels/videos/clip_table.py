@@ -10,7 +10,8 @@ import pandas as pd
 from labels.records import tables
 from labels.records.work_folder import WorkFolder
 from labels.videos.download_outcomes import OK
-from labels.videos.list_planning import ROW_COLUMNS, SPLIT_RANKS, DownloadPlan
+from labels.videos.list_drawing import SPLIT_RANKS
+from labels.videos.list_planning import ROW_COLUMNS, DownloadPlan
 from labels.videos.videos_table import DEFAULTS, KINDS
 
 CHUNK = 50_000
@@ -24,13 +25,14 @@ def write_clip_rows(work: WorkFolder, plan: DownloadPlan, source: str) -> list[s
     Returns lines worth telling: videos that earlier runs had put into another split.
     """
     new = tables.concatenate(list(_new_rows(plan, source)), KINDS)
+    groups = set(new["group"])
     if work.videos_table.is_file():
         old = work.read_videos()
         old = old[~old["video_id"].isin(new["video_id"])]
         new = _with_columns_of(new, old)
         old = _with_columns_of(old, new)
         new = tables.concatenate([old, new], KINDS)
-    moved = _hold_out(new)
+    moved = _hold_out(new, groups)
     if len(new) or work.videos_table.is_file():
         work.write_videos(new)
     return [f"{moved} clips moved to the split in which an earlier list has their video"] if moved else []
@@ -83,10 +85,10 @@ def _with_columns_of(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _hold_out(videos: pd.DataFrame) -> int:
-    """Put all clips of a group into its most held-out split, in place; how many moved."""
+def _hold_out(videos: pd.DataFrame, groups: set[str]) -> int:
+    """Put all clips of each of the groups into its most held-out split, in place; how many moved."""
     rank = videos["split"].map(SPLIT_RANKS).fillna(0).astype(int)
     highest = rank.groupby(videos["group"]).transform("max")
-    moved = (rank > 0) & (rank < highest) & (videos["group"] != "")
+    moved = (rank > 0) & (rank < highest) & videos["group"].isin(groups)
     videos.loc[moved, "split"] = SPLIT_NAMES[highest[moved].to_numpy()]
     return int(moved.sum())

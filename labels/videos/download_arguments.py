@@ -13,31 +13,28 @@ if TYPE_CHECKING:
     from labels.videos.list_source import ListDownload
 
 LISTS = ("sports1m", "kinetics", "urls")
-SPLITS = ("train", "val", "test")
 SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be said with `--from sports1m`, `kinetics` and `urls`, beside `--path` and `--seed`."""
-    choose = parser.add_argument_group("--from sports1m, kinetics, urls: what is wanted of the list")
+    """What can be said with `--from sports1m`, `kinetics` and `urls`, beside what all sources share."""
+    choose = parser.add_argument_group("--from sports1m, kinetics, urls: what is wanted, further")
     choose.add_argument("--labels", type=Path, help="Sports-1M's labels.txt (default: beside the list)")
-    choose.add_argument(
-        "--classes", help="a class list (file, or name in labels/classes), or names and globs: '*dancing*'"
-    )
-    choose.add_argument("--split", action="append", choices=SPLITS, help="this split only; may be given twice")
-    choose.add_argument("--limit", type=_count, help="at most so many clips, drawn by --seed")
-    choose.add_argument("--per-class", type=_count, help="at most so many clips of each class, drawn by --seed")
-    choose.add_argument("--min-height", type=_count, default=ListFilters.min_height, help="of the video, pixels")
+    choose.add_argument("--min-height", type=positive_number, default=ListFilters.min_height, help="pixels")
     choose.add_argument("--max-duration", type=_seconds, help="of a clip, seconds")
     choose.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="part I of N, for N machines")
-    choose.add_argument("--dry-run", action="store_true", help="say by class what would be fetched, and fetch nothing")
+    choose.add_argument("--dry-run", action="store_true", help="say by class what would be fetched; fetch nothing")
     fetch = parser.add_argument_group("--from sports1m, kinetics, urls: how it is fetched")
     fetch.add_argument(
-        "--short-side", type=_count, help="of the clips, pixels (256 for actions; default: as they come)"
+        "--short-side", type=positive_number, help="of the clips, pixels (256 for actions; default: as they come)"
     )
-    fetch.add_argument("--max-height", type=_count, default=DownloadSettings.max_height, help="preferred, pixels")
+    fetch.add_argument(
+        "--max-height", type=positive_number, default=DownloadSettings.max_height, help="preferred, pixels"
+    )
     fetch.add_argument("--max-size", type=_size, default=DownloadSettings.max_bytes, help="of a video: 500M, 2G")
-    fetch.add_argument("--workers", type=_count, default=DownloadSettings.workers, help="videos fetched at a time")
+    fetch.add_argument(
+        "--workers", type=positive_number, default=DownloadSettings.workers, help="videos fetched at a time"
+    )
     fetch.add_argument("--rate-limit", type=_size, default=0, help="bytes a second of all workers: 5M (0: none)")
     fetch.add_argument("--per-hour", type=int, default=DownloadSettings.per_hour, help="videos an hour (0: no limit)")
     fetch.add_argument("--pause", type=_seconds, default=DownloadSettings.pause_s, help="seconds to wait when blocked")
@@ -76,7 +73,8 @@ def list_download(args: argparse.Namespace) -> "ListDownload":
     return ListDownload(args.source, args.path, args.labels, filters, settings, retry, args.dry_run)
 
 
-def _count(text: str) -> int:
+def positive_number(text: str) -> int:
+    """Argument type: a whole number from 1."""
     if not text.isdigit() or not 0 < int(text) < 10**9:
         raise argparse.ArgumentTypeError(f"a number from 1, not '{text}'")
     return int(text)

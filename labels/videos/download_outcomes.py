@@ -44,24 +44,24 @@ MESSAGES = tuple(
         ("members", r"members.only|join this channel|requires payment|rent(al)? |premium"),
         ("private", r"private video|video is private"),
         ("no_video", r"live event|premieres? in|is (not )?(currently )?live|unsupported url|no video formats|playlist"),
+        ("no_format", r"requested format|drm"),
         (
             "removed",
             r"HTTP Error (404|410)|has been (removed|terminated|deleted)|no longer available|video unavailable"
             r"|not available|does not exist|account .{0,60}(terminated|closed)|copyright|been removed",
         ),
-        ("no_format", r"requested format|drm"),
         ("too_large", r"larger than max|file too large"),
         (
             "short",
-            r"IncompleteRead|bytes (read|missing), \d+ more expected|content too short|more expected|downloaded \d+ bytes, expected",
+            r"IncompleteRead|more expected|content too short|downloaded \d+ bytes, expected",
         ),
         # An address of a file that was handed out a moment ago and is refused has expired: asking anew helps.
         ("network", r"unable to download video data: HTTP Error 403"),
         ("forbidden", r"HTTP Error (401|402|403)|sign in|log ?in|account.?required"),
         (
             "network",
-            r"HTTP Error 5\d\d|timed? ?out|connection|resolve|unreachable|reset|refused|certificate|ssl|getaddrinfo"
-            r"|name or service|remote end|no data|did not get any data|broken pipe|end of file|eof",
+            r"HTTP Error 5\d\d|timed? ?out|connection|resolv|resolution|unreachable|reset|refused|certificate|ssl"
+            r"|getaddrinfo|name or service|remote end|no data|did not get any data|broken pipe|end of file|eof",
         ),
     )
 )

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from labels.videos.download_outcomes import BLOCKED, CLOSED, DEAD, OK, OUTCOMES
-from labels.videos.list_planning import PlanCounts
+from labels.videos.list_drawing import PlanCounts
 
 MOST_CLASSES = 30
 ClassRows = list[tuple[str, str, int, int, float]]  # as DownloadPlan.by_class gives them

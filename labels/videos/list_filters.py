@@ -69,7 +69,8 @@ class ClassChoice:
             self.seen[name] += 1
         if not self.wanted:
             return class_names[0] if class_names else ""
-        return next((name for name in class_names if self._is_wanted(name)), None)
+        wanted = [name for name in class_names if self._is_wanted(name)]
+        return wanted[0] if wanted else None
 
     def _is_wanted(self, name: str) -> bool:
         known = self._known.get(name)
@@ -96,9 +97,7 @@ class ClassChoice:
 
 
 def why_not_wanted(request: ClipRequest, filters: ListFilters) -> str:
-    """Why a sound entry of a wanted class is left out; empty when it is not."""
-    if filters.splits and request.split not in filters.splits:
-        return "of another split"
+    """Why a sound entry of a wanted class is left out by what it says of itself alone; empty when it is not."""
     if request.height is not None and request.height < filters.min_height:
         return f"less than {filters.min_height} pixels high"
     duration_s = request.duration_s if request.end_s is None else request.end_s - (request.start_s or 0.0)

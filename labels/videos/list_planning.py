@@ -4,44 +4,29 @@ The plan is an SQLite file that is made anew by every run from the list and the 
 """
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from labels.videos.clip_requests import ClipRequest
 from labels.videos.download_outcomes import BLOCKED, OK
-from labels.videos.list_filters import ClassChoice, ListFilters, is_in_shard, stable_number, why_not_wanted
+from labels.videos.list_drawing import SPLIT_RANKS, PlanCounts, draw_clips
+from labels.videos.list_filters import ClassChoice, ListFilters
 
 CACHE_KIB = 32 * 1024
 BATCH = 10_000
-SPLIT_RANKS = {"": 0, "train": 1, "val": 2, "test": 3}  # the more held out, the higher
-TABLES = """
-CREATE TABLE clips (
-    video_id TEXT, source_key TEXT, url TEXT, start_s REAL, end_s REAL, class_name TEXT, class_names TEXT,
-    split INTEGER, duration_s REAL, fault TEXT, lot INTEGER, source_lot INTEGER, here INTEGER, state TEXT
-);
+ATTEMPTS_TABLE = """
 CREATE TABLE attempts (
     video_id TEXT PRIMARY KEY, outcome TEXT, again INTEGER, stamp TEXT, message TEXT, file TEXT, fps REAL,
     frame_count INTEGER, width INTEGER, height INTEGER, sha256 TEXT, short_side INTEGER
-) WITHOUT ROWID;
+) WITHOUT ROWID
 """
 ROW_COLUMNS = (
     "video_id", "source_key", "url", "start_s", "end_s", "class_name", "split", "fault", "outcome", "message", "file",
     "fps", "frame_count", "width", "height", "sha256",
 )  # fmt: skip
 WAITING = f"a.video_id IS NULL OR a.again OR a.outcome IN ({', '.join(repr(name) for name in sorted(BLOCKED))})"
-
-
-@dataclass
-class PlanCounts:
-    """Every entry of the list, accounted for."""
-
-    entries: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)  # by why it is not wanted
-    moved_to_held_out: int = 0  # clips whose video the list also has in a more held-out split
 
 
 class PlannedClip(NamedTuple):
@@ -70,7 +55,7 @@ class DownloadPlan:
         self.database = sqlite3.connect(self.path)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIB}", "temp_store=FILE"):
             self.database.execute(f"PRAGMA {pragma}")
-        self.database.executescript(TABLES)
+        self.database.execute(ATTEMPTS_TABLE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,40 +63,18 @@ class DownloadPlan:
         self.path.unlink(missing_ok=True)
 
     def take_list(self, requests: Iterable[ClipRequest]) -> None:
-        """Read a whole list, leave out what is not wanted, settle what stands in it twice, draw the lots."""
-        self._insert("clips", self._wanted_rows(requests))
-        run = self.database.execute
-        run("CREATE INDEX by_source ON clips (source_key, split)")
-        mixed = (
-            "SELECT source_key FROM clips WHERE split > 0 AND fault = '' "
-            "GROUP BY source_key HAVING min(split) < max(split)"
-        )
-        run(f"CREATE TEMP TABLE mixed AS {mixed}")
-        highest = "(SELECT max(split) FROM clips AS other WHERE other.source_key = clips.source_key)"
-        self.counts.moved_to_held_out = run(
-            f"UPDATE clips SET split = {highest} WHERE split < {highest} "
-            "AND source_key IN (SELECT source_key FROM mixed)"
-        ).rowcount
-        run("CREATE INDEX by_video ON clips (video_id)")
-        again = (
-            "EXISTS (SELECT 1 FROM clips AS other WHERE other.video_id = clips.video_id AND other.rowid < clips.rowid)"
-        )
-        self._leave_out("named twice", again)
-        if self.filters.splits:
-            ranks = ", ".join(str(SPLIT_RANKS[name]) for name in self.filters.splits)
-            self._leave_out("of another split", f"split NOT IN ({ranks}) AND fault = ''")
-        if self.filters.per_class is not None:
-            self._draw("PARTITION BY class_name", self.filters.per_class, "beyond --per-class")
-        if self.filters.limit is not None:
-            self._draw("", self.filters.limit, "beyond --limit")
-        self._leave_out("in other shards", "NOT here")
-        self.database.commit()
+        """Read a whole list; what of it is wanted is known afterwards."""
+        draw_clips(self.database, requests, self.filters, self.choice, self.counts)
 
     def take_attempts(self, rows: Iterable[dict[str, Any]]) -> None:
         """What the ledgers say; of several attempts at a clip the one that got it counts, or else the last one."""
-        update = ", ".join(f"{name} = excluded.{name}" for name in self._columns("attempts")[1:])
-        newest = f"ON CONFLICT (video_id) DO UPDATE SET {update} WHERE excluded.stamp >= attempts.stamp"
-        self._insert("attempts", (_attempt_row(row) for row in rows), newest)
+        columns = [row[1] for row in self.database.execute("PRAGMA table_info(attempts)")]
+        update = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+        self.database.executemany(
+            f"INSERT INTO attempts VALUES ({', '.join('?' * len(columns))}) "
+            f"ON CONFLICT (video_id) DO UPDATE SET {update} WHERE excluded.stamp >= attempts.stamp",
+            (_attempt_row(row) for row in rows),
+        )
         self.database.commit()
 
     def choose(self, retry: frozenset[str]) -> int:
@@ -149,10 +112,10 @@ class DownloadPlan:
         """
         return self.database.execute(
             f"SELECT c.class_name, CASE WHEN c.fault <> '' THEN 'refused' WHEN {WAITING} THEN 'waiting' "
-            "ELSE a.outcome END AS outcome, count(*), count(DISTINCT c.source_key), "
+            "ELSE a.outcome END AS ended, count(*), count(DISTINCT c.source_key), "
             "total(coalesce(c.end_s - coalesce(c.start_s, 0), c.duration_s)) "
             "FROM clips AS c LEFT JOIN attempts AS a USING (video_id) WHERE c.state = '' "
-            "GROUP BY c.class_name, outcome ORDER BY count(*) DESC, c.class_name, outcome"
+            "GROUP BY c.class_name, ended ORDER BY count(*) DESC, c.class_name, ended"
         ).fetchall()
 
     def count_of_other_size(self, short_side: int | None) -> int:
@@ -162,50 +125,6 @@ class DownloadPlan:
             "WHERE c.state = '' AND a.outcome = 'ok' AND a.short_side IS NOT ?"
         )
         return int(self.database.execute(query, (short_side,)).fetchone()[0])
-
-    def _wanted_rows(self, requests: Iterable[ClipRequest]) -> Iterator[tuple[Any, ...]]:
-        filters, counts = self.filters, self.counts
-        for request in requests:
-            counts.entries += 1
-            # A refused entry that does not even say its class may be one that is wanted: it is shown.
-            class_name = self.choice.first_wanted(request.class_names)
-            if class_name is None and request.fault and not request.class_names:
-                class_name = ""
-            if class_name is None:
-                counts.left_out["of other classes"] += 1
-                continue
-            why_not = "" if request.fault else why_not_wanted(request, filters)
-            if why_not:
-                counts.left_out[why_not] += 1
-                continue
-            yield (
-                request.video_id, request.source_key, request.url, request.start_s, request.end_s, class_name,
-                "|".join(request.class_names), SPLIT_RANKS[request.split], request.duration_s, request.fault,
-                stable_number(f"{filters.seed}|{request.video_id}"), stable_number(request.source_key),
-                is_in_shard(request.source_key, filters.shard), "",
-            )  # fmt: skip
-
-    def _columns(self, table: str) -> list[str]:
-        return [row[1] for row in self.database.execute(f"PRAGMA table_info({table})")]
-
-    def _insert(self, table: str, rows: Iterable[tuple[Any, ...]], conflict: str = "") -> None:
-        places = ", ".join("?" * len(self._columns(table)))
-        self.database.executemany(f"INSERT INTO {table} VALUES ({places}) {conflict}", rows)
-
-    def _leave_out(self, why: str, condition: str) -> None:
-        count = self.database.execute(f"UPDATE clips SET state = ? WHERE state = '' AND ({condition})", (why,)).rowcount
-        if count:
-            self.counts.left_out[why] += count
-
-    def _draw(self, partition: str, number: int, why: str) -> None:
-        self.database.execute("DROP TABLE IF EXISTS drawn")
-        self.database.execute(
-            "CREATE TEMP TABLE drawn AS SELECT clip FROM (SELECT rowid AS clip, row_number() OVER "
-            f"({partition} ORDER BY lot, video_id) AS place FROM clips WHERE state = '' AND fault = '') "
-            "WHERE place <= ?",
-            (number,),
-        )
-        self._leave_out(why, "fault = '' AND rowid NOT IN (SELECT clip FROM drawn)")
 
     def _todo(self) -> Iterator[PlannedClip]:
         names = {rank: name for name, rank in SPLIT_RANKS.items()}

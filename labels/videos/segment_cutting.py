@@ -164,13 +164,14 @@ class _ClipWriter:
         frame = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(rgb, format="rgb24"), format="yuv420p", dst_colorspace=Colorspace.ITU709
         )
-        frame.pts, frame.time_base = round((time_s - self.first_s) * CLOCK), Fraction(1, CLOCK)
-        self._durations[frame.pts] = max(1, round((until_s - time_s) * CLOCK))
+        pts = round((time_s - self.first_s) * CLOCK)
+        frame.pts, frame.time_base = pts, Fraction(1, CLOCK)
+        self._durations[pts] = max(1, round((until_s - time_s) * CLOCK))
         self._mux(self._stream.encode(frame))
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:  # the encoder knows times alone; the last frame would get a guessed duration
-            packet.duration = self._durations.pop(packet.pts)
+            packet.duration = self._durations.pop(packet.pts or 0)
             self._container.mux(packet)
 
 
