@@ -91,7 +91,16 @@ def add_paths(
     settings: CleaningSettings,
 ) -> pd.DataFrame:
     """Adds what trajectories say of each box, and its `path`. Returns the boxes of the paths' gaps."""
-    answers = ("path", "misfit", "support", "near_extent", "piece_s", "path_size_ratio", "class_size_ratio")
+    answers = (
+        "path",
+        "misfit",
+        "support",
+        "near_extent",
+        "piece_extent",
+        "piece_s",
+        "path_size_ratio",
+        "class_size_ratio",
+    )
     for name in (*answers, *PATH_FEATURES):
         evidence[name] = np.nan
     evidence["path"] = -1
@@ -131,6 +140,7 @@ def _add_found(evidence: pd.DataFrame, found: Trajectories, first_path: int) -> 
     evidence.loc[on_path, "misfit"] = found.misfit[on_path]
     evidence.loc[on_path, "support"] = found.support[on_path]
     evidence.loc[on_path, "near_extent"] = found.extent[on_path]
+    evidence.loc[on_path, "piece_extent"] = found.piece_extent[on_path]
     evidence.loc[on_path, "piece_s"] = found.piece_s[on_path]
     evidence.loc[on_path, "path_size_ratio"] = np.maximum(found.size_ratio, 1 / found.size_ratio)[on_path]
     evidence.loc[on_path, PATH_FEATURES] = found.features[PATH_FEATURES].to_numpy()[number]
@@ -155,18 +165,18 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
     lasting = evidence["duration_s"].clip(upper=1.0)
     # The weights are those of a logistic regression on rendered, filmed and simulated scenes, rounded.
     flying = (
-        1.0 * evidence["support"]
-        + 3.8 * _travelled(evidence["near_extent"])
-        + 2.2 * _travelled(evidence["extent"])
-        + 2.0 * evidence["piece_s"].clip(upper=0.5)
-        + 0.8 * lasting
+        1.1 * evidence["support"]
+        + 1.5 * _travelled(evidence["piece_extent"])
+        + 4.0 * _travelled(evidence["extent"])
+        + 1.2 * evidence["piece_s"].clip(upper=0.5)
+        + 1.0 * lasting
         - 20.0 * (evidence["turn_share"] - 0.1).clip(lower=0)
         - BALL_PRIOR
     )
     lying = LYING_WEIGHT * (evidence["support"] - settings.sure_still_log_odds) + float(
         log_odds(np.array(settings.keep_quality))
     )
-    ball = np.maximum(flying, lying)
+    ball = np.maximum(np.maximum(flying, lying), alone)  # to be on a path is never held against a box
     player = 1.2 * evidence["support"] + 0.3 * evidence["log_odds"] + lasting.clip(upper=0.5)
     odds = np.where(evidence["path"] < 0, alone, np.where(evidence["is_player"], player, ball))
     evidence["quality"] = np.where(evidence["human"], 1.0, probability(odds))

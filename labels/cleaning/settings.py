@@ -31,7 +31,7 @@ class CleaningSettings:
     max_misfit_sizes: float = 0.75  # distance from the smoothed path
     min_extent_sizes: float = 1.2  # a path that covers less stays where it is
     min_still_s: float = 0.4  # for at least this long before it counts as still
-    min_scene_stay: float = 0.45  # share of the frames around it in which it is in its place: it lies still
+    min_scene_stay: float = 0.4  # share of the frames around it in which it is in its place: it lies still
     max_screen_stay: float = 0.3  # the same on the screen while the camera moves: it is painted there
     sure_still_log_odds: float = 2.0  # a still thing that the labeller is this sure of is a ball lying still
     isolated_log_odds: float = 2.0  # what a box on no path needs to be kept

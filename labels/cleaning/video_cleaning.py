@@ -99,8 +99,8 @@ def clean_video(
         reason=reason.astype(object),
     )
     filled = _fill_gaps(decided, gaps, timeline, round_number, settings)
-    denied = decided[said == "n"]
-    filled = filled.drop(filled.index[_matching(filled, denied, settings)]).reset_index(drop=True)
+    there = decided[(said == "n") | (decision != "drop").astype(bool)]
+    filled = filled.drop(filled.index[_matching(filled, there, settings)]).reset_index(drop=True)
     decided, filled, merged = _place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE)
     for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id"):
@@ -164,7 +164,7 @@ def _fill_gaps(
 
 
 def _matching(boxes: pd.DataFrame, others: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Places in `boxes` that mean what a row of `others` means: what a human denied is not interpolated again."""
+    """Places in `boxes` that mean what a row of `others` means: nothing is interpolated on what was found or denied."""
     return same_objects(boxes, others, settings.match_iou, settings.match_distance_sizes)[0]
 
 

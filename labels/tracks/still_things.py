@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from labels.tracks.candidates import Candidates, Timeline
 
-NEAR_SIZES = 0.4  # the same place
+NEAR_SIZES = 0.25  # the same place
 ALIKE_OCTAVES = 0.75  # the same size
 
 

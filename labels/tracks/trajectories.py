@@ -34,7 +34,8 @@ class Trajectories:
     misfit: np.ndarray  # distance from the smoothed path, in sizes; NaN when on none
     support: np.ndarray  # mean log-odds of the path around this box; NaN when on none
     size_ratio: np.ndarray  # size over the median size of the path around this box; NaN when on none
-    extent: np.ndarray  # how far its piece of the path gets around this box, in sizes; NaN when on none
+    extent: np.ndarray  # how far the path gets around this box, in sizes; NaN when on none
+    piece_extent: np.ndarray  # the same of the even piece it is on
     piece_s: np.ndarray  # how long that piece lasts
     features: pd.DataFrame  # a row for each path, see _features
     gaps: pd.DataFrame = field(default_factory=pd.DataFrame)  # see _gap_boxes
@@ -72,6 +73,7 @@ def find_trajectories(
         support=np.full(len(boxes), np.nan),
         size_ratio=np.full(len(boxes), np.nan),
         extent=np.full(len(boxes), np.nan),
+        piece_extent=np.full(len(boxes), np.nan),
         piece_s=np.full(len(boxes), np.nan),
         features=pd.DataFrame(),
     )
@@ -81,10 +83,11 @@ def find_trajectories(
         row = candidates.row[path.nodes]
         smoothed, deviation, misfit, gap_steps = _smooth(candidates, path, timeline, longest_gap_s, acceleration)
         found.path[row], found.misfit[row] = number, misfit
+        found.extent[row] = _extent(candidates, path.nodes)
         for piece in _pieces(candidates, path):
             here = candidates.row[piece]
             found.support[here] = _support(candidates, piece)
-            found.extent[here] = _extent(candidates, piece)
+            found.piece_extent[here] = _extent(candidates, piece)
             found.piece_s[here] = np.ptp(candidates.time_s[piece])
         size = candidates.size[path.nodes]
         found.size_ratio[row] = size / median_filter(size, min(SIZE_WINDOW_BOXES, len(size)), mode="nearest")
