@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import stat
-import struct
 import sys
 import threading
 import time
@@ -19,7 +18,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from labels.videos.container_size import missing_bytes
+from labels.videos.frame_clock import Clock
 from labels.videos.frame_pipe import ALIVE, END, FAILED, FrameSender, Header, send
+from labels.videos.frame_turn import Turn
 from labels.videos.settings import DecodeLimits
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ CONTAINERS = (
 CONCEALED = (b"concealing ", b"error while decoding MB")
 LOG_BYTES = 2**20
 ALIVE_EVERY_S = 1.0
-FALLBACK_RATE = 25.0
 
 
 class BadVideo(Exception):
@@ -189,77 +189,6 @@ def frames_of(container: "InputContainer", stream: "VideoStream") -> "Iterator[V
                 raise BadVideo(f"the file is damaged: frame {count} cannot be decoded whole")
             count += 1
             yield frame
-
-
-class Clock:
-    """Times of frames by their timestamps, 0 at the first frame, never running backwards."""
-
-    def __init__(self) -> None:
-        self.declared_rate = FALLBACK_RATE
-        self.first_s: float | None = None
-        self.last_s = 0.0
-        self.count = 0
-
-    def start(self, declared_rate: float) -> None:
-        if 0 < declared_rate <= 1000:
-            self.declared_rate = declared_rate
-
-    def time_of(self, frame: "VideoFrame") -> float:
-        stamp = frame.time  # seconds, or None for a frame without a timestamp
-        self.count += 1
-        if self.first_s is None:
-            self.first_s = stamp if stamp is not None else 0.0
-            return 0.0
-        time_s = stamp - self.first_s if stamp is not None else -1.0
-        if time_s <= self.last_s:
-            time_s = self.last_s + 1 / self.declared_rate
-        self.last_s = time_s
-        return time_s
-
-    def rate(self) -> float:
-        """Frames a second: what the header says where the timestamps agree with it, otherwise their mean."""
-        if self.count < 2:
-            return self.declared_rate
-        measured = (self.count - 1) / self.last_s
-        return self.declared_rate if abs(measured / self.declared_rate - 1) < 0.01 else measured
-
-
-class Turn:
-    """How a stored picture is turned and mirrored to stand upright: the display matrix, to the nearest quarter.
-
-    With x' = a x + c y and y' = b x + d y, a and d are 0 for a quarter turn; a negative sign mirrors that axis.
-    """
-
-    def __init__(self, transposed: bool = False, x_step: int = 1, y_step: int = 1):
-        self.transposed, self.x_step, self.y_step = transposed, x_step, y_step
-
-    @classmethod
-    def of(cls, frame: "VideoFrame") -> "Turn":
-        entries: Any = frame.side_data  # typed as a mapping of names, in fact a sequence
-        for entry in entries:
-            if entry.type.name == "DISPLAYMATRIX":
-                a, b, _, c, d, *_ = struct.unpack("9i", bytes(entry)[:36])
-                if abs(a) < abs(b):
-                    return cls(True, 1 if c >= 0 else -1, 1 if b >= 0 else -1)
-                return cls(False, 1 if a >= 0 else -1, 1 if d >= 0 else -1)
-        return cls()
-
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        return (height, width) if self.transposed else (width, height)
-
-    def apply(self, frame: "VideoFrame") -> tuple[int, int, memoryview, int]:
-        """Width, height and the RGB rows of the upright picture, and the bytes from one row to the next."""
-        plane = frame.planes[0]
-        if (self.transposed, self.x_step, self.y_step) == (False, 1, 1):
-            return frame.width, frame.height, memoryview(plane), plane.line_size
-        import numpy as np
-
-        padded = np.frombuffer(memoryview(plane), np.uint8)[: frame.height * plane.line_size]
-        rgb = padded.reshape(frame.height, plane.line_size)[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
-        if self.transposed:
-            rgb = rgb.transpose(1, 0, 2)
-        upright = np.ascontiguousarray(rgb[:: self.y_step, :: self.x_step])
-        return upright.shape[1], upright.shape[0], upright.reshape(-1).data, upright.shape[1] * 3
 
 
 if __name__ == "__main__":
