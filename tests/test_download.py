@@ -13,6 +13,7 @@ import pytest
 from conftest import coded_frame, read_code, write_test_video
 from fault_server import FaultServer, fault_server
 
+from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding import decode_frames
 from labels.videos.download_ledger import read_ledgers
@@ -353,3 +354,14 @@ def test_a_ledger_row_says_everything(films, tmp_path):
         "frame_count": 10, "width": 96, "height": 64, "file": "video_00001_000001_000002.mp4",
         "bytes": (work.videos / "video_00001_000001_000002.mp4").stat().st_size, "sha256": table["sha256"],
     }  # fmt: skip
+
+
+def test_a_disk_that_is_nearly_full_stops_before_it_is(films, tmp_path):
+    work = WorkFolder(tmp_path / "work")
+    with fault_server(films) as server:
+        path = write_list(tmp_path / "l.csv", [f"{server.url('video_00001.mp4')},1,2,x"])
+        with pytest.raises(InputError, match="make room"):
+            run(work, "urls", path, settings_for(server, free_bytes=2**60))
+        assert not server.hits
+    assert [row["reason"] for row in rows_of(work).values()] == ["not fetched yet; run the same command again"]
+    assert files_of(work) == []
