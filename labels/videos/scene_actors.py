@@ -9,6 +9,7 @@ from labels.videos.scene_poses import MOVES, READY, RUN_STRIDE_M, gait_pose, mov
 
 LEAD_S = 2.0  # every path starts before the first frame
 RUNNING_MS = 0.9  # who is slower stands
+SWING_MS = 9.0  # a hand or foot in the middle of a move
 
 
 @dataclass
@@ -68,6 +69,12 @@ class Player:
             facing[during] = 8 * np.array([np.cos(doing.heading), np.sin(doing.heading)])
         facing = smooth(facing, 0.08 / STEP_S)
         self.heading = np.arctan2(facing[:, 1], facing[:, 0])
+
+    def joint_speed(self, time_s: float) -> float:
+        """About how fast the fastest hand or foot is, m/s."""
+        step = int(np.clip(round((time_s + LEAD_S) / STEP_S), 0, len(self.path) - 1))
+        swinging = any(doing.start_s <= time_s <= doing.end_s for doing in self.doings)
+        return SWING_MS if swinging else 2.2 * float(self.speed[step])
 
     def at(self, time_s: float) -> tuple[np.ndarray, str]:
         """Joints in the world (17, 3) and the name of what the player does."""

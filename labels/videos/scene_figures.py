@@ -17,9 +17,9 @@ SHOES: tuple[Colour, ...] = ((244, 244, 240), (238, 238, 236), (34, 34, 38), (23
 SHIFT = 3  # bits of sub-pixel precision in cv2's drawing
 ONE_PX = 2**SHIFT
 STROKES = ((0.66, 1.0, 0.0), (0.92, 0.72, 0.12), (1.1, 0.34, 0.24))  # shade, share of the width, shift to the light
-FINE_STROKE_PX = 8.0  # a thinner limb has no third shade
+FINE_STROKE_PX = 13.0  # a thinner limb has no third shade
 RING = np.array([(np.cos(turn), np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 9)])
-MAX_FIGURE_PX = 640  # of the picture a figure is drawn in before it is scaled down
+DRAWN_PX = 260  # about how large a figure is drawn before it is scaled down
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def draw_figure(
         return None
     corner = np.floor(low - margin).astype(int)
     span = np.ceil(high + margin).astype(int) - corner
-    fine = int(np.clip(MAX_FIGURE_PX // max(int(span.max()), 1), 1, 4))
+    fine = int(np.clip(DRAWN_PX // max(int(span.max()), 1), 2, 4))
     picture = np.zeros((span[1] * fine, span[0] * fine, 4), np.uint8)
     pen = _Pen(picture, (pixels - corner) * fine, px_per_m * fine * look.girth, light_px)
     _draw_body(pen, depth, look)

@@ -70,8 +70,7 @@ def plan_play(rng: np.random.Generator, sport: Sport, difficulty: Difficulty, du
         player.settle(step_count, ball_path[:, :2])
     for holder, start, end in carried:
         _carry(rng, sport, players[holder], ball_path, start, end)
-    low, high = difficulty.still_balls
-    lying = [_still_ball(rng, sport, step_count) for _ in range(int(rng.integers(low, high + 1)))]
+    lying = [_still_ball(rng, sport, step_count) for _ in range(int(rng.choice(difficulty.still_balls)))]
     return Play(players, [_rolled(rng, sport, ball_path), *lying])
 
 
@@ -197,7 +196,7 @@ def _carry(rng: np.random.Generator, sport: Sport, holder: Player, ball_path: np
     after = ball_path[min(end, len(ball_path) - 1)].copy()
     bounce_s = rng.uniform(0.45, 0.6)
     dribbles = sport.carry == "hands" and (end - start) * STEP_S > 0.5 and rng.random() < 0.7
-    blend = int(BLEND_S / STEP_S)
+    blend = max(1, min(int(BLEND_S / STEP_S), (end - start) // 2))
     for step in range(start, end):
         ahead = np.array([np.cos(holder.heading[step]), np.sin(holder.heading[step])])
         beside = np.array([ahead[1], -ahead[0]])

@@ -5,7 +5,10 @@ on z = 0.
 Throwing and smashing, pushing and catching look much alike on purpose: so they do in real video.
 """
 
+from bisect import bisect
 from dataclasses import dataclass
+from functools import cached_property
+from math import cos, radians, sin
 
 import numpy as np
 
@@ -35,6 +38,11 @@ class Move:
     poses: tuple[tuple[float, ...], ...]
     hit_joint: int = R_HAND
     lift_m: float = 0.0  # how high the feet leave the ground
+
+    @cached_property
+    def angles(self) -> np.ndarray:
+        """The key poses, (K, 14) degrees."""
+        return np.array(self.poses, dtype=float)
 
 
 MOVES: dict[str, Move] = {
@@ -92,9 +100,8 @@ MOVES: dict[str, Move] = {
 
 def move_pose(move: Move, phase: float) -> tuple[np.ndarray, float]:
     """The angles (14,) of a move at a phase in 0-1, and how far the feet are off the ground, metres."""
-    poses = np.array(move.poses, dtype=float)
-    after = int(np.searchsorted(move.phases, phase, side="right"))
-    after = min(max(after, 1), len(poses) - 1)
+    poses = move.angles
+    after = min(max(bisect(move.phases, phase), 1), len(poses) - 1)
     low, high = move.phases[after - 1], move.phases[after]
     share = min(max((phase - low) / (high - low), 0.0), 1.0)
     share = share * share * (3 - 2 * share)
@@ -121,37 +128,40 @@ def gait_pose(phase: float, speed_ms: float) -> np.ndarray:
 
 
 def skeleton(angles: np.ndarray, lift_m: float = 0.0, left_handed: bool = False) -> np.ndarray:
-    """The joints (17, 3) of a body of BODY_HEIGHT_M in local coordinates, the lower foot at `lift_m`."""
-    turned = np.deg2rad(angles)
-    lean, twist = turned[0], turned[1]
-    cl, sl, ct, st = np.cos(lean), np.sin(lean), np.cos(twist), np.sin(twist)
-    spine = np.array([sl, 0.0, cl])
-    ahead = np.array([ct * cl, st, -ct * sl])
-    left = np.array([-st * cl, ct, st * sl])
-    joints = np.zeros((JOINTS, 3))
-    joints[NECK] = 0.53 * spine
-    joints[HEAD] = 0.72 * spine + 0.03 * ahead
+    """The joints (17, 3) of a body of BODY_HEIGHT_M in local coordinates, the lower foot at `lift_m`.
+
+    In plain numbers: at three coordinates a joint, numpy would cost more than it saves.
+    """
+    turned = [radians(angle) for angle in angles.tolist()]
+    cl, sl, ct, st = cos(turned[0]), sin(turned[0]), cos(turned[1]), sin(turned[1])
+    ahead, left = (ct * cl, st, -ct * sl), (-st * cl, ct, st * sl)  # of the upper body; the spine is (sl, 0, cl)
+    joints = [[0.0, 0.0, 0.0]] * JOINTS
+    joints[NECK] = [0.53 * sl, 0.0, 0.53 * cl]
+    joints[HEAD] = [0.72 * sl + 0.03 * ahead[0], 0.03 * ahead[1], 0.72 * cl + 0.03 * ahead[2]]
     for side, shoulder, hip, arm, leg in ((1, L_SHOULDER, L_HIP, 2, 8), (-1, R_SHOULDER, R_HIP, 5, 11)):
-        joints[shoulder] = 0.50 * spine + side * 0.19 * left
         raised, out, elbow = turned[arm : arm + 3]
-        upper = np.sin(raised) * np.cos(out) * ahead - np.cos(raised) * np.cos(out) * spine + side * np.sin(out) * left
-        bent = raised + elbow
-        fore = np.sin(bent) * np.cos(out) * ahead - np.cos(bent) * np.cos(out) * spine + side * np.sin(out) * 0.7 * left
-        joints[shoulder + 1] = joints[shoulder] + 0.29 * upper
-        joints[shoulder + 2] = joints[shoulder + 1] + 0.29 * fore
+        at = [0.5 * sl + side * 0.19 * left[0], side * 0.19 * left[1], 0.5 * cl + side * 0.19 * left[2]]
+        joints[shoulder] = at
+        for bent, spread, joint in ((raised, 1.0, shoulder + 1), (raised + elbow, 0.7, shoulder + 2)):
+            forth, down, aside = sin(bent) * cos(out), cos(bent) * cos(out), side * sin(out) * spread
+            at = [
+                at[0] + 0.29 * (forth * ahead[0] - down * sl + aside * left[0]),
+                at[1] + 0.29 * (forth * ahead[1] + aside * left[1]),
+                at[2] + 0.29 * (forth * ahead[2] - down * cl + aside * left[2]),
+            ]
+            joints[joint] = at
         raised, out, knee = turned[leg : leg + 3]
-        joints[hip] = [0.0, side * 0.1, -0.03]
-        thigh = np.array([np.sin(raised) * np.cos(out), side * np.sin(out), -np.cos(raised) * np.cos(out)])
-        bent = raised - knee
-        shin = np.array([np.sin(bent) * np.cos(out), side * np.sin(out) * 0.6, -np.cos(bent) * np.cos(out)])
-        joints[hip + 1] = joints[hip] + 0.45 * thigh
-        joints[hip + 2] = joints[hip + 1] + 0.43 * shin
-        foot = bent * 0.6
-        joints[hip + 3] = joints[hip + 2] + 0.2 * np.array([np.cos(foot), side * 0.2, np.sin(foot) - 0.15])
-    joints[:, 2] += lift_m + 0.05 - min(joints[L_ANKLE : L_TOE + 1, 2].min(), joints[R_ANKLE : R_TOE + 1, 2].min())
-    if left_handed:
-        joints[:, 1] *= -1
-    return joints
+        at = [0.0, side * 0.1, -0.03]
+        joints[hip] = at
+        for bent, spread, length, joint in ((raised, 1.0, 0.45, hip + 1), (raised - knee, 0.6, 0.43, hip + 2)):
+            forth, down, aside = sin(bent) * cos(out), cos(bent) * cos(out), side * sin(out) * spread
+            at = [at[0] + length * forth, at[1] + length * aside, at[2] - length * down]
+            joints[joint] = at
+        foot = (raised - knee) * 0.6
+        joints[hip + 3] = [at[0] + 0.2 * cos(foot), at[1] + side * 0.04, at[2] + 0.2 * (sin(foot) - 0.15)]
+    rise = lift_m + 0.05 - min(joints[joint][2] for joint in (L_ANKLE, L_TOE, R_ANKLE, R_TOE))
+    mirror = -1.0 if left_handed else 1.0
+    return np.array([[x, y * mirror, z + rise] for x, y, z in joints])
 
 
 def place(joints: np.ndarray, x_m: float, y_m: float, heading: float, size: float) -> np.ndarray:

@@ -33,7 +33,7 @@ from labels.videos.scene_surroundings import draw_surroundings, flash, make_surr
 from labels.videos.scene_truth import PERSON, FrameTruth, RenderedTruth, actions_table, truth_table
 from labels.videos.synthetic_settings import SceneSettings
 
-RENDERER_VERSION = 1  # goes up when the same settings give other bytes
+RENDERER_VERSION = 4  # goes up when the same settings give other bytes
 FIGURE_BLUR_PX = 2.5  # a player that moves further than this while the shutter is open is drawn smeared
 FIRST_BALL_TRACK = 100  # players count from 0, balls from here
 
@@ -128,6 +128,7 @@ class Scene:
 
     def _figures(self, shot: Shot, time_s: float, camera: Camera, poses: tuple[np.ndarray, ...]) -> list[Thing]:
         things: list[Thing] = []
+        camera_px = float(np.abs(self._camera_way(shot, time_s)).max())
         light_px = (camera.rotation @ self.light.towards)[:2]
         edges = [(moment, shot.at(moment)) for moment in (time_s + half * self.exposure_s for half in (-0.5, 0.5))]
         for index, (player, joints) in enumerate(zip(self.play.players, poses, strict=True)):
@@ -136,10 +137,9 @@ class Scene:
             if drawn is None:
                 continue
             patch, seen, depth_m = drawn
-            moved = [(player.at(moment)[0], seen_by) for moment, seen_by in edges]
-            first, last = (seen_by.project(spots)[0] for spots, seen_by in moved)
-            if float(np.abs(last - first).max()) > FIGURE_BLUR_PX:
-                others = [draw_figure(spots, index, seen_by, *style) for spots, seen_by in moved]
+            way_px = player.joint_speed(time_s) * self.exposure_s * camera.focal_px / depth_m
+            if way_px + camera_px > FIGURE_BLUR_PX:
+                others = [draw_figure(player.at(moment)[0], index, seen_by, *style) for moment, seen_by in edges]
                 patch = mean_patch([patch, *(other[0] for other in others if other)])
             things.append((patch, seen, depth_m))
         return things

@@ -54,9 +54,9 @@ SPORTS: dict[str, Sport] = {
         bounce_at=(0.12, 0.8),
         strikes=("kick", "kick", "kick", "throw"),
         carry="feet",
-        carry_s=(0.15, 0.7),
+        carry_s=(0.1, 0.5),
         arrive_z_m=(0.15, 1.0),
-        players=(4, 8),
+        players=(3, 6),
         area_m=(5.5, 4.0),
         grounds=("grass", "grass", "turf"),
         backdrops=("stands", "stands", "trees"),
@@ -80,9 +80,9 @@ SPORTS: dict[str, Sport] = {
         bounce_at=(0.45, 0.7),
         strikes=("throw", "push", "push", "push"),
         carry="hands",
-        carry_s=(0.3, 1.1),
+        carry_s=(0.2, 0.8),
         arrive_z_m=(1.0, 2.1),
-        players=(4, 8),
+        players=(3, 6),
         area_m=(5.0, 3.5),
         grounds=("wood", "wood", "hard"),
         backdrops=("hall", "stands"),
@@ -139,7 +139,7 @@ SPORTS: dict[str, Sport] = {
         carry="none",
         carry_s=(0.0, 0.0),
         arrive_z_m=(0.9, 2.6),
-        players=(4, 8),
+        players=(3, 6),
         area_m=(4.0, 4.2),
         grounds=("wood", "hard", "sand"),
         backdrops=("hall", "stands", "trees"),
@@ -164,7 +164,7 @@ class Difficulty:
     optics_px: Range  # blur of the lens, standard deviation, in a frame 320 wide
     noise: Range  # sensor noise, standard deviation in grey levels
     ball_fade: Range  # how much of the ball's colour is the ground's
-    still_balls: tuple[int, int]
+    still_balls: tuple[int, ...]  # how many lie about; one of these is drawn
     extra_players: tuple[int, int]
     logos: Range  # round logos on a metre of board
     flashes: float  # chance of a camera flash in the stands, each frame
@@ -175,17 +175,17 @@ class Difficulty:
 DIFFICULTIES: dict[str, Difficulty] = {
     "easy": Difficulty(
         follow_s=(0.8, 1.2), follow_share=(0.0, 0.3), zoom_share=(0.0, 0.01), shake_px=(0.0, 0.05), cut_chance=0.0,
-        exposure=(0.08, 0.2), optics_px=(0.3, 0.45), noise=(0.8, 1.6), ball_fade=(0.0, 0.0), still_balls=(0, 0),
-        extra_players=(-3, -1), logos=(0.0, 0.08), flashes=0.0, overlay=0.3, crf=(18, 21),
+        exposure=(0.08, 0.2), optics_px=(0.3, 0.45), noise=(0.8, 1.6), ball_fade=(0.0, 0.0), still_balls=(0,),
+        extra_players=(-2, -1), logos=(0.0, 0.08), flashes=0.0, overlay=0.3, crf=(18, 21),
     ),
     "medium": Difficulty(
         follow_s=(0.5, 1.0), follow_share=(0.3, 0.9), zoom_share=(0.0, 0.05), shake_px=(0.05, 0.4), cut_chance=0.12,
-        exposure=(0.2, 0.45), optics_px=(0.35, 0.55), noise=(1.5, 3.5), ball_fade=(0.0, 0.12), still_balls=(0, 1),
-        extra_players=(0, 1), logos=(0.05, 0.2), flashes=0.02, overlay=0.6, crf=(20, 25),
+        exposure=(0.2, 0.45), optics_px=(0.35, 0.55), noise=(1.5, 3.5), ball_fade=(0.0, 0.12),
+        still_balls=(0, 0, 0, 0, 0, 0, 1), extra_players=(0, 1), logos=(0.05, 0.2), flashes=0.02, overlay=0.6, crf=(20, 25),
     ),
     "hard": Difficulty(
         follow_s=(0.3, 0.8), follow_share=(0.6, 1.0), zoom_share=(0.03, 0.12), shake_px=(0.3, 1.2), cut_chance=0.3,
-        exposure=(0.35, 0.7), optics_px=(0.45, 0.75), noise=(3.0, 6.5), ball_fade=(0.1, 0.3), still_balls=(1, 3),
-        extra_players=(1, 3), logos=(0.15, 0.35), flashes=0.08, overlay=0.8, crf=(24, 29),
+        exposure=(0.35, 0.7), optics_px=(0.45, 0.75), noise=(3.0, 6.5), ball_fade=(0.1, 0.3),
+        still_balls=(0, 1, 1, 2, 3), extra_players=(1, 3), logos=(0.15, 0.35), flashes=0.08, overlay=0.8, crf=(24, 29),
     ),
 }  # fmt: skip

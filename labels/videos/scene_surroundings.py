@@ -39,8 +39,9 @@ class Surroundings:
 def draw_surroundings(surroundings: Surroundings, camera: Camera, size: tuple[int, int]) -> np.ndarray:
     """The empty scene as RGB (H, W, 3) uint8; `size` is (width, height)."""
     ground, backdrop = surroundings.ground, surroundings.backdrop
+    # Not a reflecting border: cv2 would count the reflections one by one for each pixel near the horizon.
     picture = cv2.warpPerspective(
-        ground.texture, ground.homography(camera), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        ground.texture, ground.homography(camera), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     cv2.warpPerspective(
         backdrop.texture, backdrop.homography(camera), size, picture, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT
