@@ -166,3 +166,26 @@ def test_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_labeller_that_sees_balls_everywhere_is_believed_less_and_one_that_sees_many_clearly_is_not():
+    """The same weak flight, among finds that are as weak and everywhere, and among three balls that are clear."""
+    rng = np.random.default_rng(0)
+    weak = [(f, 100 + 10 * f, 300 + 0.2 * (f - 15) ** 2, 12, 0.6) for f in range(30)]
+    strays = [(f, *rng.uniform([0, 0], [1280, 720]), 12, 0.6) for f in range(30) for _ in range(5)]
+    clear = [(f, 300 * k + 9 * f, 100 + 5 * f, 12, 0.95) for f in range(30) for k in range(1, 4)]
+    among_strays = clean(boxes_from([*weak, *strays], 30)).set_index("label_uid")
+    among_balls = clean(boxes_from([*weak, *clear], 30)).set_index("label_uid")
+    flight_uids = boxes_from(weak, 30)["label_uid"]
+    assert among_balls.loc[flight_uids, "log_odds"].min() == pytest.approx(0.405, abs=0.01)
+    assert among_strays.loc[flight_uids, "log_odds"].max() == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_flight_past_a_lamp_does_not_end_in_it():
+    flying = [(f, 100 + 10 * f, 300, 12, 0.7) for f in range(60)]
+    lamp = [(f, 400, 306, 12, 0.7) for f in range(60)]
+    cleaned = clean(boxes_from([*flying, *lamp], 60))
+    centre = (cleaned["x1"] + cleaned["x2"]) / 2
+    far = (centre - 400).abs() > 25
+    assert set(cleaned["decision"][~far & ((centre - 400).abs() < 1) & (cleaned["y1"] > 299)]) == {"ignore"}
+    assert (cleaned["decision"][far] == "keep").mean() > 0.95

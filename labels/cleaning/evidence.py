@@ -16,6 +16,7 @@ from labels.tracks.trajectories import PLAYER_CLASSES, Trajectories, find_trajec
 HUMAN_LOG_ODDS = 6.0
 BALL_PRIOR = 5.2  # log-odds against a path about which nothing is known
 LYING_WEIGHT = 1.2
+BARELY, CLEARLY = 1.0, 2.0  # log-odds
 PATH_FEATURES = ["duration_s", "hit_share", "mean_log_odds", "turn_share", "extent"]
 
 
@@ -65,8 +66,9 @@ def sobered(
     """Log-odds (N,) float32 in which a labeller that sees balls everywhere in this video is believed less.
 
     Games are played with few balls. Where more than `max_believed_per_frame` boxes a frame are above the working
-    threshold, it was set for other footage: here the threshold is the score that so many boxes a frame reach. Also put
-    into `evidence`. Labels of earlier rounds that this one did not find, and people, keep what they had.
+    threshold, and most of them barely, it was set for other footage: here the threshold is the score that so many boxes
+    a frame reach. Also put into `evidence`. Labels of earlier rounds that this one did not find, and people, keep what
+    they had.
     """
     log_odds = boxes["log_odds"].to_numpy(dtype=np.float64)
     fresh = ~evidence["human"].to_numpy() & ~evidence["is_player"].to_numpy() & (boxes["rounds_lost"] == 0).to_numpy()
@@ -75,6 +77,9 @@ def sobered(
         best_first = np.sort(log_odds[asked & usable])[::-1]
         believed = int(np.ceil(settings.max_believed_per_frame * frames))
         excess = float(best_first[believed]) if len(best_first) > believed else 0.0
+        barely, clearly = ((best_first >= 0) & (best_first < BARELY)).sum(), (best_first >= CLEARLY).sum()
+        if clearly >= barely:  # what it finds stands out from what it does not: there are many balls
+            continue
         log_odds[asked] -= np.clip(excess, 0.0, settings.max_sobering)
     log_odds = np.clip(log_odds, -LIMIT, LIMIT).astype(np.float32)
     evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], log_odds)

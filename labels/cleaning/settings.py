@@ -24,8 +24,8 @@ class CleaningSettings:
     max_class_size_ratio: float = 6.0  # against the median size of the class in the video
 
     # Scores
-    max_believed_per_frame: float = 2.0  # balls a frame above the working threshold, over the video; more is too many
-    max_sobering: float = 1.5  # log-odds a labeller loses at most when it sees more
+    max_believed_per_frame: float = 1.2  # balls a frame above the working threshold, over the video; more is too many
+    max_sobering: float = 2.5  # log-odds a labeller loses at most when it sees more
 
     # Paths
     max_misfit_sizes: float = 0.75  # distance from the smoothed path
