@@ -21,7 +21,7 @@ class Lens:
         falloff = 1 - rng.uniform(0.02, 0.2) * (x * x + y * y) / 2 + rng.uniform(-0.06, 0.06) * x
         tint = 1 + rng.normal(0, 0.035, 3)
         self.gain = (rng.uniform(0.82, 1.12) * falloff[..., None] * tint).astype(np.float32)
-        self.optics_px = rng.uniform(*difficulty.optics_px) * width / 320
+        self.optics_px = rng.uniform(*difficulty.optics_px) * (width / 320) ** 0.5  # larger frames are sharper
         self.flicker = rng.uniform(0, 0.012)
         noise = rng.uniform(*difficulty.noise)
         shape = (NOISE_FRAMES, height + 32, width + 32, 3)

@@ -10,7 +10,7 @@ from labels.videos.scene_looks import Light
 SHIFT = 3  # bits of sub-pixel precision in cv2's drawing
 ONE_PX = 2**SHIFT
 SHADOW_LIMBS = (
-    (body.PELVIS, body.NECK, 0.3), (body.HEAD, body.HEAD, 0.22), (body.L_SHOULDER, body.L_ELBOW, 0.1),
+    (body.PELVIS, body.NECK, 0.3), (body.NECK, body.HEAD, 0.2), (body.L_SHOULDER, body.L_ELBOW, 0.1),
     (body.L_ELBOW, body.L_HAND, 0.08), (body.R_SHOULDER, body.R_ELBOW, 0.1), (body.R_ELBOW, body.R_HAND, 0.08),
     (body.L_HIP, body.L_KNEE, 0.16), (body.L_KNEE, body.L_TOE, 0.11), (body.R_HIP, body.R_KNEE, 0.16),
     (body.R_KNEE, body.R_TOE, 0.11),

@@ -181,7 +181,8 @@ DIFFICULTIES: dict[str, Difficulty] = {
     "medium": Difficulty(
         follow_s=(0.5, 1.0), follow_share=(0.3, 0.9), zoom_share=(0.0, 0.05), shake_px=(0.05, 0.4), cut_chance=0.12,
         exposure=(0.2, 0.45), optics_px=(0.35, 0.55), noise=(1.5, 3.5), ball_fade=(0.0, 0.12),
-        still_balls=(0, 0, 0, 0, 0, 0, 1), extra_players=(0, 1), logos=(0.05, 0.2), flashes=0.02, overlay=0.6, crf=(20, 25),
+        still_balls=(0, 0, 0, 0, 0, 0, 1), extra_players=(0, 1), logos=(0.05, 0.2), flashes=0.02, overlay=0.6,
+        crf=(20, 25),
     ),
     "hard": Difficulty(
         follow_s=(0.3, 0.8), follow_share=(0.6, 1.0), zoom_share=(0.03, 0.12), shake_px=(0.3, 1.2), cut_chance=0.3,
