@@ -16,14 +16,22 @@ deleted: a dropped row keeps the rule, the value and the limit that dropped it. 
 """
 
 import argparse
-import dataclasses
 import sys
 from typing import Any
 
 from labels.cleaning.settings import RULE_NAMES, CleaningSettings
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
-SHORT_OPTIONS = {"keep_quality": "--keep", "ignore_quality": "--ignore"}
+# The thresholds people change; the others are in labels/cleaning/settings.py.
+OPTIONS = {
+    "keep_quality": ("--keep", "quality from which a label is trained on"),
+    "ignore_quality": ("--ignore", "quality from which it is neither trained on nor background"),
+    "max_per_frame": ("--max-per-frame", "balls in play at once, where you know it; 0: not known"),
+    "max_overlap": ("--max-overlap", "IoU with a better box of its class"),
+    "max_aspect": ("--max-aspect", "longer over shorter side of a ball's box"),
+    "min_size_pixels": ("--min-size", "square root of the area in pixels"),
+    "max_frame_share": ("--max-frame-share", "size of a ball over the frame's shorter side"),
+}
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -37,27 +45,22 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="RULE",
         help=f"switch a rule off, may be repeated: {', '.join(RULE_NAMES)}",
     )
-    thresholds = parser.add_argument_group("thresholds", "what each means: labels/cleaning/settings.py")
-    for field in dataclasses.fields(CleaningSettings):
-        if field.name != "without":
-            option = SHORT_OPTIONS.get(field.name, "--" + field.name.replace("_", "-"))
-            kind = type(field.default)
-            thresholds.add_argument(
-                option, dest=field.name, type=kind, default=field.default, help="default %(default)s", metavar="X"
-            )
+    thresholds = parser.add_argument_group("thresholds")
+    for name, (option, meaning) in OPTIONS.items():
+        default = getattr(CleaningSettings, name)
+        thresholds.add_argument(option, dest=name, type=type(default), default=default, metavar="X", help=meaning)
     return parser.parse_args(argv)
 
 
 def settings_from(args: argparse.Namespace) -> CleaningSettings:
     from labels.records.errors import InputError
 
-    names = [field.name for field in dataclasses.fields(CleaningSettings)]
-    settings = CleaningSettings(**{name: getattr(args, name) for name in names} | {"without": tuple(args.without)})
+    settings = CleaningSettings(without=tuple(args.without), **{name: getattr(args, name) for name in OPTIONS})
     if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
         raise InputError("--ignore and --keep are qualities: 0 <= ignore <= keep <= 1")
-    bad = [name for name in names if name != "without" and getattr(settings, name) != getattr(settings, name)]
-    if bad:
-        raise InputError(f"--{bad[0].replace('_', '-')}: not a number")
+    for name, (option, _) in OPTIONS.items():
+        if not getattr(settings, name) >= 0:
+            raise InputError(f"{option}: a number from 0, not {getattr(settings, name)}")
     return settings
 
 

@@ -72,6 +72,25 @@ def test_a_long_thin_box_is_dropped_unless_the_edge_of_the_frame_cut_it():
     assert cleaned["reason"].str.startswith("aspect").sum() == 1
 
 
+def test_where_one_ball_is_in_play_the_shorter_path_is_ignored():
+    second = [row for row in flight(range(5, 25), y=600.0) if row[0] != 12]
+    boxes = boxes_from([*flight(), *second], 30)
+    assert (clean(boxes)["decision"] == "keep").sum() >= 49
+    one = clean(boxes, max_per_frame=1)
+    lower = one["y1"] > 450
+    assert (one["decision"][~lower] == "keep").all()
+    assert (one["decision"][lower] == "ignore").all()
+    assert (one["reason"][lower & (one["origin"] == "detected")] == "crowded: 2 > 1").all()
+    two = clean(boxes, max_per_frame=2)
+    assert (two["decision"] == "keep").sum() >= 49
+
+
+def test_a_gap_in_the_stronger_path_is_no_opening_for_another():
+    boxes = boxes_from([*[row for row in flight() if row[0] not in (14, 15)], *flight(range(8, 22), y=600.0)], 30)
+    one = clean(boxes, max_per_frame=1)
+    assert (one["decision"][one["y1"] > 450] == "ignore").all()
+
+
 def test_a_box_of_another_size_on_the_path_is_ignored():
     rows = flight()
     rows[15] = (*rows[15][:3], 26, 0.8)

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 from simulated_balls import boxes_from, metadata
@@ -141,7 +140,7 @@ def test_verdicts_are_read_and_change_the_labels(work):
     [
         (["--round", "1"], "dataset_processor.py"),
         (["--round", "0", "--keep", "0.2", "--ignore", "0.5"], "0 <= ignore <= keep <= 1"),
-        (["--round", "0", "--max-aspect", "nan"], "not a number"),
+        (["--round", "0", "--max-aspect", "nan"], "--max-aspect: a number from 0, not nan"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(work, capsys, arguments, message):
@@ -179,7 +178,7 @@ def test_a_damaged_shard_is_skipped_and_counted(work, capsys):
     assert list(record["counts"]["skipped"]) == ["v0"]
 
 
-def test_every_threshold_is_an_option(work):
-    args = dataset_cleaner.get_args([str(work.root), "--round", "0", "--sure-gap-steps", "5"])
+def test_what_a_user_may_change_reaches_the_settings(work):
+    args = dataset_cleaner.get_args([str(work.root), "--round", "0", "--max-per-frame", "1", "--min-size", "2.5"])
     settings = dataset_cleaner.settings_from(args)
-    assert (settings.sure_gap_steps, np.isclose(settings.max_overlap, 0.4)) == (5, True)
+    assert (settings.max_per_frame, settings.min_size_pixels, settings.max_overlap) == (1, 2.5, 0.4)

@@ -187,6 +187,37 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
     evidence["quality"] = np.where(evidence["human"], 1.0, probability(odds))
 
 
+def add_rank(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray) -> None:
+    """Adds `rank`: 1 for the box on the strongest of the paths that span its frame, 2 for the next, and so on.
+
+    A path is as strong as the number of its boxes that are expected to be right, so that a frame's ball is not chosen
+    by that frame alone; a gap in the strongest path is not an opening for another.
+    """
+    evidence["rank"] = np.nan
+    for class_name in boxes["class_name"][usable].unique():
+        rows = np.flatnonzero(usable & (boxes["class_name"] == class_name).to_numpy())
+        frame = boxes["frame_index"].to_numpy()[rows]
+        quality, path = evidence["quality"].to_numpy()[rows], evidence["path"].to_numpy()[rows]
+        alone = path < 0
+        path = np.where(alone, path.max(initial=0) + 1 + np.arange(len(rows)), path)  # each a path of its own
+        paths, member = np.unique(path, return_inverse=True)
+        strength = np.zeros(len(paths))
+        np.add.at(strength, member, quality)
+        first, last = np.full(len(paths), frame.max(initial=0) + 1), np.full(len(paths), -1)
+        np.minimum.at(first, member, frame)
+        np.maximum.at(last, member, frame)
+        order = np.lexsort((first, -strength))  # the strongest first
+        low, high = int(frame.min(initial=0)), int(frame.max(initial=0))
+        spanned = np.zeros(high - low + 2, dtype=np.int64)
+        rank_of = [np.empty(0, dtype=np.int64)] * len(paths)
+        for number in order:
+            span = slice(first[number] - low, last[number] - low + 1)
+            rank_of[number] = spanned[span] + 1
+            spanned[span] += 1
+        rank = [rank_of[number][at - first[number]] for number, at in zip(member, frame, strict=True)]
+        evidence.loc[rows, "rank"] = np.array(rank, dtype=np.float64)
+
+
 def _travelled(extent: pd.Series) -> pd.Series:
     """0 for what stays, 1 for what gets 20 times its own size away."""
     return np.log1p(extent.clip(upper=20)) / np.log1p(20)

@@ -94,6 +94,11 @@ def _lost(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     return np.where(evidence["path"] < 0, evidence["rounds_lost"], np.nan)
 
 
+def _crowded(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """Its place among the balls of its frame, that of the strongest path first: more than are in play."""
+    return np.where(evidence["is_player"] | (settings.max_per_frame == 0), np.nan, evidence["rank"])
+
+
 def _quality(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     """The probability that it is right, all in all."""
     return evidence["quality"].to_numpy()
@@ -129,6 +134,7 @@ RULES = (
     Rule("class_size", _class_size, "high", ignore=_setting("max_class_size_ratio")),
     Rule("misfit", _misfit, "high", ignore=_setting("max_misfit_sizes")),
     Rule("quality", _quality, "low", ignore=_setting("keep_quality")),
+    Rule("crowded", _crowded, "high", ignore=_setting("max_per_frame")),
 )
 if {rule.name for rule in RULES} != set(RULE_NAMES):
     raise AssertionError("RULE_NAMES and RULES name different rules")

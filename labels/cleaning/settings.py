@@ -11,6 +11,7 @@ class CleaningSettings:
     keep_quality: float = 0.7  # from here a label is trained on
     ignore_quality: float = 0.2  # from here it is neither a positive nor background
     without: tuple[str, ...] = ()  # names of rules that are switched off
+    max_per_frame: int = 0  # balls in play at once, as far as the user knows; 0: nobody knows
 
     # Shape and size
     max_overlap: float = 0.4  # IoU with a better box of its class
@@ -69,5 +70,6 @@ RULE_NAMES = (
     "misfit",
     "isolated",
     "lost",
+    "crowded",
     "quality",
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.box_pairs import same_objects
-from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_stays, shape_evidence, sobered
+from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage
 from labels.cleaning.rules import judge
 from labels.cleaning.scores import calibrated
@@ -88,6 +88,7 @@ def clean_video(
         settings,
     )
     add_quality(evidence, timeline.step_s, settings)
+    add_rank(evidence, boxes, usable)
     late, late_reason = judge(evidence, settings, needs_paths=True)
     decision = np.where(said == "n", "drop", np.where(usable, late, early))
     reason = np.where(said == "n", HUMAN_NO, np.where(usable, late_reason, early_reason))
