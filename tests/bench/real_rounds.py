@@ -1,0 +1,48 @@
+"""Rounds 0, 1 and 2 on real clips, labelled first by a small real detector, beside that detector alone.
+
+    LABELS_REAL_DATA=../shared/real python tests/bench/real_rounds.py [--keep FOLDER]
+
+Prints, for each clip with truth, F1 (centre in the box) of the detector at the threshold that is best for that clip,
+which nobody knows without truth, and of the kept labels by round.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from loop_runs import BALL, figures, kept_counts, run_rounds, stage
+
+from labels.records.matching import count_matches
+from labels.records.safe_writing import read_parquet
+from labels.records.work_folder import WorkFolder
+
+
+def best_single_threshold(work: Path, video_id: str) -> str:
+    folder = WorkFolder(work)
+    boxes, truth = read_parquet(folder.round(0).boxes("labelled", video_id)), folder.read_truth(video_id)
+    thresholds = sorted({round(float(score), 2) for score in boxes["score"]}) or [0.5]
+    counts = [count_matches(boxes[boxes["score"] >= limit], truth, class_names=BALL) for limit in thresholds]
+    best = max(range(len(counts)), key=lambda place: counts[place].f1)
+    return f"{figures(counts[best])} at {thresholds[best]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=Path, help="keep the work folder here")
+    parser.add_argument("--clips", action="store_true", help="label and train on the clips without truth too")
+    args = parser.parse_args()
+    real = Path(os.environ.get("LABELS_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "real"))
+    with tempfile.TemporaryDirectory() as scratch:
+        work = args.keep or Path(scratch) / "real"
+        for name in ["balls", *(["clips"] if args.clips else [])]:
+            stage("dataset_downloader.py", work, "--from", "folder", "--path", str(real / name))
+        run_rounds(work, ["--detector", str(real / "detectors" / "yolox_nano.onnx")], [], [])
+        for video_id in kept_counts(work, 0):
+            print(f"{video_id:20} detector  {best_single_threshold(work, video_id)}")
+            for number in WorkFolder(work).round_numbers():
+                print(f"{video_id:20} round {number}   {figures(kept_counts(work, number)[video_id])}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
