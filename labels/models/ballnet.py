@@ -4,7 +4,8 @@ Three consecutive frames are the idea of TrackNet (Huang et al. 2019, arXiv 1907
 arXiv 2311.05237); heat map of centres, size and offset are CenterNet's (Zhou et al. 2019, arXiv 1904.07850). A U-Net of
 plain 3x3 convolutions in channels_last is the fastest form of it on a CPU: 7 ms for 320x180 on one core.
 
-The network works at a reduced size (`long_side`); boxes are given in pixels of the frame that came in.
+The network works at a reduced size (`long_side`), on frames that are laid over each other (`aligned_frames`); boxes are
+given in pixels of the frame that came in.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,11 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from labels.models.aligned_frames import CHANNELS, aligned_stream, to_working
 from labels.records.detections import Detections
 from labels.records.geometry import centre_of, clip_boxes, iou_matrix, size_of
 from labels.videos.decoding import Frame
 
 STRIDE = 2  # working pixels to a cell of the heat map
+GREY = torch.tensor([0.299, 0.587, 0.114])  # as OpenCV makes the neighbours grey
 PRIOR = 0.01  # the heat an untrained network gives everywhere (focal loss, arXiv 1708.02002, section 4.1)
 LOG_SIZE_LIMIT = 6.0  # of the logarithm of a size in cells: 400 cells
 
@@ -77,7 +80,7 @@ class BallNet(nn.Module):
         self.class_count, self.settings = class_count, settings
         channels = settings.channels
         steps = list(pairwise(channels))
-        self.stem = nn.Sequential(ConvBlock(12, channels[0], stride=2), ConvBlock(channels[0], channels[0]))
+        self.stem = nn.Sequential(ConvBlock(CHANNELS + 1, channels[0], stride=2), ConvBlock(channels[0], channels[0]))
         self.down = nn.ModuleList(nn.Sequential(ConvBlock(a, b, stride=2), ConvBlock(b, b)) for a, b in steps)
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.merge = nn.ModuleList(ConvBlock(a, a) for a, _ in steps)
@@ -90,7 +93,7 @@ class BallNet(nn.Module):
             last.bias[class_count + 2 :] = 0.5
 
     def forward(self, triples: Tensor) -> HeatMaps:
-        """Args: triples: (B, 9, H, W), RGB of t-1, t, t+1, 0-255, uint8 or float."""
+        """Args: triples: (B, 5, H, W) of 0-255, uint8 or float (see `aligned_frames`)."""
         features = [self.stem(network_input(triples))]
         for down in self.down:
             features.append(down(features[-1]))
@@ -113,33 +116,17 @@ class BallNet(nn.Module):
 
 
 def network_input(triples: Tensor) -> Tensor:
-    """(B, 9, H, W) of 0-255 to (B, 12, H, W): the frames around 0, and what moved in the middle one.
+    """(B, 5, H, W) of 0-255 (see `aligned_frames`) to (B, 6, H, W): colours around 0, and what moved.
 
     The last three channels are the grey differences to the frame before and after, and the smaller of both: what is in
-    the middle frame and in neither neighbour.
+    this frame and in neither neighbour.
     """
-    colour = triples.float().mul(1 / 64).sub(2)
-    grey = colour.unflatten(1, (3, 3)).mean(dim=2)  # (B, 3, H, W)
-    to_before, to_after = grey[:, 1] - grey[:, 0], grey[:, 1] - grey[:, 2]
-    alone = torch.minimum(to_before.abs(), to_after.abs())
-    motion = torch.stack([to_before, to_after, alone], dim=1).mul(2)
-    return torch.cat([colour, motion], dim=1).contiguous(memory_format=torch.channels_last)
-
-
-def working_size(width: int, height: int, long_side: int) -> tuple[int, int]:
-    """(width, height) at which the network looks at a frame."""
-    scale = min(1.0, long_side / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def to_working(rgb: np.ndarray, long_side: int) -> Tensor:
-    """A frame (H, W, 3) uint8 as a tensor (3, h, w) uint8 at its working size. One way for training and detecting."""
-    frame = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
-    width, height = working_size(rgb.shape[1], rgb.shape[0], long_side)
-    if (height, width) == frame.shape[1:]:
-        return frame.contiguous()
-    small = functional.interpolate(frame[None], size=(height, width), mode="bilinear", antialias=True)
-    return small[0].contiguous()
+    scaled = triples.float().mul(1 / 64).sub(2)
+    colour, neighbours = scaled[:, :3], scaled[:, 3:]
+    grey = (colour * GREY.to(colour.device)[:, None, None]).sum(dim=1, keepdim=True)
+    change = (grey - neighbours).mul(2)  # (B, 2, H, W)
+    alone = change.abs().amin(dim=1, keepdim=True)
+    return torch.cat([colour, change, alone], dim=1).contiguous(memory_format=torch.channels_last)
 
 
 def decode_heat_maps(maps: HeatMaps, min_score: float, most_boxes: int) -> list[FoundBoxes]:
@@ -182,7 +169,7 @@ def _best_of_each(xyxy: np.ndarray, score: np.ndarray, class_ids: np.ndarray) ->
 
 
 def detect_triples(network: BallNet, triples: Tensor) -> list[FoundBoxes]:
-    """`decode_heat_maps` of (B, 9, H, W) uint8 triples on the network's device; bf16 on a GPU."""
+    """`decode_heat_maps` of (B, 5, H, W) uint8 triples on the network's device; bf16 on a GPU."""
     device = next(network.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         maps = network(triples.to(device, non_blocking=True))
@@ -218,42 +205,35 @@ class BallNetDetector:
         return cls(network, tuple(checkpoint["class_names"]), name, digest, checkpoint["working_threshold"], device)
 
     def detect(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Detections]]:
-        """One answer for each frame, in order. Before the first and after the last frame those repeat themselves."""
-        waiting: list[tuple[Frame, Tensor]] = []  # frames that still lack a neighbour or a full batch
-        before: Tensor | None = None
-        for frame in frames:
-            waiting.append((frame, to_working(frame.rgb, self.network.settings.long_side)))
-            if len(waiting) > self.batch_size:  # the last one is only the neighbour of the one before
-                yield from self._answers(waiting[:-1], before, waiting[-1][1])
-                before, waiting = waiting[-2][1], waiting[-1:]
-        if waiting:
-            yield from self._answers(waiting, before, waiting[-1][1])
+        """One answer for each frame, in order. The first and the last frame have one neighbour only."""
+        long_side = self.network.settings.long_side
+        stream = aligned_stream((frame, to_working(frame.rgb, long_side)) for frame in frames)
+        for batch in _batches(stream, self.batch_size):
+            found = detect_triples(self.network, torch.stack([triple for _, triple in batch]))
+            for (frame, triple), boxes in zip(batch, found, strict=True):
+                yield frame, self._as_detections(frame, triple, boxes)
 
-    def _answers(
-        self, batch: list[tuple[Frame, Tensor]], before: Tensor | None, after: Tensor
-    ) -> Iterator[tuple[Frame, Detections]]:
-        smalls = [small for _, small in batch]
-        row = [smalls[0] if before is None else before, *smalls, after]
-        if len({small.shape for small in row}) == 1:
-            triples = torch.stack([torch.cat(row[at : at + 3]) for at in range(len(smalls))])
-            found = detect_triples(self.network, triples)
-        else:  # the video changes its size: at a change a frame is its own neighbour
-            found = []
-            for at, small in enumerate(smalls, start=1):
-                triple = [other if other.shape == small.shape else small for other in row[at - 1 : at + 2]]
-                found += detect_triples(self.network, torch.cat(triple)[None])
-        for (frame, small), boxes in zip(batch, found, strict=True):
-            yield frame, self._as_detections(frame, small, boxes)
-
-    def _as_detections(self, frame: Frame, small: Tensor, boxes: FoundBoxes) -> Detections:
+    def _as_detections(self, frame: Frame, triple: Tensor, boxes: FoundBoxes) -> Detections:
         height, width = frame.rgb.shape[:2]
-        xyxy = to_frame_pixels(boxes.xyxy, small, width, height)
+        xyxy = to_frame_pixels(boxes.xyxy, triple, width, height)
         there = np.all(size_of(xyxy) > 0, axis=1)
         names = np.array(self.class_names, dtype=object)[boxes.class_ids]
         return Detections(xyxy, boxes.score, names).where(there)
 
 
-def to_frame_pixels(xyxy: np.ndarray, small: Tensor, width: int, height: int) -> np.ndarray:
-    """Boxes in pixels of a working frame (3, h, w) as boxes in pixels of the frame it was made from, clipped to it."""
-    scale_x, scale_y = width / small.shape[2], height / small.shape[1]
+def to_frame_pixels(xyxy: np.ndarray, triple: Tensor, width: int, height: int) -> np.ndarray:
+    """Boxes in pixels of a triple (5, h, w) as boxes in pixels of the frame it was made from, clipped to it."""
+    scale_x, scale_y = width / triple.shape[-1], height / triple.shape[-2]
     return clip_boxes(xyxy * np.array([scale_x, scale_y, scale_x, scale_y], dtype=np.float32), width, height)
+
+
+def _batches(stream: Iterable[tuple[Frame, Tensor]], most: int) -> Iterator[list[tuple[Frame, Tensor]]]:
+    """Consecutive frames of one size, at most so many."""
+    batch: list[tuple[Frame, Tensor]] = []
+    for item in stream:
+        if batch and (len(batch) == most or item[1].shape != batch[0][1].shape):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch

@@ -1,6 +1,6 @@
 """Crops, flips and light for training. Geometry goes through torchvision's v2 transforms, which move the boxes along.
 
-All three frames of a triple are treated alike: what differs between them must be what moved.
+A frame and its neighbours are treated alike: what differs between them must be what moved.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
+
+from labels.models.ballnet import GREY
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class AugmentationSettings:
 
 @dataclass(frozen=True)
 class Crop:
-    """A training crop: `video` (3, 3, side, side) uint8; boxes in its pixels, with the rows they came from."""
+    """A training crop: `triple` (5, side, side) uint8; boxes in its pixels, with the rows they came from."""
 
-    video: Tensor
+    triple: Tensor
     xyxy: Tensor  # (N, 4)
     row: Tensor  # (N,) which of the boxes that came in
     share: Tensor  # (N,) how much of the box is in the crop
@@ -61,37 +63,37 @@ def draw_window(
 
 
 def crop_triple(triple: Tensor, xyxy: np.ndarray, window: tuple[int, int, int], side: int) -> Crop:
-    """Cut a window out of a triple (3, 3, h, w), bring it to `side` x `side` pixels, mirror half of them."""
+    """Cut a window out of a triple (5, h, w), bring it to `side` x `side` pixels, mirror half of them."""
     left, top, size = window
     height, width = triple.shape[-2:]
     boxes = tv_tensors.BoundingBoxes(torch.from_numpy(xyxy), format="XYXY", canvas_size=(height, width))
-    video, boxes = (
-        functional.crop(triple, top, left, size, size),
-        functional.crop(boxes, top, left, size, size),
-    )
+    picture = functional.crop(triple, top, left, size, size)
+    boxes = functional.crop(boxes, top, left, size, size)
     whole = torch.from_numpy(xyxy[:, 2:] - xyxy[:, :2]).prod(dim=1)
     left_over = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
     share = (left_over / whole.clamp(min=1e-6)).as_subclass(Tensor)
     if size != side:
-        video = functional.resize(video, [side, side], antialias=True)
+        picture = functional.resize(picture, [side, side], antialias=size > side)
         boxes = functional.resize(boxes, [side, side])
-    video, boxes = v2.RandomHorizontalFlip(0.5)(tv_tensors.Video(video), boxes)
+    # v2 takes a picture of any number of channels, so a frame and its grey neighbours are mirrored as one.
+    picture, boxes = v2.RandomHorizontalFlip(0.5)(tv_tensors.Image(picture), boxes)
     there = share > 0
-    return Crop(video.as_subclass(Tensor), boxes.as_subclass(Tensor)[there], torch.nonzero(there)[:, 0], share[there])
+    return Crop(picture.as_subclass(Tensor), boxes.as_subclass(Tensor)[there], torch.nonzero(there)[:, 0], share[there])
 
 
 def change_light(triples: Tensor, settings: AugmentationSettings) -> Tensor:
-    """Brightness, contrast, colour, noise and sharpness of (B, 9, H, W) uint8, drawn for each triple: float, 0-255."""
+    """Brightness, contrast, colour, noise and sharpness of (B, 5, H, W) uint8, drawn for each triple: float, 0-255."""
     count = len(triples)
-    light = triples.float().unflatten(1, (3, 3))  # (B, 3 frames, 3 channels, H, W)
+    light = triples.float()
 
     def draw(channels: int, reach: float) -> Tensor:
-        return (torch.rand(count, 1, channels, 1, 1) * 2 - 1) * reach
+        return (torch.rand(count, channels, 1, 1) * 2 - 1) * reach
 
-    gain = (1 + draw(1, settings.contrast)) * (1 + draw(3, settings.colour))
-    mean = light.mean(dim=(1, 3, 4), keepdim=True)
-    light = (light - mean) * gain + mean * (1 + draw(1, settings.brightness)) * (1 + draw(3, settings.colour / 2))
-    light = light.flatten(1, 2)
+    tint = 1 + draw(3, settings.colour)
+    grey_tint = (tint * GREY[:, None, None]).sum(dim=1, keepdim=True)  # the neighbours' light changes along
+    light = light * torch.cat([tint, grey_tint, grey_tint], dim=1)
+    mean = light.mean(dim=(1, 2, 3), keepdim=True)
+    light = (light - mean) * (1 + draw(1, settings.contrast)) + mean * (1 + draw(1, settings.brightness))
     blurred = torch.rand(count) < settings.blurred
     if blurred.any():
         light[blurred] = torch.nn.functional.avg_pool2d(light[blurred], 3, 1, 1, count_include_pad=False)

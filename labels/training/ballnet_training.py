@@ -1,4 +1,4 @@
-"""BallNet as the training loop sees it: crops of three frames in, heat maps out."""
+"""BallNet as the training loop sees it: crops of aligned frames in, heat maps out."""
 
 from collections.abc import Mapping, Sequence
 
@@ -34,7 +34,7 @@ class BallNetTask:
         self.augmentation, self.loss = augmentation or AugmentationSettings(), loss or LossSettings()
 
     def make_batch(self, frames: Sequence[LabelledFrame]) -> tuple[Tensor, TargetMaps]:
-        """Crops (B, 9, side, side) float of 0-255, and their target maps."""
+        """Crops (B, 5, side, side) float of 0-255, and their target maps."""
         drawer = TargetDrawer(len(frames), len(self.class_names), self.side, self.loss)
         crops = torch.stack([self._make_crop(at, frame, drawer) for at, frame in enumerate(frames)])
         return change_light(crops, self.augmentation), drawer.maps()
@@ -52,7 +52,7 @@ class BallNetTask:
         answers: list[Detections] = []
         for first in range(0, len(frames), DETECT_BATCH):
             batch = frames[first : first + DETECT_BATCH]
-            triples = [self.working.read_triple(frame).flatten(0, 1) for frame in batch]
+            triples = [self.working.read(frame) for frame in batch]
             alike = len({triple.shape for triple in triples}) == 1
             stacks = [torch.stack(triples)] if alike else [triple[None] for triple in triples]
             found = [boxes for stack in stacks for boxes in detect_triples(network, stack)]
@@ -62,7 +62,7 @@ class BallNetTask:
         return answers
 
     def _make_crop(self, at: int, frame: LabelledFrame, drawer: TargetDrawer) -> Tensor:
-        triple = self.working.read_triple(frame)  # (3, 3, h, w)
+        triple = self.working.read(frame)  # (5, h, w)
         height, width = triple.shape[-2:]
         full_width, full_height = self.video_sizes[frame.video_id]
         scale = np.array([width / full_width, height / full_height] * 2, dtype=np.float32)
@@ -77,7 +77,7 @@ class BallNetTask:
                 drawer.leave_alone(at, int(frame.class_ids[row]), box)
             else:
                 drawer.add_object(at, int(frame.class_ids[row]), box, float(frame.weight[row]))
-        return crop.video.flatten(0, 1)
+        return crop.triple
 
     def _places(self, frame: LabelledFrame) -> np.ndarray:
         """Centres (N, 2) one of which the crop is to hold, in pixels of the frame as decoded; none: anywhere."""

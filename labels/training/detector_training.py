@@ -9,7 +9,9 @@ import csv
 import io
 import math
 import random
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +73,7 @@ def train_detector(
     history = loop.resume(folder, identity)
     checked = spread(validation, settings.validation_frames)
     progress = tqdm(total=loop.total_steps, initial=len(history) * loop.epoch_steps, desc="train", unit="step")
-    with progress:
+    with progress, _deterministic(loop.device):
         while len(history) < settings.epochs and not _is_over(history, settings.patience):
             losses = loop.run_epoch(len(history), progress)
             averaged = loop.averaged_network()
@@ -99,7 +101,7 @@ def train_detector(
             history.append(row)
             save_checkpoint(folder.last, payload | loop.state() | {"metrics": metrics, "history": history})
             write_history(folder.epochs, history)
-            progress.write(_line_of(row, settings.epochs))
+            progress.write(_line_of(row, settings.epochs), file=sys.stderr)
     return history
 
 
@@ -205,6 +207,19 @@ def seed_everything(seed: int, epoch: int) -> None:
     random.seed(mixed)
     np.random.seed(mixed)  # noqa: NPY002 - for libraries that draw from the global generator
     torch.manual_seed(mixed)
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """On a CPU, the same bits each time; on a GPU that would cost much speed."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it guards against bugs, at a price
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.utils.deterministic.fill_uninitialized_memory = before[1]
 
 
 def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:

@@ -38,6 +38,7 @@ class RoundData:
     video_sizes: dict[str, tuple[int, int]]
     skipped: dict[str, int]  # reason -> videos
     video_ids: list[str]  # all usable ones
+    working: WorkingFrames
 
 
 @dataclass
@@ -111,9 +112,10 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
     class_names = tuple(sorted(found))
     labelled = {video_id for video_id, table in kept.items() if len(table)}
     splits = split_videos(work.split_table, videos, labelled, folder.number, SplitSettings())
-    data = RoundData(class_names, {TRAIN: [], VAL: []}, {TRAIN: FrameCounts(), VAL: FrameCounts()}, {}, {}, [])
-    store = FrameStore(work.frames)
-    reader = WorkingFrames(store, settings.long_side, 0)
+    working = WorkingFrames(
+        FrameStore(work.frames), settings.long_side, settings.memory_bytes, settings.architecture == BALLNET
+    )
+    data = RoundData(class_names, {TRAIN: [], VAL: []}, {TRAIN: FrameCounts(), VAL: FrameCounts()}, {}, {}, [], working)
     for row in videos.itertuples():
         video_id = str(row.video_id)
         data.video_ids.append(video_id)
@@ -127,7 +129,7 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
             frames, counts = choose_frames(boxes[video_id], class_names, FrameChoice())
             if not frames:
                 reason = "without a frame that is sure enough"
-            elif why := reader.prepare(frames, work.videos / row.file, settings.architecture == BALLNET):
+            elif why := working.ensure(frames, work.videos / row.file):
                 reason = f"that could not be decoded ({video_id}: {why})"
             else:
                 data.frames[splits[video_id]] += frames
@@ -169,15 +171,15 @@ def _train_on(
 ) -> dict[str, Any]:
     """Train, then measure the best weights on all validation frames and write them with their threshold."""
     files = TrainingFolder(folder.stage("trained"))
-    working = WorkingFrames(FrameStore(work.frames), settings.long_side, settings.memory_bytes)
     task: DetectorTask
     if settings.architecture == BALLNET:
-        task = BallNetTask(data.class_names, data.video_sizes, working, settings)
+        task = BallNetTask(data.class_names, data.video_sizes, data.working, settings)
         network = network.to(memory_format=torch.channels_last)
     else:
         from labels.training.torchvision_training import TorchvisionTask  # imports all of torchvision
 
-        task = TorchvisionTask(data.class_names, data.video_sizes, working)
+        task = TorchvisionTask(data.class_names, data.video_sizes, data.working)
+    data.working.hold([*data.frames[TRAIN], *data.frames[VAL]])
     history = train_detector(
         network, task, data.frames[TRAIN], data.frames[VAL], settings, network_settings, files, identity
     )
@@ -215,10 +217,9 @@ def _accuracy(
     if known:
         against, judged = "truth", truth_frames(frames, known)
         files = dict(zip(*(work.usable_videos()[name] for name in ("video_id", "file")), strict=True))
-        neighbours = isinstance(task, BallNetTask)
         for video_id in known:
             own = [frame for frame in judged if frame.video_id == video_id]
-            task.working.prepare(own, work.videos / files[video_id], neighbours)
+            task.working.ensure(own, work.videos / files[video_id])
     else:
         against, judged = "human verdicts", [frame for frame in frames if frame.by_human]
     if not judged:

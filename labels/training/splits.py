@@ -124,7 +124,7 @@ def read_split_table(table: Path) -> dict[str, tuple[str, int]]:
             f"{table}: must have the columns group,split,round; put the file that was there back"
         ) from None
     unknown = {split for split, _ in decided.values()} - set(STRICTEST_FIRST)
-    if unknown or len(decided) < len(rows):
+    if unknown or not rows or len(decided) < len(rows):
         raise InputError(f"{table}: each group stands once, as {', '.join(STRICTEST_FIRST)}; put the old file back")
     return decided
 

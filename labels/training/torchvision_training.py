@@ -47,7 +47,7 @@ class TorchvisionTask:
         """Images (3, h, w) float 0-1 and their targets, labels from 1: 0 is torchvision's background."""
         images, targets = [], []
         for frame in frames:
-            picture = self.working.read(frame.video_id, frame.frame_index).float() / 255  # a copy
+            picture = self.working.read(frame).float() / 255  # a copy
             full_width, full_height = self.video_sizes[frame.video_id]
             scale = np.array([picture.shape[2] / full_width, picture.shape[1] / full_height] * 2, dtype=np.float32)
             blank_regions(picture, frame.ignored * scale)
@@ -82,7 +82,7 @@ class TorchvisionTask:
 
     def _pictures(self, frames: Sequence[LabelledFrame]) -> Iterator[Frame]:
         for frame in frames:
-            picture = self.working.read(frame.video_id, frame.frame_index)
+            picture = self.working.read(frame)
             yield Frame(frame.frame_index, 0.0, picture.permute(1, 2, 0).numpy())
 
 

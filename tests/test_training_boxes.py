@@ -1,0 +1,234 @@
+"""What training looks at and how it is measured: frames, crops, target maps, thresholds."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from labels.models.ballnet import HeatMaps, decode_heat_maps
+from labels.records import tables
+from labels.training.augmentation import AugmentationSettings, change_light, crop_triple, draw_window
+from labels.training.box_datasets import choose_frames, labels_of
+from labels.training.box_metrics import best_threshold, coco_ap, find_thresholds, measure
+from labels.training.heat_maps import LossSettings, TargetDrawer, ballnet_loss
+from labels.training.settings import FrameChoice
+from labels.training.weight_averaging import AverageWeights
+
+BALL = "sports ball"
+
+
+def decided(*rows: tuple[int, str, str], frame_count: int = 60, stride: int = 1) -> pd.DataFrame:
+    """A cleaned table of rows (frame_index, decision, origin), the box at x = frame_index, y = row."""
+    frames = np.array([row[0] for row in rows], dtype=np.int64)
+    row = np.arange(len(rows))
+    xyxy = np.stack([frames, row, frames + 8, row + 8], axis=1).astype(np.float32)
+    boxes = tables.make_boxes("v", 0, frames, frames / 25, xyxy, np.array([BALL] * len(rows)), np.full(len(rows), 0.5))
+    boxes["origin"] = [row[2] for row in rows]
+    boxes = boxes.assign(quality=np.float32(0.5), decision=[row[1] for row in rows], reason="because")
+    boxes.attrs = {"video_id": "v", "frame_count": frame_count, "stride": stride}
+    return tables.check_boxes(boxes, "test", decided=True)
+
+
+def test_a_frame_with_a_kept_box_is_used_and_the_rest_of_its_boxes_are_what_they_are():
+    table = decided((5, "keep", "detected"), (5, "ignore", "detected"), (5, "drop", "detected"),
+                    (5, "keep", "interpolated"))  # fmt: skip
+    (frame,), counts = choose_frames(table, (BALL,), FrameChoice(negative_share=0))
+    assert (frame.frame_index, frame.neighbours, frame.frame_count) == (5, (4, 5, 6), 60)
+    assert (len(frame.xyxy), len(frame.ignored), len(frame.dropped)) == (1, 2, 1)
+    assert frame.weight.tolist() == [0.5]
+    assert counts.boxes == {"kept": 1, "ignored": 1, "interpolated": 1, "dropped": 1}
+
+
+def test_a_frame_is_background_only_when_those_around_it_are_as_empty():
+    table = decided((10, "keep", "detected"), (30, "ignore", "detected"), (45, "keep", "interpolated"),
+                    (55, "drop", "detected"))  # fmt: skip
+    frames, counts = choose_frames(table, (BALL,), FrameChoice(negative_share=100, sure_distance=4))
+    used = [frame.frame_index for frame in frames]
+    unsure = {index for centre in (10, 30, 45) for index in range(centre - 4, centre + 5)}
+    assert used == sorted((set(range(60)) - unsure) | {10})
+    assert counts.with_kept == 1
+    assert (counts.empty_used, counts.empty_unsure, counts.empty_left) == (60 - 27, 26, 0)
+
+
+@pytest.mark.parametrize(("share", "empty"), [(0.0, 0), (0.1, 1), (1.0, 3), (50.0, 34)])
+def test_only_so_many_empty_frames_are_used_and_always_the_same(share, empty):
+    table = decided((0, "keep", "detected"), (1, "keep", "detected"), (2, "keep", "detected"))
+    table.attrs["frame_count"] = 40
+    choice = FrameChoice(negative_share=share, sure_distance=3)
+    frames, counts = choose_frames(table, (BALL,), choice)
+    assert counts.empty_used == empty
+    assert counts.empty_left == 34 - empty
+    again, _ = choose_frames(table, (BALL,), choice)
+    assert [frame.frame_index for frame in again] == [frame.frame_index for frame in frames]
+
+
+def test_only_labelled_frames_and_asked_for_classes_count():
+    table = decided((10, "keep", "detected"), frame_count=40, stride=5)
+    frames, _ = choose_frames(table, (BALL,), FrameChoice(negative_share=99, sure_distance=1))
+    assert [frame.frame_index for frame in frames] == [0, 10, 20, 25, 30, 35]
+    frames, counts = choose_frames(table, ("person",), FrameChoice(negative_share=99, sure_distance=1))
+    assert (frames, counts.with_kept) == ([], 0)
+
+
+def test_what_is_unsure_is_not_judged_in_validation():
+    (frame,), _ = choose_frames(decided((5, "keep", "detected"), (5, "ignore", "detected")), (BALL,), FrameChoice(0))
+    labels = labels_of(frame, (BALL,))
+    assert labels["visibility"].tolist() == [1, 0]
+
+
+# Crops
+
+
+def test_a_crop_moves_the_boxes_along():
+    torch.manual_seed(0)
+    triple = torch.zeros(5, 60, 100, dtype=torch.uint8)
+    triple[:, 20:30, 40:50] = 200
+    xyxy = np.array([[40, 20, 50, 30], [0, 0, 8, 8], [26, 20, 34, 28]], dtype=np.float32)
+    mirrored = set()
+    for _ in range(8):
+        crop = crop_triple(triple, xyxy, (30, 10, 32), 64)  # twice as large, from (30, 10)
+        assert crop.row.tolist() == [0, 2]  # the second is outside, half of the third is inside
+        assert np.allclose(crop.share, [1, 0.5])
+        x1, y1, x2, y2 = crop.xyxy[0].tolist()
+        assert (y1, y2, x2 - x1) == (20, 40, 20)
+        mirrored.add(x1)
+        inside = crop.triple[:, int(y1) + 2 : int(y2) - 2, int(x1) + 2 : int(x2) - 2]
+        assert (inside == 200).all()
+        assert float(crop.triple.float().mean()) == pytest.approx(200 * 400 / 64**2, rel=0.05)
+    assert mirrored == {20, 24}
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 180), (64, 48), (160, 160), (30, 400)])
+def test_windows_lie_in_the_frame_where_they_can_and_hold_the_place(width, height):
+    torch.manual_seed(0)
+    centre = np.array([[width - 3, 4]], dtype=np.float32)
+    for centres in (centre, np.zeros((0, 2))):
+        for _ in range(50):
+            left, top, size = draw_window(width, height, 96, centres, AugmentationSettings())
+            assert 96 / 1.51 <= size <= 96 / 0.69
+            if min(width, height) >= 96:
+                assert left >= 0 and top >= 0 and left + size <= width and top + size <= height
+            if len(centres):
+                assert left <= width - 3 < left + size and top <= 4 < top + size
+
+
+def test_light_changes_alike_for_a_frame_and_its_neighbours():
+    torch.manual_seed(0)
+    triples = torch.full((32, 5, 8, 8), 90, dtype=torch.uint8)
+    settings = AugmentationSettings(noisy=0, blurred=0)
+    lit = change_light(triples, settings)
+    grey = (lit[:, :3] * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
+    assert float((grey - lit[:, 3]).abs().max()) < 0.1
+    assert float(lit[:, 3, 0, 0].std()) > 5
+
+
+# Target maps
+
+
+def one_target(boxes, ignored=(), side=32):
+    drawer = TargetDrawer(1, 1, side, LossSettings())
+    for box in boxes:
+        drawer.add_object(0, 0, torch.tensor(box, dtype=torch.float32), 1.0)
+    for box in ignored:
+        drawer.leave_alone(0, 0, torch.tensor(box, dtype=torch.float32))
+    return drawer.maps()
+
+
+def test_a_perfect_answer_is_decoded_to_the_boxes_and_costs_nothing():
+    boxes = [[4.0, 6.0, 11.0, 12.0], [20.0, 18.0, 26.0, 28.0]]
+    target = one_target(boxes)
+    heat = torch.full((1, 1, 16, 16), -20.0)
+    log_size, offset = torch.zeros(1, 2, 16, 16), torch.zeros(1, 2, 16, 16)
+    _, _, row, column = target.positive.unbind(1)
+    heat[0, 0, row, column] = torch.tensor([14.0, 13.0])
+    crop, row, column = target.regressed.unbind(1)
+    log_size[crop, :, row, column], offset[crop, :, row, column] = target.log_size, target.offset
+    maps = HeatMaps(heat, log_size, offset)
+    (found,) = decode_heat_maps(maps, 0.5, 5)
+    assert np.allclose(found.xyxy, boxes, atol=1e-4)
+    assert sum(float(part) for part in ballnet_loss(maps, target, 0.0, LossSettings()).values()) < 1e-4
+    # a peak that is a cell off still finds the box
+    moved = torch.full((1, 1, 16, 16), -20.0)
+    moved[0, 0, target.positive[0, 2], target.positive[0, 3] + 1] = 5.0
+    (found,) = decode_heat_maps(HeatMaps(moved, log_size, offset), 0.5, 5)
+    assert np.allclose(found.xyxy, boxes[:1], atol=1e-4)
+
+
+def test_an_ignored_region_costs_nothing_whatever_is_said_there():
+    target = one_target([[4, 4, 10, 10]], ignored=[[20, 20, 28, 28]])
+    quiet = torch.full((1, 1, 16, 16), -20.0)
+    quiet[0, 0, 3, 3] = 20
+    loud, wrong = quiet.clone(), quiet.clone()
+    loud[0, 0, 11:14, 11:14] = 5  # within the region
+    wrong[0, 0, 3, 12] = 5  # elsewhere
+    zero = torch.zeros(1, 2, 16, 16)
+    costs = [
+        float(ballnet_loss(HeatMaps(heat, zero, zero), target, 0.0, LossSettings())["heat"])
+        for heat in (quiet, loud, wrong)
+    ]
+    assert costs[0] == pytest.approx(costs[1], abs=1e-6)
+    assert costs[2] > costs[0] + 1
+
+
+def test_crops_without_an_object_have_a_finite_loss():
+    maps = HeatMaps(torch.zeros(1, 1, 16, 16), torch.zeros(1, 2, 16, 16), torch.zeros(1, 2, 16, 16))
+    parts = ballnet_loss(maps, one_target([]), 0.0, LossSettings())
+    assert all(math.isfinite(float(part)) for part in parts.values())
+    assert float(parts["size"]) == 0
+
+
+# Metrics
+
+
+@pytest.mark.parametrize(
+    ("score", "right", "wanted", "floor", "expected"),
+    [
+        ([], [], 3, 0.9, 0.5),
+        ([0.9, 0.8], [False, False], 3, 0.9, 0.5),
+        ([0.9, 0.8, 0.2], [True, True, False], 2, 0.0, 0.5),  # midway between the last right and the wrong one
+        ([0.9, 0.6, 0.5, 0.4], [True, False, True, True], 3, 0.0, 0.2),  # 3 of 4: F1 6/7
+        ([0.9, 0.6, 0.5, 0.4], [True, False, True, True], 3, 0.9, 0.75),  # precision 0.75 is too low, so 1 of 1
+        ([0.6, 0.9], [False, False], 0, 0.9, 0.5),
+        ([0.5, 0.5, 0.5], [True, False, True], 2, 0.0, 0.25),  # equal scores stay together
+    ],
+)
+def test_the_best_threshold_by_hand(score, right, wanted, floor, expected):
+    assert best_threshold(np.array(score), np.array(right, dtype=bool), wanted, floor) == pytest.approx(expected)
+
+
+def boxes_table(*rows: tuple[int, float, float]) -> pd.DataFrame:
+    """Rows of (frame_index, x1, score); boxes are 10 x 10."""
+    frame, x1, score = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    return pd.DataFrame({"frame_index": frame.astype(int), "x1": x1, "y1": 0.0, "x2": x1 + 10, "y2": 10.0,
+                         "class_name": BALL, "score": score, "visibility": score})  # fmt: skip
+
+
+def test_metrics_by_hand():
+    labels = {"v": boxes_table((0, 0, 1), (1, 50, 1), (2, 80, 0.1))}
+    found = {"v": boxes_table((0, 0, 0.9), (1, 0, 0.3), (1, 52, 0.8), (2, 80, 0.95))}  # the last does not count
+    assert find_thresholds(found, labels, (BALL,), 0.9) == {BALL: 0.55}
+    metrics = measure(found, labels, {BALL: 0.55})
+    assert (metrics.precision, metrics.recall, metrics.f1) == (1, 1, 1)
+    assert metrics.mean_iou == pytest.approx((1 + 8 / 12) / 2)
+    low = measure(found, labels, {BALL: 0.2})
+    assert (low.precision, low.recall) == (pytest.approx(2 / 3), 1)
+    assert coco_ap(labels, labels, (BALL,)) == pytest.approx(1)
+    assert coco_ap({"v": found["v"][:0]}, labels, (BALL,)) == 0
+    assert math.isnan(coco_ap(found, {"v": labels["v"][2:]}, (BALL,)))
+
+
+def test_averaged_weights_follow_and_come_back():
+    network = torch.nn.BatchNorm1d(1)
+    average = AverageWeights(network, 0.5)
+    with torch.no_grad():
+        network.weight.fill_(2.0)
+        network.num_batches_tracked.fill_(7)
+    average.update(network)  # decay (1 + 1) / (10 + 1)
+    assert float(average.values["weight"]) == pytest.approx(1 * 2 / 11 + 2 * 9 / 11)
+    assert int(average.values["num_batches_tracked"]) == 7
+    again = AverageWeights(network, 0.5)
+    again.load(average.state())
+    assert torch.equal(again.values["weight"], average.values["weight"])
+    assert again.steps == 1
