@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from labels.models.detector import Detector, chosen_classes
 from labels.models.settings import AS_IT_COMES, DetectorOptions, MotionSettings
 from labels.records.detections import Detections
@@ -101,7 +103,7 @@ class OnlyClasses:
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
         for frame, found in self._detector.detect(frames):
-            yield frame, found.where([name in self.class_names for name in found.class_name])
+            yield frame, found.where(np.isin(found.class_name.astype(str), self.class_names))
 
 
 def torch_device(device: str) -> str:

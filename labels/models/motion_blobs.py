@@ -1,8 +1,11 @@
 """What moves against the background of one shot: the first half of the `motion` labeller.
 
 Each frame is compared with its neighbours laid over it (`tracks.camera_motion`). The background of a pixel is the
-middle of what the neighbours show there, so what passes leaves no ghost, and a slow ball is seen whole. A pixel differs by as
-much as it lies outside that background's range in its 3 x 3 surroundings: edges that are half a pixel off do not count.
+middle of what the neighbours show there, so what passes leaves no ghost, and a slow ball is seen whole. A pixel differs
+by as much as it lies outside the background's range in its 3 x 3 surroundings: edges half a pixel off do not count.
+
+Blobs are the connected pieces of what differs, at several thresholds: a ball that touches a runner at the lowest one
+comes apart from him at a higher one.
 """
 
 from collections.abc import Sequence
@@ -14,35 +17,67 @@ import numpy as np
 from labels.models.settings import MotionSettings
 
 STILL_PIXELS = 0.1  # a shift below is no shift
+AROUND = np.ones((3, 3), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
 class Blobs:
-    """N moving blobs of one frame; pixels of the reduced copy."""
+    """N moving blobs of one frame; pixels of the reduced copy, grey levels 0-255."""
 
     xyxy: np.ndarray  # (N, 4) float32
-    centre: np.ndarray  # (N, 2) float32, centre of the box
+    centre: np.ndarray  # (N, 2) centre of the box
     size: np.ndarray  # (N,) square root of the box's area
-    contrast: np.ndarray  # (N,) mean difference from the background, grey levels
-    fill: np.ndarray  # (N,) area over that of the ellipse with the blob's second moments; 1 is an ellipse or a disc
+    contrast: np.ndarray  # (N,) mean difference from the background's range
+    fill: np.ndarray  # (N,) area over that of the ellipse with the same second moments; a disc or an ellipse has 1
     aspect: np.ndarray  # (N,) longer over shorter axis of that ellipse, at least 1
     bustle: np.ndarray  # (N,) share of the surroundings that moves too, 0-1
+    edges: np.ndarray  # (N,) how much the background changes from pixel to pixel there
+    shade: np.ndarray  # (N,) 1 for what darkens the background evenly, as a shadow does; 0 for what does not
     colour: np.ndarray  # (N, 3) mean colour
 
     def __len__(self) -> int:
         return len(self.size)
 
-    def where(self, mask: np.ndarray) -> "Blobs":
-        return Blobs(**{name: values[mask] for name, values in vars(self).items()})
+    def where(self, chosen: np.ndarray) -> "Blobs":
+        """The blobs that a boolean mask (N,) or an index array picks."""
+        return Blobs(**{name: values[chosen] for name, values in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Background:
+    """What the neighbours of a frame show: the range that a pixel may lie in, (H, W, 3) uint8 each."""
+
+    darkest: np.ndarray
+    brightest: np.ndarray
+
+    @classmethod
+    def of(cls, neighbours: Sequence[np.ndarray]) -> "Background":
+        """From at least one neighbour, laid over the frame: the middle, two middle ones of an even number."""
+        layers = list(neighbours)
+        for last in range(len(layers) - 1, 0, -1):  # a sorting network over whole images
+            for first in range(last):
+                low, high = cv2.min(layers[first], layers[first + 1]), cv2.max(layers[first], layers[first + 1])
+                layers[first], layers[first + 1] = low, high
+        return cls(
+            cv2.erode(layers[(len(layers) - 1) // 2], AROUND),
+            cv2.dilate(layers[len(layers) // 2], AROUND),
+        )
+
+    def difference(self, current: np.ndarray) -> np.ndarray:
+        """How far each pixel of `current` lies outside the range, (H, W) uint8, the strongest channel."""
+        outside = cv2.max(cv2.subtract(current, self.brightest), cv2.subtract(self.darkest, current))
+        red, green, blue = cv2.split(outside)
+        return cv2.max(cv2.max(red, green), blue)
 
 
 def reduced_copy(rgb: np.ndarray, long_side: int) -> tuple[np.ndarray, float]:
-    """The frame with noise smoothed, at most `long_side` long, and its scale against the frame."""
+    """The frame at most `long_side` long, and its scale against the frame."""
     height, width = rgb.shape[:2]
     scale = min(1.0, long_side / max(height, width))
     if scale < 1:
-        rgb = cv2.resize(rgb, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(rgb, (3, 3), 0), scale
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    return rgb, scale
 
 
 def lay_over(neighbour: np.ndarray, current: np.ndarray, to_neighbour: np.ndarray) -> np.ndarray:
@@ -64,83 +99,133 @@ def lay_over(neighbour: np.ndarray, current: np.ndarray, to_neighbour: np.ndarra
     )
 
 
-def difference_from(current: np.ndarray, neighbours: Sequence[np.ndarray]) -> np.ndarray:
-    """How far each pixel of `current` lies outside the background's range, (H, W) uint8, the strongest channel."""
-    layers = list(neighbours)
-    for last in range(len(layers) - 1, 0, -1):  # a sorting network over whole images
-        for first in range(last):
-            low, high = cv2.min(layers[first], layers[first + 1]), cv2.max(layers[first], layers[first + 1])
-            layers[first], layers[first + 1] = low, high
-    around = np.ones((3, 3), dtype=np.uint8)
-    darkest = cv2.erode(layers[(len(layers) - 1) // 2], around)
-    brightest = cv2.dilate(layers[len(layers) // 2], around)
-    outside = cv2.max(cv2.subtract(current, brightest), cv2.subtract(darkest, current))
-    red, green, blue = cv2.split(outside)
-    return cv2.max(cv2.max(red, green), blue)
-
-
-def find_blobs(current: np.ndarray, difference: np.ndarray, settings: MotionSettings) -> Blobs:
-    """The connected pieces of what differs, each with its edge drawn relative to its own strongest difference."""
-    height = difference.shape[0]
+def find_blobs(current: np.ndarray, background: Background | None, settings: MotionSettings) -> Blobs:
+    """The blobs of a frame; none without a background."""
+    if background is None:
+        return NO_BLOBS
+    difference = background.difference(current)
     noise = float(np.minimum(difference, 3 * settings.min_difference).mean())
     threshold = max(settings.min_difference, settings.noise_factor * noise)
+    longest = settings.max_side_share * difference.shape[0]
     moving = (difference > threshold).astype(np.uint8)
-    whole = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, np.ones((3, 3), dtype=np.uint8))
-    _, labelled, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
-    left, top, wide, high, area = (stats[1:, column] for column in range(5))
-    longest = settings.max_side_share * height
-    fits = np.flatnonzero((area >= settings.min_area) & (np.maximum(wide, high) <= longest)) + 1
-    strength = [
-        float(difference[top[k - 1] : top[k - 1] + high[k - 1], left[k - 1] : left[k - 1] + wide[k - 1]].max())
-        for k in fits
-    ]
-    order = np.argsort(-np.array(strength), kind="stable")[: settings.max_blobs]
-    crowd = cv2.integral(moving)
-    rows = []
-    for place in sorted(order):
-        k = fits[place]
-        x, y, w, h = (int(value) for value in stats[k, :4])
-        region = (slice(y, y + h), slice(x, x + w))
-        inside = (labelled[region] == k) & (difference[region] >= max(threshold, settings.rim_share * strength[place]))
-        measured = _measure(inside, difference[region], current[region])
-        if measured is None:
-            continue
-        (x1, y1, x2, y2), contrast, fill, aspect, colour = measured
-        box = (x + x1, y + y1, x + x2, y + y2)
-        rows.append((*box, contrast, fill, aspect, _bustle(crowd, box, (x, y, x + w, y + h)), *colour))
-    table = np.array(rows, dtype=np.float32).reshape(-1, 11)
-    xyxy = table[:, :4]
-    size = np.sqrt(np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1))
-    centre = (xyxy[:, :2] + xyxy[:, 2:]) / 2
-    return Blobs(xyxy, centre, size, table[:, 4], table[:, 5], table[:, 6], table[:, 7], table[:, 8:])
+    lower: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # the level below: labels, which fit, their child
+    parts = []
+    for level in range(settings.levels):
+        floor = threshold * 2**level
+        mask = moving if level == 0 else (difference > floor).astype(np.uint8)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, AROUND) if level == 0 else mask
+        count, labelled, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        fits = (stats[:, cv2.CC_STAT_AREA] >= settings.min_area) & (stats[:, 2:4].max(axis=1) <= longest)
+        fits[0] = False
+        y, x = np.nonzero(mask)
+        own = labelled[y, x]
+        new = fits.copy()
+        if lower is not None:
+            parent = np.zeros(count, dtype=np.int64)
+            parent[own] = lower[0][y, x]
+            children = np.bincount(parent[stats[:, cv2.CC_STAT_AREA] >= settings.min_area], minlength=len(lower[1]))
+            new &= ~(lower[1][parent] & (children[parent] < 2))  # the only piece of a piece is that piece again
+        lower = (labelled, fits, new)
+        inside = new[own]
+        if inside.any():
+            parts.append(_measure(own[inside], y[inside], x[inside], current, background, difference, floor, settings))
+    table = np.concatenate(parts) if parts else np.zeros((0, 14))
+    return _measured(table, cv2.integral(moving))
 
 
 def _measure(
-    inside: np.ndarray, difference: np.ndarray, current: np.ndarray
-) -> tuple[tuple[int, int, int, int], float, float, float, np.ndarray] | None:
-    """Box within the region, mean difference, fill, aspect and mean colour of one blob; None when nothing is left."""
-    y, x = np.nonzero(inside)
-    if not len(x):
-        return None
-    box = (int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1)
-    values = difference[y, x]
-    variance_x, variance_y = x.var() + 1 / 12, y.var() + 1 / 12  # a pixel is a square, not a point
-    mixed = float(((x - x.mean()) * (y - y.mean())).mean())
+    own: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    current: np.ndarray,
+    background: Background,
+    difference: np.ndarray,
+    floor: float,
+    settings: MotionSettings,
+) -> np.ndarray:
+    """One row for each blob: box, contrast, fill, aspect, edges, mean colour, mean colour of the background.
+
+    `own` (P,) says to which blob each of the pixels (y, x) belongs. A blob's edge is drawn where its difference falls
+    below a share of its own strongest one: compression spreads a faint seam around everything.
+    """
+    order = np.argsort(own, kind="stable")
+    own, y, x = own[order], y[order], x[order]
+    strength = difference[y, x].astype(np.float64)
+    starts = np.flatnonzero(np.r_[True, own[1:] != own[:-1]])
+    peak = np.repeat(np.maximum.reduceat(strength, starts), np.diff(np.r_[starts, len(own)]))
+    within = strength >= np.maximum(floor, settings.rim_share * peak)
+    own, y, x, strength = own[within], y[within], x[within], strength[within]
+    starts = np.flatnonzero(np.r_[True, own[1:] != own[:-1]])
+    area = np.diff(np.r_[starts, len(own)]).astype(np.float64)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        sums = np.add.reduceat(values.astype(np.float64), starts, axis=0)
+        return sums / (area[:, None] if sums.ndim == 2 else area)
+
+    mean_x, mean_y = mean(x), mean(y)
+    variance_x = mean(x * x) - mean_x**2 + 1 / 12  # a pixel is a square, not a point
+    variance_y = mean(y * y) - mean_y**2 + 1 / 12
+    mixed = mean(x * y) - mean_x * mean_y
     middle, swing = (variance_x + variance_y) / 2, np.hypot((variance_x - variance_y) / 2, mixed)
-    longer, shorter = 4 * np.sqrt(middle + swing), 4 * np.sqrt(max(middle - swing, 1 / 12))  # axes of the ellipse
-    fill = min(1.0, len(x) / (np.pi / 4 * longer * shorter))
-    return box, float(values.mean()), fill, float(longer / shorter), current[y, x].mean(axis=0)
+    longer, shorter = 4 * np.sqrt(middle + swing), 4 * np.sqrt(np.maximum(middle - swing, 1 / 12))
+    darkest, brightest = background.darkest[y, x].astype(np.float64), background.brightest[y, x].astype(np.float64)
+    return np.column_stack(
+        [
+            np.minimum.reduceat(x, starts),
+            np.minimum.reduceat(y, starts),
+            np.maximum.reduceat(x, starts) + 1,
+            np.maximum.reduceat(y, starts) + 1,
+            mean(strength),
+            np.minimum(1, area / (np.pi / 4 * longer * shorter)),
+            longer / shorter,
+            mean((brightest - darkest).max(axis=1)),
+            mean(current[y, x]),
+            mean((darkest + brightest) / 2),
+        ]
+    )
 
 
-def _bustle(crowd: np.ndarray, box: tuple[int, int, int, int], own: tuple[int, int, int, int]) -> float:
-    """Share of moving pixels in the box grown by its size on each side, its own piece left out."""
+def _measured(table: np.ndarray, crowd: np.ndarray) -> Blobs:
+    xyxy = table[:, :4]
+    colour, behind = table[:, 8:11], table[:, 11:14]
+    return Blobs(
+        xyxy=xyxy.astype(np.float32),
+        centre=(xyxy[:, :2] + xyxy[:, 2:]) / 2,
+        size=np.sqrt(np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1)),
+        contrast=table[:, 4],
+        fill=table[:, 5],
+        aspect=table[:, 6],
+        bustle=_bustle(crowd, xyxy.astype(np.int64)),
+        edges=table[:, 7],
+        shade=_shade(colour, behind),
+        colour=colour,
+    )
+
+
+def _shade(colour: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """How like a shadow: darker than the background by the same factor in red, green and blue."""
+    factor = (colour + 5) / (behind + 5)
+    darker = np.clip((1 - factor.mean(axis=1)) / 0.1, 0, 1)
+    return darker * np.exp(-((factor.std(axis=1) / 0.06) ** 2))
+
+
+def _bustle(crowd: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Share of moving pixels in each box grown by 1.5 times its size on each side, the box itself left out.
+
+    `crowd` is the integral image of what moves; `box` (N, 4) whole pixels.
+    """
     height, width = crowd.shape[0] - 1, crowd.shape[1] - 1
-    margin = max(6, round(1.5 * max(box[2] - box[0], box[3] - box[1])))
-    x1, y1 = max(0, box[0] - margin), max(0, box[1] - margin)
-    x2, y2 = min(width, box[2] + margin), min(height, box[3] + margin)
+    margin = np.maximum(6, 1.5 * (box[:, 2:] - box[:, :2]).max(axis=1, initial=0)).astype(np.int64)
+    limit = np.array([width, height, width, height])
 
-    def moving(a: int, b: int, c: int, d: int) -> int:
-        return int(crowd[d, c]) - int(crowd[b, c]) - int(crowd[d, a]) + int(crowd[b, a])
+    def moving_and_area(grow: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+        side = np.broadcast_to(grow, len(box))[:, None] * np.array([-1, -1, 1, 1])
+        x1, y1, x2, y2 = np.clip(box + side, 0, limit).T
+        return crowd[y2, x2] - crowd[y1, x2] - crowd[y2, x1] + crowd[y1, x1], (x2 - x1) * (y2 - y1)
 
-    around = (x2 - x1) * (y2 - y1) - (own[2] - own[0]) * (own[3] - own[1])
-    return (moving(x1, y1, x2, y2) - moving(*own)) / around if around > 0 else 1.0
+    moving, area = moving_and_area(margin)
+    own_moving, own_area = moving_and_area(1)
+    return (moving - own_moving) / np.maximum(area - own_area, 1)
+
+
+NO_BLOBS = _measured(np.zeros((0, 14)), np.zeros((1, 1), dtype=np.int32))

@@ -158,10 +158,10 @@ class OnnxDetector:
         frame = np.array([width, height, width, height], dtype=np.float32)
         boxes = np.clip(xyxy[row] / scale, -frame, 2 * frame)
         corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-        left = cv2.dnn.NMSBoxesBatched(
+        chosen = cv2.dnn.NMSBoxesBatched(
             corner_and_size.tolist(), values.tolist(), column.tolist(), 0.0, self._settings.overlap
         )
-        left = np.asarray(left, dtype=int).reshape(-1)
+        left = np.asarray(chosen, dtype=int).reshape(-1)
         return Detections(boxes[left], values[left], np.array(self.class_names, dtype=object)[column[left]])
 
 
@@ -175,9 +175,9 @@ def decode_yolox(answer: np.ndarray, in_width: int, in_height: int) -> tuple[np.
         y, x = np.mgrid[: in_height // stride, : in_width // stride]
         corners.append(np.stack([x.ravel(), y.ravel()], axis=1))
         strides.append(np.full((x.size, 1), stride))
-    stride = np.concatenate(strides).astype(np.float32)
-    centre = (answer[:, :2] + np.concatenate(corners)) * stride
-    half = np.exp(np.minimum(answer[:, 2:4], 20)) * stride / 2  # nonsense must not overflow
+    scale = np.concatenate(strides).astype(np.float32)
+    centre = (answer[:, :2] + np.concatenate(corners)) * scale
+    half = np.exp(np.minimum(answer[:, 2:4], 20)) * scale / 2  # nonsense must not overflow
     return np.concatenate([centre - half, centre + half], axis=1), answer[:, 4:5] * answer[:, 5:]
 
 

@@ -152,9 +152,9 @@ def _say_everything(network: nn.Module, score_floor: float) -> None:
     """Make the network give all boxes down to the floor: deciding is a later step."""
     for part in (network, getattr(network, "roi_heads", None)):
         if hasattr(part, "score_thresh"):
-            part.score_thresh = score_floor  # type: ignore[union-attr,assignment]
+            part.score_thresh = score_floor  # type: ignore[union-attr]
         if hasattr(part, "detections_per_img"):
-            part.detections_per_img = SETTINGS.boxes_per_frame  # type: ignore[union-attr,assignment]
+            part.detections_per_img = SETTINGS.boxes_per_frame  # type: ignore[union-attr]
 
 
 def _bf16_pays(network: nn.Module, device: torch.device) -> bool:
@@ -164,7 +164,7 @@ def _bf16_pays(network: nn.Module, device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    cpu = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot say
+    cpu: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot say
     if device.type != "cpu" or not cpu.get("avx512_bf16", False):
         return False
     mobile = any(type(module).__module__ == "torchvision.models.mobilenetv3" for module in network.modules())
