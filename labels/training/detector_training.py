@@ -212,14 +212,12 @@ def seed_everything(seed: int, epoch: int) -> None:
 @contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
     """On a CPU, the same bits each time; on a GPU that would cost much speed."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it guards against bugs, at a price
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(before)
 
 
 def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
