@@ -58,7 +58,8 @@ class OnnxDetector:
         self._fixed_size = _check_input(path, self._header)
         self._long_side = _long_side(path, self._fixed_size, options.input_size, settings)
         self._session = open_session(path, self._header.inputs[0].name, self._header.outputs[0].name, device)
-        width, height = self._input_size(self._long_side, self._long_side * 9 // 16)
+        # Large enough that there are more boxes than classes, which is what tells the layouts apart.
+        width, height = self._fixed_size or (settings.trial_size, settings.trial_size)
         trial = self._run(np.full((1, 3, height, width), settings.padding / 255, dtype=np.float32))
         self._is_yolox = self._layout_is_yolox(trial.shape, width, height)
         known = self._known_classes(trial.shape[2] - 5 if self._is_yolox else trial.shape[1] - 4, options.class_list)
@@ -103,7 +104,7 @@ class OnnxDetector:
 
     def _layout_is_yolox(self, shape: tuple[int, ...], in_width: int, in_height: int) -> bool:
         cells = sum((in_width // stride) * (in_height // stride) for stride in self._settings.strides)
-        if shape[1] == cells and shape[2] > 5:
+        if shape[1] == cells and 5 < shape[2] <= cells:
             return True
         if 4 < shape[1] < shape[2]:
             return False

@@ -31,6 +31,7 @@ class TorchvisionSettings:
 @dataclass(frozen=True)
 class OnnxSettings:
     input_size: int = 640  # long side, where the model leaves it open
+    trial_size: int = 320  # of the frame by which an open model's layout is found out; a multiple of all strides
     batch_size_cuda: int = 16
     overlap: float = 0.45  # IoU from which two boxes of one class are one
     boxes_before_overlap: int = 1000

@@ -1,0 +1,223 @@
+"""One video and all videos of a folder through a detector that says what each frame spells."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import read_code
+
+from labels.labelling.box_labelling import decode_stride, is_worth_a_picture, label_video
+from labels.labelling.round_labelling import fresh_store, label_round, shard_paths
+from labels.labelling.settings import LabellingSettings
+from labels.records import tables
+from labels.records.detections import Detections
+from labels.records.safe_writing import file_digest, read_parquet
+from labels.records.work_folder import WorkFolder
+from labels.videos.decoding import Frame, decode_frames
+from labels.videos.frame_store import FrameStore
+
+COUNT, WIDTH, HEIGHT = 20, 96, 64
+
+
+class Spelling:
+    """Says of each frame the box (n, 10, n + 8, 20), where n is the number the frame spells."""
+
+    name, digest, class_names = "spelling", "one", ("sports ball",)
+    working_threshold = {"sports ball": 0.5}  # noqa: RUF012
+
+    def __init__(self, every_frame=False, score=0.9, extra=()):
+        self.every_frame, self.score, self.extra, self.seen = every_frame, score, list(extra), []
+
+    def detect(self, frames):
+        for frame in frames:
+            number = read_code(frame.rgb)
+            self.seen.append(number)
+            boxes = [[number, 10, number + 8, 20], *self.extra]
+            yield frame, Detections(boxes, [self.score] * len(boxes), ["sports ball"] * len(boxes))
+
+
+def work_with(tmp_path, make_video, names, frames=COUNT):
+    work = WorkFolder(tmp_path / "work")
+    rows = []
+    for name in names:
+        path = make_video(work.videos / f"{name}.mp4", frames)
+        rows.append(video_row(name, path, frames))
+    work.write_videos(tables.concatenate(rows, tables.VIDEOS))
+    return work
+
+
+def video_row(video_id, path: Path, frames):
+    values = {name: [""] for name in tables.VIDEOS} | {
+        "video_id": [video_id],
+        "status": ["ok"],
+        "file": [path.name],
+        "group": [video_id],
+        "start_s": [0.0],
+        "end_s": [frames / 25],
+        "fps": [25.0],
+        "frame_count": [frames],
+        "width": [WIDTH],
+        "height": [HEIGHT],
+        "sha256": [file_digest(path)],
+    }
+    return tables.make_table(tables.VIDEOS, values)
+
+
+def run(work, detector=None, round_number=0, **settings):
+    return label_round(
+        work, work.round(round_number), detector or Spelling(), LabellingSettings(**settings), show_progress=False
+    )
+
+
+def states(folder):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in shard_paths(folder)}
+
+
+def test_boxes_belong_to_their_frames(make_video):
+    frames = decode_frames(make_video("a.mp4", COUNT))
+    made = label_video("a", frames, Spelling(), 3, LabellingSettings())
+    boxes = tables.check_boxes(made.boxes, "here")
+    assert boxes["frame_index"].tolist() == list(range(COUNT))
+    assert boxes["x1"].tolist() == list(range(COUNT))
+    assert boxes["time_s"].to_numpy() == pytest.approx(np.arange(COUNT) / 25)
+    assert set(boxes["round_born"]) == {3} and set(boxes["origin"]) == {"detected"}
+    assert made.camera["frame_index"].tolist() == list(range(COUNT))
+    tables.check_columns(made.camera, tables.CAMERA, "here")
+
+
+@pytest.mark.parametrize(("every_frame", "seen"), [(False, [0, 7, 14]), (True, list(range(COUNT)))])
+def test_stride(tmp_path, make_video, every_frame, seen):
+    """What is labelled is the same; what the detector and the camera see depends on whether it needs every frame."""
+    work = work_with(tmp_path, make_video, ["a"])
+    detector = Spelling(every_frame)
+    assert decode_stride(detector, 7) == (1 if every_frame else 7)
+    outcome = run(work, detector, stride=7)
+    boxes = read_parquet(work.round(0).boxes("labelled", "a"))
+    assert boxes["frame_index"].tolist() == [0, 7, 14] == boxes["x1"].tolist()
+    assert detector.seen == seen == read_parquet(work.round(0).camera("a"))["frame_index"].tolist()
+    assert outcome.labelled_frames == 3
+    expected = {"video_id": "a", "stride": 7, "frame_count": COUNT, "width": WIDTH, "height": HEIGHT, "fps": 25.0}
+    assert expected.items() <= boxes.attrs.items()
+
+
+def test_boxes_are_clipped_and_empty_ones_counted(make_video):
+    extra = [[-9, -9, 5, 5], [90, 60, 120, 80], [-9, 0, -1, 9], [50, 5, 50, 9], [200, 0, 210, 5]]
+    made = label_video("a", decode_frames(make_video("a.mp4", 2)), Spelling(extra=extra), 0, LabellingSettings())
+    assert made.degenerate_boxes == 2 * 3
+    assert made.boxes[tables.BOX_COLUMNS].to_numpy()[made.boxes["frame_index"] == 0].tolist() == [
+        [0, 0, 5, 5],
+        [0, 10, 8, 20],
+        [90, 60, 96, 64],
+    ]
+
+
+def test_a_box_said_twice_is_one_label(make_video):
+    detector = Spelling(extra=[[1, 1, 9, 9], [1, 1, 9, 9]])
+    assert len(label_video("a", decode_frames(make_video("a.mp4", 1)), detector, 0, LabellingSettings()).boxes) == 2
+
+
+def test_pictures_of_frames_that_may_be_needed(tmp_path, make_video):
+    path, store = make_video("a.mp4", 4), FrameStore(tmp_path / "frames")
+    label_video("a", decode_frames(path), Spelling(score=0.39), 0, LabellingSettings(), store)
+    assert not any(store.has("a", number) for number in range(4))
+    label_video("a", decode_frames(path), Spelling(score=0.41), 0, LabellingSettings(stride=2), store)
+    assert [store.has("a", number) for number in range(4)] == [True, False, True, False]
+    assert read_code(store.read("a", 2)) == 2
+    assert not is_worth_a_picture(Detections.none(), Spelling(), 0.8)
+
+
+def test_an_error_beside_the_detector_is_not_lost(make_video):
+    class Full:
+        def has(self, *given):
+            return False
+
+        def write(self, *given):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        label_video("a", decode_frames(make_video("a.mp4", 3)), Spelling(), 0, LabellingSettings(), Full())
+
+
+def test_finished_videos_are_not_touched(tmp_path, make_video):
+    work = work_with(tmp_path, make_video, ["a", "b", "c"])
+    folder = work.round(0)
+    assert run(work).made == 3
+    before = states(folder)
+    assert len(before) == 6
+    folder.boxes("labelled", "b").unlink()
+    detector = Spelling()
+    again = run(work, detector)
+    assert (again.made, again.untouched) == (1, 2) and len(detector.seen) == COUNT
+    assert again.boxes == 3 * COUNT  # counted whether made now or before
+    after = states(folder)
+    assert {path: content for path, (_, content) in after.items()} == {p: content for p, (_, content) in before.items()}
+    assert all(after[path] == before[path] for path in after if path.stem != "b")
+
+
+@pytest.mark.parametrize("change", ["detector", "stride", "video"])
+def test_what_changed_is_done_again(tmp_path, make_video, change):
+    work = work_with(tmp_path, make_video, ["a", "b"])
+    run(work)
+    detector, settings, expected = Spelling(), {}, 2
+    if change == "detector":
+        detector.digest = "two"
+    elif change == "stride":
+        settings = {"stride": 2}
+    else:
+        changed = make_video(work.videos / "b.mp4", 12)
+        rows = [video_row("a", work.videos / "a.mp4", COUNT), video_row("b", changed, 12)]
+        work.write_videos(tables.concatenate(rows, tables.VIDEOS))
+        expected = 1
+    assert run(work, detector, **settings).made == expected
+
+
+def test_a_video_that_cannot_be_decoded_costs_itself_alone(tmp_path, make_video):
+    work = work_with(tmp_path, make_video, ["a", "b", "c"])
+    run(work)
+    broken = work.videos / "b.mp4"
+    broken.write_bytes(broken.read_bytes()[:900])
+    detector = Spelling()
+    detector.digest = "two"
+    outcome = run(work, detector)
+    assert (outcome.made, list(outcome.skipped)) == (2, ["b"])
+    assert any(line.startswith("b: skipped: ") for line in outcome.lines())
+    assert {path.stem for path in shard_paths(work.round(0))} == {"a", "c"}  # the old shard of b is no label of now
+
+
+def test_a_video_with_fewer_frames_than_stage_1_counted(tmp_path, make_video):
+    work = work_with(tmp_path, make_video, ["a"])
+    row = video_row("a", work.videos / "a.mp4", COUNT + 1)
+    work.write_videos(row)
+    assert "20 frames decoded where stage 1 counted 21" in run(work).skipped["a"]
+
+
+def test_shards_of_videos_that_are_gone_go_too(tmp_path, make_video):
+    work = work_with(tmp_path, make_video, ["a", "b"])
+    run(work)
+    half_written = work.round(0).boxes("labelled", ".b.123.aside")
+    half_written.write_bytes(b"half")
+    work.write_videos(video_row("a", work.videos / "a.mp4", COUNT))
+    assert run(work).removed == 1
+    assert {path.stem for path in shard_paths(work.round(0))} == {"a"} and not half_written.exists()
+
+
+def test_pictures_of_an_earlier_video_of_that_name_are_not_believed(tmp_path):
+    work = WorkFolder(tmp_path)
+    store = fresh_store(work, "a", "first")
+    store.write("a", 0, np.zeros((8, 8, 3), dtype=np.uint8))
+    assert fresh_store(work, "a", "first").has("a", 0)
+    assert not fresh_store(work, "a", "second").has("a", 0)
+    shutil.rmtree(work.frames)
+    assert not fresh_store(work, "a", "second").has("a", 0)
+
+
+def test_a_video_without_boxes_has_a_shard(make_video):
+    class Blind(Spelling):
+        def detect(self, frames):
+            for frame in frames:
+                yield frame, Detections.none()
+
+    made = label_video("a", decode_frames(make_video("a.mp4", 3)), Blind(), 0, LabellingSettings())
+    assert len(tables.check_boxes(made.boxes, "here")) == 0 and made.labelled_frames == 3
+    assert isinstance(next(iter(decode_frames(make_video("b.mp4", 1)))), Frame)
