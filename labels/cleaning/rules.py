@@ -94,6 +94,11 @@ def _lost(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     return np.where(evidence["path"] < 0, evidence["rounds_lost"], np.nan)
 
 
+def _shadow(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """It goes along below a ball and is flatter: its width over its height, against the ball's."""
+    return evidence["shadow"].to_numpy()
+
+
 def _crowded(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     """Its place among the balls of its frame, that of the strongest path first: more than are in play."""
     return np.where(evidence["is_player"] | (settings.max_per_frame == 0), np.nan, evidence["rank"])
@@ -128,6 +133,7 @@ RULES = (
     Rule("overlay", _overlay, "high", drop=_setting("max_screen_stay"), needs_paths=False),
     Rule("lost", _lost, "high", drop=_setting("max_rounds_lost"), ignore=_nothing),
     Rule("isolated", _isolated, "low", drop=_isolated_ignores, ignore=_isolated_keeps),
+    Rule("shadow", _shadow, "high", drop=_setting("max_shadow_flatness")),
     Rule("quality", _quality, "low", drop=_setting("ignore_quality")),
     Rule("still", _still, "low", ignore=_setting("min_extent_sizes")),
     Rule("path_size", _path_size, "high", ignore=_setting("max_path_size_ratio")),

@@ -42,6 +42,9 @@ class CleaningSettings:
     isolated_player_log_odds: float = 0.7
     isolated_drop_below: float = 1.7  # dropped when it falls short by more than this
     sparse_step_s: float = 0.3
+    max_shadow_flatness: float = 1.2  # width over height, against the ball above whose way it follows
+    min_shadow_steps: int = 8  # labelled frames in which both are seen, to tell that it follows
+    min_shadow_likeness: float = 0.95  # correlation of the two ways, left and right
     sure_gap_steps: int = 2  # interpolated boxes are kept in gaps of at most this many labelled frames
     sure_gap_deviation_sizes: float = 0.2  # and where the smoothed path is known this well
 
@@ -70,6 +73,7 @@ RULE_NAMES = (
     "misfit",
     "isolated",
     "lost",
+    "shadow",
     "crowded",
     "quality",
 )

@@ -12,6 +12,7 @@ from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_
 from labels.cleaning.rules import judge
 from labels.cleaning.scores import calibrated
 from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.shadows import add_shadow
 from labels.records import tables
 from labels.tracks.candidates import Timeline, make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
@@ -88,7 +89,9 @@ def clean_video(
         settings,
     )
     add_quality(evidence, timeline.step_s, settings)
-    add_rank(evidence, boxes, usable)
+    add_shadow(evidence, boxes, usable, timeline, settings)
+    shadows = (evidence["shadow"] > settings.max_shadow_flatness).to_numpy() & ("shadow" not in settings.without)
+    add_rank(evidence, boxes, usable & ~shadows)
     late, late_reason = judge(evidence, settings, needs_paths=True)
     decision = np.where(said == "n", "drop", np.where(usable, late, early))
     reason = np.where(said == "n", HUMAN_NO, np.where(usable, late_reason, early_reason))
