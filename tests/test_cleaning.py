@@ -208,3 +208,34 @@ def test_a_flight_past_a_lamp_does_not_end_in_it():
     far = (centre - 400).abs() > 25
     assert set(cleaned["decision"][~far & ((centre - 400).abs() < 1) & (cleaned["y1"] > 299)]) == {"ignore"}
     assert (cleaned["decision"][far] == "keep").mean() > 0.95
+
+
+def with_shadow(boxes, flat=1.8, start=30):
+    """Rows from `start` on are made `flat` times as wide as they are high, about their centres."""
+    height = (boxes["y2"] - boxes["y1"]) / np.float32(flat)
+    middle = (boxes["y1"] + boxes["y2"]) / 2
+    at = boxes.index >= start
+    boxes.loc[at, "y1"], boxes.loc[at, "y2"] = (middle - height / 2)[at], (middle + height / 2)[at]
+    return boxes
+
+
+def test_a_flat_thing_that_goes_along_below_the_ball_is_its_shadow():
+    below = [(f, 108 + 9.5 * f, 640.0, 12.0, 0.9) for f in range(30)]
+    cleaned = clean(with_shadow(boxes_from([*flight(score=0.7), *below], 30)), max_per_frame=1)
+    lower = cleaned["y1"] > 550
+    assert (cleaned["decision"][lower] == "drop").all()
+    assert cleaned["reason"][lower].str.startswith("shadow: 1.8 > 1.2").all()
+    assert (cleaned["decision"][~lower] == "keep").all()
+
+
+@pytest.mark.parametrize(
+    ("why", "below", "flat"),
+    [
+        ("as round as the ball", [(f, 108 + 9.5 * f, 640.0, 12.0, 0.9) for f in range(30)], 1.0),
+        ("it goes the other way", [(f, 400 - 9.5 * f, 640.0, 12.0, 0.9) for f in range(30)], 1.8),
+        ("seen for too short", [(f, 108 + 9.5 * f, 640.0, 12.0, 0.9) for f in range(6)], 1.8),
+    ],
+)
+def test_no_shadow(why, below, flat):
+    cleaned = clean(with_shadow(boxes_from([*flight(score=0.7), *below], 30), flat))
+    assert not cleaned["reason"].str.startswith("shadow").any(), why
