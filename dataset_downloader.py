@@ -27,7 +27,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from labels.records.command_line import Summary, run_stage, stage_parser
-from labels.records.errors import InputError
 from labels.videos.archives import ARCHIVES
 from labels.videos.download_arguments import LISTS, list_download
 from labels.videos.source_arguments import add_source_arguments, archive_settings, synthetic_settings
@@ -79,20 +78,16 @@ def download(args: argparse.Namespace) -> Summary:
         from labels.videos.list_source import download_list
 
         return download_list(work, list_download(args))
-    try:
-        with work.writing():
-            if args.source in LISTS:
-                from labels.videos.list_source import download_list
+    with work.writing():
+        if args.source in LISTS:
+            from labels.videos.list_source import download_list
 
-                summary = download_list(work, list_download(args))
-            else:
-                summary = add_clips(work, args)
-            if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
-                summary.lines += out_of_date(work)
-                summary.next_command = f"python dataset_processor.py {args.work} --round 0"
-    except OSError as error:
-        where = error.filename or work.root
-        raise InputError(f"{where}: {error.strerror or error}; nothing finished is lost") from None
+            summary = download_list(work, list_download(args))
+        else:
+            summary = add_clips(work, args)
+        if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
+            summary.lines += out_of_date(work)
+            summary.next_command = f"python dataset_processor.py {args.work} --round 0"
     return summary
 
 

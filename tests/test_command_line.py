@@ -39,6 +39,24 @@ def test_exit_codes(capsys):
     assert "again to go on" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "error: No space left on device; run the same command again to go on"),
+        (PermissionError(13, "Permission denied", "work/run.json"), "error: work/run.json: Permission denied; run the"),
+        (OSError("two\nlines"), "error: two lines; run the same"),
+    ],
+)
+def test_a_full_disk_is_one_line(error, said, capsys):
+    def fail():
+        raise error
+
+    assert run_stage(fail) == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_imports_nothing_heavy(script):
     run = (

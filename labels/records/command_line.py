@@ -74,6 +74,11 @@ def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
     except InputError as error:
         print(f"{script}: error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except OSError as error:  # the disk is full, or not to be written to
+        where = f"{error.filename}: " if error.filename else ""
+        reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+        print(f"{script}: error: {where}{reason}; run the same command again to go on", file=sys.stderr)
+        return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{script}: stopped. What was finished is kept; run the same command again to go on.", file=sys.stderr)
         return EXIT_INTERRUPTED
