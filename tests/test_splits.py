@@ -68,6 +68,39 @@ def test_official_splits_are_respected(tmp_path):
     assert splits == {"a": "train", "b": "val", "c": "test", "d": "train", "e": "train", "f": "test"}
 
 
+ALL_TRAIN = make_videos(*((f"v{n}", f"g{n}", "train", f"{n}") for n in range(10)))
+TRAIN_AND_TEST = make_videos(
+    *((f"v{n}", f"g{n}", "train", f"{n}") for n in range(5)), *((f"t{n}", f"h{n}", "test", f"t{n}") for n in range(5))
+)
+
+
+@pytest.mark.parametrize(
+    ("videos", "validated"),
+    [
+        (ALL_TRAIN, 2),
+        (TRAIN_AND_TEST, 1),
+        (pd.concat([TRAIN_AND_TEST, plain(5, first=20)], ignore_index=True), 2),
+        (make_videos(("a", "ga", "train", "1"), ("b", "gb", "", "2")), 1),
+    ],
+    ids=["all train", "train and test", "with groups of one's own", "one of each"],
+)
+def test_a_list_without_validation_gives_some_of_its_training_groups(tmp_path, videos, validated):
+    splits = split(tmp_path / "split.csv", videos)
+    groups = dict(zip(videos["video_id"], videos["group"], strict=True))
+    assert len({groups[video] for video, side in splits.items() if side == "val"}) == validated
+    assert "train" in splits.values()
+    assert {video for video, side in splits.items() if side == "test"} == set(
+        videos["video_id"][videos["split"] == "test"]
+    )
+    assert split(tmp_path / "split.csv", videos, round_number=1) == splits
+
+
+def test_a_list_that_only_validates_cannot_be_trained_on(tmp_path):
+    videos = make_videos(("a", "ga", "val", "1"), ("b", "gb", "val", "2"))
+    with pytest.raises(InputError, match="2 groups of source videos besides the test clips, and none to train on"):
+        split(tmp_path / "split.csv", videos)
+
+
 def test_files_of_the_same_bytes_are_one_group(tmp_path):
     videos = make_videos(("a", "ga", "", "1"), ("b", "gb", "", "1"), ("c", "gb", "", "2"), ("d", "gd", "", "2"))
     assert set(linked_groups(videos).values()) == {"ga"}
@@ -105,7 +138,9 @@ def test_a_leak_raises(tmp_path):
     same_bytes = make_videos(("a", "ga", "", "1"), ("b", "gb", "", "1"))
     with pytest.raises(InputError, match="sha256 of b"):
         require_no_leak({"a": "train", "b": "val"}, same_bytes)
-    with pytest.raises(InputError, match="t is a test clip"):
+    with pytest.raises(
+        InputError, match=r"t is a test clip .* take the clip away, or make its group gt test in split\.csv"
+    ):
         require_no_leak({"t": "train"}, make_videos(("t", "gt", "test", "1")))
     # a table that somebody changed by hand
     (tmp_path / "split.csv").write_text("group,split,round\nga,train,0\ngb,val,0\n")

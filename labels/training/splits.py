@@ -1,8 +1,8 @@
 """Which group trains and which validates: decided once, in round 0, and kept in `split.csv` for every later round.
 
 A group is what must not be split: clips of one source video, players or scenes. Official splits of the clips' list are
-respected, and what it calls test is neither trained nor validated on. Clips whose files are the same bytes are one
-group, whatever they are called.
+respected, and what it calls test is neither trained nor validated on; where it has no validation, some of its training
+groups validate. Clips whose files are the same bytes are one group, whatever they are called.
 """
 
 import csv
@@ -44,23 +44,30 @@ def split_videos(
         if group in frozen:
             decided[linked[video_id]] = _stricter(frozen[group][0], decided.get(linked[video_id], TRAIN))
     new = sorted(set(linked.values()) - set(decided))
-    official = _official_splits(videos, linked)
-    decided |= {group: official[group] for group in new if group in official}
+    official = {group: split for group, split in _official_splits(videos, linked).items() if group in new}
+    decided |= official
     new = [group for group in new if group not in official]
-    if frozen:
+    if VAL not in decided.values():
+        with_labels = {linked[video_id] for video_id in labelled}
+        trained = any(split == TRAIN for group, split in decided.items() if group not in official)
+        free = sorted([*new, *(group for group, split in official.items() if split == TRAIN)])
+        chosen = _first_validation_groups(free, with_labels, trained, settings)
+    elif frozen:
         chosen = {group for group in new if _draw(group) < settings.validation_share}
     else:
-        chosen = _first_validation_groups(new, {linked[video_id] for video_id in labelled}, decided, settings)
-    decided |= {group: VAL if group in chosen else TRAIN for group in new}
+        chosen = set()  # the list says what validates
+    decided |= dict.fromkeys(new, TRAIN) | dict.fromkeys(chosen, VAL)
     for video_id, group in own.items():
         frozen.setdefault(group, (decided[linked[video_id]], round_number))
     splits = {video_id: frozen[group][0] for video_id, group in own.items()}
-    if not {TRAIN, VAL} <= set(splits.values()):
-        count = sum(split != TEST for split in decided.values())
-        raise InputError(
-            f"{table.parent}: {count} group of source videos besides the test clips; one to train on and another to "
-            "validate on are needed: add clips of another source with dataset_downloader.py"
-        )
+    for side, purpose in ((TRAIN, "train"), (VAL, "validate")):
+        if side not in splits.values():
+            count = len({linked[video_id] for video_id, split in splits.items() if split != TEST})
+            raise InputError(
+                f"{table.parent}: {count} {'group' if count == 1 else 'groups'} of source videos besides the test "
+                f"clips, and none to {purpose} on; one to train on and another to validate on are needed: add clips of "
+                "another source with dataset_downloader.py"
+            )
     require_no_leak(splits, videos)
     _write_split_table(table, frozen)
     return splits
@@ -82,7 +89,10 @@ def require_no_leak(splits: dict[str, str], videos: pd.DataFrame) -> None:
     official_test = set(videos["video_id"][videos["split"] == TEST])
     leaked = sorted(video_id for video_id in official_test if splits.get(video_id, TEST) != TEST)
     if leaked:
-        raise InputError(f"split.csv: {leaked[0]} is a test clip of its list and must not be {splits[leaked[0]]}")
+        raise InputError(
+            f"split.csv: {leaked[0]} is a test clip of its list and must not be {splits[leaked[0]]}; take the clip "
+            f"away, or make its group {_own_groups(videos)[leaked[0]]} test in split.csv and train from round 0 again"
+        )
 
 
 def linked_groups(videos: pd.DataFrame) -> dict[str, str]:
@@ -147,15 +157,16 @@ def _official_splits(videos: pd.DataFrame, group_of: dict[str, str]) -> dict[str
 
 
 def _first_validation_groups(
-    new: list[str], with_labels: set[str], official: dict[str, str], settings: SplitSettings
+    free: list[str], with_labels: set[str], trained: bool, settings: SplitSettings
 ) -> set[str]:
-    """The groups to validate on, those with labels first, in an order that depends on their names alone."""
-    if VAL in official.values():
-        return set()  # the list says what validates
-    drawn = sorted(new, key=lambda group: (group not in with_labels, _draw(group)))
-    count = max(1, round(settings.validation_share * len([group for group in new if group in with_labels] or new)))
-    trains = len(new) + sum(split == TRAIN for split in official.values())
-    return set(drawn[: min(count, trains - 1)])
+    """The groups to validate on, those with labels first, in an order that depends on their names alone.
+
+    Args:
+        free: the groups that may be drawn, of which one is left to train on unless `trained`: others train already.
+    """
+    drawn = sorted(free, key=lambda group: (group not in with_labels, _draw(group)))
+    count = max(1, round(settings.validation_share * len([group for group in free if group in with_labels] or free)))
+    return set(drawn[: max(0, min(count, len(free) - (not trained)))])
 
 
 def _draw(group: str) -> float:
