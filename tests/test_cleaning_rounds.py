@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from simulated_balls import boxes_from, make_scene
 
+from labels.cleaning import video_cleaning
 from labels.cleaning.box_pairs import overlap_with_better, same_objects
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.video_cleaning import clean_video
@@ -157,6 +158,59 @@ def test_a_humans_own_box_is_kept_and_pushes_a_detection_away():
     assert new["decision"].tolist() == ["keep"]
     assert new["origin"].tolist() == ["human"]
     assert new[tables.BOX_COLUMNS].to_numpy().tolist() == old[tables.BOX_COLUMNS].to_numpy().tolist()
+
+
+GAPPY = [row for row in flight() if row[0] not in (14, 15)]
+
+
+def test_a_verdict_on_an_interpolated_box_holds_in_this_round_and_in_the_next():
+    first = clean(boxes_from(GAPPY, 30)).boxes
+    wrong, right = first["label_uid"][first["origin"] == "interpolated"]
+    verdicts = {wrong: "n", right: "y"}
+    # Once with the verdicts in both rounds, once with those that came when round 0 was cleaned already.
+    said = clean(boxes_from(GAPPY, 30), verdicts=verdicts)
+    assert said.interpolated == 2
+    for rows in (GAPPY, flight()):
+        later = boxes_from(rows, 30, round_born=1)
+        for table in (said.boxes, clean(later, 1, said.boxes).boxes, clean(later, 1, first, verdicts=verdicts).boxes):
+            named = table.set_index("label_uid")
+            assert tuple(named.loc[wrong, ["decision", "reason", "quality"]]) == ("drop", "human: no", 0.0)
+            assert tuple(named.loc[right, ["decision", "origin", "quality"]]) == ("keep", "human", 1.0)
+            assert table["frame_index"].tolist() == list(range(30))
+
+
+def test_a_denied_interpolated_box_stays_denied_over_rounds():
+    first = clean(boxes_from(GAPPY, 30)).boxes
+    wrong = first["label_uid"][first["origin"] == "interpolated"].iloc[0]
+    table = clean(boxes_from(GAPPY, 30), verdicts={wrong: "n"}).boxes
+    for number in range(1, 4):
+        table = clean(boxes_from(GAPPY, 30, round_born=number), number, table).boxes
+        assert table.set_index("label_uid").loc[wrong, "reason"] == "human: no"
+        assert (table["frame_index"] == table.set_index("label_uid").loc[wrong, "frame_index"]).sum() == 1
+
+
+def test_a_dropped_label_that_a_human_wants_back_comes_back_for_ever():
+    first = clean(boxes_from([*flight(), (9, 900, 100, 12, 0.06)], 30)).boxes
+    uid = first["label_uid"][first["decision"] == "drop"].item()
+    table = clean(boxes_from(flight(), 30, round_born=1), 1, first, verdicts={uid: "y"}).boxes
+    for number in range(2, 5):
+        assert tuple(table.set_index("label_uid").loc[uid, ["decision", "origin", "quality"]]) == ("keep", "human", 1.0)
+        table = clean(boxes_from(flight(), 30, round_born=number), number, table).boxes
+
+
+def test_a_row_that_gets_lost_is_an_error(monkeypatch):
+    def loses_one(decided, filled, old, merged, settings):
+        return decided.iloc[1:], filled, merged
+
+    monkeypatch.setattr(video_cleaning, "_place_old_gap_boxes", loses_one)
+    with pytest.raises(AssertionError, match="1 boxes of .* got lost"):
+        clean(boxes_from(flight(), 30))
+
+
+def test_counts_that_do_not_add_up_are_an_error():
+    whole = clean(boxes_from(GAPPY, 30))
+    with pytest.raises(AssertionError, match="do not add up"):
+        video_cleaning.CleanedVideo(whole.boxes, whole.merged, whole.interpolated - 1)
 
 
 def test_overlap_is_greedy_suppression():

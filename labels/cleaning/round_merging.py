@@ -7,6 +7,7 @@
 Old labels that were dropped are only looked at to give a box its name back; they do not come in again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,18 +49,33 @@ def with_lineage(labelled: pd.DataFrame, log_odds: np.ndarray) -> pd.DataFrame:
     )
 
 
+def with_verdicts(decided: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
+    """Decided boxes as a human wants them: "y" makes a label the human's own, so that it outlives later rounds."""
+    said = decided["label_uid"].map(lambda uid: verdicts.get(uid, "")).to_numpy(dtype=object)
+    right, wrong = said == "y", said == "n"
+    if not right.any() and not wrong.any():
+        return decided
+    spoken = right | wrong
+    return decided.assign(
+        origin=decided["origin"].where(~right, "human"),
+        quality=decided["quality"].where(~spoken, np.where(right, 1.0, 0.0)).astype(np.float32),
+        decision=decided["decision"].where(~spoken, np.where(right, "keep", "drop")),
+        reason=decided["reason"].where(~spoken, np.where(right, "", HUMAN_NO)),
+    )
+
+
 def merge_rounds(
-    new: pd.DataFrame, old: pd.DataFrame, settings: CleaningSettings
+    new: pd.DataFrame, old: pd.DataFrame, settings: CleaningSettings, verdicts: Mapping[str, str] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame, MergeCounts]:
     """Merge `new` (see `with_lineage`) with the decided table `old` of one video.
 
     Returns the merged boxes, the old interpolated boxes that were kept (they are laid beside the new paths later), and
-    the counts.
+    the counts. What a human said of an old label since (`verdicts`) holds here, whatever the round before decided.
     """
-    old = tables.sort_boxes(old)
-    is_gap_box = (old["origin"] == "interpolated").to_numpy()
-    human = ((old["origin"] == "human") | (old["reason"] == HUMAN_NO)).to_numpy()
-    stands = (old["decision"] != "drop").to_numpy() | human
+    old = with_verdicts(tables.sort_boxes(old), verdicts or {})
+    denied = (old["reason"] == HUMAN_NO).to_numpy()
+    is_gap_box = (old["origin"] == "interpolated").to_numpy() & ~denied  # a denied one comes along as a label does
+    stands = (old["decision"] != "drop").to_numpy() | (old["origin"] == "human").to_numpy() | denied
     gap_boxes = old[is_gap_box & (old["decision"] == "keep")]
     usable = old[~is_gap_box].reset_index(drop=True)
     usable_stands = stands[~is_gap_box]
@@ -82,8 +98,11 @@ def merge_rounds(
         labelled=len(new),
         merged_in=len(came_in),
         fused=len(fused_new),
-        left_behind=len(old) - len(gap_boxes) - len(fused_new) - len(came_in),
+        left_behind=len(np.setdiff1d(np.flatnonzero(~usable_stands), fused_old))
+        + int((is_gap_box & (old["decision"] != "keep").to_numpy()).sum()),
     )
+    if counts.merged_in + counts.fused + counts.left_behind + len(gap_boxes) != len(old):
+        raise AssertionError(f"{len(old)} old rows and {len(gap_boxes)} of them in gaps, but {counts}")
     columns = list(new.columns)
     result = tables.concatenate([merged[columns], came_in[columns]], tables.BOXES)
     return tables.sort_boxes(result), gap_boxes.reset_index(drop=True), counts

@@ -8,7 +8,7 @@ import pandas as pd
 
 from labels.cleaning.box_pairs import same_objects
 from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
-from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage
+from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
 from labels.cleaning.rules import judge
 from labels.cleaning.scores import calibrated
 from labels.cleaning.settings import CleaningSettings
@@ -55,21 +55,21 @@ def clean_video(
         old: the decided boxes of the round before.
         verdicts: what a human said of labels: label_uid -> "y" or "n".
     """
-    meta = dict(labelled.attrs)
+    meta, verdicts = dict(labelled.attrs), verdicts or {}
     # Rows that stage 3 itself made are made anew: cleaning what was cleaned gives the same.
     detected = labelled[labelled["origin"] != "interpolated"]
     boxes = with_lineage(detected, calibrated(detected["score"].to_numpy(), detected["class_name"], working_threshold))
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
     if old is not None:
-        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings)
+        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, verdicts)
     boxes.attrs = {}
     labelled_frames = np.arange(0, int(meta["frame_count"]), int(meta["stride"]))
     both = pd.concat([boxes[["frame_index", "time_s"]], old_gap_boxes[["frame_index", "time_s"]]], ignore_index=True)
     timeline = make_timeline(labelled_frames, meta["fps"], meta["width"], meta["height"], both, camera)
-    said = _human_says(boxes, verdicts or {})
+    said = _human_says(boxes, verdicts)
+    boxes["origin"] = boxes["origin"].where(said != "y", "human")
 
     evidence = shape_evidence(boxes, timeline)
-    evidence["human"] |= said == "y"
     evidence["rounds_lost"] = boxes["rounds_lost"].to_numpy()
     evidence[["overlap", "scene_stay", "screen_stay"]] = 0.0
     usable = (judge(evidence, settings, needs_paths=False)[0] == "keep") & (said != "n")
@@ -109,11 +109,13 @@ def clean_video(
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE)
     for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id"):
         result[name] = result[name].astype("str")
-    result = tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE]]
+    result = with_verdicts(tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE]], verdicts)
     tables.check_boxes(result, f"cleaned boxes of {meta.get('video_id')}", decided=True)
     result.attrs = meta
-    interpolated = len(result) - merged.labelled - merged.merged_in
-    return CleanedVideo(result, merged, interpolated)
+    lost = set(boxes["label_uid"]) - set(result["label_uid"])
+    if lost:
+        raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
+    return CleanedVideo(result, merged, interpolated=len(filled))
 
 
 def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:
