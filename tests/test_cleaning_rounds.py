@@ -203,7 +203,7 @@ def test_a_row_that_gets_lost_is_an_error(monkeypatch):
         return decided.iloc[1:], filled, merged
 
     monkeypatch.setattr(video_cleaning, "_place_old_gap_boxes", loses_one)
-    with pytest.raises(AssertionError, match="1 boxes of .* got lost"):
+    with pytest.raises(AssertionError, match=r"1 boxes of .* got lost"):
         clean(boxes_from(flight(), 30))
 
 

@@ -1,14 +1,26 @@
 """The work folder, its lock, whole writes and run records."""
 
 import json
+import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.run_records import RunRecord, out_of_date, read_run_record, require_run_record, write_run_record
+from labels.records.run_records import (
+    VIDEO_FACTS,
+    RunRecord,
+    digest_of_truth,
+    digest_of_verdicts,
+    digest_of_videos,
+    out_of_date,
+    read_run_record,
+    require_run_record,
+    write_run_record,
+)
 from labels.records.safe_writing import read_json, read_parquet, whole_file, write_json, write_text
 from labels.records.work_folder import WorkFolder
 
@@ -76,8 +88,6 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path):
 
 
 def test_a_change_upstream_puts_all_downstream_out_of_date(tmp_path):
-    from labels.records.run_records import digest_of_videos
-
     work = WorkFolder(tmp_path)
     work.write_videos(video_row("a"))
     inputs = {"labelled": {"videos": digest_of_videos(work)}, "cleaned": {"round 0 labelled": "L"}}
@@ -94,6 +104,50 @@ def test_a_change_upstream_puts_all_downstream_out_of_date(tmp_path):
     assert [line.split(":")[0] for line in out_of_date(work)] == [
         "round 0 labelled", "round 0 cleaned", "round 0 trained", "round 1 labelled",
     ]  # fmt: skip
+
+
+def test_what_stands_beside_the_stages_counts_too(tmp_path):
+    work = WorkFolder(tmp_path)
+    work.write_videos(video_row("a"))
+    outside = {
+        "videos": digest_of_videos(work), "verdicts": digest_of_verdicts(work), "truth": digest_of_truth(work),
+    }  # fmt: skip
+    write_run_record(work.round(0), RunRecord("cleaned", 0, {}, outside, output="C"))
+    assert out_of_date(work) == []
+    write_text(tmp_path / "verdicts.csv", "label_uid,verdict\nx,n\n")
+    assert out_of_date(work) == ["round 0 cleaned: out of date, because verdicts changed"]
+    write_text(work.truth_boxes("a"), "truth")
+    work.write_videos(video_row("a").assign(split="test"))
+    because = "videos changed and verdicts changed and truth changed"
+    assert out_of_date(work) == [f"round 0 cleaned: out of date, because {because}"]
+
+
+@pytest.mark.parametrize("missing", ["record", "round"])
+def test_what_was_made_from_an_unfinished_stage_is_out_of_date(tmp_path, missing):
+    work = WorkFolder(tmp_path)
+    work.write_videos(video_row("a"))
+    write_run_record(work.round(0), RunRecord("labelled", 0, {}, {"labeller": "digest"}, output="L"))
+    write_run_record(work.round(0), RunRecord("cleaned", 0, {}, {"round 0 labelled": "L"}, output="C"))
+    write_run_record(work.round(1), RunRecord("cleaned", 1, {}, {"round 0 cleaned": "C"}, output="D"))
+    assert out_of_date(work) == []
+    if missing == "record":
+        work.round(0).run_record("cleaned").unlink()
+    else:
+        shutil.rmtree(work.round(0).path)
+    assert out_of_date(work) == ["round 1 cleaned: out of date, because round 0 cleaned is unfinished"]
+
+
+@pytest.mark.parametrize("fact", VIDEO_FACTS)
+def test_the_digest_of_videos_sees_every_fact(tmp_path, fact):
+    work = WorkFolder(tmp_path)
+    work.write_videos(video_row("a"))
+    before = digest_of_videos(work)
+    work.write_videos(video_row("a").assign(source="elsewhere"))
+    assert digest_of_videos(work) == before
+    row = video_row("a")
+    row[fact] = row[fact] + ("x" if pd.api.types.is_string_dtype(row[fact]) else 1)
+    work.write_videos(row)
+    assert digest_of_videos(work) != before
 
 
 def test_a_run_record_knows_what_it_was_made_from(tmp_path):

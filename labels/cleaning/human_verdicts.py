@@ -3,15 +3,13 @@
 import csv
 
 from labels.records.errors import InputError
-from labels.records.safe_writing import file_digest
+from labels.records.run_records import VERDICTS_FILE
 from labels.records.work_folder import WorkFolder
-
-FILE_NAME = "verdicts.csv"
 
 
 def read_verdicts(work: WorkFolder) -> dict[str, str]:
     """label_uid -> "y" or "n"; the last word counts. Empty when there is no file; rows not filled in say nothing."""
-    path = work.root / FILE_NAME
+    path = work.root / VERDICTS_FILE
     if not path.is_file():
         return {}
     verdicts = {}
@@ -29,8 +27,3 @@ def read_verdicts(work: WorkFolder) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
     return verdicts
-
-
-def verdicts_digest(work: WorkFolder) -> str:
-    path = work.root / FILE_NAME
-    return file_digest(path) if path.is_file() else "none"

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, write_dataset
-from labels.cleaning.human_verdicts import read_verdicts, verdicts_digest
+from labels.cleaning.human_verdicts import read_verdicts
 from labels.cleaning.quality_estimate import QualityEstimate
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.video_cleaning import CleanedVideo, clean_video
@@ -50,10 +50,8 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
     digests = {
         "videos": run_records.digest_of_videos(work),
         f"round {number} labelled": labelled.output,
-        "verdicts": verdicts_digest(work),
-        "truth": run_records.digest_of_files(
-            [path for path in map(work.truth_boxes, videos["video_id"]) if path.is_file()]
-        ),
+        "verdicts": run_records.digest_of_verdicts(work),
+        "truth": run_records.digest_of_truth(work),
     }
     before = None
     if number > 0:

@@ -10,12 +10,15 @@ from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest, read_json, write_json
 from labels.records.work_folder import STAGES, RoundFolder, WorkFolder
 
+VERDICTS_FILE = "verdicts.csv"  # in the work folder: what a human said of single labels
+UNFINISHED = "unfinished"  # stands for the digest of a stage that has no record
+VIDEO_FACTS = ["video_id", "sha256", "file", "group", "split", "fps", "frame_count", "width", "height"]
 VERSIONED_PACKAGES = ("numpy", "pandas", "torch", "torchvision", "opencv-python-headless", "av", "scikit-learn")
 
 
 @dataclass
 class RunRecord:
-    """What a finished stage says of itself. `inputs` and `outputs` map a name to a digest."""
+    """What a finished stage says of itself. `inputs` maps a name to a digest; `output` is one digest."""
 
     stage: str
     round: int
@@ -72,26 +75,49 @@ def digest_of_files(paths: list[Path]) -> str:
 
 
 def digest_of_videos(work: WorkFolder) -> str:
-    """Changes when the set of usable videos, or the bytes of one, changes."""
+    """Changes when the set of usable videos, the bytes of one, or what a stage goes by of one, changes."""
     usable = work.usable_videos()
-    return digest_of([usable["video_id"].tolist(), usable["sha256"].tolist()])
+    return digest_of([usable[name].tolist() for name in VIDEO_FACTS])
+
+
+def digest_of_verdicts(work: WorkFolder) -> str:
+    path = work.root / VERDICTS_FILE
+    return file_digest(path) if path.is_file() else "none"
+
+
+def digest_of_truth(work: WorkFolder) -> str:
+    """Changes when the truth boxes of a usable video change."""
+    truth = map(work.truth_boxes, work.usable_videos()["video_id"])
+    return digest_of_files([path for path in truth if path.is_file()])
 
 
 def out_of_date(work: WorkFolder) -> list[str]:
-    """A line for each finished stage of any round whose input has changed since it ran, in the order to run them."""
+    """A line for each finished stage of any round whose input has changed since it ran, in the order to run them.
+
+    What was made from a stage that is out of date, or not finished, is out of date too.
+    """
     lines = []
-    made: dict[str, str] = {"videos": digest_of_videos(work)}
-    for number in work.round_numbers():
-        folder = work.round(number)
-        for stage in STAGES:
-            record = read_run_record(folder, stage)
-            if record is None:
-                continue
-            changed = [name for name, digest in record.inputs.items() if made.get(name, digest) != digest]
-            if changed:
-                lines.append(f"round {number} {stage}: out of date, because {' and '.join(changed)} changed")
-                # Whatever was made from it is out of date too, though its own input has not changed yet.
-                made[f"round {number} {stage}"] = "out of date"
-            else:
-                made[f"round {number} {stage}"] = record.output
+    records = [
+        (number, stage, read_run_record(work.round(number), stage))
+        for number in work.round_numbers()
+        for stage in STAGES
+    ]
+    named = {name for _, _, record in records if record is not None for name in record.inputs}
+    outside = {"videos": digest_of_videos, "verdicts": digest_of_verdicts, "truth": digest_of_truth}
+    made = {name: digest(work) for name, digest in outside.items() if name in named}
+    for number, stage, record in records:
+        own_name = f"round {number} {stage}"
+        if record is None:
+            made[own_name] = UNFINISHED
+            continue
+        # A stage whose whole round is gone is unfinished; a labeller is known by its own digest alone.
+        now = {
+            name: made.get(name, UNFINISHED if name.startswith("round ") else was)
+            for name, was in record.inputs.items()
+        }
+        changed = [name for name, was in record.inputs.items() if now[name] != was]
+        if changed:
+            why = [f"{name} is unfinished" if now[name] == UNFINISHED else f"{name} changed" for name in changed]
+            lines.append(f"{own_name}: out of date, because {' and '.join(why)}")
+        made[own_name] = "out of date" if changed else record.output
     return lines
