@@ -114,12 +114,13 @@ def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
                 f"{name}: F1 {values['f1']:.3f}, precision {values['precision']:.3f}, recall {values['recall']:.3f}, "
                 f"mean IoU {values['mean_iou'] or 0:.2f}, COCO AP {values['ap'] or 0:.3f}"
             )
+    lines += [f"{video_id}: its truth is not used: {why}" for video_id, why in metrics["truth_not_used"].items()]
     skipped = data.skipped
     return Summary(
         stage=f"train round {args.round}",
         unit="videos",
-        found=len(data.video_ids),
-        used=len(data.video_ids) - sum(skipped.values()),
+        found=len(data.splits),
+        used=len(data.splits) - sum(skipped.values()),
         skipped=skipped,
         lines=lines,
         next_command=f"python dataset_processor.py {args.work} --round {args.round + 1}",

@@ -23,7 +23,10 @@ from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import write_parquet
 from labels.records.work_folder import WorkFolder
+from labels.training.box_datasets import read_cleaned
 from labels.training.detector_training import seed_everything
+from labels.training.round_accuracy import truth_frames
+from labels.training.round_data import gather_data
 from labels.training.round_training import train_round
 from labels.training.settings import TrainingSettings
 from labels.videos.decoding import decode_frames
@@ -199,9 +202,50 @@ def test_the_next_round_may_go_on_from_the_last(tmp_path):
     second = load_checkpoint(work.round(1).detector)["network"]
     assert torch.allclose(first["head.1.weight"], second["head.1.weight"], atol=1e-6)
     record = read_run_record(work.round(1), "trained")
-    assert set(record.inputs) == {"round 1 cleaned", "round 0 trained"}
+    assert set(record.inputs) == {"round 1 cleaned", "round 0 trained", "split", "validation truth"}
     with pytest.raises(InputError, match="round 0 has no round before it"):
         train_round(work, 0, settings, "cpu", False, True)
+
+
+def test_another_split_or_truth_is_another_training(tmp_path):
+    work, settings = make_work(tmp_path, truth=True), SmallSettings(epochs=1, epoch_frames=4)
+    assert not train_round(work, 0, settings, "cpu", False, False).done_before
+    assert train_round(work, 0, settings, "cpu", False, False).done_before
+    text = work.split_table.read_text()
+    text = text.replace(",train,", ",x,", 1).replace(",val,", ",train,").replace(",x,", ",val,")
+    work.split_table.write_text(text)
+    moved = train_round(work, 0, settings, "cpu", False, False)
+    assert not moved.done_before
+    (validated,) = moved.metrics["validation_videos"]
+    truth = work.read_truth(validated)
+    write_parquet(work.truth_boxes(validated), truth[:5])
+    again = train_round(work, 0, settings, "cpu", False, False)
+    assert (again.done_before, again.metrics["accuracy"]["frames"]) == (False, 5)
+    # truth that says nothing of the clip's frames is named, and the training is whole without it
+    write_parquet(work.truth_boxes(validated), truth.assign(frame_index=truth["frame_index"] + FRAMES))
+    without = train_round(work, 0, settings, "cpu", False, False).metrics
+    assert without["accuracy"] is None
+    assert without["truth_not_used"] == {validated: f"it names no frame below {FRAMES}"}
+
+
+def test_the_classes_are_those_of_the_clips_to_train_on(tmp_path):
+    work = make_work(tmp_path)
+    settings = SmallSettings(epochs=1, epoch_frames=4)
+    data = gather_data(work, work.round(0), settings)
+    for video_id, side in data.splits.items():
+        if side != "train":
+            boxes = read_cleaned(work.round(0), video_id)
+            other = pd.concat(
+                [boxes, boxes.assign(class_name="person", label_uid="p" + boxes["label_uid"].str[1:])],
+                ignore_index=True,
+            )
+            write_parquet(work.round(0).boxes("cleaned", video_id), tables.sort_boxes(other), boxes.attrs)
+    assert gather_data(work, work.round(0), settings).class_names == (BALL,)
+
+
+def test_only_so_many_frames_of_a_truth_are_looked_at():
+    truth = pd.DataFrame({"frame_index": np.repeat(np.arange(-1, 50), 2)})
+    assert [frame.frame_index for frame in truth_frames("v", 40, truth, most=4)] == [0, 10, 20, 30]
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_place(tmp_path):
