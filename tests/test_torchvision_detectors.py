@@ -1,5 +1,9 @@
 """torchvision's detectors with random weights: nothing is fetched."""
 
+import pickle
+import socket
+from http.client import IncompleteRead
+from pickle import UnpicklingError
 from urllib.error import URLError
 
 import numpy as np
@@ -11,6 +15,7 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from labels.models import torchvision_detectors
 from labels.models.detector import chosen_classes
 from labels.models.loading import load_detector, torch_device
+from labels.models.networks import build_network
 from labels.models.settings import DetectorOptions
 from labels.models.torchvision_detectors import TorchvisionDetector, set_input_size
 from labels.records.errors import InputError
@@ -103,22 +108,55 @@ def test_unknown_names_are_answered_with_near_ones():
         load_detector("ssdlite320_mobilenet_v3_large", ("sport ball",), "cpu")
 
 
-@pytest.mark.parametrize("error", [URLError("no route"), RuntimeError("invalid hash value"), TimeoutError("timed out")])
+FAILURES = [
+    URLError("no route"), RuntimeError("invalid hash value\nmore"), TimeoutError("timed out"), EOFError(),
+    UnpicklingError("Weights only load failed\nmore"), IncompleteRead(b""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 def test_weights_that_cannot_be_fetched_name_the_ways_out(monkeypatch, error):
-    def fail(*given, **more):
+    asked = {}
+
+    def fail(url, **more):
+        asked.update(more, timeout=socket.getdefaulttimeout())
         raise error
 
-    monkeypatch.setattr(torchvision_detectors, "get_model", fail)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
     with pytest.raises(InputError) as caught:
         load_detector("fasterrcnn_resnet50_fpn_v2", ("sports ball",), "cpu")
     message = str(caught.value)
     assert "\n" not in message
     assert "--detector motion" in message and ".onnx" in message and ".pt" in message
+    assert asked["weights_only"] and asked["check_hash"] and asked["timeout"] == 30
+    assert socket.getdefaulttimeout() is None
+    with pytest.raises(InputError, match="--from-scratch, or as --architecture ballnet") as caught:
+        build_network("ssdlite320_mobilenet_v3_large", ("sports ball",), {}, pretrained=True)
+    assert "\n" not in str(caught.value)
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("code of the file was run",))
+
+
+@pytest.mark.parametrize("contents", [b"", b"cut", pickle.dumps(Malicious())], ids=["empty", "cut", "code"])
+def test_weights_in_the_cache_that_are_not_sound_are_named_and_not_run(monkeypatch, tmp_path, capsys, contents):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(contents)
+    with pytest.raises(
+        InputError, match=r"delete .*ssdlite320_mobilenet_v3_large_coco-a79551df\.pth, which is not sound"
+    ):
+        load_detector("ssdlite320_mobilenet_v3_large", ("sports ball",), "cpu")
+    assert "code of the file" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["keypointrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn"])
 def test_other_families_load_by_name(monkeypatch, name):
     """The network itself is not built: what is asked is whether names, classes and transforms are found."""
+    monkeypatch.setattr(torchvision_detectors, "fetch_coco_weights", lambda name, other_ways: {})
     monkeypatch.setattr(torchvision_detectors, "get_model", lambda name, weights: Answers())
     detector = load_detector(name, ("person",), "cpu")
     assert detector.class_names == ("person",) and not detector.every_frame

@@ -3,13 +3,16 @@
 Background is torchvision's own business: its builders get one class more, id 0, and the labels' classes are 1 to K.
 """
 
+import socket
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from labels.models.ballnet import BallNet, BallNetSettings
+from labels.models.settings import TorchvisionSettings
 from labels.records.errors import InputError
 
 BALLNET = "ballnet"
@@ -44,22 +47,40 @@ def build_network(
     check_architecture(architecture)
     if architecture == BALLNET:
         return BallNet(len(class_names), _ballnet_settings(settings))
-    from torchvision.models import get_model, get_model_weights
+    from torchvision.models import get_model
 
     _refuse_unknown(architecture, settings, TORCHVISION_SETTINGS)
     network = get_model(architecture, weights=None, weights_backbone=None, num_classes=len(class_names) + 1, **settings)
     if pretrained:
-        weights = get_model_weights(architecture).DEFAULT
-        try:
-            state = weights.get_state_dict(progress=True, check_hash=True)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{architecture}: its COCO weights cannot be fetched ({error}); put "
-                f"{weights.url.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints, "
-                f"or train with --from-scratch, or as --architecture {BALLNET}"
-            ) from None
+        state = fetch_coco_weights(architecture, f"train with --from-scratch, or as --architecture {BALLNET}")
         _take_what_fits(network, state)
     return network
+
+
+def fetch_coco_weights(name: str, other_ways: str) -> dict[str, torch.Tensor]:
+    """The COCO weights of a torchvision detector, from torch's cache or fetched into it. No code in the file is run.
+
+    Args:
+        other_ways: what to do without them, for the message.
+
+    Raises InputError when they cannot be fetched, or are not what torchvision says they are.
+    """
+    from torchvision.models import get_model_weights
+
+    url = get_model_weights(name).DEFAULT.url
+    timeout = socket.getdefaulttimeout()
+    try:
+        socket.setdefaulttimeout(TorchvisionSettings.download_timeout_s)  # torch.hub sets none and would wait for ever
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except Exception as error:  # net and bytes come from outside: however they fail, it means the same
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+        way = f"delete {file}, which is not sound" if file.is_file() else f"put {file.name} into {file.parent}"
+        raise InputError(
+            f"{name}: its COCO weights cannot be had from {url} ({reason[:120]}); {way}, or {other_ways}"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(timeout)
 
 
 def network_from_checkpoint(checkpoint: dict[str, Any], where: str) -> nn.Module:

@@ -1,6 +1,5 @@
 """Every detection model of torchvision by the name of its builder, with its COCO weights or a student's."""
 
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
@@ -14,7 +13,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.functional import convert_image_dtype
 
 from labels.models.detector import chosen_classes
-from labels.models.networks import torchvision_names
+from labels.models.networks import fetch_coco_weights, torchvision_names
 from labels.models.settings import DEFAULT_DETECTOR, DetectorOptions, TorchvisionSettings
 from labels.records.detections import Detections
 from labels.records.errors import InputError
@@ -111,18 +110,9 @@ def pretrained_detector(
     weights = get_model_weights(name).DEFAULT
     label_names = tuple(weights.meta["categories"])
     class_names = chosen_classes(class_names, label_names, f"--detector {name}")
-    timeout = socket.getdefaulttimeout()
-    try:
-        socket.setdefaulttimeout(SETTINGS.download_timeout_s)  # torch.hub sets none and would wait for ever
-        network = get_model(name, weights=weights)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
-        raise InputError(
-            f"--detector {name}: its weights cannot be fetched ({str(error).splitlines()[0][:120]}); put "
-            f"{weights.url.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints, or say --detector motion, "
-            f"or --detector with a .onnx or .pt file of your own"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(timeout)
+    # Fetched and read as plain tensors first: get_model reads the file again, in a way that would run code in it.
+    fetch_coco_weights(name, "say --detector motion, or --detector with a .onnx or .pt file of your own")
+    network = get_model(name, weights=weights)
     set_input_size(network, options.input_size, name)
     return TorchvisionDetector(
         network,
