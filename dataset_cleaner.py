@@ -16,6 +16,7 @@ deleted: a dropped row keeps the rule, the value and the limit that dropped it. 
 """
 
 import argparse
+import math
 import sys
 from typing import Any
 
@@ -59,8 +60,9 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
     if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
         raise InputError("--ignore and --keep are qualities: 0 <= ignore <= keep <= 1")
     for name, (option, _) in OPTIONS.items():
-        if not getattr(settings, name) >= 0:
-            raise InputError(f"{option}: a number from 0, not {getattr(settings, name)}")
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{option}: a number from 0, not {value}")
     return settings
 
 
@@ -78,10 +80,8 @@ def clean(args: argparse.Namespace) -> Summary:
     with work.writing():
         inputs = round_inputs(work, args.round)
         record = finished_record(inputs, settings)
-        lines = []
-        if record is not None:
-            lines.append(f"round {args.round} is cleaned and up to date; nothing was done")
-        else:
+        lines = [f"round {args.round} is cleaned and up to date; nothing was done"] if record is not None else []
+        if record is None:
             videos = range(len(inputs.videos))
             with tqdm(videos, desc="cleaning", unit="video", file=sys.stderr) as progress:
                 record = clean_round(inputs, settings, progress)
@@ -102,6 +102,7 @@ def clean(args: argparse.Namespace) -> Summary:
 
 def summary_lines(counts: dict[str, Any]) -> list[str]:
     """The accounts, the decisions by reason, and the quality against truth."""
+    from labels.cleaning.human_verdicts import verdict_lines
     from labels.cleaning.quality_estimate import quality_lines
 
     lines = [
@@ -112,7 +113,7 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
     most_first = sorted(counts["reasons"].items(), key=lambda item: (item[0].split()[0], -item[1]))
     lines += [f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in most_first]
     lines.append(f"dataset: {counts['images']} images")
-    return [*lines, *quality_lines(counts["quality"])]
+    return [*lines, *verdict_lines(counts), *quality_lines(counts["quality"])]
 
 
 def main(argv: list[str] | None = None) -> int:

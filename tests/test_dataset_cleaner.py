@@ -7,6 +7,7 @@ import pytest
 from simulated_balls import boxes_from, metadata
 
 import dataset_cleaner
+from labels.cleaning import dataset_writing, round_cleaning
 from labels.exchange.coco import read_coco
 from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
@@ -107,6 +108,45 @@ def test_again_with_nothing_changed_changes_nothing(work, capsys):
     assert all_bytes(work) == before
 
 
+@pytest.mark.parametrize("lost", ["annotations.json", "images/v0_000003.jpg"])
+def test_a_dataset_with_a_hole_is_not_up_to_date(work, capsys, lost):
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    before = all_bytes(work)
+    (work.round(0).dataset / lost).unlink()
+    capsys.readouterr()
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    assert "up to date" not in capsys.readouterr().out
+    assert all_bytes(work) == before
+
+
+def test_another_format_is_another_run(work, capsys, monkeypatch):
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    monkeypatch.setattr(round_cleaning, "FORMAT", round_cleaning.FORMAT + 1)
+    capsys.readouterr()
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    assert "up to date" not in capsys.readouterr().out
+
+
+def test_where_the_disk_has_no_links_pictures_are_copied_whole(work, monkeypatch):
+    def no_links(*_):
+        raise OSError(95, "Operation not supported")
+
+    def full(source, target):
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dataset_writing.os, "link", no_links)
+    monkeypatch.setattr(dataset_writing.shutil, "copyfile", full)
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 2
+    assert list((work.round(0).dataset / "images").iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(dataset_writing.os, "link", no_links)
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    copied = work.round(0).dataset / "images" / "v0_000000.jpg"
+    assert copied.read_bytes() == (work.frames / "v0" / "000000.jpg").read_bytes()
+    assert not copied.samefile(work.frames / "v0" / "000000.jpg")
+
+
 def test_another_threshold_or_rule_is_another_run(work, capsys):
     dataset_cleaner.main([str(work.root), "--round", "0"])
     assert dataset_cleaner.main([str(work.root), "--round", "0", "--without", "isolated", "--ignore", "0.1"]) == 0
@@ -133,6 +173,19 @@ def test_verdicts_are_read_and_change_the_labels(work):
     assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
     again = read_parquet(work.round(0).boxes("cleaned", "v0")).set_index("label_uid")
     assert again.loc[denied, "reason"] == "human: no"
+    assert read_run_record(work.round(0), "cleaned").counts["verdicts_without_label"] == []
+
+
+def test_verdicts_on_labels_that_are_not_there_are_named(work, capsys):
+    known = read_parquet(work.round(0).boxes("labelled", "v0"))["label_uid"].iloc[0]
+    strangers = [f"gone{number}" for number in range(7)]
+    lines = [f"{uid},n" for uid in (known, *strangers)]
+    (work.root / "verdicts.csv").write_text("\n".join(["label_uid,verdict", *lines]))
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    said = "verdicts.csv: 7 of 8 verdicts name no label of this round: gone0, gone1, gone2, gone3, gone4 and 2 more"
+    assert said in capsys.readouterr().out
+    counts = read_run_record(work.round(0), "cleaned").counts
+    assert (counts["verdicts"], counts["verdicts_without_label"]) == (8, strangers)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +194,8 @@ def test_verdicts_are_read_and_change_the_labels(work):
         (["--round", "1"], "dataset_processor.py"),
         (["--round", "0", "--keep", "0.2", "--ignore", "0.5"], "0 <= ignore <= keep <= 1"),
         (["--round", "0", "--max-aspect", "nan"], "--max-aspect: a number from 0, not nan"),
+        (["--round", "0", "--max-aspect", "inf"], "--max-aspect: a number from 0, not inf"),
+        (["--round", "0", "--min-size", "-1"], "--min-size: a number from 0, not -1.0"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(work, capsys, arguments, message):
@@ -162,11 +217,20 @@ def test_no_work_folder_is_not_made(tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("content", ["label_uid\nx\n", "label_uid,verdict\nx,perhaps\n"])
-def test_a_bad_verdict_file_is_refused(work, capsys, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("label_uid\nx\n", "needs the columns label_uid and verdict"),
+        ("label_uid,verdict\nx,perhaps\n", "line 2: a verdict is y or n, not 'perhaps'"),
+        ("label_uid,verdict\nx,y\n,n\n", "line 3: a verdict on no label; label_uid is empty"),
+    ],
+)
+def test_a_bad_verdict_file_is_refused(work, capsys, content, message):
     (work.root / "verdicts.csv").write_text(content)
     assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 2
-    assert "verdicts.csv" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "verdicts.csv" in error
+    assert message in error
 
 
 def test_a_damaged_shard_is_skipped_and_counted(work, capsys):

@@ -10,6 +10,7 @@ import pandas as pd
 from labels.cleaning.settings import CleaningSettings
 from labels.exchange.coco import IMAGES, write_coco
 from labels.records import tables
+from labels.records.safe_writing import read_json, whole_file
 from labels.records.work_folder import RoundFolder
 from labels.videos.frame_store import FrameStore
 
@@ -81,8 +82,16 @@ def write_dataset(
     write_coco(folder.dataset / "annotations.json", images, boxes, class_names)
 
 
+def is_whole(folder: RoundFolder) -> bool:
+    """Whether the dataset is there with every picture that it names."""
+    annotations = folder.dataset / "annotations.json"
+    if not annotations.is_file():
+        return False
+    return all((folder.dataset / image["file_name"]).is_file() for image in read_json(annotations)["images"])
+
+
 def _link(source: Path, target: Path) -> None:
-    """A hard link where the disk can, else a copy."""
+    """A hard link where the disk can, else a copy, whole or absent."""
     if target.exists():
         if target.samefile(source):
             return
@@ -90,4 +99,5 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        with whole_file(target) as aside:
+            shutil.copyfile(source, aside)

@@ -1,10 +1,13 @@
 """What a human said of single labels: `verdicts.csv` in the work folder, `label_uid,verdict`, y or n, kept for ever."""
 
 import csv
+from typing import Any
 
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
 from labels.records.work_folder import WorkFolder
+
+MOST_NAMED = 5
 
 
 def read_verdicts(work: WorkFolder) -> dict[str, str]:
@@ -20,10 +23,24 @@ def read_verdicts(work: WorkFolder) -> dict[str, str]:
                 raise InputError(f"{path}: needs the columns label_uid and verdict")
             for number, row in enumerate(reader, start=2):
                 uid, verdict = (row["label_uid"] or "").strip(), (row["verdict"] or "").strip().lower()
-                if verdict in ("y", "n") and uid:
-                    verdicts[uid] = verdict
-                elif verdict:
+                if verdict not in ("", "y", "n"):
                     raise InputError(f"{path}: line {number}: a verdict is y or n, not '{verdict}'")
+                if verdict and not uid:
+                    raise InputError(f"{path}: line {number}: a verdict on no label; label_uid is empty")
+                if verdict:
+                    verdicts[uid] = verdict
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
     return verdicts
+
+
+def verdict_lines(counts: dict[str, Any]) -> list[str]:
+    """A line on the verdicts that name no label of a cleaned round, from the counts of its run record."""
+    unheard = counts["verdicts_without_label"]
+    if not unheard:
+        return []
+    more = f" and {len(unheard) - MOST_NAMED} more" if len(unheard) > MOST_NAMED else ""
+    named = ", ".join(unheard[:MOST_NAMED])
+    return [
+        f"{VERDICTS_FILE}: {len(unheard)} of {counts['verdicts']} verdicts name no label of this round: {named}{more}"
+    ]

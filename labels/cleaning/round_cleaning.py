@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from labels.cleaning.dataset_writing import dataset_frames, image_rows, write_dataset
+from labels.cleaning.dataset_writing import dataset_frames, image_rows, is_whole, write_dataset
 from labels.cleaning.human_verdicts import read_verdicts
 from labels.cleaning.quality_estimate import QualityEstimate
 from labels.cleaning.settings import CleaningSettings
@@ -22,6 +22,7 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
+FORMAT = 1  # of what is written; raise it when the same settings on the same labels give something else
 NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
 
 
@@ -48,6 +49,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
         folder, "labelled", f"python dataset_processor.py {work.root} --round {number}"
     )
     digests = {
+        "format": str(FORMAT),
         "videos": run_records.digest_of_videos(work),
         f"round {number} labelled": labelled.output,
         "verdicts": run_records.digest_of_verdicts(work),
@@ -79,7 +81,8 @@ def finished_record(inputs: RoundInputs, settings: CleaningSettings) -> RunRecor
     record = run_records.read_run_record(inputs.folder, "cleaned")
     if record is None or not record.is_made_from(_arguments(settings), inputs.digests):
         return None
-    return record if record.output == _output_digest(inputs.folder) else None
+    same = record.output == _output_digest(inputs.folder)
+    return record if same and is_whole(inputs.folder) else None
 
 
 def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Iterable[int] | None = None) -> RunRecord:
@@ -91,6 +94,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     skipped: dict[str, str] = {}
+    unheard = set(inputs.verdicts)
     quality = QualityEstimate(inputs.working_threshold, inputs.class_names)
     images, boxes, written = [], [], set()
     for _, video in inputs.videos.iterrows():
@@ -105,6 +109,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
             continue
         write_parquet(folder.boxes("cleaned", video_id), cleaned.boxes, cleaned.boxes.attrs)
         written.add(f"{video_id}.parquet")
+        unheard.difference_update(cleaned.boxes["label_uid"])
         counts.update(asdict(cleaned.merged) | cleaned.decisions | {"interpolated": cleaned.interpolated, "videos": 1})
         reasons.update(_reasons(cleaned.boxes))
         truth = work.read_truth(video_id)
@@ -134,6 +139,8 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
             "images": len(all_images),
             "reasons": dict(sorted(reasons.items())),
             "skipped": skipped,
+            "verdicts": len(inputs.verdicts),
+            "verdicts_without_label": sorted(unheard),
             "quality": quality.as_counts(),
         },
         facts={"labeller": inputs.labeller, "class_names": list(names)},
