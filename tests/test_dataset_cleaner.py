@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from simulated_balls import boxes_from, metadata
@@ -13,6 +14,7 @@ from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_parquet, write_parquet
 from labels.records.work_folder import WorkFolder
+from labels.videos.frame_store import FrameStore
 
 FRAMES = 30
 SIZE = {"width": 320, "height": 192}
@@ -117,6 +119,16 @@ def test_a_dataset_with_a_hole_is_not_up_to_date(work, capsys, lost):
     assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
     assert "up to date" not in capsys.readouterr().out
     assert all_bytes(work) == before
+
+
+def test_pictures_of_an_earlier_video_are_made_anew(work):
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    right = (work.round(0).dataset / "images" / "v0_000003.jpg").read_bytes()
+    FrameStore(work.frames).write("v0", 3, np.zeros((192, 320, 3), dtype=np.uint8))
+    (work.frames / "v0" / "video.sha256").write_text("another\n")
+    work.round(0).run_record("cleaned").unlink()
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    assert (work.round(0).dataset / "images" / "v0_000003.jpg").read_bytes() == right
 
 
 def test_another_format_is_another_run(work, capsys, monkeypatch):

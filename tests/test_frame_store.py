@@ -90,3 +90,21 @@ def test_ensure_of_a_frame_that_is_not_there(tmp_path: Path, make_video: Callabl
     with pytest.raises(DecodeError, match="no frame 25"):
         store.ensure("clip", make_video("clip.mp4", frames=20), [5, 25])
     assert store.has("clip", 5)
+
+
+def test_ensure_makes_anew_what_is_of_another_video(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    store = FrameStore(tmp_path / "frames")
+    first = make_video("first.mp4", frames=10)
+    second = make_video("second.mp4", [coded_frame(index + 5) for index in range(10)])
+    store.ensure("clip", first, [2, 4], sha256="first")
+    written = store.path("clip", 2).stat().st_mtime_ns
+    store.ensure("clip", first, [2], sha256="first")
+    assert store.path("clip", 2).stat().st_mtime_ns == written
+    store.ensure("clip", second, [2])  # without the digest what is there is trusted
+    assert read_code(store.read("clip", 2)) == 2
+    store.ensure("clip", second, [2], sha256="second")
+    assert read_code(store.read("clip", 2)) == 7
+    assert not store.has("clip", 4)
+    (store.root / "clip" / "video.sha256").unlink()  # nobody knows what they are of
+    store.ensure("clip", first, [2], sha256="second")
+    assert read_code(store.read("clip", 2)) == 2

@@ -1,14 +1,13 @@
 """One video and all videos of a folder through a detector that says what each frame spells."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import read_code
+from conftest import coded_frame, read_code
 
 from labels.labelling.box_labelling import decode_stride, is_worth_a_picture, label_video
-from labels.labelling.round_labelling import fresh_store, label_round, shard_paths
+from labels.labelling.round_labelling import label_round, shard_paths
 from labels.labelling.settings import LabellingSettings
 from labels.records import tables
 from labels.records.detections import Detections
@@ -202,14 +201,15 @@ def test_shards_of_videos_that_are_gone_go_too(tmp_path, make_video):
     assert {path.stem for path in shard_paths(work.round(0))} == {"a"} and not half_written.exists()
 
 
-def test_pictures_of_an_earlier_video_of_that_name_are_not_believed(tmp_path):
-    work = WorkFolder(tmp_path)
-    store = fresh_store(work, "a", "first")
-    store.write("a", 0, np.zeros((8, 8, 3), dtype=np.uint8))
-    assert fresh_store(work, "a", "first").has("a", 0)
-    assert not fresh_store(work, "a", "second").has("a", 0)
-    shutil.rmtree(work.frames)
-    assert not fresh_store(work, "a", "second").has("a", 0)
+def test_pictures_of_an_earlier_video_of_that_name_are_not_believed(tmp_path, make_video):
+    work = work_with(tmp_path, make_video, ["a"])
+    run(work)
+    store = FrameStore(work.frames)
+    assert read_code(store.read("a", 3)) == 3
+    row = video_row("a", make_video(work.videos / "a.mp4", [coded_frame(index + 5) for index in range(COUNT)]), COUNT)
+    work.write_videos(row)
+    run(work)
+    assert read_code(store.read("a", 3)) == 8
 
 
 def test_a_video_without_boxes_has_a_shard(make_video):

@@ -103,7 +103,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
         try:
             labelled, cleaned = _clean_one(inputs, settings, video_id)
             frames = dataset_frames(cleaned.boxes, settings)
-            store.ensure(video_id, work.videos / str(video["file"]), frames.tolist())
+            store.ensure(video_id, work.videos / str(video["file"]), frames.tolist(), str(video["sha256"]))
         except (InputError, DecodeError) as error:
             skipped[video_id] = str(error)
             continue

@@ -1,7 +1,6 @@
 """All videos of a work folder through a detector: one shard a video, finished ones left alone."""
 
 import math
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from labels.labelling.box_labelling import LabelledVideo, decode_stride, label_v
 from labels.labelling.settings import LabellingSettings
 from labels.models.detector import Detector
 from labels.records.run_records import RunRecord, digest_of_files, start_run, write_run_record
-from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet, write_text
+from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.records.tables import check_boxes
 from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError, Frame, decode_ahead
@@ -67,6 +66,7 @@ def label_round(
     A video that cannot be decoded is skipped with the reason, and has no shard.
     """
     videos = work.usable_videos()
+    store = FrameStore(work.frames)
     start_run(folder, "labelled")
     stride = decode_stride(detector, settings.stride)
     outcome = RoundLabels(removed=remove_strangers(folder, set(videos["video_id"])))
@@ -89,7 +89,7 @@ def label_round(
             for place, (video_id, frames) in enumerate(ahead, start=1):
                 row = rows[video_id]
                 progress.set_description(f"video {place}/{len(pending)} {video_id}"[:40])
-                store = fresh_store(work, video_id, row.sha256)
+                store.renew(video_id, row.sha256)
                 counted = _counted(frames, progress, math.ceil(row.frame_count / stride))
                 try:
                     labelled = label_video(video_id, counted, detector, folder.number, settings, store)
@@ -159,19 +159,6 @@ def remove_strangers(folder: RoundFolder, video_ids: set[str]) -> int:
     for video_id in strangers:
         remove_shard(folder, video_id)
     return len(strangers)
-
-
-def fresh_store(work: WorkFolder, video_id: str, sha256: str) -> FrameStore:
-    """The frame store, emptied of the pictures of an earlier video that had the same id."""
-    mark = work.frames / video_id / "video.sha256"
-    try:
-        known = mark.read_text().strip() == sha256
-    except (OSError, UnicodeDecodeError):
-        known = False
-    if not known:
-        shutil.rmtree(mark.parent, ignore_errors=True)
-        write_text(mark, sha256 + "\n")
-    return FrameStore(work.frames)
 
 
 def _counted(frames: Iterator[Frame], progress: "tqdm[Any]", expected: int) -> Iterator[Frame]:

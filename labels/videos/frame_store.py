@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,9 +11,11 @@ import cv2
 import numpy as np
 
 from labels.records.errors import InputError
+from labels.records.safe_writing import write_text
 from labels.videos.decoding import DecodeError, decode_frames
 from labels.videos.settings import JPEG_QUALITY
 
+MARK = "video.sha256"  # beside the pictures: which video they are of
 END_OF_JPEG = b"\xff\xd9"
 
 
@@ -66,12 +69,28 @@ class FrameStore:
             raise InputError(f"{path}: no readable picture; delete it and run dataset_processor.py again")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
-    def ensure(self, video_id: str, video_path: Path, frame_indices: Iterable[int]) -> None:
+    def renew(self, video_id: str, sha256: str) -> None:
+        """Throw the pictures away unless they are known to be of the video with these bytes; mark what comes as its."""
+        mark = self.root / video_id / MARK
+        try:
+            known = mark.read_text().strip() == sha256
+        except (OSError, UnicodeDecodeError):
+            known = False
+        if not known:
+            shutil.rmtree(mark.parent, ignore_errors=True)
+            write_text(mark, sha256 + "\n")
+
+    def ensure(self, video_id: str, video_path: Path, frame_indices: Iterable[int], sha256: str | None = None) -> None:
         """Decode the video once, up to the last frame that is missing, and write those that are.
+
+        Args:
+            sha256: of the video; pictures that are not known to be of these bytes are made anew. None: trust them.
 
         Raises:
             DecodeError: the video cannot be decoded that far, or has no such frame.
         """
+        if sha256 is not None:
+            self.renew(video_id, sha256)
         missing = {int(index) for index in frame_indices if not self.has(video_id, int(index))}
         if not missing:
             return
