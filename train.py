@@ -45,6 +45,13 @@ def positive(kind: type) -> "argparse._ActionType":
     return parse
 
 
+def whole_number(text: str) -> int:
+    """Argument type of a number from which everything is drawn."""
+    if not text.isdecimal() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, not '{text}'")
+    return int(text)
+
+
 def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     defaults = TrainingSettings()
     parser = stage_parser(__doc__ or "")
@@ -59,7 +66,7 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
     )
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="of everything that is drawn")
+    parser.add_argument("--seed", type=whole_number, default=defaults.seed, help="of everything that is drawn")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--from-scratch", action="store_true", help="do not fetch COCO weights (torchvision)")
     start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
@@ -69,6 +76,7 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
 def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
     from labels.models.loading import torch_device
+    from labels.pictures.training_curves import draw_training_curves
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
     from labels.training.round_training import train_round
@@ -85,12 +93,9 @@ def train(args: argparse.Namespace) -> Summary:
         seed=args.seed,
     )
     with work.writing():
-        trained = train_round(work, args.round, settings, torch_device(args.device), args.from_scratch, args.go_on)
-        if not trained.done_before:
-            from labels.pictures.training_curves import draw_training_curves
-
-            folder = work.round(args.round).stage("trained")
-            draw_training_curves(folder / "metrics.csv", folder / "curves.png")
+        trained = train_round(
+            work, args.round, settings, torch_device(args.device), args.from_scratch, args.go_on, draw_training_curves
+        )
         summary = summarise(args, trained)
         summary.lines += out_of_date(work)
     return summary

@@ -16,13 +16,14 @@ import pytest
 import torch
 
 import train
-from labels.models.checkpoints import load_checkpoint
+from labels.models.checkpoints import load_checkpoint, save_checkpoint
 from labels.models.loading import detector_from_checkpoint
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import write_parquet
 from labels.records.work_folder import WorkFolder
+from labels.training.ballnet_training import BallNetTask
 from labels.training.box_datasets import read_cleaned
 from labels.training.detector_training import seed_everything
 from labels.training.round_accuracy import truth_frames
@@ -139,6 +140,18 @@ def test_a_round_is_trained_and_then_left_alone(tmp_path, small, capsys):
     assert "was trained already" in capsys.readouterr().out
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()} == before
 
+    # a file that is gone means not done, and what training there was serves again
+    for name in ("curves.png", "metrics.json", "metrics.csv"):
+        (folder / name).unlink()
+        assert train.main(command) == 0
+        printed = capsys.readouterr()
+        assert "was trained already" not in printed.out
+        assert "epoch 1/2" not in printed.err
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("run.json", name)} == {
+            path: content for path, (_, content) in before.items() if path not in ("run.json", name)
+        }
+        assert (folder / name).is_file()
+
     # another setting is another training
     assert train.main([*command, "--seed", "1"]) == 0
     assert (folder / "detector.pt").read_bytes() != before["detector.pt"][1]
@@ -207,6 +220,51 @@ def test_the_next_round_may_go_on_from_the_last(tmp_path):
         train_round(work, 0, settings, "cpu", False, True)
 
 
+def test_run_json_is_written_last(tmp_path):
+    work = make_work(tmp_path)
+
+    def fail(table: Path, picture: Path) -> None:
+        assert table.is_file() and not picture.exists()
+        raise KeyboardInterrupt
+
+    settings = SmallSettings(epochs=1, epoch_frames=4)
+    with pytest.raises(KeyboardInterrupt):
+        train_round(work, 0, settings, "cpu", False, False, fail)
+    assert not work.round(0).run_record("trained").exists()
+
+
+@pytest.mark.parametrize("broken", ["last.pt", "detector.pt"])
+def test_files_of_another_training_are_not_gone_on_from(tmp_path, capsys, broken):
+    work, settings = make_work(tmp_path), SmallSettings(epochs=1, epoch_frames=4)
+    train_round(work, 0, settings, "cpu", False, False)
+    folder = work.round(0).stage("trained")
+    whole = (folder / "detector.pt").read_bytes()
+    other = load_checkpoint(folder / broken)
+    save_checkpoint(folder / broken, other | {"identity": "another"})
+    (folder / "run.json").unlink()
+    assert not train_round(work, 0, settings, "cpu", False, False).done_before
+    assert (folder / "detector.pt").read_bytes() == whole
+    (folder / "run.json").unlink()
+    (folder / broken).write_bytes(b"cut")
+    capsys.readouterr()
+    train_round(work, 0, settings, "cpu", False, False)
+    assert f"training starts anew, because where it stood cannot be read: {folder / broken}" in capsys.readouterr().err
+    assert (folder / "detector.pt").read_bytes() == whole
+
+
+def test_a_gpu_that_is_too_small_names_a_smaller_batch(tmp_path, monkeypatch):
+    work = make_work(tmp_path)
+
+    def fail(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(BallNetTask, "losses", fail)
+    with pytest.raises(InputError, match=r"say --batch-size 2$"):
+        train_round(work, 0, SmallSettings(epochs=1), "cpu", False, False)
+    with pytest.raises(InputError, match="--long-side below 512"):
+        train_round(work, 0, SmallSettings(epochs=1, batch_size=1), "cpu", False, False)
+
+
 def test_another_split_or_truth_is_another_training(tmp_path):
     work, settings = make_work(tmp_path, truth=True), SmallSettings(epochs=1, epoch_frames=4)
     assert not train_round(work, 0, settings, "cpu", False, False).done_before
@@ -270,6 +328,13 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, small, capsys):
         str(nothing_kept), "--round", "1"
     )
     assert "unknown; there is ballnet" in error_of(str(nothing_kept), "--round", "0", "--architecture", "resnet")
+    assert "--from-scratch: ballnet has no COCO weights" in error_of(
+        str(nothing_kept), "--round", "0", "--from-scratch"
+    )
+    for seed in ("-1", "0.5", "x"):
+        with pytest.raises(SystemExit, match="2"):
+            train.get_args([str(nothing_kept), "--round", "0", f"--seed={seed}"])
+        assert "must be a whole number from 0" in capsys.readouterr().err
     two = make_work(tmp_path / "two", clips=2, test_clips=1).root
     assert "1 group of source videos besides the test clips" in error_of(str(two), "--round", "0")
     whole = make_work(tmp_path / "whole").root

@@ -50,6 +50,14 @@ class TrainingFolder:
     def epochs(self) -> Path:
         return self.path / "metrics.csv"
 
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
 
 def train_detector(
     network: nn.Module,
@@ -67,15 +75,20 @@ def train_detector(
         network: on its device, with the weights to start from.
         identity: digest of everything the result depends on; `folder.last` is gone on from when it has the same.
 
-    Raises InputError when the loss is no longer finite.
+    Raises InputError when the loss is no longer finite, and when a batch does not fit into the GPU.
     """
     loop = _Loop(network, task, training, settings)
     history = loop.resume(folder, identity)
+    if history:
+        write_history(folder.epochs, history)  # it may have been cut off, or taken away
     checked = spread(validation, settings.validation_frames)
     progress = tqdm(total=loop.total_steps, initial=len(history) * loop.epoch_steps, desc="train", unit="step")
     with progress, _deterministic(loop.device):
         while len(history) < settings.epochs and not _is_over(history, settings.patience):
-            losses = loop.run_epoch(len(history), progress)
+            try:
+                losses = loop.run_epoch(len(history), progress)
+            except torch.OutOfMemoryError:
+                raise InputError(_too_large(settings)) from None
             averaged = loop.averaged_network()
             found, labels = detection_tables(task, averaged, checked)
             thresholds = find_thresholds(found, labels, task.class_names, settings.precision_floor)
@@ -191,8 +204,12 @@ class _Loop:
         """Take up the state of the last finished epoch of the same training; the history so far, empty when none."""
         if not folder.last.is_file() or not folder.best.is_file():
             return []
-        state = load_checkpoint(folder.last)
-        if state.get("identity") != identity:
+        try:
+            state, best = load_checkpoint(folder.last), load_checkpoint(folder.best)
+        except InputError as error:
+            print(f"training starts anew, because where it stood cannot be read: {error}", file=sys.stderr)
+            return []
+        if state.get("identity") != identity or best.get("identity") != identity:
             return []
         self.network.load_state_dict(state["network"])
         self.average.load(state["average"])
@@ -227,6 +244,16 @@ def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_text(path, text.getvalue())
+
+
+def _too_large(settings: TrainingSettings) -> str:
+    """What to say when the GPU's memory is out."""
+    if settings.batch_size > 1:
+        return (
+            f"training: {settings.batch_size} frames a step do not fit into the GPU; "
+            f"say --batch-size {settings.batch_size // 2}"
+        )
+    return f"training: a frame does not fit into the GPU; say a --long-side below {settings.long_side}, or --device cpu"
 
 
 def _is_over(history: Sequence[dict[str, Any]], patience: int) -> bool:

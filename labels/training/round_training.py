@@ -1,6 +1,8 @@
 """Stage 4 for one round: from cleaned labels to `detector.pt`, its metrics, and the record of how it was made."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +14,9 @@ from labels.models.networks import BALLNET, build_network, check_architecture, n
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, require_run_record, start_run, write_run_record
 from labels.records.safe_writing import digest_of, file_digest, write_json
-from labels.records.work_folder import RoundFolder, WorkFolder
+from labels.records.work_folder import WorkFolder
 from labels.training.ballnet_training import BallNetTask
-from labels.training.box_metrics import find_thresholds, measure
+from labels.training.box_metrics import find_slopes, find_thresholds, measure
 from labels.training.detector_tasks import DetectorTask, detection_tables
 from labels.training.detector_training import TrainingFolder, seed_everything, train_detector
 from labels.training.round_accuracy import measure_accuracy
@@ -33,7 +35,13 @@ class TrainedRound:
 
 
 def train_round(
-    work: WorkFolder, round_number: int, settings: TrainingSettings, device: str, from_scratch: bool, go_on: bool
+    work: WorkFolder,
+    round_number: int,
+    settings: TrainingSettings,
+    device: str,
+    from_scratch: bool,
+    go_on: bool,
+    draw: Callable[[Path, Path], object] | None = None,
 ) -> TrainedRound:
     """Train round N's detector. Does nothing but report when that was done before with the same in hand.
 
@@ -41,8 +49,11 @@ def train_round(
         device: cpu or cuda.
         from_scratch: without COCO weights for a torchvision architecture.
         go_on: start from the weights of the round before instead.
+        draw: makes curves.png from metrics.csv.
     """
     check_architecture(settings.architecture)
+    if from_scratch and settings.architecture == BALLNET:
+        raise InputError(f"--from-scratch: {BALLNET} has no COCO weights and starts from chance anyway; leave it out")
     folder = work.round(round_number)
     script = f"python dataset_cleaner.py {work.root} --round {round_number}"
     inputs = {f"round {round_number} cleaned": require_run_record(folder, "cleaned", script).output}
@@ -56,13 +67,17 @@ def train_round(
     arguments = {**asdict(settings), "device": device, "from_scratch": from_scratch, "continue": go_on}
     data = gather_data(work, folder, settings)
     inputs |= digests_of(work, data)
-    done = read_run_record(folder, "trained")
-    if done is not None and done.is_made_from(arguments, inputs) and done.output == _digest_if_there(folder):
+    files = TrainingFolder(folder.stage("trained"))
+    named = [files.best, files.epochs, files.metrics, *([files.curves] if draw else [])]
+    done = read_run_record(folder, "trained") if all(path.is_file() for path in named) else None
+    if done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best):
         return TrainedRound(data, done.facts["metrics"], done_before=True)
     start_run(folder, "trained")
     identity = digest_of([arguments, inputs, torch.__version__])
     network, network_settings = _first_network(work, round_number, data.class_names, settings, from_scratch, go_on)
-    metrics = _train_on(work, folder, data, settings, network.to(device), network_settings, identity)
+    metrics = _train_on(work, files, data, settings, network.to(device), network_settings, identity)
+    if draw:
+        draw(files.epochs, files.curves)
     counts = {split: asdict(count) for split, count in data.counts.items()} | {"skipped videos": data.skipped}
     write_run_record(
         folder,
@@ -97,7 +112,7 @@ def _first_network(
 
 def _train_on(
     work: WorkFolder,
-    folder: RoundFolder,
+    files: TrainingFolder,
     data: RoundData,
     settings: TrainingSettings,
     network: nn.Module,
@@ -105,7 +120,6 @@ def _train_on(
     identity: str,
 ) -> dict[str, Any]:
     """Train, then measure the best weights on all validation frames and write them with their threshold."""
-    files = TrainingFolder(folder.stage("trained"))
     task: DetectorTask
     if settings.architecture == BALLNET:
         task = BallNetTask(data.class_names, data.video_sizes, data.working, settings)
@@ -123,20 +137,18 @@ def _train_on(
     weights = {name: tensor.clone() for name, tensor in best.state_dict().items()}  # detecting may rearrange them
     found, labels = detection_tables(task, best, data.frames[VAL])
     thresholds = find_thresholds(found, labels, data.class_names, settings.precision_floor)
+    slopes = find_slopes(found, labels, thresholds)
     accuracy, unused = measure_accuracy(work, task, best, data.frames[VAL], thresholds)
     metrics = {
         "best_epoch": checkpoint["epoch"],
         "epochs": len(history),
         "working_threshold": thresholds,
+        "score_slope": slopes,
         "validation_videos": sorted(labels),
         "agreement_with_labels": measure(found, labels, thresholds).as_dict(),
         "accuracy": accuracy,
         "truth_not_used": unused,
     }
     save_checkpoint(files.best, checkpoint | {"network": weights, "working_threshold": thresholds, "metrics": metrics})
-    write_json(files.path / "metrics.json", metrics)
+    write_json(files.metrics, metrics)
     return metrics
-
-
-def _digest_if_there(folder: RoundFolder) -> str:
-    return file_digest(folder.detector) if folder.detector.is_file() else ""
