@@ -111,9 +111,12 @@ def test_boxes_are_clipped_and_empty_ones_counted(make_video):
     ]
 
 
-def test_a_box_said_twice_is_one_label(make_video):
-    detector = Spelling(extra=[[1, 1, 9, 9], [1, 1, 9, 9]])
-    assert len(label_video("a", decode_frames(make_video("a.mp4", 1)), detector, 0, LabellingSettings()).boxes) == 2
+def test_a_box_said_twice_is_one_label_and_counted(tmp_path, make_video):
+    work, twice = work_with(tmp_path, make_video, ["a"], 3), [[50, 1, 59, 9], [50, 1, 59, 9]]
+    for outcome in (run(work, Spelling(extra=twice)), run(work, Spelling(extra=twice))):  # made, and made before
+        assert (outcome.boxes, outcome.repeated_boxes, outcome.degenerate_boxes) == (6, 3, 0)
+        assert "3 boxes left out, because the labeller gave the very same one before" in outcome.lines()
+    assert len(read_parquet(work.round(0).boxes("labelled", "a"))) == 6
 
 
 def test_pictures_of_frames_that_may_be_needed(tmp_path, make_video):

@@ -29,6 +29,7 @@ class LabelledVideo:
     camera: pd.DataFrame  # CAMERA of every frame that was decoded
     labelled_frames: int
     degenerate_boxes: int  # that the detector gave and that have no area inside the frame
+    repeated_boxes: int  # that it had said of the same frame before, to the last bit
 
 
 def label_video(
@@ -68,7 +69,10 @@ def label_video(
                 pictures.submit(store.write, video_id, frame.frame_index, frame.rgb)
         pictures.finish()
         table = camera_table(frame_index, steps.finish())
-    return LabelledVideo(rows.as_boxes(video_id, round_number), table, rows.frames, rows.degenerate)
+    boxes = rows.as_boxes(video_id, round_number)
+    # A detector may say one box twice; a label is named by its box.
+    once = sort_boxes(boxes.drop_duplicates("label_uid", keep="first"))
+    return LabelledVideo(once, table, rows.frames, rows.degenerate, len(boxes) - len(once))
 
 
 def decode_stride(detector: Detector, stride: int) -> int:
@@ -105,7 +109,7 @@ class _Rows:
     def as_boxes(self, video_id: str, round_number: int) -> pd.DataFrame:
         found = [detections for _, _, detections in self.parts]
         counts = [len(detections) for detections in found]
-        boxes = make_boxes(
+        return make_boxes(
             video_id,
             round_number,
             np.repeat(np.array([index for index, _, _ in self.parts], dtype=np.int64), counts),
@@ -114,8 +118,6 @@ class _Rows:
             np.concatenate([np.zeros(0, dtype=object), *(detections.class_name for detections in found)]),
             np.concatenate([np.zeros(0, np.float32), *(detections.score for detections in found)]),
         )
-        # A detector may say one box twice; a label is named by its box.
-        return sort_boxes(boxes.drop_duplicates("label_uid", keep="first"))
 
 
 class _Beside:

@@ -33,6 +33,7 @@ class RoundLabels:
     boxes: int = 0
     labelled_frames: int = 0
     degenerate_boxes: int = 0
+    repeated_boxes: int = 0
 
     def lines(self) -> list[str]:
         """What to tell the user, a line each."""
@@ -43,6 +44,8 @@ class RoundLabels:
             lines.append(f"{self.removed} shards removed, because their videos are no longer there")
         if self.degenerate_boxes:
             lines.append(f"{self.degenerate_boxes} boxes left out, because nothing of them lies inside the frame")
+        if self.repeated_boxes:
+            lines.append(f"{self.repeated_boxes} boxes left out, because the labeller gave the very same one before")
         lines.append(f"{self.boxes} boxes in {self.labelled_frames} frames")
         return lines
 
@@ -50,6 +53,7 @@ class RoundLabels:
         self.boxes += metadata["boxes"]
         self.labelled_frames += metadata["labelled_frames"]
         self.degenerate_boxes += metadata["degenerate_boxes"]
+        self.repeated_boxes += metadata.get("repeated_boxes", 0)  # older shards did not count them
 
 
 def shard_key(video: Any, detector: Detector, settings: LabellingSettings) -> str:
@@ -127,6 +131,7 @@ def finish_round(
         "labelled_frames": outcome.labelled_frames,
         "degenerate_boxes": outcome.degenerate_boxes,
     }
+        "repeated_boxes": outcome.repeated_boxes,
     facts = {"labeller": labeller, "stride": settings.stride}
     output = digest_of_files(shard_paths(folder))
     write_run_record(folder, RunRecord("labelled", folder.number, arguments, inputs, counts, facts, output=output))
@@ -187,6 +192,7 @@ def _write_shard(
         "boxes": len(labelled.boxes),
         "degenerate_boxes": labelled.degenerate_boxes,
     }
+        "repeated_boxes": labelled.repeated_boxes,
     boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {video.video_id}")
     write_parquet(folder.camera(video.video_id), labelled.camera, metadata)
     write_parquet(folder.boxes("labelled", video.video_id), boxes, metadata)  # last: it marks the video as done
