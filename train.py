@@ -61,7 +61,7 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=positive(int), default=defaults.batch_size, help="crops or frames a step")
     parser.add_argument("--lr", type=positive(float), help="the highest learning rate (default: the architecture's)")
     parser.add_argument(
-        "--long-side", type=positive(int), default=defaults.long_side, help="pixels that larger frames are reduced to"
+        "--long-side", type=positive(int), help="pixels that larger frames are reduced to (default: the architecture's)"
     )
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
@@ -76,6 +76,7 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
 def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
     from labels.models.loading import torch_device
+    from labels.models.networks import own_long_side
     from labels.pictures.training_curves import draw_training_curves
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
@@ -89,7 +90,7 @@ def train(args: argparse.Namespace) -> Summary:
         epochs=args.epochs,
         batch_size=args.batch_size,
         learning_rate=args.lr or TrainingSettings.rate_for(args.architecture),
-        long_side=args.long_side,
+        long_side=args.long_side or own_long_side(args.architecture),
         seed=args.seed,
     )
     with work.writing():

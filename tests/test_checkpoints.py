@@ -7,7 +7,7 @@ import torch
 
 from labels.models.ballnet import BallNet, BallNetSettings
 from labels.models.checkpoints import load_checkpoint, require_fit, save_checkpoint
-from labels.models.networks import build_network, check_architecture, network_from_checkpoint
+from labels.models.networks import build_network, check_architecture, network_from_checkpoint, own_long_side
 from labels.records.errors import InputError
 
 SETTINGS = {"long_side": 64, "channels": [4, 6, 8], "min_score": 0.05, "most_boxes": 5}
@@ -111,3 +111,13 @@ def test_torchvision_networks_get_a_head_for_the_classes():
         check_architecture("resnet")
     with pytest.raises(InputError, match="no settings no_such"):
         build_network("ssdlite320_mobilenet_v3_large", ("person",), {"no_such": 1}, pretrained=False)
+
+
+def test_a_torchvision_network_looks_at_frames_at_the_size_it_was_trained_with():
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    network = build_network(name, ("sports ball",), {"long_side": 384}, pretrained=False)
+    images, _ = network.transform([torch.zeros(3, 216, 384), torch.zeros(3, 720, 1280)])
+    assert images.image_sizes == [(216, 384), (216, 384)]  # neither enlarged nor left large
+    assert own_long_side(name) == 640
+    assert own_long_side("ssdlite320_mobilenet_v3_large") == 320
+    assert own_long_side("ballnet") == 512

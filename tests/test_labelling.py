@@ -24,6 +24,7 @@ class Spelling:
 
     name, digest, class_names = "spelling", "one", ("sports ball",)
     working_threshold = {"sports ball": 0.5}  # noqa: RUF012
+    score_slope = {}  # noqa: RUF012
 
     def __init__(self, every_frame=False, score=0.9, extra=()):
         self.every_frame, self.score, self.extra, self.seen = every_frame, score, list(extra), []

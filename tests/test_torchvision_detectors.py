@@ -13,6 +13,7 @@ from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from labels.models import torchvision_detectors
+from labels.models.aligned_frames import to_working
 from labels.models.detector import chosen_classes
 from labels.models.loading import load_detector, torch_device
 from labels.models.networks import build_network
@@ -72,6 +73,19 @@ def test_batches():
     image = network.seen[0][0]
     assert image.shape == (3, 64, 96) and image.dtype == torch.float32 and 0 <= image.min() < image.max() <= 1
     assert list(detector_of(network).detect([])) == []
+
+
+def test_a_student_sees_the_pixels_it_was_trained_on_and_answers_in_those_of_the_frame():
+    network, (frame,) = Answers(), frames(1)
+    detector = detector_of(network)
+    assert [found.xyxy[0].tolist() for _, found in detector.detect([frame])] == [[1, 2, 3, 4]]
+    student = TorchvisionDetector(
+        network, LABELS, ("sports ball",), "made", "digest", {"sports ball": 0.5}, batch_size=1, long_side=48
+    )
+    ((_, found),) = student.detect([frame])
+    assert found.xyxy[0].tolist() == [2, 4, 6, 8]
+    seen = (network.seen[-1][0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    assert np.array_equal(seen, to_working(frame.rgb, 48))  # as WorkingFrames gives it to training
 
 
 @pytest.fixture(scope="module")

@@ -346,12 +346,14 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, small, capsys):
 @pytest.mark.parametrize("architecture", ["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn"])
 def test_a_torchvision_detector_is_trained_saved_loaded_and_measured(tmp_path, architecture):
     work = make_work(tmp_path, stride=5)
-    settings = SmallSettings(architecture=architecture, epochs=1, batch_size=2, epoch_frames=2, learning_rate=1e-3)
+    settings = SmallSettings(
+        architecture=architecture, epochs=1, batch_size=2, epoch_frames=2, learning_rate=1e-3, long_side=96
+    )
     before = _start_of(architecture)
     trained = train_round(work, 0, settings, "cpu", True, False)
     assert trained.metrics["epochs"] == 1
     checkpoint = load_checkpoint(work.round(0).detector)
-    assert checkpoint["architecture"] == architecture
+    assert (checkpoint["architecture"], checkpoint["settings"]) == (architecture, {"long_side": 96})
     moved = [name for name, tensor in checkpoint["network"].items() if not torch.equal(tensor, before[name])]
     assert any(name.endswith("weight") for name in moved)
     detector = detector_from_checkpoint(work.round(0).detector, "cpu")

@@ -114,14 +114,27 @@ def test_windows_lie_in_the_frame_where_they_can_and_hold_the_place(width, heigh
                 assert left <= width - 3 < left + size and top <= 4 < top + size
 
 
-def test_light_changes_alike_for_a_frame_and_its_neighbours():
+def test_light_changes_what_is_seen_and_not_what_moved():
     torch.manual_seed(0)
-    triples = torch.full((32, 5, 8, 8), 90, dtype=torch.uint8)
-    settings = AugmentationSettings(noisy=0, blurred=0)
-    lit = change_light(triples, settings)
-    grey = (lit[:, :3] * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
-    assert float((grey - lit[:, 3]).abs().max()) < 0.1
-    assert float(lit[:, 3, 0, 0].std()) > 5
+    triples = torch.randint(80, 120, (64, 5, 8, 8), dtype=torch.uint8)
+    gentle = AugmentationSettings(noisy=0, blurred=0, contrast=0, inverted=0)
+    grey = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    before = (triples[:, :3].float() * grey).sum(1, keepdim=True) - triples[:, 3:].float()
+    lit = change_light(triples, gentle)
+    assert torch.allclose((lit[:, :3] * grey).sum(1, keepdim=True) - lit[:, 3:], before, atol=1e-3)
+    assert float((lit[:, :3] - triples[:, :3]).abs().mean()) > 10
+    inverted = change_light(triples, AugmentationSettings(noisy=0, blurred=0, contrast=0, inverted=1))
+    assert torch.allclose((inverted[:, :3] * grey).sum(1, keepdim=True) - inverted[:, 3:], -before, atol=1e-3)
+    assert change_light(triples, AugmentationSettings(noisy=1, blurred=1)).shape == triples.shape
+
+
+def test_background_the_network_is_sure_of_can_be_left_alone():
+    target, zero = one_target([[4, 4, 10, 10]]), torch.zeros(1, 2, 16, 16)
+    heat = torch.full((1, 1, 16, 16), -20.0)
+    heat[0, 0, 12, 12] = 5.0  # perhaps a ball that nobody labelled
+    settings = LossSettings(self_ignore_from=0.5)
+    early, late = (float(ballnet_loss(HeatMaps(heat, zero, zero), target, at, settings)["heat"]) for at in (0.4, 0.6))
+    assert early > late + 1
 
 
 # Target maps
@@ -232,3 +245,24 @@ def test_averaged_weights_follow_and_come_back():
     again.load(average.state())
     assert torch.equal(again.values["weight"], average.values["weight"])
     assert again.steps == 1
+
+
+def test_a_detector_that_is_surer_than_its_scores_say_gets_a_slope():
+    """Right with probability 1 / (1 + exp(-3 x)), where x is the score's log-odds against the threshold's."""
+    from labels.records import tables
+    from labels.training.box_metrics import find_slopes
+
+    random = np.random.default_rng(4)
+    odds = random.uniform(-1.5, 1.5, 3000)
+    right = random.random(3000) < 1 / (1 + np.exp(-3 * odds))
+    frames = np.arange(3000)
+    box = np.array([10.0, 10, 20, 20], dtype=np.float32)
+    score = 1 / (1 + np.exp(-(odds + np.log(0.4 / 0.6))))
+    names = np.full(3000, "sports ball", dtype=object)
+    found = tables.make_boxes("clip", 0, frames, frames / 25, box + np.where(right, 0, 50)[:, None], names, score)
+    columns = {"frame_index": frames, **dict(zip(tables.BOX_COLUMNS, box, strict=True))}
+    more = {"class_name": "sports ball", "track_id": 0, "visibility": 1.0}
+    truth = tables.make_table(tables.TRUTH, columns | more)
+    slope = find_slopes({"clip": found}, {"clip": truth}, {"sports ball": 0.4})["sports ball"]
+    assert slope == pytest.approx(3.0, abs=0.3)
+    assert find_slopes({"clip": found[:0]}, {"clip": truth}, {"sports ball": 0.4}) == {"sports ball": 1.0}

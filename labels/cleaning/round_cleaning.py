@@ -35,6 +35,7 @@ class RoundInputs:
     before: RoundFolder | None
     videos: pd.DataFrame
     working_threshold: dict[str, float]
+    score_slope: dict[str, float]
     class_names: tuple[str, ...]
     labeller: dict[str, Any]
     digests: dict[str, str]
@@ -69,6 +70,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
         before=before,
         videos=videos,
         working_threshold={name: float(value) for name, value in labeller.get("working_threshold", {}).items()},
+        score_slope={name: float(value) for name, value in labeller.get("score_slope", {}).items()},
         class_names=tuple(labeller.get("class_names", ())),
         labeller=labeller,
         digests=digests,
@@ -167,7 +169,14 @@ def _clean_one(inputs: RoundInputs, settings: CleaningSettings, video_id: str) -
     if inputs.before is not None and inputs.before.boxes("cleaned", video_id).is_file():
         old = _checked(inputs.before.boxes("cleaned", video_id), decided=True)
     cleaned = clean_video(
-        labelled, folder.number, inputs.working_threshold, settings, old, camera, verdicts=inputs.verdicts
+        labelled,
+        folder.number,
+        inputs.working_threshold,
+        settings,
+        old,
+        camera,
+        verdicts=inputs.verdicts,
+        score_slope=inputs.score_slope,
     )
     return labelled, cleaned
 

@@ -19,10 +19,19 @@ def log_odds(score: np.ndarray) -> np.ndarray:
     return np.log(safe) - np.log1p(-safe)
 
 
-def calibrated(score: np.ndarray, class_name: pd.Series, working_threshold: Mapping[str, float]) -> np.ndarray:
-    """Log-odds (N,) float64 of each score against its class's working threshold, limited to ±RAW_LIMIT."""
+def calibrated(
+    score: np.ndarray,
+    class_name: pd.Series,
+    working_threshold: Mapping[str, float],
+    score_slope: Mapping[str, float] | None = None,
+) -> np.ndarray:
+    """Log-odds (N,) float64 of each score against its class's working threshold, limited to ±RAW_LIMIT.
+
+    `score_slope` stretches them where a labeller is known to be surer than its scores say (Platt scaling).
+    """
     threshold = class_name.map(lambda name: working_threshold.get(name, USUAL_THRESHOLD)).to_numpy(dtype=np.float64)
-    return np.clip(log_odds(score) - log_odds(threshold), -RAW_LIMIT, RAW_LIMIT)
+    slope = class_name.map(lambda name: (score_slope or {}).get(name, 1.0)).to_numpy(dtype=np.float64)
+    return np.clip(slope * (log_odds(score) - log_odds(threshold)), -RAW_LIMIT, RAW_LIMIT)
 
 
 def probability(log_odds_value: np.ndarray) -> np.ndarray:

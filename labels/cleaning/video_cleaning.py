@@ -47,18 +47,21 @@ def clean_video(
     verdicts: Mapping[str, str] | None = None,
     path_settings: PathSettings | None = None,
     player_settings: PlayerSettings | None = None,
+    score_slope: Mapping[str, float] | None = None,
 ) -> CleanedVideo:
     """Decide on every box of one video.
 
     Args:
         labelled: the boxes of stage 2; its `attrs` hold the shard's metadata (frame_count, stride, fps, width, height).
         old: the decided boxes of the round before.
+        score_slope: by class, how much surer the labeller is than its scores say.
         verdicts: what a human said of labels: label_uid -> "y" or "n".
     """
     meta, verdicts = dict(labelled.attrs), verdicts or {}
     # Rows that stage 3 itself made are made anew: cleaning what was cleaned gives the same.
     detected = labelled[labelled["origin"] != "interpolated"]
-    boxes = with_lineage(detected, calibrated(detected["score"].to_numpy(), detected["class_name"], working_threshold))
+    sureness = calibrated(detected["score"].to_numpy(), detected["class_name"], working_threshold, score_slope)
+    boxes = with_lineage(detected, sureness)
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
     if old is not None:
         boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, verdicts)

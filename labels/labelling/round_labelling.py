@@ -130,8 +130,8 @@ def finish_round(
         "boxes": outcome.boxes,
         "labelled_frames": outcome.labelled_frames,
         "degenerate_boxes": outcome.degenerate_boxes,
-    }
         "repeated_boxes": outcome.repeated_boxes,
+    }
     facts = {"labeller": labeller, "stride": settings.stride}
     output = digest_of_files(shard_paths(folder))
     write_run_record(folder, RunRecord("labelled", folder.number, arguments, inputs, counts, facts, output=output))
@@ -191,8 +191,8 @@ def _write_shard(
         "labelled_frames": labelled.labelled_frames,
         "boxes": len(labelled.boxes),
         "degenerate_boxes": labelled.degenerate_boxes,
-    }
         "repeated_boxes": labelled.repeated_boxes,
+    }
     boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {video.video_id}")
     write_parquet(folder.camera(video.video_id), labelled.camera, metadata)
     write_parquet(folder.boxes("labelled", video.video_id), boxes, metadata)  # last: it marks the video as done

@@ -194,6 +194,7 @@ class BallNetDetector:
         self.network = network.folded().to(device).to(memory_format=torch.channels_last)
         self.class_names, self.name, self.digest = class_names, name, digest
         self.working_threshold = working_threshold
+        self.score_slope: dict[str, float] = {}
         # On a CPU a batch gains nothing but fewer calls, and costs memory.
         self.batch_size = batch_size or (32 if str(device).startswith("cuda") else 4)
 

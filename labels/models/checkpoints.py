@@ -7,6 +7,7 @@ A file is a dict of plain values and tensors, so that it can be read with `weigh
     class_names        the classes in the order of the network's outputs (background is not among them)
     settings           what the architecture needs beside its name
     working_threshold  class name -> the score from which a box is more likely right than wrong
+    score_slope        class name -> log-odds of being right for each log-odds of the score (optional)
     network            the state dict
     metrics            what validation measured; anything else may stand beside these
 """

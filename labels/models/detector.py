@@ -21,6 +21,7 @@ class Detector(Protocol):
     digest: str  # changes when its answers may change
     class_names: tuple[str, ...]  # the classes it gives
     working_threshold: dict[str, float]  # by class: from this score a box is more likely right than wrong
+    score_slope: dict[str, float]  # by class, 1 where it is missing: how much surer it is than its scores say
     every_frame: bool  # it needs every frame of a video, whatever stride is labelled
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":

@@ -67,6 +67,7 @@ def detector_from_checkpoint(
     wanted = own if class_names is None else chosen_classes(class_names, own, str(path))
     network = network_from_checkpoint(checkpoint, str(path))
     threshold = {name: float(checkpoint["working_threshold"][name]) for name in own}
+    slope = {name: float(value) for name, value in checkpoint.get("score_slope", {}).items() if name in wanted}
     digest, device = file_digest(path), torch_device(device)
     if checkpoint["architecture"] == BALLNET:
         from labels.models.ballnet import BallNet, BallNetDetector
@@ -75,11 +76,12 @@ def detector_from_checkpoint(
         if options.input_size is not None:
             raise InputError(f"--input-size: {path} looks at frames at the size it was trained with; leave it out")
         ball_net = BallNetDetector(network, own, str(path), digest, threshold, device, options.batch_size)
+        ball_net.score_slope = slope
         return ball_net if wanted == own else OnlyClasses(ball_net, wanted)
     from labels.models.torchvision_detectors import TorchvisionDetector, set_input_size
 
     set_input_size(network, options.input_size, str(path))
-    return TorchvisionDetector(
+    detector = TorchvisionDetector(
         network,
         ("__background__", *own),
         wanted,
@@ -89,7 +91,10 @@ def detector_from_checkpoint(
         device,
         options.batch_size,
         options.score_floor,
+        long_side=options.input_size or checkpoint["settings"].get("long_side"),
     )
+    detector.score_slope = slope
+    return detector
 
 
 class OnlyClasses:
@@ -100,6 +105,7 @@ class OnlyClasses:
         self.name, self.every_frame = detector.name, detector.every_frame
         self.digest = digest_of([detector.digest, class_names])
         self.working_threshold = {name: detector.working_threshold[name] for name in class_names}
+        self.score_slope = detector.score_slope
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
         for frame, found in self._detector.detect(frames):

@@ -64,6 +64,7 @@ class MotionDetector:
             raise InputError(f"--detector motion finds balls only: leave --classes out or say --classes '{BALL}'")
         self._settings = settings
         self.working_threshold = {BALL: settings.working_threshold}
+        self.score_slope: dict[str, float] = {}
         self.digest = digest_of(["motion", VERSION, asdict(settings)])
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":

@@ -16,7 +16,7 @@ from labels.models.settings import TorchvisionSettings
 from labels.records.errors import InputError
 
 BALLNET = "ballnet"
-TORCHVISION_SETTINGS = frozenset({"min_size", "max_size"})  # of the R-CNNs, RetinaNet, FCOS; an SSD has its own size
+TORCHVISION_SETTINGS = frozenset({"long_side"})
 
 
 def torchvision_names() -> list[str]:
@@ -40,7 +40,8 @@ def build_network(
     """A network for these classes.
 
     Args:
-        settings: of `BallNetSettings` for ballnet; for torchvision arguments of its builder (`min_size`, …).
+        settings: of `BallNetSettings` for ballnet; for torchvision `long_side`, the pixels frames are brought to
+            (an SSD, which has its own size, brings them from there to that).
         pretrained: start from torchvision's COCO weights, all but the head, whose shape is the classes'. Ballnet has
             no such weights and starts from chance either way.
     """
@@ -50,11 +51,33 @@ def build_network(
     from torchvision.models import get_model
 
     _refuse_unknown(architecture, settings, TORCHVISION_SETTINGS)
-    network = get_model(architecture, weights=None, weights_backbone=None, num_classes=len(class_names) + 1, **settings)
+    network = get_model(architecture, weights=None, weights_backbone=None, num_classes=len(class_names) + 1)
+    if "long_side" in settings:
+        look_at(network, settings["long_side"])
     if pretrained:
         state = fetch_coco_weights(architecture, f"train with --from-scratch, or as --architecture {BALLNET}")
         _take_what_fits(network, state)
     return network
+
+
+def look_at(network: nn.Module, long_side: int) -> bool:
+    """Let a torchvision network see frames at this size; False for one whose size is fixed."""
+    transform = getattr(network, "transform", None)
+    if transform is None or getattr(transform, "fixed_size", None) is not None:
+        return False
+    transform.min_size, transform.max_size = (long_side,), long_side
+    return True
+
+
+def own_long_side(architecture: str) -> int:
+    """The pixels of the longer side that an architecture was made for."""
+    check_architecture(architecture)
+    if architecture == BALLNET:
+        return BallNetSettings.long_side
+    from torchvision.models import get_model
+
+    transform: Any = get_model(architecture, weights=None, weights_backbone=None).transform
+    return int(max(transform.fixed_size or (transform.max_size,)))
 
 
 def fetch_coco_weights(name: str, other_ways: str) -> dict[str, torch.Tensor]:

@@ -66,6 +66,7 @@ class OnnxDetector:
         self.class_names = chosen_classes(class_names, known, str(path))
         self._wanted = np.array([known.index(name) for name in self.class_names])
         self.working_threshold = dict.fromkeys(self.class_names, settings.working_threshold)
+        self.score_slope: dict[str, float] = {}
         self._score_floor = options.score_floor
         open_batch = self._header.inputs[0].shape[0] is None
         self._batch_size = (

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.functional import convert_image_dtype
 
+from labels.models.aligned_frames import to_working
 from labels.models.detector import chosen_classes
-from labels.models.networks import fetch_coco_weights, torchvision_names
+from labels.models.networks import fetch_coco_weights, look_at, torchvision_names
 from labels.models.settings import DEFAULT_DETECTOR, DetectorOptions, TorchvisionSettings
 from labels.records.detections import Detections
 from labels.records.errors import InputError
@@ -32,6 +32,7 @@ class TorchvisionDetector:
         label_names: the name of each label id the network gives, background (0) included.
         class_names: which of them are wanted.
         transforms: from (3, H, W) uint8 to what the network wants; of a weights entry, `weights.transforms()`.
+        long_side: larger frames are reduced to it as training reduces them; None leaves that to the network.
     """
 
     every_frame = False
@@ -48,15 +49,17 @@ class TorchvisionDetector:
         batch_size: int | None = None,
         score_floor: float = DetectorOptions.score_floor,
         transforms: Callable[[Tensor], Tensor] = convert_image_dtype,
+        long_side: int | None = None,
     ) -> None:
         self.name, self.class_names, self.working_threshold = name, class_names, working_threshold
+        self.score_slope: dict[str, float] = {}
         self.device = torch.device(device)
         self._precise = not _bf16_pays(network, self.device)
         self.digest = digest_of([digest, class_names, "float32" if self._precise else "bfloat16", score_floor])
         self._batch_size = batch_size or (
             SETTINGS.batch_size_cuda if self.device.type == "cuda" else SETTINGS.batch_size_cpu
         )
-        self._score_floor, self._transforms = score_floor, transforms
+        self._score_floor, self._transforms, self._long_side = score_floor, transforms, long_side
         self._label_names = np.array(label_names, dtype=object)
         self._wanted = torch.tensor([label_names.index(name) for name in class_names], device=self.device)
         _say_everything(network, score_floor)
@@ -72,15 +75,18 @@ class TorchvisionDetector:
     def _detect_batch(self, rgbs: list[np.ndarray]) -> list[Detections]:
         bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=not self._precise)
         try:
+            seen = [to_working(rgb, self._long_side) if self._long_side else rgb for rgb in rgbs]
             with torch.inference_mode(), bf16:
-                answers = self._network([self._as_image(rgb) for rgb in rgbs])
-                return [self._as_detections(answer) for answer in answers]
+                answers = self._network([self._as_image(rgb) for rgb in seen])
+                found = [self._as_detections(answer) for answer in answers]
         except torch.OutOfMemoryError:
             raise InputError(
                 f"{self.name}: {len(rgbs)} frames at once do not fit into the GPU; say --batch-size {len(rgbs) // 2}"
                 if len(rgbs) > 1
                 else f"{self.name}: a frame does not fit into the GPU; say --input-size 640 or --device cpu"
             ) from None
+
+        return [_enlarged(one, small, rgb) for one, small, rgb in zip(found, seen, rgbs, strict=True)]
 
     def _as_image(self, rgb: np.ndarray) -> Tensor:
         """A frame (H, W, 3) uint8 as the network wants it; it travels to the device as bytes."""
@@ -132,10 +138,16 @@ def set_input_size(network: nn.Module, long_side: int | None, name: str) -> None
     """Let the network see frames with their longer side at `long_side` pixels; None leaves what it was built with."""
     if long_side is None:
         return
-    transform = getattr(network, "transform", None)
-    if not isinstance(transform, GeneralizedRCNNTransform) or transform.fixed_size is not None:
+    if not look_at(network, long_side):
         raise InputError(f"--input-size: {name} looks at frames of one fixed size; leave it out")
-    transform.min_size, transform.max_size = (long_side,), long_side
+
+
+def _enlarged(found: Detections, seen: np.ndarray, rgb: np.ndarray) -> Detections:
+    """What was found in a reduced frame, in pixels of the frame it was made from."""
+    if seen.shape == rgb.shape:
+        return found
+    scale = np.array([rgb.shape[1] / seen.shape[1], rgb.shape[0] / seen.shape[0]] * 2, dtype=np.float32)
+    return Detections(found.xyxy * scale, found.score, found.class_name)
 
 
 def _say_everything(network: nn.Module, score_floor: float) -> None:

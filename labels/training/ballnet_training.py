@@ -34,7 +34,7 @@ class BallNetTask:
         self.augmentation, self.loss = augmentation or AugmentationSettings(), loss or LossSettings()
 
     def make_batch(self, frames: Sequence[LabelledFrame]) -> tuple[Tensor, TargetMaps]:
-        """Crops (B, 5, side, side) float of 0-255, and their target maps."""
+        """Crops (B, 5, side, side) float of about 0-255, and their target maps."""
         drawer = TargetDrawer(len(frames), len(self.class_names), self.side, self.loss)
         crops = torch.stack([self._make_crop(at, frame, drawer) for at, frame in enumerate(frames)])
         return change_light(crops, self.augmentation), drawer.maps()

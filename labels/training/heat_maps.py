@@ -24,7 +24,7 @@ class LossSettings:
     least_sigma: float = 0.8  # cells; of the bump of the smallest box
     sigma_share: float = 1 / 6  # of the shorter side
     ignored_margin: float = 0.5  # of the box's size, added on each side of an ignored region
-    self_ignore_from: float = 0.35  # share of the training after which the network's own word counts
+    self_ignore_from: float = 1.0  # share of the training after which the network's own word counts; 1: never
     self_ignore_score: float = 0.4  # background on which it is so sure may be an object nobody labelled
 
 

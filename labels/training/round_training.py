@@ -99,13 +99,15 @@ def _first_network(
     work: WorkFolder, number: int, class_names: tuple[str, ...], settings: TrainingSettings, scratch: bool, go_on: bool
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network with the weights that training starts from, and the settings that go into its checkpoint."""
-    own = asdict(BallNetSettings(long_side=settings.long_side)) if settings.architecture == BALLNET else {}
+    seen = {"long_side": settings.long_side}  # by training, and later by labelling
+    own = asdict(BallNetSettings(long_side=settings.long_side)) if settings.architecture == BALLNET else seen
     own = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
     if go_on:
         path = work.round(number - 1).detector
         checkpoint = load_checkpoint(path)
         require_fit(checkpoint, settings.architecture, class_names, str(path))
-        return network_from_checkpoint(checkpoint, str(path)), checkpoint["settings"]
+        own = checkpoint["settings"] | seen
+        return network_from_checkpoint(checkpoint | {"settings": own}, str(path)), own
     seed_everything(settings.seed, 2**32 - 1)
     return build_network(settings.architecture, class_names, own, pretrained=not scratch), own
 
@@ -149,6 +151,7 @@ def _train_on(
         "accuracy": accuracy,
         "truth_not_used": unused,
     }
-    save_checkpoint(files.best, checkpoint | {"network": weights, "working_threshold": thresholds, "metrics": metrics})
+    measured = {"working_threshold": thresholds, "score_slope": slopes, "metrics": metrics}
+    save_checkpoint(files.best, checkpoint | {"network": weights} | measured)
     write_json(files.metrics, metrics)
     return metrics

@@ -11,7 +11,7 @@ class TrainingSettings:
     epochs: int = 12
     batch_size: int = 16
     learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
+    weight_decay: float = 1e-2
     warm_up: float = 0.08  # share of all steps in which the learning rate rises
     clip_norm: float = 5.0  # gradients longer than this are shortened
     average_decay: float = 0.99  # of the moving average of the weights, which is what is validated and saved
@@ -19,7 +19,7 @@ class TrainingSettings:
     seed: int = 0
 
     long_side: int = 512  # larger frames are reduced to it
-    crop: int = 160  # side of the square that ballnet is trained on, a frame
+    crop: int = 128  # side of the square that ballnet is trained on, a frame
     epoch_frames: int = 960  # an epoch sees at least so many; small sets are gone through more than once
     memory_bytes: int = 2 << 30  # of frames that are held in memory; the others are read again each time
 
