@@ -122,6 +122,7 @@ def finish_round(
         "digest": detector.digest,
         "class_names": list(detector.class_names),
         "working_threshold": detector.working_threshold,
+        "score_slope": detector.score_slope,
     }
     counts = {
         "videos": outcome.made + outcome.untouched + len(outcome.skipped),
