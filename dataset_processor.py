@@ -23,7 +23,7 @@ from typing import Any
 
 from labels.labelling.settings import LabellingSettings
 from labels.models.settings import DEFAULT_DETECTOR
-from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+from labels.records.command_line import Summary, positive_number, round_number, run_stage, stage_parser
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -40,19 +40,17 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         help="class names with commas between, or a class list; without it a student's own, of others 'sports ball'",
     )
     parser.add_argument(
-        "--stride", type=positive, default=LabellingSettings.stride, metavar="N", help="label every Nth frame"
+        "--stride", type=positive_number, default=LabellingSettings.stride, metavar="N", help="label every Nth frame"
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--input-size", type=positive, metavar="PX", help="longer side at which the detector looks")
-    parser.add_argument("--batch-size", type=positive, metavar="N", help="frames that go through a network together")
+    parser.add_argument(
+        "--input-size", type=positive_number, metavar="PX", help="longer side at which the detector looks"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
+    )
     parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
     return parser.parse_args(argv)
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 1_000_000:
-        raise argparse.ArgumentTypeError(f"a whole number from 1, not '{text}'")
-    return int(text)
 
 
 def choose_detector(args: argparse.Namespace, work: Any) -> tuple[str, dict[str, str]]:

@@ -1,12 +1,13 @@
 """How every stage ends, fails, and answers --help."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from labels.records.command_line import Summary, run_stage
+from labels.records.command_line import Summary, positive_number, run_stage
 from labels.records.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,13 @@ def test_a_full_disk_is_one_line(error, said, capsys):
     printed = capsys.readouterr().err
     assert said in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "", "\u0663", "1" * 5000])
+def test_what_is_no_positive_number(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="a whole number from 1"):
+        positive_number(text)
+    assert positive_number("640") == 640
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -87,6 +87,13 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path):
         require_run_record(work.round(0), "cleaned", "python dataset_cleaner.py work --round 0")
 
 
+def test_a_video_is_ok_failed_or_skipped(tmp_path):
+    work = WorkFolder(tmp_path)
+    with pytest.raises(ValueError, match="status must be one of ok, failed, skipped, not \\['fine'\\]"):
+        work.write_videos(video_row("a", status="fine"))
+    assert not work.videos_table.exists()
+
+
 def test_a_change_upstream_puts_all_downstream_out_of_date(tmp_path):
     work = WorkFolder(tmp_path)
     work.write_videos(video_row("a"))

@@ -13,6 +13,8 @@ from labels.records.errors import InputError
 
 EXIT_DONE, EXIT_BAD_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 2, 3, 130
 
+MOST_DIGITS = 9  # of a number that is given as an argument
+
 
 @dataclass
 class Summary:
@@ -64,6 +66,13 @@ def round_number(text: str) -> int:
     if not 0 <= number <= 99:
         raise argparse.ArgumentTypeError(f"a round is a number from 0 to 99, not '{text}'")
     return number
+
+
+def positive_number(text: str) -> int:
+    """Argument type: a whole number from 1."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {10**MOST_DIGITS - 1}, not '{text}'")
+    return int(text)
 
 
 def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:

@@ -17,10 +17,6 @@ def xyxy_to_xywh(xyxy: np.ndarray) -> np.ndarray:
     return np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)
 
 
-def xywh_to_xyxy(xywh: np.ndarray) -> np.ndarray:
-    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-
-
 def centre_of(xyxy: np.ndarray) -> np.ndarray:
     """Box centres, (N, 2)."""
     return (xyxy[:, :2] + xyxy[:, 2:]) / 2

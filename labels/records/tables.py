@@ -135,9 +135,9 @@ def check_boxes(boxes: pd.DataFrame, where: str, decided: bool = False) -> pd.Da
         raise ValueError(f"{where}: a score is not within 0 and 1")
     if (boxes["frame_index"] < 0).any():
         raise ValueError(f"{where}: a frame_index is negative")
-    _check_words(boxes, "origin", ORIGINS, where)
+    check_words(boxes, "origin", ORIGINS, where)
     if decided:
-        _check_words(boxes, "decision", DECISIONS, where)
+        check_words(boxes, "decision", DECISIONS, where)
         if (boxes.loc[boxes["decision"] != "keep", "reason"] == "").any():
             raise ValueError(f"{where}: a box that is not kept has no reason")
         if not boxes["quality"].between(0, 1).all():
@@ -145,7 +145,8 @@ def check_boxes(boxes: pd.DataFrame, where: str, decided: bool = False) -> pd.Da
     return boxes
 
 
-def _check_words(table: pd.DataFrame, column: str, allowed: tuple[str, ...], where: str) -> None:
+def check_words(table: pd.DataFrame, column: str, allowed: tuple[str, ...], where: str) -> None:
+    """ValueError when a column holds another word than the allowed ones."""
     unknown = set(table[column].unique()) - set(allowed)
     if unknown:
         raise ValueError(f"{where}: {column} must be one of {', '.join(allowed)}, not {sorted(unknown)}")

@@ -121,6 +121,7 @@ class WorkFolder:
 
     def write_videos(self, videos: pd.DataFrame) -> None:
         tables.check_columns(videos, tables.VIDEOS, "videos")
+        tables.check_words(videos, "status", tables.VIDEO_STATUSES, "videos")
         if videos["video_id"].duplicated().any():
             raise ValueError(f"video_id twice: {videos['video_id'][videos['video_id'].duplicated()].iloc[0]}")
         write_parquet(self.videos_table, videos.sort_values("video_id", ignore_index=True))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labels.records.command_line import positive_number
 from labels.videos.download_outcomes import OK, OUTCOMES
 from labels.videos.download_settings import DownloadSettings
 from labels.videos.list_filters import ListFilters, parse_shard, wanted_classes
@@ -71,13 +72,6 @@ def list_download(args: argparse.Namespace) -> "ListDownload":
     )
     retry = frozenset(OUTCOMES) - {OK} if args.retry_failed else check_retry(args.retry or "")
     return ListDownload(args.source, args.path, args.labels, filters, settings, retry, args.dry_run)
-
-
-def positive_number(text: str) -> int:
-    """Argument type: a whole number from 1."""
-    if not text.isdigit() or not 0 < int(text) < 10**9:
-        raise argparse.ArgumentTypeError(f"a number from 1, not '{text}'")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

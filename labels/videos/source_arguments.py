@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from labels.records.command_line import positive_number
 from labels.videos.archives import ARCHIVES, ArchiveSettings
-from labels.videos.download_arguments import LISTS, add_list_arguments, positive_number
+from labels.videos.download_arguments import LISTS, add_list_arguments
 from labels.videos.list_filters import wanted_classes
 from labels.videos.synthetic_settings import DIFFICULTIES, MIXED, SPORTS, SyntheticSettings
 

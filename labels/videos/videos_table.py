@@ -59,9 +59,6 @@ class VideosTable:
         video_id = self._id_by_sha256.get(sha256)
         return None if video_id is None else self._rows[video_id]
 
-    def has_usable(self) -> bool:
-        return any(row["status"] == "ok" for row in self._rows.values())
-
     def put(self, row: Row) -> None:
         """Add a row, or put it in the place of the one with its video_id."""
         self.remove(row["video_id"])
