@@ -151,7 +151,9 @@ def _train_on(
         "accuracy": accuracy,
         "truth_not_used": unused,
     }
-    measured = {"working_threshold": thresholds, "score_slope": slopes, "metrics": metrics}
-    save_checkpoint(files.best, checkpoint | {"network": weights} | measured)
+    measured = {"network": weights, "working_threshold": thresholds, "score_slope": slopes, "metrics": metrics}
+    # What is replaced is taken out first: a key that was read from the file would be written in other bytes.
+    kept = {name: value for name, value in checkpoint.items() if name not in measured}
+    save_checkpoint(files.best, kept | measured)
     write_json(files.metrics, metrics)
     return metrics
