@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 
+from labels.models import networks
 from labels.models.ballnet import BallNet, BallNetSettings
 from labels.models.checkpoints import load_checkpoint, require_fit, save_checkpoint
 from labels.models.networks import build_network, check_architecture, network_from_checkpoint, own_long_side
@@ -121,3 +122,26 @@ def test_a_torchvision_network_looks_at_frames_at_the_size_it_was_trained_with()
     assert own_long_side(name) == 640
     assert own_long_side("ssdlite320_mobilenet_v3_large") == 320
     assert own_long_side("ballnet") == 512
+
+
+def test_the_batch_norms_of_a_pretrained_backbone_stay_as_they_are(monkeypatch, tmp_path):
+    name = "ssdlite320_mobilenet_v3_large"
+    trained = build_network(name, ("sports ball",), {}, pretrained=False).state_dict()
+    for key in trained:
+        if key.endswith("running_var"):
+            trained[key] = torch.full_like(trained[key], 2)
+    monkeypatch.setattr(networks, "fetch_coco_weights", lambda name, other_ways: trained)
+    network = build_network(name, ("sports ball",), {}, pretrained=True)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in network.backbone.modules())
+    target = {"boxes": torch.tensor([[4.0, 4, 30, 30]]), "labels": torch.ones(1, dtype=torch.long)}
+    network.train()(list(torch.rand(2, 3, 64, 64)), [target] * 2)
+    after = network.state_dict()
+    frozen = [key for key in after if key.startswith("backbone.") and "running" in key]
+    assert len(frozen) > 50 and all(torch.equal(after[key], trained[key]) for key in frozen)
+    # the file is one like any other, and the network it makes answers the same
+    save_checkpoint(tmp_path / "x.pt", payload(architecture=name, settings={}, network=after))
+    loaded = network_from_checkpoint(load_checkpoint(tmp_path / "x.pt"), "x.pt")
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        one, other = (each.eval().backbone(picture)["0"] for each in (network, loaded))
+    assert torch.allclose(one, other, atol=1e-5)

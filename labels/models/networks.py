@@ -57,7 +57,24 @@ def build_network(
     if pretrained:
         state = fetch_coco_weights(architecture, f"train with --from-scratch, or as --architecture {BALLNET}")
         _take_what_fits(network, state)
+        freeze_batch_norms(network.get_submodule("backbone"))
     return network
+
+
+def freeze_batch_norms(network: nn.Module) -> None:
+    """Keep the statistics that batch norms were trained with: those of a few frames a step are much worse.
+
+    A state dict of theirs fits the network as it is built too, where it means the same in evaluation mode.
+    """
+    from torchvision.ops import FrozenBatchNorm2d
+
+    for name, part in network.named_children():
+        if isinstance(part, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(part.num_features, eps=part.eps)
+            frozen.load_state_dict(part.state_dict())
+            setattr(network, name, frozen)
+        else:
+            freeze_batch_norms(part)
 
 
 def look_at(network: nn.Module, long_side: int) -> bool:

@@ -10,7 +10,13 @@ from torch import nn
 
 from labels.models.ballnet import BallNetSettings
 from labels.models.checkpoints import load_checkpoint, require_fit, save_checkpoint
-from labels.models.networks import BALLNET, build_network, check_architecture, network_from_checkpoint
+from labels.models.networks import (
+    BALLNET,
+    build_network,
+    check_architecture,
+    freeze_batch_norms,
+    network_from_checkpoint,
+)
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, require_run_record, start_run, write_run_record
 from labels.records.safe_writing import digest_of, file_digest, write_json
@@ -107,7 +113,11 @@ def _first_network(
         checkpoint = load_checkpoint(path)
         require_fit(checkpoint, settings.architecture, class_names, str(path))
         own = checkpoint["settings"] | seen
-        return network_from_checkpoint(checkpoint | {"settings": own}, str(path)), own
+        network = network_from_checkpoint(checkpoint | {"settings": own}, str(path))
+        counted = any(name.startswith("backbone.") and name.endswith("_tracked") for name in checkpoint["network"])
+        if settings.architecture != BALLNET and not counted:  # they were frozen when it was trained
+            freeze_batch_norms(network.get_submodule("backbone"))
+        return network, own
     seed_everything(settings.seed, 2**32 - 1)
     return build_network(settings.architecture, class_names, own, pretrained=not scratch), own
 
