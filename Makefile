@@ -9,7 +9,7 @@ SEED ?= 0
 DEMO ?= demo
 
 # Real clips with truth, where there are any.
-REAL ?= $(or $(LABELS_REAL_DATA),../shared/real)
+REAL ?= $(LABELS_REAL_DATA)
 
 setup: .venv/ready
 
@@ -30,10 +30,10 @@ demo: .venv/ready
 	    --sport volleyball --difficulty easy --clips 28 --held-out 8 --frames 40
 	$(PY) dataset_processor.py $(DEMO) --round 0 --detector motion
 	$(PY) dataset_cleaner.py $(DEMO) --round 0 --max-per-frame 1
-	$(PY) train.py $(DEMO) --round 0
+	$(PY) train.py $(DEMO) --round 0 --epochs 8
 	$(PY) dataset_processor.py $(DEMO) --round 1
 	$(PY) dataset_cleaner.py $(DEMO) --round 1 --max-per-frame 1
-	$(PY) train.py $(DEMO) --round 1
+	$(PY) train.py $(DEMO) --round 1 --epochs 8
 	$(PY) dataset_processor.py $(DEMO) --round 2
 	$(PY) dataset_cleaner.py $(DEMO) --round 2 --max-per-frame 1
 	$(PY) visualise.py $(DEMO) --round 2
@@ -49,7 +49,7 @@ lint: .venv/ready-dev
 
 bench: .venv/ready-dev
 	$(PY) tests/bench/rounds_by_seed.py
-	test ! -d "$(REAL)" || LABELS_REAL_DATA="$(REAL)" $(PY) tests/bench/real_rounds.py
+	test -z "$(REAL)" || LABELS_REAL_DATA="$(REAL)" $(PY) tests/bench/real_rounds.py
 
 clean:
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache

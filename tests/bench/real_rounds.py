@@ -1,6 +1,6 @@
 """Rounds 0, 1 and 2 on real clips, labelled first by a small real detector, beside that detector alone.
 
-    LABELS_REAL_DATA=../shared/real python tests/bench/real_rounds.py [--keep FOLDER]
+    LABELS_REAL_DATA=FOLDER python tests/bench/real_rounds.py [--keep FOLDER]
 
 Prints, for each clip with truth, F1 (centre in the box) of the detector at the threshold that is best for that clip,
 which nobody knows without truth, and of the kept labels by round.
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="keep the work folder here")
     parser.add_argument("--clips", action="store_true", help="label and train on the clips without truth too")
     args = parser.parse_args()
-    real = Path(os.environ.get("LABELS_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "real"))
+    real = Path(os.environ["LABELS_REAL_DATA"])
     with tempfile.TemporaryDirectory() as scratch:
         work = args.keep or Path(scratch) / "real"
         for name in ["balls", *(["clips"] if args.clips else [])]:

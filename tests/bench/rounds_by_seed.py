@@ -19,6 +19,7 @@ from labels.records.work_folder import WorkFolder
 # The Makefile's demo says the same.
 CLIPS = ["--sport", "volleyball", "--difficulty", "easy", "--clips", "28", "--held-out", "8", "--frames", "40"]
 CLEANING = ["--max-per-frame", "1"]
+TRAINING = ["--epochs", "8"]
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
             work = (args.keep or Path(scratch)) / f"seed{seed}"
             started = time.monotonic()
             stage("dataset_downloader.py", work, "--from", "synthetic", "--seed", str(seed), *CLIPS)
-            run_rounds(work, ["--detector", "motion"], CLEANING, [])
+            run_rounds(work, ["--detector", "motion"], CLEANING, TRAINING)
             held_out = WorkFolder(work).usable_videos().set_index("video_id")["split"] == "test"
             for number in WorkFolder(work).round_numbers():
                 counts = kept_counts(work, number)
