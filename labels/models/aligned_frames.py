@@ -1,8 +1,7 @@
 """A frame between its neighbours, which are laid over it as if the camera had stood still.
 
-What then differs is what moved by itself: a ball is a small thing that is in this frame and in neither neighbour. On
-held-out synthetic clips, whose camera pans and shakes, this took BallNet from an F1 of 0.27 to 0.61 after the same
-training; neighbours that are not laid over show a moving background everywhere.
+What then differs is what moved by itself: a ball is a small thing that is in this frame and in neither neighbour. When
+the camera pans and shakes, neighbours that are not laid over show a background that moves everywhere.
 """
 
 from collections.abc import Iterable, Iterator
