@@ -111,6 +111,8 @@ def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
             f"{split}: {counts.with_kept} frames with kept boxes, {counts.empty_used} surely empty ones; left out: "
             f"{counts.empty_unsure} frames whose emptiness is not sure, {counts.empty_left} empty ones more than needed"
         )
+    if data.validates_on_training:
+        lines.append("no box was kept in the clips to validate on: agreement is with clips trained on, and says little")
     for name, values in (
         ("agreement with the validation labels", metrics["agreement_with_labels"]),
         (f"accuracy against {(metrics['accuracy'] or {}).get('against')}", metrics["accuracy"]),

@@ -21,7 +21,7 @@ from labels.models.loading import detector_from_checkpoint
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
-from labels.records.safe_writing import write_parquet
+from labels.records.safe_writing import read_parquet, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.training.ballnet_training import BallNetTask
 from labels.training.box_datasets import read_cleaned
@@ -299,6 +299,21 @@ def test_the_classes_are_those_of_the_clips_to_train_on(tmp_path):
             )
             write_parquet(work.round(0).boxes("cleaned", video_id), tables.sort_boxes(other), boxes.attrs)
     assert gather_data(work, work.round(0), settings).class_names == (BALL,)
+
+
+def test_a_round_that_keeps_nothing_in_the_clips_to_validate_on_says_so_and_goes_on(tmp_path):
+    work = make_work(tmp_path / "work")
+    assert not gather_data(work, work.round(0), SmallSettings()).validates_on_training
+    divided = gather_data(work, work.round(0), SmallSettings()).splits
+    for video_id in (video_id for video_id, split in divided.items() if split == "val"):
+        path = work.round(0).boxes("cleaned", video_id)
+        table = read_parquet(path)
+        metadata = dict(table.attrs)
+        table.attrs = {}
+        write_parquet(path, table.assign(decision="ignore", reason="quality: 0.5 < 0.7"), metadata)
+    data = gather_data(work, work.round(0), SmallSettings())
+    assert data.validates_on_training
+    assert data.frames["val"] == data.frames["train"][::5]
 
 
 def test_only_so_many_frames_of_a_truth_are_looked_at():

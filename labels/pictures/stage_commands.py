@@ -12,7 +12,12 @@ from labels.training.settings import FrameChoice, SplitSettings, TrainingSetting
 
 SCRIPTS = {"labelled": "dataset_processor.py", "cleaned": "dataset_cleaner.py", "trained": "train.py"}
 NOT_AN_OPTION = {"work", "round", "strict"}
-OPTION_NAMES = {"keep_quality": "keep", "ignore_quality": "ignore", "learning_rate": "lr"}
+OPTION_NAMES = {
+    "keep_quality": "keep",
+    "ignore_quality": "ignore",
+    "min_size_pixels": "min-size",
+    "learning_rate": "lr",
+}
 REPEATED = {"without"}  # one option for each value, rather than values with commas between
 DEFAULTS: dict[str, list[Any]] = {
     "labelled": [LabellingSettings()],
