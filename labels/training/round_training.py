@@ -78,9 +78,9 @@ def train_round(
     done = read_run_record(folder, "trained") if all(path.is_file() for path in named) else None
     if done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best):
         return TrainedRound(data, done.facts["metrics"], done_before=True)
-    start_run(folder, "trained")
     identity = digest_of([arguments, inputs, torch.__version__])
     network, network_settings = _first_network(work, round_number, data.class_names, settings, from_scratch, go_on)
+    start_run(folder, "trained")  # only now: weights that cannot be had must not cost the student that is there
     metrics = _train_on(work, files, data, settings, network.to(device), network_settings, identity)
     if draw:
         draw(files.epochs, files.curves)
