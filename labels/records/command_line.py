@@ -44,7 +44,7 @@ class _ManualFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDe
     """The manual as it is written, and the default of every option that has one worth telling."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False or action.default == []:
+        if action.default in (None, []) or isinstance(action.default, bool | tuple):
             return action.help
         return super()._get_help_string(action)
 
