@@ -23,33 +23,19 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+from labels.records.command_line import (
+    Summary,
+    above_zero,
+    positive_number,
+    round_number,
+    run_stage,
+    stage_parser,
+    whole_number,
+)
 from labels.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from labels.training.round_training import TrainedRound
-
-
-def positive(kind: type) -> "argparse._ActionType":
-    """Argument type of a number above zero."""
-
-    def parse(text: str) -> float:
-        try:
-            number = kind(text)
-        except ValueError:
-            number = 0
-        if not 0 < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"must be a number above 0, not '{text}'")
-        return number
-
-    return parse
-
-
-def whole_number(text: str) -> int:
-    """Argument type of a number from which everything is drawn."""
-    if not text.isdecimal() or len(text) > 18:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0, not '{text}'")
-    return int(text)
 
 
 def get_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,11 +43,15 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = stage_parser(__doc__ or "")
     parser.add_argument("--round", type=round_number, required=True, help="whose cleaned labels to train on")
     parser.add_argument("--architecture", default=defaults.architecture, help="ballnet, or a torchvision detector")
-    parser.add_argument("--epochs", type=positive(int), default=defaults.epochs, help="at most")
-    parser.add_argument("--batch-size", type=positive(int), default=defaults.batch_size, help="crops or frames a step")
-    parser.add_argument("--lr", type=positive(float), help="the highest learning rate (default: the architecture's)")
+    parser.add_argument("--epochs", type=positive_number, default=defaults.epochs, help="at most")
     parser.add_argument(
-        "--long-side", type=positive(int), help="pixels that larger frames are reduced to (default: the architecture's)"
+        "--batch-size", type=positive_number, default=defaults.batch_size, help="crops or frames a step"
+    )
+    parser.add_argument("--lr", type=above_zero, help="the highest learning rate (default: the architecture's)")
+    parser.add_argument(
+        "--long-side",
+        type=positive_number,
+        help="pixels that larger frames are reduced to (default: the architecture's)",
     )
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
@@ -103,34 +93,15 @@ def train(args: argparse.Namespace) -> Summary:
 
 
 def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
-    """What is printed at the end: what was used for what, and how good it is."""
-    data, metrics = trained.data, trained.metrics
-    lines = [f"round {args.round} was trained already with these settings and labels"] if trained.done_before else []
-    for split, counts in data.counts.items():
-        lines.append(
-            f"{split}: {counts.with_kept} frames with kept boxes, {counts.empty_used} surely empty ones; left out: "
-            f"{counts.empty_unsure} frames whose emptiness is not sure, {counts.empty_left} empty ones more than needed"
-        )
-    if data.validates_on_training:
-        lines.append("no box was kept in the clips to validate on: agreement is with clips trained on, and says little")
-    for name, values in (
-        ("agreement with the validation labels", metrics["agreement_with_labels"]),
-        (f"accuracy against {(metrics['accuracy'] or {}).get('against')}", metrics["accuracy"]),
-    ):
-        if values:
-            lines.append(
-                f"{name}: F1 {values['f1']:.3f}, precision {values['precision']:.3f}, recall {values['recall']:.3f}, "
-                f"mean IoU {values['mean_iou'] or 0:.2f}, COCO AP {values['ap'] or 0:.3f}"
-            )
-    lines += [f"{video_id}: its truth is not used: {why}" for video_id, why in metrics["truth_not_used"].items()]
-    skipped = data.skipped
+    """Which videos were used, and what came out."""
+    data, skipped = trained.data, trained.data.skipped
     return Summary(
         stage=f"train round {args.round}",
         unit="videos",
         found=len(data.splits),
         used=len(data.splits) - sum(skipped.values()),
         skipped=skipped,
-        lines=lines,
+        lines=trained.lines(),
         next_command=f"python dataset_processor.py {args.work} --round {args.round + 1}",
     )
 

@@ -64,7 +64,7 @@ def test_a_stage_script_is_short_and_stands_alone(script):
     }  # fmt: skip
     others = {path.stem for path in ROOT.glob("*.py")} - {script.stem}
     assert not others & {name.split(".")[0] for name in imports_of(script)}
-    assert len(script.read_text().splitlines()) <= (145 if script.name == "train.py" else 125)
+    assert len(script.read_text().splitlines()) <= 125
 
 
 def test_no_module_is_a_drawer():

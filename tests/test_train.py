@@ -25,7 +25,7 @@ from labels.records.safe_writing import read_parquet, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.training.ballnet_training import BallNetTask
 from labels.training.box_datasets import read_cleaned
-from labels.training.detector_training import seed_everything
+from labels.training.optimisation import seed_everything
 from labels.training.round_accuracy import truth_frames
 from labels.training.round_data import gather_data
 from labels.training.round_training import train_round

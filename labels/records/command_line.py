@@ -75,6 +75,24 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    """Argument type: a whole number from 0, from which everything is drawn."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, not '{text}'")
+    return int(text)
+
+
+def above_zero(text: str) -> float:
+    """Argument type: a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not '{text}'")
+    return number
+
+
 def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
     """Run a stage's body, print how it ended, and return the exit code (see the module's constants)."""
     script = Path(sys.argv[0]).name

@@ -24,11 +24,13 @@ from labels.records.work_folder import WorkFolder
 from labels.training.ballnet_training import BallNetTask
 from labels.training.box_metrics import find_slopes, find_thresholds, measure
 from labels.training.detector_tasks import DetectorTask, detection_tables
-from labels.training.detector_training import TrainingFolder, seed_everything, train_detector
+from labels.training.detector_training import train_detector
+from labels.training.optimisation import seed_everything
 from labels.training.round_accuracy import measure_accuracy
 from labels.training.round_data import RoundData, digests_of, gather_data
 from labels.training.settings import TrainingSettings
 from labels.training.splits import TRAIN, VAL
+from labels.training.training_folder import TrainingFolder
 
 
 @dataclass
@@ -38,6 +40,34 @@ class TrainedRound:
     data: RoundData
     metrics: dict[str, Any]
     done_before: bool
+
+    def lines(self) -> list[str]:
+        """What was used for what, and how good it is."""
+        lines = ["this round was trained already with these settings and labels"] if self.done_before else []
+        for split, counts in self.data.counts.items():
+            lines.append(
+                f"{split}: {counts.with_kept} frames with kept boxes, {counts.empty_used} surely empty ones; "
+                f"left out: {counts.empty_unsure} frames whose emptiness is not sure, "
+                f"{counts.empty_left} empty ones more than needed"
+            )
+        if self.data.validates_on_training:
+            lines.append(
+                "no box was kept in the clips to validate on: agreement is with clips trained on, and says little"
+            )
+        for name, values in (
+            ("agreement with the validation labels", self.metrics["agreement_with_labels"]),
+            (f"accuracy against {(self.metrics['accuracy'] or {}).get('against')}", self.metrics["accuracy"]),
+        ):
+            if values:
+                lines.append(
+                    f"{name}: F1 {values['f1']:.3f}, precision {values['precision']:.3f}, "
+                    f"recall {values['recall']:.3f}, mean IoU {values['mean_iou'] or 0:.2f}, "
+                    f"COCO AP {values['ap'] or 0:.3f}"
+                )
+        lines += [
+            f"{video_id}: its truth is not used: {why}" for video_id, why in self.metrics["truth_not_used"].items()
+        ]
+        return lines
 
 
 def train_round(
