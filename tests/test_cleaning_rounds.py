@@ -102,6 +102,16 @@ def test_a_frame_the_new_round_lost_is_filled_from_the_old():
     assert new.merged.merged_in == 10
 
 
+def test_a_round_that_is_blind_in_a_video_takes_nothing_from_its_labels():
+    """Of a labeller that finds none of 30 sure labels, a miss says log(31 / 32): next to nothing."""
+    old = clean(boxes_from(flight(), 30)).boxes
+    elsewhere = [(f, 900, 600, 12, 0.4) for f in range(30)]
+    new = clean(boxes_from(elsewhere, 30, round_born=1), 1, old).boxes
+    there = new[new["label_uid"].isin(old["label_uid"])]
+    assert there["decision"].tolist() == ["keep"] * 30
+    assert there["log_odds"].to_numpy() == pytest.approx(old["log_odds"].to_numpy() + np.log(31 / 32), abs=1e-4)
+
+
 def test_a_frame_the_old_round_missed_is_filled_by_the_new():
     old = clean(boxes_from([row for row in flight() if row[0] < 12 or row[0] > 26], 30)).boxes
     new = clean(boxes_from(flight(), 30, round_born=1), 1, old).boxes

@@ -93,7 +93,9 @@ def merge_rounds(
     fused_old = np.concatenate([named_old, left_old[alike_old]]).astype(np.int64)
     merged = _fuse(new, usable, fused_new, fused_old, len(named_new), settings)
     lost = np.setdiff1d(left_old, fused_old)
-    came_in = _fade(usable.iloc[lost], settings)
+    kept = (usable["decision"] == "keep").to_numpy()
+    found_share = (int(kept[fused_old].sum()) + 1) / (int(kept.sum()) + 2)  # Laplace's rule: few labels say little
+    came_in = _fade(usable.iloc[lost], found_share, settings)
     counts = MergeCounts(
         labelled=len(new),
         merged_in=len(came_in),
@@ -149,11 +151,17 @@ def _fuse(
     return merged
 
 
-def _fade(lost: pd.DataFrame, settings: CleaningSettings) -> pd.DataFrame:
-    """Old labels that the new round did not find, with less evidence than they had."""
+def _fade(lost: pd.DataFrame, found_share: float, settings: CleaningSettings) -> pd.DataFrame:
+    """Old labels that the new round did not find, with less evidence than they had.
+
+    A miss says as much as the labeller sees: one that finds `found_share` of this video's kept labels misses a right one
+    with the rest of the probability, so its silence weighs log(1 - found_share) at most. One that is blind here takes
+    nothing away, and what it lost is filled from the round before.
+    """
     human = (lost["origin"] == "human").to_numpy()
     odds = lost["log_odds"].to_numpy(dtype=np.float64)
     faded = settings.lost_log_odds + settings.old_share * (odds - settings.lost_log_odds)
+    faded = np.maximum(faded, odds + np.log(1 - found_share))
     return lost.assign(
         log_odds=np.where(human, odds, np.minimum(odds, faded)).astype(np.float32),
         rounds_lost=lost["rounds_lost"] + 1,

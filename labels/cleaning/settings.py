@@ -53,7 +53,7 @@ class CleaningSettings:
     match_distance_sizes: float = 0.5  # or their centres are this near and their sizes alike
     old_share: float = 0.35  # how much a round's evidence is the older label's
     confirmed_gain: float = 0.25  # log-odds for each round that finds a label again
-    lost_log_odds: float = -1.5  # what a round that did not find a label says of it
+    lost_log_odds: float = -1.5  # what a round that did not find a label says of it, where it finds the others
     max_rounds_lost: int = 1  # then a label on no path is dropped rather than ignored
 
     # The dataset
