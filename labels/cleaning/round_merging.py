@@ -154,9 +154,9 @@ def _fuse(
 def _fade(lost: pd.DataFrame, found_share: float, settings: CleaningSettings) -> pd.DataFrame:
     """Old labels that the new round did not find, with less evidence than they had.
 
-    A miss says as much as the labeller sees: one that finds `found_share` of this video's kept labels misses a right one
-    with the rest of the probability, so its silence weighs log(1 - found_share) at most. One that is blind here takes
-    nothing away, and what it lost is filled from the round before.
+    A miss says as much as the labeller sees: one that finds `found_share` of this video's kept labels misses a right
+    one with the rest of the probability, so its silence weighs log(1 - found_share) at most. One that is blind here
+    takes nothing away, and what it lost is filled from the round before.
     """
     human = (lost["origin"] == "human").to_numpy()
     odds = lost["log_odds"].to_numpy(dtype=np.float64)
