@@ -53,6 +53,15 @@ def test_the_order_of_the_videos_does_not_matter(tmp_path):
     assert one == other
 
 
+def test_a_split_without_labels_on_both_sides_is_not_frozen(tmp_path):
+    table = tmp_path / "split.csv"
+    with pytest.raises(InputError, match="boxes were kept in 1 group of source videos"):
+        split(table, plain(3), labelled={"v1a", "v1b"})
+    assert not table.exists()
+    splits = split(table, plain(4), labelled={"v1a", "v3b"})
+    assert {splits["v1a"], splits["v3b"]} == {"train", "val"}
+
+
 def test_validation_gets_a_group_that_has_labels(tmp_path):
     splits = split(tmp_path / "split.csv", plain(10), labelled={"v3a", "v8b"})
     assert {splits["v3a"], splits["v8b"]} == {"train", "val"}

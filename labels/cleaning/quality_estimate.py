@@ -66,8 +66,14 @@ def quality_lines(quality: Mapping[str, Any]) -> list[str]:
         for kind in ("labelled", "kept"):
             for rule in RULES if part in quality else ():
                 found = quality[part][kind][rule]
-                lines.append(
-                    f"  {part:<9} {kind:<9}  {rule:<8} {found['precision']:9.3f} {found['recall']:7.3f} "
-                    f"{found['f1']:6.3f}"
-                )
+                lines.append(f"  {part:<9} {kind:<9}  {rule:<8} {_shown(found)}")
     return lines
+
+
+def _shown(found: Mapping[str, Any]) -> str:
+    """Precision, recall and F1; a dash where there is nothing to divide by."""
+    said, there = found["right"] + found["wrong"], found["right"] + found["missed"]
+    precision = f"{found['precision']:.3f}" if said else "–"
+    recall = f"{found['recall']:.3f}" if there else "–"
+    f1 = f"{found['f1']:.3f}" if said or there else "–"
+    return f"{precision:>9} {recall:>7} {f1:>6}"

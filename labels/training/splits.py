@@ -69,6 +69,14 @@ def split_videos(
                 "another source with dataset_downloader.py"
             )
     require_no_leak(splits, videos)
+    if not table.is_file() and not {TRAIN, VAL} <= {splits[video_id] for video_id in labelled}:
+        # Frozen now, it would stand in the way of every clip that is added later.
+        count = len({linked[video_id] for video_id in labelled})
+        raise InputError(
+            f"{table.parent}: boxes were kept in {count} {'group' if count == 1 else 'groups'} of source videos; one "
+            "to train on and another to validate on are needed: keep more in dataset_cleaner.py, or add clips of "
+            "another source with dataset_downloader.py"
+        )
     _write_split_table(table, frozen)
     return splits
 
