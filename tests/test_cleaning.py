@@ -9,13 +9,14 @@ import pytest
 from simulated_balls import boxes_from, make_scene
 
 from labels.cleaning.rules import RULES
+from labels.cleaning.scores import ScoreScale
 from labels.cleaning.settings import RULE_NAMES, CleaningSettings
 from labels.cleaning.video_cleaning import clean_video
 from labels.records import tables
 from labels.records.matching import MatchCounts, count_matches
 from labels.tracks.camera_motion import IDENTITY, CameraStep, camera_table
 
-THRESHOLD = {"sports ball": 0.5, "person": 0.5}
+THRESHOLD = {("", name): ScoreScale(0.5) for name in ("sports ball", "person")}
 
 
 def clean(boxes, old=None, camera=None, verdicts=None, number=0, **settings):
@@ -140,8 +141,8 @@ def test_people_are_tracked_and_a_weak_one_alone_is_not_believed():
 def test_scores_are_read_against_the_labellers_own_threshold():
     """Scores around 0.2 of a labeller whose threshold is 0.1 are good, of one with 0.5 they are not."""
     rows = flight(score=0.2, frames=range(6))
-    low = clean_video(boxes_from(rows, 30), 0, {"sports ball": 0.1}, CleaningSettings()).boxes
-    high = clean_video(boxes_from(rows, 30), 0, {"sports ball": 0.5}, CleaningSettings()).boxes
+    low = clean_video(boxes_from(rows, 30), 0, {("", "sports ball"): ScoreScale(0.1)}, CleaningSettings()).boxes
+    high = clean_video(boxes_from(rows, 30), 0, {("", "sports ball"): ScoreScale(0.5)}, CleaningSettings()).boxes
     assert low["quality"].min() > high["quality"].max() + 0.2
     assert (high["decision"] != "keep").all()
 

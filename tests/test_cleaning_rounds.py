@@ -7,12 +7,13 @@ from simulated_balls import boxes_from, make_scene
 
 from labels.cleaning import video_cleaning
 from labels.cleaning.box_pairs import overlap_with_better, same_objects
+from labels.cleaning.scores import ScoreScale
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.video_cleaning import clean_video
 from labels.records import tables
 
 SETTINGS = CleaningSettings()
-THRESHOLD = {"sports ball": 0.5}
+THRESHOLD = {("", "sports ball"): ScoreScale(0.5)}
 
 
 def clean(boxes, number=0, old=None, camera=None, verdicts=None):

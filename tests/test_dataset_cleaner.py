@@ -38,7 +38,7 @@ def label(work: WorkFolder, number: int, rows_of) -> None:
         "name": "test",
         "digest": "1",
         "class_names": ["sports ball"],
-        "working_threshold": {"sports ball": 0.5},
+        "sources": {"": {"working_threshold": {"sports ball": 0.5}}},
     }
     record = RunRecord("labelled", number, {}, {"videos": digest_of_videos(work)}, facts={"labeller": labeller})
     record.output = str(digests)

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.scores import USUAL_THRESHOLD
+from labels.cleaning.box_pairs import overlap_with_better
+from labels.cleaning.scores import Scales, calibrated
 from labels.records.matching import MatchCounts, count_matches
 
 RULES = ("centre", "iou")
+ONE_IOU = 0.5
 PARTS = ("training", "test")
 
 
@@ -19,8 +21,8 @@ class QualityEstimate:
     Only classes that the labeller gives are judged: it is not blamed for people when it was asked for balls.
     """
 
-    def __init__(self, working_threshold: Mapping[str, float], class_names: Collection[str]) -> None:
-        self._working_threshold = working_threshold
+    def __init__(self, scales: Scales, class_names: Collection[str]) -> None:
+        self._scales = scales
         self._class_names = class_names
         self._counts: dict[tuple[str, str, str], MatchCounts] = {}
         self._videos: dict[str, int] = {}
@@ -28,8 +30,9 @@ class QualityEstimate:
     def add(self, split: str, labelled: pd.DataFrame, cleaned: pd.DataFrame, truth: pd.DataFrame) -> None:
         part = "test" if split == "test" else "training"
         self._videos[part] = self._videos.get(part, 0) + 1
-        threshold = labelled["class_name"].map(lambda name: self._working_threshold.get(name, USUAL_THRESHOLD))
-        raw = labelled[labelled["score"].to_numpy() >= threshold.to_numpy(dtype=np.float64)]
+        sureness = calibrated(labelled, self._scales)
+        # Where several looked, what they all saw is one box.
+        raw = labelled[(sureness >= 0) & (overlap_with_better(labelled, sureness, sureness >= 0, ONE_IOU, 1.0) <= ONE_IOU)]
         # Only frames that were labelled are judged: the truth between them was never looked at.
         stride = int(cleaned.attrs.get("stride", 1))
         looked_at = truth[truth["frame_index"] % stride == 0]

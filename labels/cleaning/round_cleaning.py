@@ -11,6 +11,7 @@ import pandas as pd
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, is_whole, write_dataset
 from labels.cleaning.human_verdicts import read_verdicts
 from labels.cleaning.quality_estimate import QualityEstimate
+from labels.cleaning.scores import Scales, scales_from
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.video_cleaning import CleanedVideo, clean_video
 from labels.exchange.coco import IMAGES
@@ -34,8 +35,7 @@ class RoundInputs:
     folder: RoundFolder
     before: RoundFolder | None
     videos: pd.DataFrame
-    working_threshold: dict[str, float]
-    score_slope: dict[str, float]
+    scales: Scales
     class_names: tuple[str, ...]
     labeller: dict[str, Any]
     digests: dict[str, str]
@@ -69,8 +69,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
         folder=folder,
         before=before,
         videos=videos,
-        working_threshold={name: float(value) for name, value in labeller.get("working_threshold", {}).items()},
-        score_slope={name: float(value) for name, value in labeller.get("score_slope", {}).items()},
+        scales=scales_from(labeller.get("sources", {})),
         class_names=tuple(labeller.get("class_names", ())),
         labeller=labeller,
         digests=digests,
@@ -97,7 +96,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     reasons: Counter[str] = Counter()
     skipped: dict[str, str] = {}
     unheard = set(inputs.verdicts)
-    quality = QualityEstimate(inputs.working_threshold, inputs.class_names)
+    quality = QualityEstimate(inputs.scales, inputs.class_names)
     images, boxes, written = [], [], set()
     for _, video in inputs.videos.iterrows():
         next(steps, None)
@@ -171,12 +170,11 @@ def _clean_one(inputs: RoundInputs, settings: CleaningSettings, video_id: str) -
     cleaned = clean_video(
         labelled,
         folder.number,
-        inputs.working_threshold,
+        inputs.scales,
         settings,
         old,
         camera,
         verdicts=inputs.verdicts,
-        score_slope=inputs.score_slope,
     )
     return labelled, cleaned
 

@@ -5,13 +5,14 @@ detector and of 0.7 of another may say the same; their log-odds against their ow
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 LIMIT = 3.0  # no single look is surer than this, once it is known how much a labeller is to be believed
 RAW_LIMIT = 7.0  # before that
-USUAL_THRESHOLD = 0.5
 
 
 def log_odds(score: np.ndarray) -> np.ndarray:
@@ -19,19 +20,33 @@ def log_odds(score: np.ndarray) -> np.ndarray:
     return np.log(safe) - np.log1p(-safe)
 
 
-def calibrated(
-    score: np.ndarray,
-    class_name: pd.Series,
-    working_threshold: Mapping[str, float],
-    score_slope: Mapping[str, float] | None = None,
-) -> np.ndarray:
-    """Log-odds (N,) float64 of each score against its class's working threshold, limited to ±RAW_LIMIT.
+@dataclass(frozen=True)
+class ScoreScale:
+    """How the scores that one source gives to one class are to be read."""
 
-    `score_slope` stretches them where a labeller is known to be surer than its scores say (Platt scaling).
-    """
-    threshold = class_name.map(lambda name: working_threshold.get(name, USUAL_THRESHOLD)).to_numpy(dtype=np.float64)
-    slope = class_name.map(lambda name: (score_slope or {}).get(name, 1.0)).to_numpy(dtype=np.float64)
-    return np.clip(slope * (log_odds(score) - log_odds(threshold)), -RAW_LIMIT, RAW_LIMIT)
+    working_threshold: float = 0.5  # from here a box is more likely right than wrong
+    slope: float = 1.0  # how much surer the source is than its scores say (Platt scaling)
+
+
+Scales = Mapping[tuple[str, str], ScoreScale]  # (source, class_name) -> scale
+USUAL_SCALE = ScoreScale()
+
+
+def scales_from(sources: Mapping[str, Any]) -> dict[tuple[str, str], ScoreScale]:
+    """The scales of a round's labeller, from `sources` of its run record."""
+    return {
+        (source, name): ScoreScale(float(threshold), float(said.get("score_slope", {}).get(name, 1.0)))
+        for source, said in sources.items()
+        for name, threshold in said.get("working_threshold", {}).items()
+    }
+
+
+def calibrated(boxes: pd.DataFrame, scales: Scales) -> np.ndarray:
+    """Log-odds (N,) float64 of each box's score against its source's working threshold, limited to ±RAW_LIMIT."""
+    keys = list(zip(boxes["source"], boxes["class_name"], strict=True))
+    threshold = np.array([scales.get(key, USUAL_SCALE).working_threshold for key in keys], dtype=np.float64)
+    slope = np.array([scales.get(key, USUAL_SCALE).slope for key in keys], dtype=np.float64)
+    return np.clip(slope * (log_odds(boxes["score"].to_numpy()) - log_odds(threshold)), -RAW_LIMIT, RAW_LIMIT)
 
 
 def probability(log_odds_value: np.ndarray) -> np.ndarray:

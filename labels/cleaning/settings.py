@@ -28,6 +28,17 @@ class CleaningSettings:
     max_believed_per_frame: float = 1.2  # balls a frame above the working threshold, over the video; more is too many
     max_sobering: float = 2.5  # log-odds a labeller loses at most when it sees more
 
+    # Several looks at a frame, and the looks of the things in it
+    same_look_iou: float = 0.5  # two looks mean one thing
+    look_gain: float = 1.0  # log-odds each time the number of looks that agree doubles
+    anchor_extent_sizes: float = 5.0  # what surely flies, and so far, shows what the ball looks like
+    min_anchors: int = 5  # boxes; fewer show nothing
+    size_unlike: float = 2.0  # log-odds an octave beside the anchors' sizes
+    max_unlike: float = 5.0
+    alike_gain: float = 1.5  # log-odds for what looks as the anchors do among themselves
+    unlike_from: float = 2.0  # from this far off, in units of their spread, looks speak against it
+    max_look_unlike: float = 1.0  # a game may have balls of two colours
+
     # Paths
     max_misfit_sizes: float = 0.75  # distance from the smoothed path
     min_extent_sizes: float = 1.2  # a path that covers less stays where it is

@@ -10,7 +10,9 @@ from labels.cleaning.box_pairs import same_objects
 from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
 from labels.cleaning.rules import judge
-from labels.cleaning.scores import calibrated
+from labels.cleaning.likeness import find_anchors, likeness
+from labels.cleaning.look_fusion import fuse_looks
+from labels.cleaning.scores import LIMIT, Scales, calibrated
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.shadows import add_shadow
 from labels.records import tables
@@ -40,28 +42,27 @@ class CleanedVideo:
 def clean_video(
     labelled: pd.DataFrame,
     round_number: int,
-    working_threshold: Mapping[str, float],
+    scales: Scales,
     settings: CleaningSettings,
     old: pd.DataFrame | None = None,
     camera: pd.DataFrame | None = None,
     verdicts: Mapping[str, str] | None = None,
     path_settings: PathSettings | None = None,
     player_settings: PlayerSettings | None = None,
-    score_slope: Mapping[str, float] | None = None,
 ) -> CleanedVideo:
     """Decide on every box of one video.
 
     Args:
         labelled: the boxes of stage 2; its `attrs` hold the shard's metadata (frame_count, stride, fps, width, height).
         old: the decided boxes of the round before.
-        score_slope: by class, how much surer the labeller is than its scores say.
+        scales: how the scores of each source and class are read.
         verdicts: what a human said of labels: label_uid -> "y" or "n".
     """
     meta, verdicts = dict(labelled.attrs), verdicts or {}
     # Rows that stage 3 itself made are made anew: cleaning what was cleaned gives the same.
     detected = labelled[labelled["origin"] != "interpolated"]
-    sureness = calibrated(detected["score"].to_numpy(), detected["class_name"], working_threshold, score_slope)
-    boxes = with_lineage(detected, sureness)
+    detected = detected.assign(**{name: detected.get(name, "") for name in tables.SEEN})
+    boxes = with_lineage(detected, calibrated(detected, scales))
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
     if old is not None:
         boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, verdicts)
@@ -80,18 +81,21 @@ def clean_video(
         add_overlap(evidence, boxes, usable, settings)
     add_stays(evidence, boxes, usable & ~(evidence["overlap"] > settings.max_overlap).to_numpy(), timeline)
     early, early_reason = judge(evidence, settings, needs_paths=False)
+    covered = usable & (evidence["overlap"] > settings.max_overlap).to_numpy()
     usable = (early == "keep") & (said != "n")
+    boxes, evidence["looks"] = fuse_looks(boxes, usable, covered, settings)
     boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), settings)
-    gaps = add_paths(
-        evidence,
-        boxes,
-        usable,
-        timeline,
-        path_settings or PathSettings(),
-        player_settings or PlayerSettings(),
-        settings,
-    )
+    how = (path_settings or PathSettings(), player_settings or PlayerSettings(), settings)
+    gaps = add_paths(evidence, boxes, usable, timeline, *how)
     add_quality(evidence, timeline.step_s, settings)
+    anchors = usable & find_anchors(evidence, settings)
+    evidence["likeness"] = likeness(evidence, boxes, anchors, settings) if "likeness" not in settings.without else 0.0
+    if (evidence["likeness"] != 0).any():
+        surer = boxes["log_odds"].to_numpy(dtype=np.float64) + evidence["likeness"].to_numpy()
+        boxes["log_odds"] = np.clip(surer, -LIMIT, LIMIT).astype(np.float32)
+        evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], boxes["log_odds"])
+        gaps = add_paths(evidence, boxes, usable, timeline, *how)
+        add_quality(evidence, timeline.step_s, settings)
     add_shadow(evidence, boxes, usable, timeline, settings)
     shadows = (evidence["shadow"] > settings.max_shadow_flatness).to_numpy() & ("shadow" not in settings.without)
     add_rank(evidence, boxes, usable & ~shadows)
@@ -109,10 +113,10 @@ def clean_video(
     there = decided[(said == "n") | (decision != "drop").astype(bool)]
     filled = filled.drop(filled.index[_matching(filled, there, settings)]).reset_index(drop=True)
     decided, filled, merged = _place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
-    result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE)
-    for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id"):
+    result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE | tables.SEEN)
+    for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id", *tables.SEEN):
         result[name] = result[name].astype("str")
-    result = with_verdicts(tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE]], verdicts)
+    result = with_verdicts(tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE, *tables.SEEN]], verdicts)
     tables.check_boxes(result, f"cleaned boxes of {meta.get('video_id')}", decided=True)
     result.attrs = meta
     lost = set(boxes["label_uid"]) - set(result["label_uid"])

@@ -14,9 +14,12 @@ import numpy as np
 import pandas as pd
 
 from labels.labelling.settings import LabellingSettings
+from labels.models.appearance import appearance
 from labels.models.detector import Detector
+from labels.models.panel import Panel, sources_of
 from labels.records.detections import Detections
 from labels.records.geometry import clip_boxes
+from labels.records.features import as_text
 from labels.records.tables import make_boxes, sort_boxes
 from labels.tracks.camera_motion import CameraMotion, camera_table
 from labels.videos.decoding import Frame
@@ -35,7 +38,7 @@ class LabelledVideo:
 def label_video(
     video_id: str,
     frames: Iterable[Frame],
-    detector: Detector,
+    detector: Detector | Panel,
     round_number: int,
     settings: LabellingSettings,
     store: FrameStore | None = None,
@@ -75,48 +78,52 @@ def label_video(
     return LabelledVideo(once, table, rows.frames, rows.degenerate, len(boxes) - len(once))
 
 
-def decode_stride(detector: Detector, stride: int) -> int:
+def decode_stride(detector: Detector | Panel, stride: int) -> int:
     """Every how many frames must be decoded so that each `stride`th can be labelled."""
     return 1 if detector.every_frame else stride
 
 
-def is_worth_a_picture(found: Detections, detector: Detector, image_share: float) -> bool:
+def is_worth_a_picture(found: Detections, detector: Detector | Panel, image_share: float) -> bool:
     """Whether a box is likely enough to be kept by cleaning; a frame that turns out needed is decoded again there."""
-    needed = np.array([image_share * detector.working_threshold[name] for name in found.class_name])
-    return bool((found.score >= needed).any())
+    sources = sources_of(detector)
+    needed = [sources[who].working_threshold[name] for who, name in zip(found.source, found.class_name, strict=True)]
+    return bool((found.score >= image_share * np.array(needed)).any())
 
 
 @dataclass
 class _Rows:
     """The boxes of one video as they come in."""
 
-    parts: list[tuple[int, float, Detections]] = field(default_factory=list)
+    parts: list[tuple[int, float, Detections, np.ndarray]] = field(default_factory=list)
     frames: int = 0
     degenerate: int = 0
 
     def add(self, frame: Frame, found: Detections) -> Detections:
         """Take one frame's detections; returns them clipped to the frame, those without area left out."""
         height, width = frame.rgb.shape[:2]
-        clipped = Detections(clip_boxes(found.xyxy, width, height), found.score, found.class_name)
+        clipped = Detections(clip_boxes(found.xyxy, width, height), found.score, found.class_name, found.source)
         there = (clipped.xyxy[:, 2] > clipped.xyxy[:, 0]) & (clipped.xyxy[:, 3] > clipped.xyxy[:, 1])
         clipped = clipped.where(there)
         self.frames += 1
         self.degenerate += int((~there).sum())
         if len(clipped):
-            self.parts.append((frame.frame_index, frame.time_s, clipped))
+            looks = as_text(appearance(frame.rgb, clipped.xyxy))
+            self.parts.append((frame.frame_index, frame.time_s, clipped, looks))
         return clipped
 
     def as_boxes(self, video_id: str, round_number: int) -> pd.DataFrame:
-        found = [detections for _, _, detections in self.parts]
+        found = [detections for _, _, detections, _ in self.parts]
         counts = [len(detections) for detections in found]
         return make_boxes(
             video_id,
             round_number,
-            np.repeat(np.array([index for index, _, _ in self.parts], dtype=np.int64), counts),
-            np.repeat(np.array([time_s for _, time_s, _ in self.parts], dtype=np.float64), counts),
+            np.repeat(np.array([index for index, *_ in self.parts], dtype=np.int64), counts),
+            np.repeat(np.array([time_s for _, time_s, *_ in self.parts], dtype=np.float64), counts),
             np.concatenate([np.zeros((0, 4), np.float32), *(detections.xyxy for detections in found)]),
             np.concatenate([np.zeros(0, dtype=object), *(detections.class_name for detections in found)]),
             np.concatenate([np.zeros(0, np.float32), *(detections.score for detections in found)]),
+            source=np.concatenate([np.zeros(0, dtype=object), *(detections.source for detections in found)]),
+            appearance=np.concatenate([np.zeros(0, dtype=object), *(looks for _, _, _, looks in self.parts)]),
         )
 
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from labels.labelling.box_labelling import LabelledVideo, decode_stride, label_video
 from labels.labelling.settings import LabellingSettings
 from labels.models.detector import Detector
+from labels.models.panel import Panel, sources_of
 from labels.records.run_records import RunRecord, digest_of_files, start_run, write_run_record
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.records.tables import check_boxes
@@ -19,7 +20,7 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError, Frame, decode_ahead
 from labels.videos.frame_store import FrameStore
 
-FORMAT = 1  # of the shards; raise it when the same detector on the same video gives other shards
+FORMAT = 2  # of the shards; raise it when the same detector on the same video gives other shards
 
 
 @dataclass
@@ -56,14 +57,14 @@ class RoundLabels:
         self.repeated_boxes += metadata.get("repeated_boxes", 0)  # older shards did not count them
 
 
-def shard_key(video: Any, detector: Detector, settings: LabellingSettings) -> str:
+def shard_key(video: Any, detector: Detector | Panel, settings: LabellingSettings) -> str:
     """Changes when the shard of a video (a row of the videos table) would."""
     said = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
     return digest_of([*said, settings.stride, settings.image_share])
 
 
 def label_round(
-    work: WorkFolder, folder: RoundFolder, detector: Detector, settings: LabellingSettings, show_progress: bool = True
+    work: WorkFolder, folder: RoundFolder, detector: Detector | Panel, settings: LabellingSettings, show_progress: bool = True
 ) -> RoundLabels:
     """Label every usable video of the work folder that this detector has not labelled yet.
 
@@ -110,7 +111,7 @@ def label_round(
 
 def finish_round(
     folder: RoundFolder,
-    detector: Detector,
+    detector: Detector | Panel,
     settings: LabellingSettings,
     outcome: RoundLabels,
     arguments: dict[str, Any],
@@ -121,8 +122,10 @@ def finish_round(
         "name": detector.name,
         "digest": detector.digest,
         "class_names": list(detector.class_names),
-        "working_threshold": detector.working_threshold,
-        "score_slope": detector.score_slope,
+        "sources": {
+            source: {"working_threshold": each.working_threshold, "score_slope": each.score_slope}
+            for source, each in sources_of(detector).items()
+        },
     }
     counts = {
         "videos": outcome.made + outcome.untouched + len(outcome.skipped),

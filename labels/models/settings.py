@@ -20,6 +20,26 @@ AS_IT_COMES = DetectorOptions()
 
 
 @dataclass(frozen=True)
+class Looks:
+    """How often, and how, a detector looks at each frame."""
+
+    input_sizes: tuple[int, ...] = ()  # long sides in pixels; none: the detector's own
+    tile_side: int | None = None  # pixels of the frame: square tiles besides
+    mirrored: bool = False  # and the frame mirrored, at the first size
+
+    @property
+    def are_several(self) -> bool:
+        return len(self.input_sizes) > 1 or self.tile_side is not None or self.mirrored
+
+
+@dataclass(frozen=True)
+class TileSettings:
+    overlap: float = 0.25  # of a tile's side, at least
+    edge_pixels: float = 2.0  # a box that comes this near to an inner edge is cut by it
+    same_iou: float = 0.5  # what two tiles see is the same thing
+
+
+@dataclass(frozen=True)
 class TorchvisionSettings:
     batch_size_cpu: int = 1  # batches gain nothing on a CPU
     batch_size_cuda: int = 16

@@ -1,6 +1,6 @@
 """What a detector says of one frame, as arrays that are checked where they are made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -9,18 +9,25 @@ from labels.records.geometry import as_xyxy
 
 @dataclass(frozen=True)
 class Detections:
-    """N boxes of one frame: `xyxy` (N, 4) float32 pixels, `score` (N,) float32 in 0-1, `class_name` (N,) str."""
+    """N boxes of one frame: `xyxy` (N, 4) float32 pixels, `score` (N,) float32 in 0-1, `class_name` (N,) str.
+
+    `source` (N,) str says which of several detectors, or looks of one, found each; "" where there is only one.
+    """
 
     xyxy: np.ndarray
     score: np.ndarray
     class_name: np.ndarray
+    source: np.ndarray = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", as_xyxy(self.xyxy))
         object.__setattr__(self, "score", np.asarray(self.score, dtype=np.float32).reshape(-1))
         object.__setattr__(self, "class_name", np.asarray(self.class_name, dtype=object).reshape(-1))
-        if not len(self.xyxy) == len(self.score) == len(self.class_name):
-            raise ValueError(f"{len(self.xyxy)} boxes, {len(self.score)} scores, {len(self.class_name)} class names")
+        source = np.full(len(self.score), "", dtype=object) if self.source is None else self.source
+        object.__setattr__(self, "source", np.asarray(source, dtype=object).reshape(-1))
+        lengths = [len(column) for column in (self.xyxy, self.score, self.class_name, self.source)]
+        if len(set(lengths)) > 1:
+            raise ValueError("{} boxes, {} scores, {} class names, {} sources".format(*lengths))
         if not np.isfinite(self.xyxy).all():
             raise ValueError("a detector gave a box that is not finite")
 
@@ -33,4 +40,4 @@ class Detections:
 
     def where(self, mask: np.ndarray) -> "Detections":
         """The detections that a boolean mask (N,) or an index array picks."""
-        return Detections(self.xyxy[mask], self.score[mask], self.class_name[mask])
+        return Detections(self.xyxy[mask], self.score[mask], self.class_name[mask], self.source[mask])

@@ -53,6 +53,10 @@ BOXES = {
     "origin": "str",
     "round_born": "int64",
 }
+SEEN = {  # what stage 2 adds to boxes: how they were found. Boxes from elsewhere may lack it
+    "source": "str",  # which detector, or look of one, found it, where several looked; else empty
+    "appearance": "str",  # what is in the box, see models/appearance.py: features in 0-1 as bytes, in hexadecimal
+}
 ACTIONS = {
     "label_uid": "str",
     "video_id": "str",
@@ -174,11 +178,13 @@ def make_boxes(
     score: np.ndarray,
     origin: str = "detected",
     track_id: np.ndarray | int = NO_TRACK,
+    source: np.ndarray | str = "",
+    appearance: np.ndarray | str = "",
 ) -> pd.DataFrame:
     """New rows of the boxes table from arrays of one length N; `xyxy` is (N, 4) pixels."""
     xyxy = np.asarray(xyxy, dtype=np.float32).reshape(-1, 4)
     return make_table(
-        BOXES,
+        BOXES | SEEN,
         {
             "label_uid": box_uids(video_id, round_born, frame_index, class_name, xyxy, origin),
             "video_id": [video_id] * len(xyxy),
@@ -193,6 +199,8 @@ def make_boxes(
             "track_id": track_id,
             "origin": origin,
             "round_born": round_born,
+            "source": source,
+            "appearance": appearance,
         },
     )
 

@@ -1,0 +1,53 @@
+"""How like the video's surest balls a box is. What surely flies as a ball does shows what this video's ball looks like:
+its size and its colours. Everything else is judged beside it, also what lies still and tells nothing by its motion.
+"""
+
+import numpy as np
+import pandas as pd
+from sklearn.neighbors import NearestNeighbors
+
+from labels.cleaning.settings import CleaningSettings
+from labels.records.features import from_text
+
+NEIGHBOURS = 5
+
+
+def find_anchors(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """The surest boxes (N,) bool: a human's, and those on a smooth way of many times their own size."""
+    flies = (evidence["path"] >= 0) & (evidence["extent"] >= settings.anchor_extent_sizes)
+    sure = flies & (evidence["quality"] >= settings.keep_quality) & ~evidence["is_player"]
+    return (sure | evidence["human"]).to_numpy()
+
+
+def likeness(
+    evidence: pd.DataFrame, boxes: pd.DataFrame, anchors: np.ndarray, settings: CleaningSettings
+) -> np.ndarray:
+    """What its look says of each box, log-odds (N,); 0 where there are too few anchors of its class."""
+    shift = np.zeros(len(boxes))
+    features, known = from_text(boxes["appearance"])
+    for class_name in boxes["class_name"].unique():
+        of_class = (boxes["class_name"] == class_name).to_numpy() & ~evidence["is_player"].to_numpy()
+        sure = of_class & anchors
+        if sure.sum() < settings.min_anchors:
+            continue
+        size = evidence["size"].to_numpy()
+        low, high = np.quantile(size[sure], [0.05, 0.95])
+        octaves = np.maximum(np.log2(np.maximum(low / size, size / high)), 0.0)
+        shift[of_class] -= np.minimum(settings.size_unlike * octaves[of_class], settings.max_unlike)
+        if (sure & known).sum() >= settings.min_anchors:
+            asked = of_class & known
+            shift[asked] += _alike(features[asked], features[sure & known], sure[asked], settings)
+    return shift
+
+
+def _alike(features: np.ndarray, reference: np.ndarray, own: np.ndarray, settings: CleaningSettings) -> np.ndarray:
+    """Log-odds (N,) by the distance to the nearest references, in units of theirs to each other. `own`: is one itself."""
+    neighbours = min(NEIGHBOURS, len(reference) - 1)
+    near = NearestNeighbors(n_neighbors=neighbours + 1).fit(reference)
+    distances = near.kneighbors(features)[0]
+    distance = np.where(own, distances[:, -1], distances[:, -2])  # a reference's nearest is itself
+    usual, far = np.quantile(distance[own], [0.5, 0.9])
+    unlike = (distance - usual) / max(far - usual, 0.25 * usual, 1e-3)
+    return np.clip(
+        settings.alike_gain * (1 - unlike / settings.unlike_from), -settings.max_look_unlike, settings.alike_gain
+    )

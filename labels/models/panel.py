@@ -1,0 +1,103 @@
+"""Several detectors, or looks of one, at the same frames. Whose each box is stays beside it: cleaning weighs them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import tee
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labels.models.detector import Detector
+from labels.models.loading import load_detector
+from labels.models.settings import BALL, DetectorOptions, Looks
+from labels.models.views import MirroredDetector, TiledDetector
+from labels.records.detections import Detections
+from labels.records.errors import InputError
+from labels.records.safe_writing import digest_of
+
+if TYPE_CHECKING:
+    from labels.videos.decoding import Frame
+
+
+class Panel:
+    """The boxes of all its members, each with the member's name as `source`.
+
+    Members that do not need every frame are asked of every `stride`th one only; for the others they have no boxes.
+    """
+
+    def __init__(self, members: Mapping[str, Detector], stride: int = 1) -> None:
+        self.members, self._stride = dict(members), stride
+        self.name = " + ".join(members)
+        self.digest = digest_of([[name, detector.digest] for name, detector in members.items()])
+        self.class_names = tuple(dict.fromkeys(name for each in members.values() for name in each.class_names))
+        self.every_frame = any(detector.every_frame for detector in members.values())
+
+    def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
+        streams = tee(frames, len(self.members) + 1)
+        answers = [self._answers(*member) for member in zip(self.members.items(), streams[1:], strict=True)]
+        for frame, *found in zip(streams[0], *answers, strict=True):
+            yield frame, together(found)
+
+    def _answers(self, member: tuple[str, Detector], frames: "Iterator[Frame]") -> Iterator[Detections]:
+        """One member's detections for every frame, in order."""
+        source, detector = member
+        stride = 1 if detector.every_frame else self._stride
+        asked, all_frames = tee(frames)
+        answers = detector.detect(frame for frame in asked if frame.frame_index % stride == 0)
+        for frame in all_frames:
+            found = next(answers)[1] if frame.frame_index % stride == 0 else Detections.none()
+            yield Detections(found.xyxy, found.score, found.class_name, np.full(len(found), source, dtype=object))
+
+
+def sources_of(detector: Detector | Panel) -> dict[str, Detector]:
+    """Who looked, by the `source` of its boxes."""
+    return detector.members if isinstance(detector, Panel) else {"": detector}
+
+
+def together(parts: list[Detections]) -> Detections:
+    """All boxes of one frame, whoever found them."""
+    names = ("xyxy", "score", "class_name", "source")
+    return Detections(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def load_panel(
+    names: tuple[str, ...],
+    class_names: tuple[str, ...] | None,
+    device: str,
+    options: DetectorOptions,
+    looks: Looks,
+    stride: int,
+) -> Detector | Panel:
+    """The detectors that a user named, each with every look that was asked for; one detector with one look is itself.
+
+    Detectors that compare frames (`motion`, ballnet) look once, as they come: scale and tiles are for the others.
+    Raises InputError for whatever is wrong with one of them.
+    """
+    if len(set(names)) < len(names):
+        raise InputError("--detector: one of them is named twice")
+    if len(names) == 1 and not looks.are_several:
+        size = looks.input_sizes[0] if looks.input_sizes else None
+        return load_detector(names[0], class_names, device, replace(options, input_size=size))
+    members: dict[str, Detector] = {}
+    for name in names:
+        known = (BALL,) if name == "motion" and class_names is not None and BALL in class_names else class_names
+        own = replace(options, class_list=options.class_list if name.endswith(".onnx") else None)
+        first = load_detector(name, known, device, own)
+        label = Path(name).stem
+        if first.every_frame:
+            members[label] = first
+            continue
+        for size in looks.input_sizes:
+            members[f"{label} {size}"] = load_detector(name, known, device, replace(own, input_size=size))
+        if looks.tile_side:
+            side = replace(own, input_size=looks.tile_side)
+            members[f"{label} tiles {looks.tile_side}"] = TiledDetector(
+                load_detector(name, known, device, side), looks.tile_side
+            )
+        if not looks.input_sizes:
+            members[label] = first
+        if looks.mirrored:
+            own_size = load_detector(name, known, device, replace(own, input_size=looks.input_sizes[0])) if looks.input_sizes else first
+            members[f"{label} mirrored"] = MirroredDetector(own_size)
+    return Panel(members, stride)
