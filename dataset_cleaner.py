@@ -20,7 +20,7 @@ import math
 import sys
 from typing import Any
 
-from labels.cleaning.settings import RULE_NAMES, CleaningSettings
+from labels.cleaning.settings import PARTS, RULE_NAMES, CleaningSettings
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 # The thresholds people change; the others are in labels/cleaning/settings.py.
@@ -41,10 +41,10 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--without",
         action="append",
-        choices=RULE_NAMES,
+        choices=(*RULE_NAMES, *PARTS),
         default=[],
         metavar="RULE",
-        help=f"switch a rule off, may be repeated: {', '.join(RULE_NAMES)}",
+        help=f"switch a rule off, may be repeated: {', '.join((*RULE_NAMES, *PARTS))}",
     )
     thresholds = parser.add_argument_group("thresholds")
     for name, (option, meaning) in OPTIONS.items():

@@ -9,21 +9,28 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0                          # torchvision's Faster R-CNN finds sports balls
     python dataset_processor.py work --round 0 --detector motion        # small fast balls, without any weights
     python dataset_processor.py work --round 0 --detector ssdlite320_mobilenet_v3_large --classes "sports ball,person"
-    python dataset_processor.py work --round 0 --detector yolox.onnx --input-size 640
+    python dataset_processor.py work --round 0 --detector yolox.onnx --detector motion --input-size 416,1280 --tiles 480
     python dataset_processor.py work --round 1                          # the student that round 0 trained
 
 A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), a .onnx file
 (YOLOX's layout or the (1, 4 + classes, N) one), or a .pt file of train.py. From round 1 on it is the student of the
-round before, unless --detector says otherwise. Stop it when you like: finished videos are not done again.
+round before, unless --detector says otherwise. Small things are found better at several sizes and in tiles: all boxes
+are kept with their source, and cleaning weighs them. Stop it when you like: finished videos are not done again.
 """
 
 import argparse
 import sys
-from typing import Any
 
 from labels.labelling.settings import LabellingSettings
 from labels.models.settings import DEFAULT_DETECTOR
-from labels.records.command_line import Summary, positive_number, round_number, run_stage, stage_parser
+from labels.records.command_line import (
+    Summary,
+    positive_number,
+    positive_numbers,
+    round_number,
+    run_stage,
+    stage_parser,
+)
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -32,7 +39,8 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--detector",
         metavar="NAME|FILE",
-        help=f"who labels; without it {DEFAULT_DETECTOR} in round 0, then the student of the round before",
+        action="append",
+        help=f"who labels, may be repeated; else {DEFAULT_DETECTOR} in round 0, then the student of the round before",
     )
     parser.add_argument(
         "--classes",
@@ -44,8 +52,16 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
-        "--input-size", type=positive_number, metavar="PX", help="longer side at which the detector looks"
+        "--input-size",
+        type=positive_numbers,
+        default=(),
+        metavar="PX",
+        help="longer side at which a detector looks; several with commas between",
     )
+    parser.add_argument(
+        "--tiles", type=positive_number, metavar="PX", help="look in overlapping tiles of this side too"
+    )
+    parser.add_argument("--mirrored", action="store_true", help="look at the mirrored frame too")
     parser.add_argument(
         "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
     )
@@ -53,43 +69,33 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def choose_detector(args: argparse.Namespace, work: Any) -> tuple[str, dict[str, str]]:
-    """Name or file of the detector, and the digest of the training it comes from, by that input's name."""
-    from pathlib import Path
-
-    from labels.records.run_records import require_run_record
-
-    if args.round == 0:
-        return args.detector or DEFAULT_DETECTOR, {}
-    before = work.round(args.round - 1)
-    if args.detector is not None and Path(args.detector).resolve() != before.detector.resolve():
-        return args.detector, {}
-    record = require_run_record(before, "trained", f"python train.py {args.work} --round {before.number}")
-    return str(before.detector), {f"round {before.number} trained": record.output}
-
-
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
+    from labels.labelling.labeller_choice import choose_detectors
     from labels.records.class_lists import class_names_from
     from labels.records.run_records import digest_of_videos, out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
     found = len(work.usable_videos())
-    name, inputs = choose_detector(args, work)
+    names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None
     with work.writing():
         from labels.labelling.round_labelling import finish_round, label_round
-        from labels.models.loading import load_detector
-        from labels.models.settings import DetectorOptions
+        from labels.models.panel import load_panel
+        from labels.models.settings import DetectorOptions, Looks
 
-        options = DetectorOptions(args.input_size, args.batch_size, args.class_list)
-        detector = load_detector(name, class_names, args.device, options)
+        options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list)
+        looks = Looks(args.input_size, args.tiles, args.mirrored)
+        detector = load_panel(names, class_names, args.device, options, looks, args.stride)
         settings = LabellingSettings(stride=args.stride)
         inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}
         folder = work.round(args.round)
         outcome = label_round(work, folder, detector, settings)
-        arguments = {key: getattr(args, key) for key in ("detector", "classes", "stride", "input_size", "class_list")}
+        arguments = {
+            key: getattr(args, key)
+            for key in ("detector", "classes", "stride", "input_size", "tiles", "mirrored", "class_list")
+        }
         finish_round(folder, detector, settings, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
     return Summary(

@@ -36,7 +36,7 @@ def test_whole(balls, capsys):
     assert f"next: python dataset_cleaner.py {balls.root} --round 0" in said
     record = read_run_record(balls.round(0), "labelled")
     assert record.facts["labeller"]["name"] == "motion" and record.facts["stride"] == 1
-    assert record.facts["labeller"]["working_threshold"].keys() == {"sports ball"}
+    assert record.facts["labeller"]["sources"][""]["working_threshold"].keys() == {"sports ball"}
     assert set(record.inputs) == {"videos", "labeller"}
     boxes = read_parquet(balls.round(0).boxes("labelled", "a"))
     assert boxes["frame_index"].nunique() >= 15 and record.counts["boxes"] == 3 * len(boxes)

@@ -27,21 +27,21 @@ def likeness(
     features, known = from_text(boxes["appearance"])
     for class_name in boxes["class_name"].unique():
         of_class = (boxes["class_name"] == class_name).to_numpy() & ~evidence["is_player"].to_numpy()
-        sure = of_class & anchors
+        sure, asked = of_class & anchors & known, of_class & known
         if sure.sum() < settings.min_anchors:
             continue
         size = evidence["size"].to_numpy()
-        low, high = np.quantile(size[sure], [0.05, 0.95])
-        octaves = np.maximum(np.log2(np.maximum(low / size, size / high)), 0.0)
-        shift[of_class] -= np.minimum(settings.size_unlike * octaves[of_class], settings.max_unlike)
-        if (sure & known).sum() >= settings.min_anchors:
-            asked = of_class & known
-            shift[asked] += _alike(features[asked], features[sure & known], sure[asked], settings)
+        low, high = np.quantile(size[sure], [0.1, 0.9])
+        octaves = np.maximum(np.log2(np.maximum(low / size[asked], size[asked] / high)), 0.0)
+        shift[asked] = _alike(features[asked], features[sure], sure[asked], settings)
+        shift[asked] -= np.minimum(settings.size_unlike * octaves, settings.max_unlike)
+        # Looks of one labeller err together: that they agree counts where it is seen to see the ball.
+        shift[asked] += settings.look_gain * np.log2(evidence["looks"].to_numpy()[asked])
     return shift
 
 
 def _alike(features: np.ndarray, reference: np.ndarray, own: np.ndarray, settings: CleaningSettings) -> np.ndarray:
-    """Log-odds (N,) by the distance to the nearest references, in units of theirs to each other. `own`: is one itself."""
+    """Log-odds (N,) by the distance to the nearest references, in units of theirs to each other; `own`: it is one."""
     neighbours = min(NEIGHBOURS, len(reference) - 1)
     near = NearestNeighbors(n_neighbors=neighbours + 1).fit(reference)
     distances = near.kneighbors(features)[0]

@@ -1,14 +1,14 @@
-"""Several looks at one frame, by several detectors or scales, become one box each (weighted boxes fusion, Solovyev 2021).
+"""Several looks at one frame, by detectors or scales, become one box each (weighted boxes fusion, Solovyev 2021).
 
-The best of the boxes that mean the same thing stands for all; it takes their mean place, weighted by how likely each is,
-and is the surer the more looks agree. The others stay in the table, dropped as overlapping it.
+The best of the boxes that mean the same thing stands for all, at their mean place, weighted by how likely each is. The
+others stay in the table, dropped as overlapping it.
 """
 
 import numpy as np
 import pandas as pd
 
 from labels.cleaning.box_pairs import frame_keys, pair_iou, pairs_between
-from labels.cleaning.scores import RAW_LIMIT, probability
+from labels.cleaning.scores import probability
 from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
 
@@ -16,12 +16,12 @@ from labels.records import tables
 def fuse_looks(
     boxes: pd.DataFrame, standing: np.ndarray, covered: np.ndarray, settings: CleaningSettings
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """`boxes` with place and log_odds of the `standing` (N,) rows fused with those they cover, and the looks (N,) each had.
+    """`boxes` with the place of the `standing` (N,) rows fused with those they cover, and how many looks (N,) saw each.
 
     Rows of one source are never fused: a source that says a thing twice has not looked twice.
     """
     looks = np.ones(len(boxes), dtype=np.int64)
-    if boxes["source"].nunique() < 2:
+    if boxes["source"].nunique() < 2 or "looks" in settings.without:
         return boxes, looks
     leads, others = np.flatnonzero(standing), np.flatnonzero(covered)
     (key,) = frame_keys(boxes)
@@ -47,6 +47,4 @@ def fuse_looks(
         values = fused[name].to_numpy(copy=True)
         values[moved] = mean[:, column]
         fused[name] = values
-    surer = boxes["log_odds"].to_numpy(dtype=np.float64) + settings.look_gain * np.log2(looks)
-    fused["log_odds"] = np.clip(surer, -RAW_LIMIT, RAW_LIMIT).astype(np.float32)
     return fused, looks

@@ -32,7 +32,9 @@ class QualityEstimate:
         self._videos[part] = self._videos.get(part, 0) + 1
         sureness = calibrated(labelled, self._scales)
         # Where several looked, what they all saw is one box.
-        raw = labelled[(sureness >= 0) & (overlap_with_better(labelled, sureness, sureness >= 0, ONE_IOU, 1.0) <= ONE_IOU)]
+        raw = labelled[
+            (sureness >= 0) & (overlap_with_better(labelled, sureness, sureness >= 0, ONE_IOU, 1.0) <= ONE_IOU)
+        ]
         # Only frames that were labelled are judged: the truth between them was never looked at.
         stride = int(cleaned.attrs.get("stride", 1))
         looked_at = truth[truth["frame_index"] % stride == 0]

@@ -72,6 +72,7 @@ class CleaningSettings:
     sure_negative_steps: int = 2  # labelled frames around a negative that must be as empty
 
 
+PARTS = ("looks", "likeness")  # what is no rule and can be switched off too
 RULE_NAMES = (
     "overlap",
     "aspect",

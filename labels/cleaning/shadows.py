@@ -49,10 +49,16 @@ def _goes_along_below(
         return False
     ball, shadow = steady[upper[above]], steady[lower[below]]
     size = float(np.sqrt(np.prod(extent[upper], axis=1)).mean())
-    if (shadow[:, 1] <= ball[:, 1]).mean() > 0.1 or np.ptp(ball[:, 0]) < MIN_TRAVEL_SIZES * size:
+    if (shadow[:, 1] <= ball[:, 1]).mean() > 0.1 or _travel(ball) < MIN_TRAVEL_SIZES * size:
         return False
-    if np.ptp(shadow[:, 0]) < MIN_TRAVEL_SIZES * size:
+    if _travel(shadow) < MIN_TRAVEL_SIZES * size:
         return False
     likeness = float(np.corrcoef(ball[:, 0], shadow[:, 0])[0, 1])
     slope = likeness * float(shadow[:, 0].std() / ball[:, 0].std())
     return likeness >= settings.min_shadow_likeness and SLOPES[0] <= slope <= SLOPES[1]
+
+
+def _travel(points: np.ndarray) -> float:
+    """How far something goes left or right, pixels, without its farthest tenths: one stray box is no way."""
+    low, high = np.quantile(points[:, 0], [0.1, 0.9])
+    return float(high - low)

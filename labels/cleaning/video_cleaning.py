@@ -8,10 +8,10 @@ import pandas as pd
 
 from labels.cleaning.box_pairs import same_objects
 from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
-from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
-from labels.cleaning.rules import judge
 from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
+from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
+from labels.cleaning.rules import judge
 from labels.cleaning.scores import LIMIT, Scales, calibrated
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.shadows import add_shadow
@@ -116,7 +116,9 @@ def clean_video(
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE | tables.SEEN)
     for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id", *tables.SEEN):
         result[name] = result[name].astype("str")
-    result = with_verdicts(tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE, *tables.SEEN]], verdicts)
+    result = with_verdicts(
+        tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE, *tables.SEEN]], verdicts
+    )
     tables.check_boxes(result, f"cleaned boxes of {meta.get('video_id')}", decided=True)
     result.attrs = meta
     lost = set(boxes["label_uid"]) - set(result["label_uid"])

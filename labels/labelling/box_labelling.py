@@ -18,8 +18,8 @@ from labels.models.appearance import appearance
 from labels.models.detector import Detector
 from labels.models.panel import Panel, sources_of
 from labels.records.detections import Detections
-from labels.records.geometry import clip_boxes
 from labels.records.features import as_text
+from labels.records.geometry import clip_boxes
 from labels.records.tables import make_boxes, sort_boxes
 from labels.tracks.camera_motion import CameraMotion, camera_table
 from labels.videos.decoding import Frame

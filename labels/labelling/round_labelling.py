@@ -64,7 +64,11 @@ def shard_key(video: Any, detector: Detector | Panel, settings: LabellingSetting
 
 
 def label_round(
-    work: WorkFolder, folder: RoundFolder, detector: Detector | Panel, settings: LabellingSettings, show_progress: bool = True
+    work: WorkFolder,
+    folder: RoundFolder,
+    detector: Detector | Panel,
+    settings: LabellingSettings,
+    show_progress: bool = True,
 ) -> RoundLabels:
     """Label every usable video of the work folder that this detector has not labelled yet.
 

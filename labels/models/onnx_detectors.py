@@ -67,13 +67,13 @@ class OnnxDetector:
         self._wanted = np.array([known.index(name) for name in self.class_names])
         self.working_threshold = dict.fromkeys(self.class_names, settings.working_threshold)
         self.score_slope: dict[str, float] = {}
-        self._score_floor = options.score_floor
+        self._score_floor = min(options.score_floor, settings.floor_share * settings.working_threshold)
         open_batch = self._header.inputs[0].shape[0] is None
         self._batch_size = (
             (options.batch_size or (settings.batch_size_cuda if device == "cuda" else 1)) if open_batch else 1
         )
         self.digest = digest_of(
-            [file_digest(path), self.class_names, known, self._long_side, self._session.name, options.score_floor]
+            [file_digest(path), self.class_names, known, self._long_side, self._session.name, self._score_floor]
         )
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":

@@ -90,14 +90,12 @@ def load_panel(
             continue
         for size in looks.input_sizes:
             members[f"{label} {size}"] = load_detector(name, known, device, replace(own, input_size=size))
-        if looks.tile_side:
-            side = replace(own, input_size=looks.tile_side)
-            members[f"{label} tiles {looks.tile_side}"] = TiledDetector(
-                load_detector(name, known, device, side), looks.tile_side
-            )
         if not looks.input_sizes:
             members[label] = first
+        whole_frame = next(iter(members[look] for look in members if look.startswith(label)))
+        if looks.tile_side:
+            side = load_detector(name, known, device, replace(own, input_size=looks.tile_side))
+            members[f"{label} tiles {looks.tile_side}"] = TiledDetector(side, looks.tile_side)
         if looks.mirrored:
-            own_size = load_detector(name, known, device, replace(own, input_size=looks.input_sizes[0])) if looks.input_sizes else first
-            members[f"{label} mirrored"] = MirroredDetector(own_size)
+            members[f"{label} mirrored"] = MirroredDetector(whole_frame)
     return Panel(members, stride)

@@ -58,6 +58,7 @@ class OnnxSettings:
     padding: int = 114  # grey around the letterboxed frame
     strides: tuple[int, ...] = (8, 16, 32)  # of the grids of the YOLOX layout
     working_threshold: float = 0.1  # small networks are unsure of balls: YOLOX-nano is at its best from 0.05 to 0.1
+    floor_share: float = 0.1  # of the working threshold: what small networks whisper, paths can make sense of
     max_file_bytes: int = 2 << 30  # of a Protobuf file
 
 

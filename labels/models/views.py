@@ -48,8 +48,8 @@ class MirroredDetector(_View):
 class TiledDetector(_View):
     """Sees each frame in overlapping square tiles, so that small things are seen at the size they have.
 
-    What an inner edge of a tile cuts is left to the neighbour, which sees it whole where it fits into the overlap; larger
-    things are for a look at the whole frame.
+    What an inner edge of a tile cuts is left to the neighbour, which sees it whole where it fits into the overlap;
+    larger things are for a look at the whole frame.
     """
 
     def __init__(self, detector: Detector, side: int, settings: TileSettings | None = None) -> None:

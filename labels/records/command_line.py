@@ -75,6 +75,11 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
+def positive_numbers(text: str) -> tuple[int, ...]:
+    """Argument type: whole numbers from 1 with commas between, each once."""
+    return tuple(dict.fromkeys(positive_number(part.strip()) for part in text.split(",")))
+
+
 def whole_number(text: str) -> int:
     """Argument type: a whole number from 0, from which everything is drawn."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):

@@ -17,14 +17,14 @@ class Detections:
     xyxy: np.ndarray
     score: np.ndarray
     class_name: np.ndarray
-    source: np.ndarray = field(default=None)  # type: ignore[assignment]
+    source: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=object))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", as_xyxy(self.xyxy))
         object.__setattr__(self, "score", np.asarray(self.score, dtype=np.float32).reshape(-1))
         object.__setattr__(self, "class_name", np.asarray(self.class_name, dtype=object).reshape(-1))
-        source = np.full(len(self.score), "", dtype=object) if self.source is None else self.source
-        object.__setattr__(self, "source", np.asarray(source, dtype=object).reshape(-1))
+        said = np.asarray(self.source, dtype=object).reshape(-1)
+        object.__setattr__(self, "source", said if len(said) else np.full(len(self.score), "", dtype=object))
         lengths = [len(column) for column in (self.xyxy, self.score, self.class_name, self.source)]
         if len(set(lengths)) > 1:
             raise ValueError("{} boxes, {} scores, {} class names, {} sources".format(*lengths))

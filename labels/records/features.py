@@ -1,4 +1,4 @@
-"""Features of boxes as a column of text: shares in 0-1, a byte each, in hexadecimal, so that any table can hold them."""
+"""Features of boxes as a column of text: shares in 0-1, a byte each, in hexadecimal, as any table can hold them."""
 
 from collections.abc import Iterable
 

@@ -2,8 +2,8 @@
 
     LABELS_REAL_DATA=FOLDER python tests/bench/real_rounds.py [--keep FOLDER]
 
-Prints, for each clip with truth, F1 (centre in the box) of the detector at the threshold that is best for that clip,
-which nobody knows without truth, and of the kept labels by round.
+Prints, for each clip with truth, F1 (centre in the box) of the detector's best single look (a scale or tiles) at the
+threshold that is best for that clip, which nobody knows without truth, and of the kept labels by round.
 """
 
 import argparse
@@ -18,13 +18,19 @@ from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
 
 
+# One setting for all clips: the detector at four scales and in tiles, and what moves.
+LOOKS = ["--input-size", "320,640,960,1280", "--tiles", "480", "--detector", "motion"]
+
+
 def best_single_threshold(work: Path, video_id: str) -> str:
     folder = WorkFolder(work)
     boxes, truth = read_parquet(folder.round(0).boxes("labelled", video_id)), folder.read_truth(video_id)
-    thresholds = sorted({round(float(score), 2) for score in boxes["score"]}) or [0.5]
-    counts = [count_matches(boxes[boxes["score"] >= limit], truth, class_names=BALL) for limit in thresholds]
-    best = max(range(len(counts)), key=lambda place: counts[place].f1)
-    return f"{figures(counts[best])} at {thresholds[best]}"
+    best = (0.0, "nothing")
+    for source, found in boxes[boxes["source"] != "motion"].groupby("source"):
+        for limit in sorted({round(float(score), 2) for score in found["score"]}):
+            counts = count_matches(found[found["score"] >= limit], truth, class_names=BALL)
+            best = max(best, (counts.f1, f"{figures(counts)} with {source} at {limit}"))
+    return best[1]
 
 
 def main() -> None:
@@ -37,7 +43,7 @@ def main() -> None:
         work = args.keep or Path(scratch) / "real"
         for name in ["balls", *(["clips"] if args.clips else [])]:
             stage("dataset_downloader.py", work, "--from", "folder", "--path", str(real / name))
-        run_rounds(work, ["--detector", str(real / "detectors" / "yolox_nano.onnx")], [], [])
+        run_rounds(work, ["--detector", str(real / "detectors" / "yolox_nano.onnx"), *LOOKS], [], [])
         for video_id in kept_counts(work, 0):
             print(f"{video_id:20} detector  {best_single_threshold(work, video_id)}")
             for number in WorkFolder(work).round_numbers():
