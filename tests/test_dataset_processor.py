@@ -12,6 +12,7 @@ from test_labelling import states, work_with
 from test_motion import clip
 
 import dataset_processor
+from labels.labelling.labeller_choice import choose_detectors
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
@@ -132,11 +133,12 @@ def test_a_round_made_from_a_student_says_so(balls, monkeypatch):
     record = RunRecord("trained", 0, {}, {}, output="digest of the training")
     balls.round(0).stage("trained").mkdir(parents=True)
     write_run_record(balls.round(0), record)
-    args = dataset_processor.get_args([str(balls.root), "--round", "1"])
-    name, inputs = dataset_processor.choose_detector(args, WorkFolder(balls.root))
-    assert (name, inputs) == (str(balls.round(0).detector), {"round 0 trained": "digest of the training"})
-    args = dataset_processor.get_args([str(balls.root), "--round", "1", "--detector", "motion"])
-    assert dataset_processor.choose_detector(args, WorkFolder(balls.root)) == ("motion", {})
+    student, made_from = str(balls.round(0).detector), {"round 0 trained": "digest of the training"}
+    work = WorkFolder(balls.root)
+    assert choose_detectors(work, 1, None) == ((student,), made_from)
+    assert choose_detectors(work, 1, ["motion"]) == (("motion",), {})
+    assert choose_detectors(work, 1, ["motion", student]) == (("motion", student), made_from)
+    assert choose_detectors(work, 0, None)[1] == {}
 
 
 def test_motion_needs_no_torch(balls):

@@ -17,7 +17,6 @@ from labels.records.matching import count_matches
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
 
-
 # One setting for all clips: the detector at four scales and in tiles, and what moves.
 LOOKS = ["--input-size", "320,640,960,1280", "--tiles", "480", "--detector", "motion"]
 
