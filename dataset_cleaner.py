@@ -13,6 +13,7 @@ Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, 
 Boxes are linked to paths over time in coordinates from which the camera's motion is taken out; what moves like a ball
 is believed though single scores are low, what is on no path needs a high score, short gaps are interpolated. Nothing is
 deleted: a dropped row keeps the rule, the value and the limit that dropped it. Fast: change a threshold, run it again.
+Where the loop seems to feed on its own mistakes it says so and ends with exit code 3, unless --force.
 """
 
 import argparse
@@ -46,6 +47,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="RULE",
         help=f"switch a rule off, may be repeated: {', '.join((*RULE_NAMES, *PARTS))}",
     )
+    parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
     thresholds = parser.add_argument_group("thresholds")
     for name, (option, meaning) in OPTIONS.items():
         default = getattr(CleaningSettings, name)
@@ -97,11 +99,13 @@ def clean(args: argparse.Namespace) -> Summary:
         skipped=skipped,
         lines=lines,
         next_command=f"python train.py {args.work} --round {args.round}",
+        alarms=[] if args.force else record.counts["alarms"],
     )
 
 
 def summary_lines(counts: dict[str, Any]) -> list[str]:
     """The accounts, the decisions by reason, and the quality against truth."""
+    from labels.cleaning.collapse_guard import unanchored_lines
     from labels.cleaning.human_verdicts import verdict_lines
     from labels.cleaning.quality_estimate import quality_lines
 
@@ -113,6 +117,7 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
     most_first = sorted(counts["reasons"].items(), key=lambda item: (item[0].split()[0], -item[1]))
     lines += [f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in most_first]
     lines.append(f"dataset: {counts['images']} images")
+    lines += unanchored_lines(counts["unanchored"])
     return [*lines, *verdict_lines(counts), *quality_lines(counts["quality"])]
 
 

@@ -258,3 +258,26 @@ def test_what_a_user_may_change_reaches_the_settings(work):
     args = dataset_cleaner.get_args([str(work.root), "--round", "0", "--max-per-frame", "1", "--min-size", "2.5"])
     settings = dataset_cleaner.settings_from(args)
     assert (settings.max_per_frame, settings.min_size_pixels, settings.max_overlap) == (1, 2.5, 0.4)
+
+
+def test_a_teacher_that_labels_the_scoreboard_trips_the_guard(work, capsys):
+    def scoreboard(video):
+        return [(f, 40, 20, 14, 0.95) for f in range(FRAMES)]
+
+    label(work, 0, scoreboard)
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 3
+    printed = capsys.readouterr()
+    assert "alarm: unanchored: 1.00 > 0.8: of 60 boxes that are kept" in printed.err
+    assert "next:" not in printed.out
+    assert "nothing surely flies as a ball does in 2 videos" in printed.out
+    assert read_run_record(work.round(0), "cleaned") is not None  # nothing is lost
+    assert dataset_cleaner.main([str(work.root), "--round", "0", "--force"]) == 0
+    assert "next: python train.py" in capsys.readouterr().out
+
+
+def test_a_student_that_forgets_trips_the_guard(work, capsys):
+    """Round 1 finds none of round 0's balls, but twice as many things elsewhere, which move too."""
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    label(work, 1, lambda video: [(f, 300 - 9 * f, 20 + 150 * (f % 2 == 2), 12, 0.8) for f in range(FRAMES)])
+    assert dataset_cleaner.main([str(work.root), "--round", "1"]) == 3
+    assert "alarm: survival" not in capsys.readouterr().err  # 48 kept before: too few to judge by

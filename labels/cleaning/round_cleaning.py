@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from labels.cleaning.collapse_guard import find_alarms
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, is_whole, write_dataset
 from labels.cleaning.human_verdicts import read_verdicts
 from labels.cleaning.quality_estimate import QualityEstimate
@@ -23,7 +24,7 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
-FORMAT = 1  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 2  # of what is written; raise it when the same settings on the same labels give something else
 NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
 
 
@@ -94,6 +95,8 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     store = FrameStore(work.frames)
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
+    kept_by_class: Counter[str] = Counter()
+    unanchored: list[str] = []
     skipped: dict[str, str] = {}
     unheard = set(inputs.verdicts)
     quality = QualityEstimate(inputs.scales, inputs.class_names)
@@ -112,6 +115,11 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
         written.add(f"{video_id}.parquet")
         unheard.difference_update(cleaned.boxes["label_uid"])
         counts.update(asdict(cleaned.merged) | cleaned.decisions | {"interpolated": cleaned.interpolated, "videos": 1})
+        counts.update({"believed": cleaned.believed, "kept_believed": cleaned.kept_believed})
+        kept_by_class.update(cleaned.boxes["class_name"][cleaned.boxes["decision"] == "keep"].tolist())
+        if cleaned.believed and not cleaned.is_anchored:
+            unanchored.append(video_id)
+            counts["kept_unanchored"] += cleaned.decisions["keep"]
         reasons.update(_reasons(cleaned.boxes))
         truth = work.read_truth(video_id)
         if truth is not None:
@@ -138,6 +146,12 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
             "ignore": counts["ignore"],
             "drop": counts["drop"],
             "images": len(all_images),
+            **{
+                name: counts[name]
+                for name in ("believed", "kept_believed", "kept_unanchored", "old_kept", "found_again")
+            },
+            "kept_by_class": dict(sorted(kept_by_class.items())),
+            "unanchored": unanchored,
             "reasons": dict(sorted(reasons.items())),
             "skipped": skipped,
             "verdicts": len(inputs.verdicts),
@@ -147,6 +161,8 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
         facts={"labeller": inputs.labeller, "class_names": list(names)},
         output=_output_digest(folder),
     )
+    before = run_records.read_run_record(inputs.before, "cleaned") if inputs.before is not None else None
+    record.counts["alarms"] = find_alarms(record.counts, before.counts if before is not None else None)
     _check_accounts(record.counts)
     run_records.write_run_record(folder, record)
     return record

@@ -34,6 +34,8 @@ class MergeCounts:
     merged_in: int = 0  # old rows that came in as rows of their own
     fused: int = 0  # old rows that became part of a new one
     left_behind: int = 0  # old rows that stay in the round before only: dropped there, and not found again
+    old_kept: int = 0  # old rows that were kept, the interpolated left aside
+    found_again: int = 0  # of those, the ones that the new round found
 
 
 def with_lineage(labelled: pd.DataFrame, log_odds: np.ndarray) -> pd.DataFrame:
@@ -102,6 +104,8 @@ def merge_rounds(
         fused=len(fused_new),
         left_behind=len(np.setdiff1d(np.flatnonzero(~usable_stands), fused_old))
         + int((is_gap_box & (old["decision"] != "keep").to_numpy()).sum()),
+        old_kept=int(kept.sum()),
+        found_again=int(kept[fused_old].sum()),
     )
     if counts.merged_in + counts.fused + counts.left_behind + len(gap_boxes) != len(old):
         raise AssertionError(f"{len(old)} old rows and {len(gap_boxes)} of them in gaps, but {counts}")

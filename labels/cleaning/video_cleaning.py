@@ -1,7 +1,7 @@
 """One video through stage 3: merge with the round before, find the paths, decide on every row. A pure function."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,11 @@ class CleanedVideo:
     boxes: pd.DataFrame
     merged: MergeCounts
     interpolated: int
+    believed: int = 0  # boxes of this round that its labeller is sure of
+    kept_believed: int = 0
+    is_anchored: bool = (
+        True  # something surely flies as a ball does, or is a human's, or frames are too far apart to say
+    )
     decisions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,6 +88,8 @@ def clean_video(
     early, early_reason = judge(evidence, settings, needs_paths=False)
     covered = usable & (evidence["overlap"] > settings.max_overlap).to_numpy()
     usable = (early == "keep") & (said != "n")
+    sure = (boxes["log_odds"] >= 0) & (boxes["rounds_lost"] == 0) & (evidence["overlap"] <= settings.max_overlap)
+    believed = set(boxes["label_uid"][sure])
     boxes, evidence["looks"] = fuse_looks(boxes, usable, covered, settings)
     boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), settings)
     how = (path_settings or PathSettings(), player_settings or PlayerSettings(), settings)
@@ -124,7 +131,9 @@ def clean_video(
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
-    return CleanedVideo(result, merged, interpolated=len(filled))
+    is_anchored = bool(anchors.any()) or timeline.step_s >= settings.sparse_step_s
+    kept_believed = int(((result["decision"] == "keep") & result["label_uid"].isin(believed)).sum())
+    return CleanedVideo(result, merged, len(filled), len(believed), kept_believed, is_anchored)
 
 
 def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:
@@ -222,5 +231,5 @@ def _place_old_gap_boxes(
         quality=np.minimum(old["quality"][left], np.float32(settings.keep_quality)),
     )
     decided = tables.concatenate([decided, lost[decided.columns]], tables.BOXES)
-    counts = MergeCounts(merged.labelled, merged.merged_in + len(lost), merged.fused + fused, merged.left_behind)
+    counts = replace(merged, merged_in=merged.merged_in + len(lost), fused=merged.fused + fused)
     return decided, filled, counts

@@ -27,6 +27,7 @@ class Summary:
     skipped: dict[str, int] = field(default_factory=dict)  # reason -> count
     lines: list[str] = field(default_factory=list)  # anything else worth a line, printed before the closing one
     next_command: str | None = None
+    alarms: list[str] = field(default_factory=list)  # why nobody should go on before having looked: exit code 3
 
     def __post_init__(self) -> None:
         total = self.used + sum(self.skipped.values())
@@ -117,6 +118,8 @@ def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
     for line in summary.lines:
         print(line)
     print(summary.closing_line())
-    if summary.next_command:
+    if summary.next_command and not summary.alarms:
         print(f"next: {summary.next_command}")
-    return EXIT_SKIPPED if strict and summary.skipped else EXIT_DONE
+    for alarm in summary.alarms:
+        print(f"{script}: alarm: {alarm}", file=sys.stderr)
+    return EXIT_SKIPPED if summary.alarms or (strict and summary.skipped) else EXIT_DONE

@@ -1,0 +1,47 @@
+"""The signs of a loop that feeds on its mistakes, by hand-made counts and by a teacher that is wrong on purpose."""
+
+import pytest
+
+from labels.cleaning.collapse_guard import find_alarms
+
+
+def counts(kept=100, believed=100, kept_believed=90, old_kept=100, found_again=80, f1=0.8, classes=None, unanchored=0):
+    return {
+        "kept_by_class": classes or {"sports ball": kept},
+        "believed": believed,
+        "kept_believed": kept_believed,
+        "kept_unanchored": unanchored,
+        "old_kept": old_kept,
+        "found_again": found_again,
+        "quality": {"training": {"kept": {"centre": {"f1": f1}}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "signs"),
+    [
+        ({}, []),
+        ({"kept": 400}, []),  # four times as many is the limit
+        ({"kept": 401}, ["growth: 4.0"]),
+        ({"found_again": 30}, []),
+        ({"found_again": 29}, ["survival: 0.29"]),
+        ({"old_kept": 49, "found_again": 0}, []),  # too few to say anything
+        ({"kept_believed": 4}, ["believed: 0.04"]),
+        ({"believed": 49, "kept_believed": 0}, []),
+        ({"unanchored": 80}, []),
+        ({"unanchored": 81}, ["unanchored: 0.81"]),
+        ({"f1": 0.71}, []),
+        ({"f1": 0.69}, ["probe: 0.11"]),
+        ({"classes": {"sports ball": 69, "person": 31}}, ["classes: 0.31"]),
+        ({"kept": 500, "found_again": 0, "f1": 0.2}, ["growth", "survival", "probe"]),
+    ],
+)
+def test_each_sign_against_its_limit(now, signs):
+    alarms = find_alarms(counts(**now), counts())
+    assert len(alarms) == len(signs)
+    assert all(alarm.startswith(sign) for alarm, sign in zip(alarms, signs, strict=True))
+
+
+def test_the_first_round_has_nothing_to_be_held_against():
+    assert find_alarms(counts(kept=10_000, old_kept=0, found_again=0), None) == []
+    assert find_alarms(counts(kept_believed=0), None)[0].startswith("believed: 0.00 < 0.05: of 100 boxes")
