@@ -13,8 +13,10 @@ NEIGHBOURS = 5
 
 
 def find_anchors(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """The surest boxes (N,) bool: a human's, and those on a smooth way of many times their own size."""
-    flies = (evidence["path"] >= 0) & (evidence["extent"] >= settings.anchor_extent_sizes)
+    """The surest boxes (N,) bool: a human's, and those that get far, some of the way without a bounce or a gap."""
+    flies = (evidence["piece_extent"] >= settings.anchor_piece_sizes) & (
+        evidence["extent"] >= settings.anchor_extent_sizes
+    )
     sure = flies & (evidence["quality"] >= settings.keep_quality) & ~evidence["is_player"]
     return (sure | evidence["human"]).to_numpy()
 

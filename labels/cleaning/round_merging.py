@@ -93,10 +93,11 @@ def merge_rounds(
     )
     fused_new = np.concatenate([named_new, left_new[alike_new]]).astype(np.int64)
     fused_old = np.concatenate([named_old, left_old[alike_old]]).astype(np.int64)
-    merged = _fuse(new, usable, fused_new, fused_old, len(named_new), settings)
-    lost = np.setdiff1d(left_old, fused_old)
     kept = (usable["decision"] == "keep").to_numpy()
-    found_share = (int(kept[fused_old].sum()) + 1) / (int(kept.sum()) + 2)  # Laplace's rule: few labels say little
+    sure = (new["log_odds"].to_numpy() >= 0)[fused_new]
+    found_share = (int(kept[fused_old[sure]].sum()) + 1) / (int(kept.sum()) + 2)  # Laplace's rule: few say little
+    merged = _fuse(new, usable, fused_new, fused_old, len(named_new), found_share, settings)
+    lost = np.setdiff1d(left_old, fused_old)
     came_in = _fade(usable.iloc[lost], found_share, settings)
     counts = MergeCounts(
         labelled=len(new),
@@ -120,9 +121,13 @@ def _fuse(
     new_row: np.ndarray,
     old_row: np.ndarray,
     named: int,
+    found_share: float,
     settings: CleaningSettings,
 ) -> pd.DataFrame:
-    """`new` with the rows at `new_row` fused with old rows; the first `named` pairs are the very same labels."""
+    """`new` with the rows at `new_row` fused with old rows; the first `named` pairs are the very same labels.
+
+    Where the new round hardly sees a label that was kept, that says no more than not finding it would (see `_fade`).
+    """
     merged = new.copy()
     if not len(new_row):
         return merged
@@ -135,7 +140,8 @@ def _fuse(
     box = found[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
     old_box = before[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
     odds, old_odds = found["log_odds"].to_numpy(np.float64), before["log_odds"].to_numpy(np.float64)
-    gained = odds + settings.old_share * (old_odds - odds) + settings.confirmed_gain
+    heard = np.where(kept, np.maximum(odds, old_odds + np.log(1 - found_share)), odds)
+    gained = heard + settings.old_share * (old_odds - heard) + settings.confirmed_gain
     values = {
         "label_uid": before["label_uid"].to_numpy(),
         "round_born": before["round_born"].to_numpy(),

@@ -32,6 +32,7 @@ class CleaningSettings:
     same_look_iou: float = 0.5  # two looks mean one thing
     look_gain: float = 1.0  # log-odds each time the number of looks that agree doubles
     anchor_extent_sizes: float = 5.0  # what surely flies, and so far, shows what the ball looks like
+    anchor_piece_sizes: float = 2.0  # and so far between two bounces, hits or gaps
     min_anchors: int = 5  # boxes; fewer show nothing
     size_unlike: float = 2.0  # log-odds an octave beside the anchors' sizes
     max_unlike: float = 5.0

@@ -96,6 +96,8 @@ def clean_video(
     gaps = add_paths(evidence, boxes, usable, timeline, *how)
     add_quality(evidence, timeline.step_s, settings)
     anchors = usable & find_anchors(evidence, settings)
+    if old is not None:  # what a student alone sees here is not proof yet
+        anchors &= (boxes["old_decision"] == "keep").to_numpy() | evidence["human"].to_numpy()
     evidence["likeness"] = likeness(evidence, boxes, anchors, settings) if "likeness" not in settings.without else 0.0
     if (evidence["likeness"] != 0).any():
         surer = boxes["log_odds"].to_numpy(dtype=np.float64) + evidence["likeness"].to_numpy()
