@@ -30,6 +30,7 @@ class CleaningSettings:
 
     # Several looks at a frame, and the looks of the things in it
     same_look_iou: float = 0.5  # two looks mean one thing
+    agreeing_looks: int = 3  # what so many looks see alike is not taken for one of the many they see barely
     look_gain: float = 1.0  # log-odds each time the number of looks that agree doubles
     anchor_extent_sizes: float = 5.0  # what surely flies, and so far, shows what the ball looks like
     anchor_piece_sizes: float = 2.0  # and so far between two bounces, hits or gaps

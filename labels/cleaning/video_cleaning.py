@@ -91,6 +91,7 @@ def clean_video(
     sure = (boxes["log_odds"] >= 0) & (boxes["rounds_lost"] == 0) & (evidence["overlap"] <= settings.max_overlap)
     believed = set(boxes["label_uid"][sure])
     boxes, evidence["looks"] = fuse_looks(boxes, usable, covered, settings)
+    said_odds = boxes["log_odds"].to_numpy(dtype=np.float64)
     boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), settings)
     how = (path_settings or PathSettings(), player_settings or PlayerSettings(), settings)
     gaps = add_paths(evidence, boxes, usable, timeline, *how)
@@ -100,7 +101,8 @@ def clean_video(
         anchors &= (boxes["old_decision"] == "keep").to_numpy() | evidence["human"].to_numpy()
     evidence["likeness"] = likeness(evidence, boxes, anchors, settings) if "likeness" not in settings.without else 0.0
     if (evidence["likeness"] != 0).any():
-        surer = boxes["log_odds"].to_numpy(dtype=np.float64) + evidence["likeness"].to_numpy()
+        agreed = (evidence["looks"] >= settings.agreeing_looks).to_numpy()
+        surer = np.where(agreed, said_odds, boxes["log_odds"]) + evidence["likeness"].to_numpy()
         boxes["log_odds"] = np.clip(surer, -LIMIT, LIMIT).astype(np.float32)
         evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], boxes["log_odds"])
         gaps = add_paths(evidence, boxes, usable, timeline, *how)
