@@ -8,11 +8,13 @@ import pandas as pd
 
 from labels.cleaning.box_pairs import same_objects
 from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
+from labels.cleaning.human_verdicts import Verdict
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
 from labels.cleaning.rules import judge
 from labels.cleaning.scores import calibrated
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.shadows import add_shadow
+from labels.cleaning.verdict_use import hear
 from labels.records import tables
 from labels.tracks.candidates import Timeline, make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
@@ -27,6 +29,7 @@ class CleanedVideo:
     boxes: pd.DataFrame
     merged: MergeCounts
     interpolated: int
+    from_verdicts: int = 0  # of the labelled: boxes that a human saw or drew and this labeller did not give
     decisions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -44,7 +47,7 @@ def clean_video(
     settings: CleaningSettings,
     old: pd.DataFrame | None = None,
     camera: pd.DataFrame | None = None,
-    verdicts: Mapping[str, str] | None = None,
+    verdicts: Mapping[str, Verdict] | None = None,
     path_settings: PathSettings | None = None,
     player_settings: PlayerSettings | None = None,
     score_slope: Mapping[str, float] | None = None,
@@ -55,21 +58,24 @@ def clean_video(
         labelled: the boxes of stage 2; its `attrs` hold the shard's metadata (frame_count, stride, fps, width, height).
         old: the decided boxes of the round before.
         score_slope: by class, how much surer the labeller is than its scores say.
-        verdicts: what a human said of labels: label_uid -> "y" or "n".
+        verdicts: what a human said of labels, by label_uid; also those of other videos.
     """
-    meta, verdicts = dict(labelled.attrs), verdicts or {}
+    meta = dict(labelled.attrs)
     # Rows that stage 3 itself made are made anew: cleaning what was cleaned gives the same.
     detected = labelled[labelled["origin"] != "interpolated"]
+    detected.attrs = meta
+    heard = hear(detected, old, verdicts or {}, round_number, settings)
+    detected, old, words = heard.new, heard.old, heard.words
     sureness = calibrated(detected["score"].to_numpy(), detected["class_name"], working_threshold, score_slope)
     boxes = with_lineage(detected, sureness)
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
     if old is not None:
-        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, verdicts)
+        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, words)
     boxes.attrs = {}
     labelled_frames = np.arange(0, int(meta["frame_count"]), int(meta["stride"]))
     both = pd.concat([boxes[["frame_index", "time_s"]], old_gap_boxes[["frame_index", "time_s"]]], ignore_index=True)
     timeline = make_timeline(labelled_frames, meta["fps"], meta["width"], meta["height"], both, camera)
-    said = _human_says(boxes, verdicts)
+    said = _human_says(boxes, words)
     boxes["origin"] = boxes["origin"].where(said != "y", "human")
 
     evidence = shape_evidence(boxes, timeline)
@@ -107,18 +113,20 @@ def clean_video(
     )
     filled = _fill_gaps(decided, gaps, timeline, round_number, settings)
     there = decided[(said == "n") | (decision != "drop").astype(bool)]
-    filled = filled.drop(filled.index[_matching(filled, there, settings)]).reset_index(drop=True)
+    for taken in (there, heard.left):
+        filled = filled.drop(filled.index[_matching(filled, taken, settings)]).reset_index(drop=True)
+    filled = filled[~filled["label_uid"].isin(decided["label_uid"])].reset_index(drop=True)
     decided, filled, merged = _place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE)
     for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id"):
         result[name] = result[name].astype("str")
-    result = with_verdicts(tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE]], verdicts)
+    result = with_verdicts(tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE]], words)
     tables.check_boxes(result, f"cleaned boxes of {meta.get('video_id')}", decided=True)
     result.attrs = meta
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
-    return CleanedVideo(result, merged, interpolated=len(filled))
+    return CleanedVideo(result, merged, interpolated=len(filled), from_verdicts=heard.added)
 
 
 def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:
