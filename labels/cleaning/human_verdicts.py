@@ -117,6 +117,23 @@ def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]]) -> int:
     return len(said)
 
 
+def verdict_from(row: Mapping[str, Any]) -> Verdict:
+    """A verdict from what `append_verdicts` takes. InputError when it says nothing, or nothing sound."""
+    _, verdict = _verdict_of({name: _as_text(row.get(name)) for name in COLUMNS}, "a new verdict")
+    if verdict is None:
+        raise InputError("a new verdict: a verdict is y or n, not ''")
+    return verdict
+
+
+def as_row(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as `append_verdicts` takes it."""
+    boxes = zip(
+        (*BOX_COLUMNS, *JUDGED_COLUMNS), (*(verdict.xyxy or [""] * 4), *(verdict.judged_xyxy or [""] * 4)), strict=True
+    )
+    said = {name: getattr(verdict, name) for name in COLUMNS if hasattr(verdict, name)}
+    return said | dict(boxes)
+
+
 def verdict_lines(counts: dict[str, Any]) -> list[str]:
     """A line on the verdicts that name no label of a cleaned round, from the counts of its run record."""
     unheard = counts["verdicts_without_label"]
@@ -177,7 +194,7 @@ def _as_text(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float | np.floating):
-        return f"{float(value):.6g}"
+        return f"{float(value):.9g}"
     return str(value)
 
 
