@@ -1,5 +1,6 @@
 """What the review page asks and is told: items, labels around a frame, verdicts, rounds. Without any HTTP."""
 
+import math
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -233,8 +234,10 @@ def _as_box(given: Any, width: int, height: int) -> Box:
         x1, y1, x2, y2 = (float(value) for value in given)
     except (TypeError, ValueError):
         raise InputError("a box is four numbers") from None
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
+        raise InputError("a box is four numbers")
     x1, x2 = max(0.0, x1), min(float(width), x2)
     y1, y2 = max(0.0, y1), min(float(height), y2)
-    if not (x2 - x1 >= 1 and y2 - y1 >= 1):  # also when one is not a number
+    if not (x2 - x1 >= 1 and y2 - y1 >= 1):
         raise InputError("the box is empty, or outside the frame")
     return x1, y1, x2, y2
