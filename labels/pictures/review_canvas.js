@@ -49,7 +49,11 @@ export class FrameView {
     this.draw();
   }
 
-  get isDragging() { return this.#drag !== null; }
+  // Nothing can be taken hold of until the next `show`.
+  release() {
+    this.cancel();
+    this.editable = false;
+  }
 
   #drag = null;
   #window = null; // the part of the frame that is seen; it stays while a box is dragged

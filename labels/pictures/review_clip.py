@@ -84,7 +84,7 @@ def look_at(clip: Path, out: Path, model: str, settings: ReviewSettings) -> Iter
         score_slope=detector.score_slope,
     ).boxes  # fmt: skip
     yield {"step": "drawing", "frames": len(seen)}
-    subject = OverlaySubject("clip", clip, fps, len(seen), cleaned, None, labelled.camera, "this clip")
+    subject = OverlaySubject("", clip, fps, len(seen), cleaned, None, labelled.camera, "this clip")
     draw_overlay(subject, out / "overlay.mp4", PictureSettings(seconds=0.0))
     yield {"step": "done", "result": told(cleaned, detector.name, fps, width, height, len(seen), length_s, settings)}
 
@@ -144,10 +144,16 @@ def main(arguments: list[str]) -> int:
     try:
         for step in look_at(Path(clip), Path(out), model, settings):
             print(json.dumps(step), flush=True)
-    except (DecodeError, InputError, OSError, ValueError) as error:
-        print(json.dumps({"error": " ".join(str(error).split())}), flush=True)
-        return 1
+    except DecodeError as error:
+        return _failed(f"cannot be read as a video: {error}")
+    except (InputError, OSError, ValueError) as error:
+        return _failed(str(error))
     return 0
+
+
+def _failed(reason: str) -> int:
+    print(json.dumps({"error": " ".join(reason.split())}), flush=True)
+    return 1
 
 
 def settings_text(settings: ReviewSettings) -> str:

@@ -109,7 +109,7 @@ export class Judging {
 
   judge(verdict, only = false) {
     const { item, label } = this;
-    if (!item) return;
+    if (!item || this.painted !== label.uid) return; // nobody has seen it yet
     this.flush();
     const rows = only ? [label] : item.rows;
     for (const row of rows) row.verdict = verdict;
@@ -144,7 +144,7 @@ export class Judging {
 
   reclass(name) {
     const { item } = this;
-    if (!item || !name) return;
+    if (!item || !name || this.painted !== this.label.uid) return;
     for (const row of item.rows) Object.assign(row, { right_class: name, verdict: "y" });
     this.send("/api/verdict", { item: item.id, verdict: "y", class_name: name }, (answer) => take(item, answer.rows));
     this.notice(`${item.count === 1 ? "it is" : `${item.count} labels are`} ${name}`);
@@ -191,6 +191,11 @@ export class Judging {
       return;
     }
     const frame = this.frameShown;
+    if (this.painted !== this.label.uid) {
+      this.painted = document.documentElement.dataset.shown = ""; // what is still on the canvas is another label: it can be neither dragged nor judged
+      this.frame.release();
+      this.zoom.release();
+    }
     this.tellFacts();
     this.paintStrip(frame, turn);
     const round = this.page.round;
@@ -203,6 +208,8 @@ export class Judging {
     if (turn !== this.shown) return;
     this.around = around;
     this.paintFrame(picture, frame);
+    this.painted = this.label.uid;
+    document.documentElement.dataset.shown = this.painted;
     this.paintStripBoxes(turn);
     for (const ahead of this.items.slice(this.place + 1, this.place + 3)) {
       const row = ahead.rows.find((each) => each.uid === ahead.shown);
@@ -349,6 +356,7 @@ export class Judging {
   }
 
   nudge(right, down, corner) {
+    if (this.painted !== this.label.uid) return;
     const [x1, y1, x2, y2] = this.label.right_box || this.label.box;
     const box = corner ? [x1, y1, x2 + right, y2 + down] : [x1 + right, y1 + down, x2 + right, y2 + down];
     this.corrected(inside(box, [this.item.width, this.item.height], !corner), true);
