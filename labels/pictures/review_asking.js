@@ -48,6 +48,7 @@ export function send(path, file, progress) {
 
 export const framePath = (round, video, frame, width) =>
   `/frames/${encodeURIComponent(video)}/${frame}.jpg?round=${round}${width ? `&width=${width}` : ""}`;
+export const stripPath = (round, video, frame) => `/strips/${encodeURIComponent(video)}/${frame}.jpg?round=${round}`;
 export const cropPath = (round, uid) => `/crops/${encodeURIComponent(uid)}.jpg?round=${round}`;
 
 const images = new Map(); // the last ones stay, so that going back and playing do not flicker
@@ -68,6 +69,17 @@ export function image(path) {
   images.set(path, held);
   while (images.size > MOST_IMAGES) images.delete(images.keys().next().value);
   return held;
+}
+
+// A picture that the server may still be making; null when `wanted()` no longer holds.
+export async function pictureWhenReady(path, wanted) {
+  for (let wait = 150; wanted(); wait = Math.min(wait * 1.5, 1000)) {
+    const response = await fetch(path);
+    if (response.status === 200) return createImageBitmap(await response.blob());
+    if (response.status !== 202) return null;
+    await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+  return null;
 }
 
 export function element(tag, properties = {}, ...children) {

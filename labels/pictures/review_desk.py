@@ -24,6 +24,11 @@ from labels.records.work_folder import WorkFolder
 STRIP_EACH_SIDE = 4  # frames of the strip before and after the label's own
 AROUND_S = 1.0
 CROP_PX = 112
+STRIP_PX = 240
+WORDS = {"uid": "label_uid", "video": "video_id", "class": "class_name"}
+WORDS |= {name: name for name in ("decision", "reason", "rule", "style", "origin")}
+NUMBERS = {"frame": "frame_index", "track": "track_id", "born": "round_born"}
+SHARES = {"time": "time_s", "score": "score", "quality": "quality"}
 
 
 class ReviewDesk:
@@ -62,7 +67,7 @@ class ReviewDesk:
         held, said = self.round(number), self.verdicts.said()
         found: list[dict[str, Any]] = []
         place = offset
-        uid = held.labels["label_uid"].to_numpy()
+        uid = held.columns["label_uid"]
         count = max(1, min(count, self.settings.items_at_once))
         while place < len(held.items) and len(found) < count:
             item = held.items[place]
@@ -149,6 +154,15 @@ class ReviewDesk:
             raise InputError(f"{video_id[:80]}: no such video in this round")
         return self.frames.get(video, frame_index, min(max(width, 0), self.settings.frame_px))
 
+    def strip(self, number: int, video_id: str, frame_index: int) -> bytes | None:
+        """The frames of about a second each side of a label, in one picture; None while they are being decoded."""
+        video = self.round(number).videos.get(video_id)
+        if video is None:
+            raise InputError(f"{video_id[:80]}: no such video in this round")
+        step = strip_step(video.fps, video.stride)
+        frames = [frame_index + step * place for place in range(-STRIP_EACH_SIDE, STRIP_EACH_SIDE + 1)]
+        return self.frames.strip(video, frames, STRIP_PX)
+
     def crop(self, number: int, label_uid: str) -> bytes:
         """A small picture of a label."""
         held = self.round(number)
@@ -160,7 +174,7 @@ class ReviewDesk:
     def _fits(self, held: ReviewRound, item: ReviewItem, wanted: Mapping[str, str]) -> bool:
         row = item.shown
         names = ("class_name", "decision", "rule", "origin", "video_id")
-        return all(held.labels[name].iat[row] == wanted[name] for name in names if wanted.get(name))
+        return all(held.columns[name][row] == wanted[name] for name in names if wanted.get(name))
 
     def _row(self, held: ReviewRound, label_uid: str) -> int:
         row = held.place_of.get(label_uid)
@@ -172,15 +186,15 @@ class ReviewDesk:
         row = self._row(held, label_uid)
         if row not in rows:
             raise InputError("a box of another item")
-        video = held.videos[held.labels["video_id"].iat[row]]
+        video = held.videos[held.columns["video_id"][row]]
         return _as_box(box, video.width, video.height)
 
     def _labels(self, held: ReviewRound, rows: np.ndarray) -> pd.DataFrame:
         return held.labels.iloc[rows][["label_uid", "video_id", "frame_index", "class_name", *BOX_COLUMNS]]
 
     def _expect(self, held: ReviewRound, row: int, strip: bool = True) -> None:
-        video = held.videos[held.labels["video_id"].iat[row]]
-        frame = int(held.labels["frame_index"].iat[row])
+        video = held.videos[held.columns["video_id"][row]]
+        frame = int(held.columns["frame_index"][row])
         step = strip_step(video.fps, video.stride)
         reach = range(-STRIP_EACH_SIDE, STRIP_EACH_SIDE + 1) if strip else range(1)
         self.frames.expect(video, [frame + step * place for place in reach])
@@ -193,17 +207,18 @@ class ReviewDesk:
         most = self.settings.rows_shown
         if len(rows) > most:
             rows = np.unique(np.append(rows[np.linspace(0, len(rows) - 1, most - 1).astype(int)], shown))
-        video = held.videos[held.labels["video_id"].iat[shown]]
+        video = held.videos[held.columns["video_id"][shown]]
         return {
-            "id": held.labels["label_uid"].iat[item.shown], "video": video.video_id, "fps": video.fps,
+            "id": held.columns["label_uid"][item.shown], "video": video.video_id, "fps": video.fps,
             "stride": video.stride, "frame_count": video.frame_count, "width": video.width, "height": video.height,
             "step": strip_step(video.fps, video.stride), "count": len(item.rows), "duplicates": len(item.duplicates),
-            "change": round(item.change, 3), "track": int(held.labels["track_id"].iat[shown]) != NO_TRACK,
-            "shown": held.labels["label_uid"].iat[shown], "rows": self._rows_json(held, rows, said),
+            "change": round(item.change, 3), "track": int(held.columns["track_id"][shown]) != NO_TRACK,
+            "shown": held.columns["label_uid"][shown], "rows": self._rows_json(held, rows, said),
         }  # fmt: skip
 
     def _rows_json(self, held: ReviewRound, rows: np.ndarray, said: Mapping[str, Verdict]) -> list[dict[str, Any]]:
-        return [_row_json(row, said.get(row["label_uid"])) for row in held.labels.iloc[rows].to_dict("records")]
+        uid = held.columns["label_uid"]
+        return [_row_json(held.columns, int(row), said.get(uid[row])) for row in rows]
 
 
 def strip_step(fps: float, stride: int) -> int:
@@ -211,14 +226,11 @@ def strip_step(fps: float, stride: int) -> int:
     return max(1, round(AROUND_S * fps / STRIP_EACH_SIDE / stride)) * stride
 
 
-def _row_json(row: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
-    told = {
-        "uid": row["label_uid"], "video": row["video_id"], "frame": int(row["frame_index"]),
-        "time": round(float(row["time_s"]), 3), "box": [round(float(row[name]), 2) for name in BOX_COLUMNS],
-        "class": row["class_name"], "score": round(float(row["score"]), 3), "quality": round(float(row["quality"]), 3),
-        "decision": row["decision"], "reason": row["reason"], "rule": row["rule"], "style": row["style"],
-        "origin": row["origin"], "track": int(row["track_id"]), "born": int(row["round_born"]),
-    }  # fmt: skip
+def _row_json(columns: Mapping[str, np.ndarray], row: int, verdict: Verdict | None) -> dict[str, Any]:
+    told: dict[str, Any] = {key: columns[name][row] for key, name in WORDS.items()}
+    told |= {key: int(columns[name][row]) for key, name in NUMBERS.items()}
+    told |= {key: round(float(columns[name][row]), 3) for key, name in SHARES.items()}
+    told["box"] = [round(float(columns[name][row]), 2) for name in BOX_COLUMNS]
     if verdict is not None:
         told["verdict"] = verdict.verdict
         if verdict.xyxy is not None:

@@ -1,9 +1,11 @@
 // The first tab: items one by one, judged by keyboard. What a person says is sent at once, in order; the page goes on.
 
-import { ask, cropPath, element, framePath, image, tell } from "./review_asking.js";
+import { ask, cropPath, element, framePath, image, pictureWhenReady, stripPath, tell } from "./review_asking.js";
 import { FrameView, inside } from "./review_canvas.js";
 
 const SIDE = 4; // frames of the strip on each side
+const FIRST_ITEMS = 4; // the first view does not wait for more
+const CROPS_NEAR = 30;
 const MORE_WHEN_LEFT = 15;
 const SAVE_AFTER_MS = 400; // a box moved by keys is saved when they rest
 const byId = (id) => document.getElementById(id);
@@ -34,13 +36,13 @@ export class Judging {
 
   async open(filter = {}) {
     Object.assign(this, { items: [], place: 0, next: 0, filter });
-    await this.more();
+    await this.more(FIRST_ITEMS);
     this.goTo(0);
   }
 
-  async more() {
+  async more(count = 40) {
     if (this.next === null || this.fetching) return this.fetching;
-    this.fetching = ask("/api/items", { ...this.filter, round: this.page.round, offset: this.next, count: 40 });
+    this.fetching = ask("/api/items", { ...this.filter, round: this.page.round, offset: this.next, count });
     try {
       const { items, next } = await this.fetching;
       const known = new Set(this.items.map((item) => item.id));
@@ -69,13 +71,17 @@ export class Judging {
     this.offset = 0;
     this.frame.close = false;
     this.paint();
-    if (this.items.length - this.place < MORE_WHEN_LEFT && this.next !== null) {
-      this.page.attempt(async () => {
-        const wasEmpty = !this.item;
-        await this.more();
-        if (wasEmpty) this.goTo(this.place);
-      });
-    }
+    if (!this.item) this.fetchAhead();
+  }
+
+  fetchAhead() {
+    if (this.items.length - this.place >= MORE_WHEN_LEFT || this.next === null || this.fetching) return;
+    this.page.attempt(async () => {
+      const wasEmpty = !this.item;
+      await this.more();
+      if (wasEmpty) this.goTo(this.place);
+      else this.tellFacts();
+    });
   }
 
   // The next item without a verdict, else the next one.
@@ -181,7 +187,7 @@ export class Judging {
 
   async paint() {
     const turn = ++this.shown;
-    const { item } = this;
+    const { item, label } = this;
     byId("judge").classList.toggle("done", !item);
     byId("empty").hidden = Boolean(item);
     if (!item) {
@@ -197,7 +203,7 @@ export class Judging {
       this.zoom.release();
     }
     this.tellFacts();
-    this.paintStrip(frame, turn);
+    this.paintStrip(frame);
     const round = this.page.round;
     const reach = SIDE * item.step;
     const [picture, around] = await Promise.all([
@@ -210,12 +216,23 @@ export class Judging {
     this.paintFrame(picture, frame);
     this.painted = this.label.uid;
     document.documentElement.dataset.shown = this.painted;
-    this.paintStripBoxes(turn);
+    this.page.wasShown();
+    const key = `${item.video} ${label.frame}`;
+    if (this.stripOf !== key) {
+      const wanted = () => this.label && this.item === item && this.label === label;
+      pictureWhenReady(stripPath(round, item.video, label.frame), wanted).catch(() => null).then((strip) => {
+        if (!strip || !wanted()) return;
+        Object.assign(this, { stripOf: key, strip });
+        this.paintTiles();
+      });
+    }
+    this.paintTiles();
+    this.fillCrops();
+    this.fetchAhead();
     for (const ahead of this.items.slice(this.place + 1, this.place + 3)) {
       const row = ahead.rows.find((each) => each.uid === ahead.shown);
       image(framePath(round, ahead.video, row.frame)).catch(() => {});
     }
-    this.page.wasShown();
   }
 
   paintFrame(picture, frame) {
@@ -237,7 +254,7 @@ export class Judging {
     return [...drawn, ...others.map((each) => ({ box: each.right_box || each.box, style: each.style }))];
   }
 
-  paintStrip(frame, turn) {
+  paintStrip(frame) {
     const { item, label } = this;
     const tiles = [];
     for (let place = -SIDE; place <= SIDE; place += 1) {
@@ -249,11 +266,6 @@ export class Judging {
         tile.append(canvas, element("span", { textContent: place ? `${seconds > 0 ? "+" : "−"}${Math.abs(seconds).toFixed(2)} s` : "here" }));
         tile.classList.toggle("here", at === frame);
         tile.onclick = () => { this.stop(); this.offset = place; this.paint(); };
-        image(framePath(this.page.round, item.video, at, 240)).then((picture) => {
-          if (turn !== this.shown) return;
-          tile.picture = picture;
-          this.paintTile(tile, at);
-        }).catch(() => {});
       } else {
         tile.disabled = true;
       }
@@ -263,7 +275,8 @@ export class Judging {
     byId("strip").replaceChildren(...tiles);
     const crops = item.rows.length > 1 ? item.rows.map((row, place) => {
       const crop = element("button", { type: "button", tabIndex: -1, title: `frame ${row.frame}` });
-      crop.append(element("img", { loading: "lazy", alt: "", src: cropPath(this.page.round, row.uid) }));
+      crop.append(element("img", { alt: "" }));
+      crop.uid = row.uid;
       crop.classList.toggle("here", place === this.row);
       crop.onclick = () => { this.flush(); this.row = place; this.offset = 0; this.paint(); };
       return crop;
@@ -279,18 +292,35 @@ export class Judging {
     if (here) held.scrollLeft = here.offsetLeft - held.clientWidth / 2;
   }
 
-  paintStripBoxes() {
-    for (const tile of byId("strip").children) if (tile.picture) this.paintTile(tile, tile.frame);
+  // The crops nearest to the label that is shown, one after the other: a verdict must not wait for them.
+  async fillCrops() {
+    const turn = this.shown;
+    const crops = [...byId("crops").children];
+    const near = crops.map((crop, place) => [Math.abs(place - this.row), crop]).sort((one, two) => one[0] - two[0]);
+    for (const [, crop] of near.slice(0, CROPS_NEAR)) {
+      if (turn !== this.shown) return;
+      const picture = crop.firstChild;
+      if (picture.getAttribute("src")) continue;
+      picture.src = cropPath(this.page.round, crop.uid);
+      await picture.decode().catch(() => {});
+    }
   }
 
-  paintTile(tile, frame) {
-    const { item } = this;
+  paintTiles() {
+    if (!this.item || this.stripOf !== `${this.item.video} ${this.label.frame}`) return;
+    [...byId("strip").children].forEach((tile, place) => { if (!tile.disabled) this.paintTile(tile, place); });
+  }
+
+  paintTile(tile, place) {
+    const { item, strip } = this;
+    const { frame } = tile;
     const canvas = tile.querySelector("canvas");
     const context = canvas.getContext("2d");
     const scale = Math.min(canvas.width / item.width, canvas.height / item.height);
     const [left, top] = [(canvas.width - item.width * scale) / 2, (canvas.height - item.height * scale) / 2];
+    const part = strip.width / (2 * SIDE + 1);
     context.clearRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(tile.picture, left, top, item.width * scale, item.height * scale);
+    context.drawImage(strip, place * part, 0, part, strip.height, left, top, item.width * scale, item.height * scale);
     const own = item.rows.find((row) => row.frame === frame);
     if (!own) return;
     const [x1, y1, x2, y2] = own.right_box || own.box;

@@ -48,6 +48,11 @@ class ReviewRound:
     settings: ReviewSettings = REVIEW
 
     @cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The table's columns as arrays, from which single values are had quickly."""
+        return {name: self.labels[name].to_numpy(dtype=object) for name in self.labels.columns}
+
+    @cached_property
     def items(self) -> list[ReviewItem]:
         return choose_items(self.labels, self.thresholds, self.settings)
 

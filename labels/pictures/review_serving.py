@@ -133,6 +133,15 @@ def make_app(desk: ReviewDesk, clips: ClipDesk, first_round: int, port: int, tok
             return JSONResponse({"error": "no such video"}, 404)
         return FileResponse(found.overlay, media_type="video/mp4")
 
+    def strip(request: Request) -> Response:
+        try:
+            jpeg = desk.strip(round_of(request), request.path_params["video"], request.path_params["frame"])
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, 404)
+        if jpeg is None:
+            return Response(status_code=202)
+        return Response(jpeg, headers={"content-type": "image/jpeg", "cache-control": "private, max-age=600"})
+
     def crop(request: Request) -> Response:
         try:
             jpeg = desk.crop(round_of(request), request.path_params["label"])
@@ -171,6 +180,7 @@ def make_app(desk: ReviewDesk, clips: ClipDesk, first_round: int, port: int, tok
             Route("/api/clip/{key}", answered(clip_state)),
             Route("/clips/{key}/overlay.mp4", overlay),
             Route("/frames/{video}/{frame:int}.jpg", frame),
+            Route("/strips/{video}/{frame:int}.jpg", strip),
             Route("/crops/{label}.jpg", crop),
             Route("/{name}", page_file),
         ]
@@ -194,7 +204,8 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
     listening = _listen(port)
     port = listening.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="rally-review-") as folder:
-        desk = ReviewDesk(work, ReviewFrames(work, Path(folder) / "frames", settings), settings)
+        frames = ReviewFrames(work, Path(folder) / "frames", settings)
+        desk = ReviewDesk(work, frames, settings)
         clips = ClipDesk(work, Path(folder) / "clips", settings)
         try:
             held = desk.round(here)
@@ -213,6 +224,7 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
                 print()
         finally:
             clips.close()
+            frames.close()
             listening.close()
         saved = desk.verdicts.saved
     lines = [f"{video_id}: not shown: {reason}" for video_id, reason in held.unreadable.items()]
