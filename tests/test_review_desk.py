@@ -58,6 +58,17 @@ def test_one_label_of_a_track_can_be_judged_alone(desk, work):
     assert item["id"] in {each["id"] for each in desk.items(0, 0, 40)["items"]}
 
 
+def test_what_was_said_of_one_label_stands_when_its_track_is_judged(desk, work):
+    item = track_of(desk)
+    wrong = item["rows"][5]["uid"]
+    desk.judge(0, {"item": item["id"], "verdict": "n", "only": wrong})
+    assert desk.judge(0, {"item": item["id"], "verdict": "y"})["saved"] == 11
+    assert [uid for uid, verdict in read_verdicts(work).items() if verdict.verdict == "n"] == [wrong]
+    desk.take_back()
+    desk.take_back()  # then it is one of the track again
+    assert desk.judge(0, {"item": item["id"], "verdict": "y"})["saved"] == 12
+
+
 def test_a_corrected_box_and_class_stay_when_the_label_is_confirmed_and_go_when_it_is_denied(desk, work):
     item = track_of(desk)
     uid = item["rows"][3]["uid"]

@@ -109,13 +109,18 @@ class ReviewDesk:
         rows = item.rows if only is None else np.array([self._row(held, str(only))])
         if word == "n" and only is None:
             rows = np.concatenate([rows, item.duplicates])
+        if only is None:
+            alone = self.verdicts.judged_alone
+            others = [row for row in rows if held.columns["label_uid"][row] not in alone]
+            rows = np.array(others or rows, dtype=np.int64)
         class_name = str(asked.get("class_name") or "")
         boxes = {}
         if asked.get("box") is not None:
             boxes = {
                 str(asked.get("box_of") or only): self._box(held, rows, str(asked.get("box_of") or only), asked["box"])
             }
-        saved = self.verdicts.judge(name, self._labels(held, rows), word, class_name, boxes)
+        is_alone = only is not None and not boxes
+        saved = self.verdicts.judge(name, self._labels(held, rows), word, class_name, boxes, is_alone)
         said = self.verdicts.said()
         return {"saved": saved, "total": self.verdicts.saved, "rows": self._rows_json(held, rows[:1000], said)}
 

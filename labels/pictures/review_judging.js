@@ -117,10 +117,10 @@ export class Judging {
     const { item, label } = this;
     if (!item || this.painted !== label.uid) return; // nobody has seen it yet
     this.flush();
-    const rows = only ? [label] : item.rows;
-    for (const row of rows) row.verdict = verdict;
+    if (only) label.single = true; // what was said of one label stands when the whole track is judged after it
+    for (const row of only ? [label] : item.rows.filter((each) => !each.single)) row.verdict = verdict;
     this.send("/api/verdict", { item: item.id, verdict, ...(only ? { only: label.uid } : {}) }, (answer) => take(item, answer.rows));
-    const count = only ? 1 : item.count;
+    const count = only ? 1 : item.count - item.rows.filter((each) => each.single).length;
     this.notice(`${verdict === "y" ? "right" : "wrong"}: ${count === 1 ? "1 label" : `${count} labels`}`);
     if (only && !isJudged(item)) this.along(1);
     else this.forward();
@@ -199,6 +199,7 @@ export class Judging {
     const frame = this.frameShown;
     if (this.painted !== this.label.uid) {
       this.painted = document.documentElement.dataset.shown = ""; // what is still on the canvas is another label: it can be neither dragged nor judged
+      byId("judge").classList.add("waiting");
       this.frame.release();
       this.zoom.release();
     }
@@ -215,6 +216,7 @@ export class Judging {
     this.around = around;
     this.paintFrame(picture, frame);
     this.painted = this.label.uid;
+    byId("judge").classList.remove("waiting");
     document.documentElement.dataset.shown = this.painted;
     this.page.wasShown();
     const key = `${item.video} ${label.frame}`;

@@ -27,6 +27,7 @@ class VerdictDesk:
 
     work: WorkFolder
     saved: int = 0  # labels that stand judged by this session
+    judged_alone: set[str] = field(default_factory=set)  # these stand when their track is judged as one later
     _said: dict[str, Verdict] = field(default_factory=dict)
     _seen: tuple[int, int] | None = None
     _history: list[tuple[str, dict[str, Verdict | None]]] = field(default_factory=list)
@@ -41,7 +42,13 @@ class VerdictDesk:
             return self._said
 
     def judge(
-        self, name: str, labels: pd.DataFrame, word: str, class_name: str = "", boxes: dict[str, Box] | None = None
+        self,
+        name: str,
+        labels: pd.DataFrame,
+        word: str,
+        class_name: str = "",
+        boxes: dict[str, Box] | None = None,
+        alone: bool = False,
     ) -> int:
         """Save one verdict on each of `labels`; how many.
 
@@ -50,6 +57,7 @@ class VerdictDesk:
             word: y or n.
             class_name: the right class of all of them; empty: as it is.
             boxes: the right boxes of some of them, by label_uid.
+            alone: it was said of a single label of a track.
         """
         with self._lock:
             said = self.said()
@@ -57,7 +65,10 @@ class VerdictDesk:
                 _verdict_on(label, word, class_name, (boxes or {}).get(label["label_uid"]), said)
                 for label in labels.to_dict("records")
             ]
-            return self._save(name, new)
+            saved = self._save(name, new)
+            if alone:
+                self.judged_alone.update(labels["label_uid"])
+            return saved
 
     def draw(self, video_id: str, frame_index: int, class_name: str, box: Box) -> str:
         """Save a box that no machine drew; its label_uid."""
@@ -80,6 +91,7 @@ class VerdictDesk:
             append_verdicts(self.work, rows)
             self._history.pop()
             self.saved -= sum(old is None for old in before.values())
+            self.judged_alone.difference_update(before)
             for uid, old in before.items():
                 self._said.pop(uid, None)
                 if old is not None:

@@ -5,8 +5,10 @@ beside it; each verdict is written under a lock of its own.
 """
 
 import secrets
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ TOKEN_PLACE = "{{ token }}"
 def make_app(desk: ReviewDesk, clips: ClipDesk, first_round: int, port: int, token: str) -> Any:
     """The whole page as an ASGI application."""
     from starlette.applications import Starlette
-    from starlette.requests import Request
+    from starlette.requests import ClientDisconnect, Request
     from starlette.responses import FileResponse, JSONResponse, Response
     from starlette.routing import Route
 
@@ -118,6 +120,8 @@ def make_app(desk: ReviewDesk, clips: ClipDesk, first_round: int, port: int, tok
         except InputError as error:
             # What still comes is not read: the connection ends with this answer.
             return JSONResponse({"error": str(error)}, 413, headers={"connection": "close"})
+        except ClientDisconnect:  # nobody is there to be told
+            return Response(status_code=400)
         except OSError as error:
             return JSONResponse({"error": f"not taken in: {error.strerror or error}"}, 500)
 
@@ -201,6 +205,8 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
     work.usable_videos()
     cleaned = [each for each in work.round_numbers() if read_round(work, each).is_cleaned]
     here = require_cleaned_round(work, (cleaned[-1] if cleaned else 0) if number is None else number).number
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and leaves nothing behind
     listening = _listen(port)
     port = listening.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="rally-review-") as folder:
