@@ -3,6 +3,7 @@
 Reads   the videos, their truth where there is any, and the cleaned labels and students of every round.
 Writes  rounds/NN/pictures/   overlay videos (H.264) and contact sheets of round NN
         report.html           one self-contained page over all rounds
+        verdicts.csv          with --review only: what a person said of labels
 
     python visualise.py work --round 1
     python visualise.py work --round 1 --videos clip_03,clip_07 --seconds 0

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from labels.cleaning.human_verdicts import Box, Verdict
 from labels.pictures.palette import STYLES
@@ -194,8 +193,9 @@ class ReviewDesk:
         video = held.videos[held.columns["video_id"][row]]
         return _as_box(box, video.width, video.height)
 
-    def _labels(self, held: ReviewRound, rows: np.ndarray) -> pd.DataFrame:
-        return held.labels.iloc[rows][["label_uid", "video_id", "frame_index", "class_name", *BOX_COLUMNS]]
+    def _labels(self, held: ReviewRound, rows: np.ndarray) -> list[dict[str, Any]]:
+        names = ("label_uid", "video_id", "frame_index", "class_name", *BOX_COLUMNS)
+        return [{name: held.columns[name][row] for name in names} for row in rows]
 
     def _expect(self, held: ReviewRound, row: int, strip: bool = True) -> None:
         video = held.videos[held.columns["video_id"][row]]

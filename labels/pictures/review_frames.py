@@ -80,7 +80,7 @@ class ReviewFrames:
         for place, frame in enumerate(frame_indices):
             path = paths.get(frame)
             if path is not None:
-                tile = cv2.resize(_pixels(path), (width, height), interpolation=cv2.INTER_AREA)
+                tile = cv2.resize(_pixels(path, width), (width, height), interpolation=cv2.INTER_AREA)
                 canvas[:, place * width : (place + 1) * width] = tile
         return self._encoded(canvas, canvas.shape[1])
 
@@ -206,10 +206,15 @@ class ReviewFrames:
         return jpeg.tobytes()
 
 
-def _pixels(path: Path) -> np.ndarray:
-    """A stored frame as (H, W, 3) uint8 BGR."""
+def _pixels(path: Path, least_width: int = 0) -> np.ndarray:
+    """A stored frame as (H, W, 3) uint8 BGR; with `least_width` a smaller one that is decoded faster, if it may be."""
     try:
-        bgr = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+        data = np.fromfile(path, dtype=np.uint8)
+        bgr = None
+        if least_width:
+            bgr = cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_4)
+        if bgr is None or bgr.shape[1] < least_width or not least_width:
+            bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
         bgr = None
     if bgr is None:

@@ -5,6 +5,7 @@ import { FrameView, inside } from "./review_canvas.js";
 
 const SIDE = 4; // frames of the strip on each side
 const FIRST_ITEMS = 4; // the first view does not wait for more
+const REST_MS = 120; // what is around a label is fetched when a person looks at it, not when they rush past
 const CROPS_NEAR = 30;
 const MORE_WHEN_LEFT = 15;
 const SAVE_AFTER_MS = 400; // a box moved by keys is saved when they rest
@@ -222,14 +223,15 @@ export class Judging {
     const key = `${item.video} ${label.frame}`;
     if (this.stripOf !== key) {
       const wanted = () => this.label && this.item === item && this.label === label;
-      pictureWhenReady(stripPath(round, item.video, label.frame), wanted).catch(() => null).then((strip) => {
+      setTimeout(async () => {
+        const strip = await pictureWhenReady(stripPath(round, item.video, label.frame), wanted).catch(() => null);
         if (!strip || !wanted()) return;
         Object.assign(this, { stripOf: key, strip });
         this.paintTiles();
-      });
+      }, REST_MS);
     }
     this.paintTiles();
-    this.fillCrops();
+    setTimeout(() => turn === this.shown && this.fillCrops(), REST_MS);
     this.fetchAhead();
     for (const ahead of this.items.slice(this.place + 1, this.place + 3)) {
       const row = ahead.rows.find((each) => each.uid === ahead.shown);

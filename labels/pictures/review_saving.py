@@ -1,11 +1,9 @@
 """Verdicts of the review page: saved at once, known again, taken back."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import pandas as pd
 
 from labels.cleaning.human_verdicts import (
     JUDGED_COLUMNS,
@@ -44,7 +42,7 @@ class VerdictDesk:
     def judge(
         self,
         name: str,
-        labels: pd.DataFrame,
+        labels: Sequence[Mapping[str, Any]],
         word: str,
         class_name: str = "",
         boxes: dict[str, Box] | None = None,
@@ -53,6 +51,7 @@ class VerdictDesk:
         """Save one verdict on each of `labels`; how many.
 
         Args:
+            labels: rows of the round's table, as they are there.
             name: of the item, to come back to when it is taken back.
             word: y or n.
             class_name: the right class of all of them; empty: as it is.
@@ -62,12 +61,11 @@ class VerdictDesk:
         with self._lock:
             said = self.said()
             new = [
-                _verdict_on(label, word, class_name, (boxes or {}).get(label["label_uid"]), said)
-                for label in labels.to_dict("records")
+                _verdict_on(label, word, class_name, (boxes or {}).get(label["label_uid"]), said) for label in labels
             ]
             saved = self._save(name, new)
             if alone:
-                self.judged_alone.update(labels["label_uid"])
+                self.judged_alone.update(label["label_uid"] for label in labels)
             return saved
 
     def draw(self, video_id: str, frame_index: int, class_name: str, box: Box) -> str:
@@ -119,7 +117,7 @@ class VerdictDesk:
 
 
 def _verdict_on(
-    label: dict[str, Any], word: str, class_name: str, box: Box | None, said: dict[str, Verdict]
+    label: Mapping[str, Any], word: str, class_name: str, box: Box | None, said: dict[str, Verdict]
 ) -> Verdict:
     """A verdict on a label as it is in its round. What was corrected before stays corrected, unless it is denied."""
     uid, before = label["label_uid"], said.get(label["label_uid"])
