@@ -169,7 +169,7 @@ def test_a_clip_is_labelled_and_shown(page, work):
     page.wait_for_timeout(100)
     give(page, next(work.videos.glob("*.mp4")))
     page.wait_for_selector("#clip-result:not([hidden])", timeout=WAIT_MS)
-    page.wait_for_function("document.getElementById('clip-video').readyState >= 2", timeout=WAIT_MS)
+    page.wait_for_function("() => document.getElementById('clip-video').readyState >= 2", timeout=WAIT_MS)
     assert "sports ball" in page.inner_text("#clip-counts")
     assert "motion, because no student is trained yet" in page.inner_text("#clip-words")
     shoot(page, "clip")
