@@ -1,6 +1,6 @@
 """Stage 3, clean: decide which of a round's boxes are labels, which are doubtful and which are wrong.
 
-Reads   rounds/NN/labelled/, the cleaned round before, verdicts.csv (label_uid,verdict: y or n) where there is one
+Reads   rounds/NN/labelled/, the cleaned round before, what a human said (verdicts.csv) where there is any
 Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, decision (keep | ignore | drop), reason
                              dataset/                   annotations.json (COCO) and images/, to train on
                              run.json                   counts, and quality against truth where there is truth
@@ -109,10 +109,11 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
     from labels.cleaning.human_verdicts import verdict_lines
     from labels.cleaning.quality_estimate import quality_lines
 
+    by_hand = f" + {counts['from_verdicts']} from verdicts" if counts["from_verdicts"] else ""
     lines = [
         f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
         f" = {counts['labelled']} labelled + {counts['merged_in']} merged in + {counts['interpolated']} interpolated"
-        f" ({counts['fused']} fused with the round before, {counts['left_behind']} of its dropped stay there)"
+        f"{by_hand} ({counts['fused']} fused with the round before, {counts['left_behind']} of its dropped stay there)"
     ]
     most_first = sorted(counts["reasons"].items(), key=lambda item: (item[0].split()[0], -item[1]))
     lines += [f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in most_first]

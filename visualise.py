@@ -3,10 +3,12 @@
 Reads   the videos, their truth where there is any, and the cleaned labels and students of every round.
 Writes  rounds/NN/pictures/   overlay videos (H.264) and contact sheets of round NN
         report.html           one self-contained page over all rounds
+        verdicts.csv          with --review only: what a person said of labels
 
     python visualise.py work --round 1
     python visualise.py work --round 1 --videos clip_03,clip_07 --seconds 0
     python visualise.py work --round 1 --limit 0          # an overlay of every video
+    python visualise.py work --review                     # a page on which a person judges labels, and tries clips
 
 Without --round it shows the last round that is cleaned. Overlays show the frames the labeller looked at: kept boxes
 solid, interpolated dotted, ignored thin, dropped dashed with the reason, truth as white corners. Videos drawn already
@@ -16,6 +18,7 @@ from the same labels are not drawn again. Ends with the table of rounds: precisi
 import argparse
 import sys
 
+from labels.pictures.review_settings import REVIEW
 from labels.pictures.settings import PictureSettings
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
@@ -33,11 +36,17 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=settings.seconds, help="length of an overlay at most; 0: all of it"
     )
+    parser.add_argument("--review", action="store_true", help="serve a page on which a person judges labels")
+    parser.add_argument("--port", type=int, default=REVIEW.port, help="of that page, on this machine only; 0: any")
     return parser.parse_args(argv)
 
 
 def visualise(args: argparse.Namespace) -> Summary:
-    """Draw the pictures of a round and write the report."""
+    """Draw the pictures of a round and write the report; or serve the review page until Ctrl-C."""
+    if args.review:
+        from labels.pictures.review_serving import review
+
+        return review(args.work, args.round, args.port)
     from tqdm import tqdm
 
     from labels.pictures.picture_making import make_overlays, make_sheets

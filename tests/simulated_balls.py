@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from labels.cleaning.human_verdicts import Verdict
 from labels.cleaning.scores import probability
 from labels.records import tables
 from labels.tracks.camera_motion import CameraStep, camera_table
@@ -164,3 +165,8 @@ def boxes_from(
     )
     boxes.attrs = metadata("scene", frame_count, stride, fps, **meta)
     return boxes
+
+
+def as_verdicts(words: dict[str, str] | None) -> dict[str, Verdict]:
+    """Verdicts as a human writes them by hand: a name and y or n, without a place."""
+    return {uid: Verdict(uid, word) for uid, word in (words or {}).items()}

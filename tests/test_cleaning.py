@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from simulated_balls import boxes_from, make_scene
+from simulated_balls import as_verdicts, boxes_from, make_scene
 
 from labels.cleaning.rules import RULES
 from labels.cleaning.scores import ScoreScale
@@ -20,7 +20,7 @@ THRESHOLD = {("", name): ScoreScale(0.5) for name in ("sports ball", "person")}
 
 
 def clean(boxes, old=None, camera=None, verdicts=None, number=0, **settings):
-    cleaned = clean_video(boxes, number, THRESHOLD, CleaningSettings(**settings), old, camera, verdicts)
+    cleaned = clean_video(boxes, number, THRESHOLD, CleaningSettings(**settings), old, camera, as_verdicts(verdicts))
     return cleaned.boxes
 
 

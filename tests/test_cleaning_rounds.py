@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_balls import boxes_from, make_scene
+from simulated_balls import as_verdicts, boxes_from, make_scene
 
 from labels.cleaning import video_cleaning
 from labels.cleaning.box_pairs import overlap_with_better, same_objects
@@ -17,7 +17,7 @@ THRESHOLD = {("", "sports ball"): ScoreScale(0.5)}
 
 
 def clean(boxes, number=0, old=None, camera=None, verdicts=None):
-    return clean_video(boxes, number, THRESHOLD, SETTINGS, old, camera, verdicts)
+    return clean_video(boxes, number, THRESHOLD, SETTINGS, old, camera, as_verdicts(verdicts))
 
 
 def flight(frames=range(30), score=0.8, shift=0.0):

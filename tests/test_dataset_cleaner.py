@@ -9,10 +9,11 @@ from simulated_balls import boxes_from, metadata
 
 import dataset_cleaner
 from labels.cleaning import dataset_writing, round_cleaning
+from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
 from labels.exchange.coco import read_coco
 from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
-from labels.records.safe_writing import file_digest, read_parquet, write_parquet
+from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.frame_store import FrameStore
 
@@ -186,6 +187,21 @@ def test_verdicts_are_read_and_change_the_labels(work):
     again = read_parquet(work.round(0).boxes("cleaned", "v0")).set_index("label_uid")
     assert again.loc[denied, "reason"] == "human: no"
     assert read_run_record(work.round(0), "cleaned").counts["verdicts_without_label"] == []
+
+
+def test_a_drawn_box_is_counted_as_what_it_is_and_reaches_the_dataset(work, capsys):
+    box = {"class_name": "sports ball", "x1": 1, "y1": 2, "x2": 11, "y2": 12}
+    append_verdicts(work, [{"verdict": "y", "video_id": "v0", "frame_index": 5} | box])
+    for _ in range(2):  # the second time nothing is to be done, and the same is said
+        assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+        assert " interpolated + 1 from verdicts (" in capsys.readouterr().out
+    (drawn,) = read_verdicts(work)
+    table = read_parquet(work.round(0).boxes("cleaned", "v0")).set_index("label_uid")
+    assert tuple(table.loc[drawn, ["decision", "origin", "quality"]]) == ("keep", "human", 1.0)
+    counts = read_run_record(work.round(0), "cleaned").counts
+    assert (counts["from_verdicts"], counts["verdicts_without_label"]) == (1, [])
+    annotations = read_json(work.round(0).dataset / "annotations.json")["annotations"]
+    assert [each["bbox"] for each in annotations if each["attributes"]["label_uid"] == drawn] == [[1, 2, 10, 10]]
 
 
 def test_verdicts_on_labels_that_are_not_there_are_named(work, capsys):

@@ -10,10 +10,11 @@ import pandas as pd
 
 from labels.cleaning.collapse_guard import find_alarms
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, is_whole, write_dataset
-from labels.cleaning.human_verdicts import read_verdicts
+from labels.cleaning.human_verdicts import Verdict, read_verdicts
 from labels.cleaning.quality_estimate import QualityEstimate
 from labels.cleaning.scores import Scales, scales_from
 from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video_cleaning import CleanedVideo, clean_video
 from labels.exchange.coco import IMAGES
 from labels.records import run_records, tables
@@ -40,7 +41,7 @@ class RoundInputs:
     class_names: tuple[str, ...]
     labeller: dict[str, Any]
     digests: dict[str, str]
-    verdicts: dict[str, str] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
 
 
 def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
@@ -114,12 +115,14 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
         write_parquet(folder.boxes("cleaned", video_id), cleaned.boxes, cleaned.boxes.attrs)
         written.add(f"{video_id}.parquet")
         unheard.difference_update(cleaned.boxes["label_uid"])
+        unheard = {uid for uid in unheard if not is_here(inputs.verdicts[uid], cleaned.boxes.attrs)}
         counts.update(asdict(cleaned.merged) | cleaned.decisions | {"interpolated": cleaned.interpolated, "videos": 1})
         counts.update({"believed": cleaned.believed, "kept_believed": cleaned.kept_believed})
         kept_by_class.update(cleaned.boxes["class_name"][cleaned.boxes["decision"] == "keep"].tolist())
         if cleaned.believed and not cleaned.is_anchored:
             unanchored.append(video_id)
             counts["kept_unanchored"] += cleaned.decisions["keep"]
+        counts.update(labelled=-cleaned.from_verdicts, from_verdicts=cleaned.from_verdicts)
         reasons.update(_reasons(cleaned.boxes))
         truth = work.read_truth(video_id)
         if truth is not None:
@@ -141,6 +144,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
         inputs=inputs.digests,
         counts={
             **{name: counts[name] for name in ("videos", "labelled", "merged_in", "interpolated", "fused")},
+            "from_verdicts": counts["from_verdicts"],
             "left_behind": counts["left_behind"],
             "keep": counts["keep"],
             "ignore": counts["ignore"],
@@ -210,7 +214,7 @@ def _reasons(boxes: pd.DataFrame) -> Counter[str]:
 
 
 def _check_accounts(counts: dict[str, Any]) -> None:
-    rows_in = counts["labelled"] + counts["merged_in"] + counts["interpolated"]
+    rows_in = counts["labelled"] + counts["from_verdicts"] + counts["merged_in"] + counts["interpolated"]
     rows_out = counts["keep"] + counts["ignore"] + counts["drop"]
     if rows_in != rows_out or rows_out != sum(counts["reasons"].values()):
         raise AssertionError(f"{rows_in} boxes came in, {rows_out} were decided on: {counts}")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from labels.cleaning.box_pairs import same_objects
 from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
+from labels.cleaning.human_verdicts import Verdict
 from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
@@ -15,6 +16,7 @@ from labels.cleaning.rules import judge
 from labels.cleaning.scores import LIMIT, Scales, calibrated
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.shadows import add_shadow
+from labels.cleaning.verdict_use import hear
 from labels.records import tables
 from labels.tracks.candidates import Timeline, make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
@@ -31,9 +33,8 @@ class CleanedVideo:
     interpolated: int
     believed: int = 0  # boxes of this round that its labeller is sure of
     kept_believed: int = 0
-    is_anchored: bool = (
-        True  # something surely flies as a ball does, or is a human's, or frames are too far apart to say
-    )
+    is_anchored: bool = True  # something surely flies as a ball does, or frames are too far apart to say
+    from_verdicts: int = 0  # of the labelled: boxes that a human saw or drew and this labeller did not give
     decisions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ def clean_video(
     settings: CleaningSettings,
     old: pd.DataFrame | None = None,
     camera: pd.DataFrame | None = None,
-    verdicts: Mapping[str, str] | None = None,
+    verdicts: Mapping[str, Verdict] | None = None,
     path_settings: PathSettings | None = None,
     player_settings: PlayerSettings | None = None,
 ) -> CleanedVideo:
@@ -61,21 +62,24 @@ def clean_video(
         labelled: the boxes of stage 2; its `attrs` hold the shard's metadata (frame_count, stride, fps, width, height).
         old: the decided boxes of the round before.
         scales: how the scores of each source and class are read.
-        verdicts: what a human said of labels: label_uid -> "y" or "n".
+        verdicts: what a human said of labels, by label_uid; also those of other videos.
     """
-    meta, verdicts = dict(labelled.attrs), verdicts or {}
+    meta = dict(labelled.attrs)
     # Rows that stage 3 itself made are made anew: cleaning what was cleaned gives the same.
     detected = labelled[labelled["origin"] != "interpolated"]
     detected = detected.assign(**{name: detected.get(name, "") for name in tables.SEEN})
+    detected.attrs = meta
+    heard = hear(detected, old, verdicts or {}, round_number, settings)
+    detected, old, words = heard.new, heard.old, heard.words
     boxes = with_lineage(detected, calibrated(detected, scales))
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
     if old is not None:
-        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, verdicts)
+        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, words)
     boxes.attrs = {}
     labelled_frames = np.arange(0, int(meta["frame_count"]), int(meta["stride"]))
     both = pd.concat([boxes[["frame_index", "time_s"]], old_gap_boxes[["frame_index", "time_s"]]], ignore_index=True)
     timeline = make_timeline(labelled_frames, meta["fps"], meta["width"], meta["height"], both, camera)
-    said = _human_says(boxes, verdicts)
+    said = _human_says(boxes, words)
     boxes["origin"] = boxes["origin"].where(said != "y", "human")
 
     evidence = shape_evidence(boxes, timeline)
@@ -122,14 +126,15 @@ def clean_video(
     )
     filled = _fill_gaps(decided, gaps, timeline, round_number, settings)
     there = decided[(said == "n") | (decision != "drop").astype(bool)]
-    filled = filled.drop(filled.index[_matching(filled, there, settings)]).reset_index(drop=True)
+    for taken in (there, heard.left):
+        filled = filled.drop(filled.index[_matching(filled, taken, settings)]).reset_index(drop=True)
+    filled = filled[~filled["label_uid"].isin(decided["label_uid"])].reset_index(drop=True)
     decided, filled, merged = _place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE | tables.SEEN)
     for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id", *tables.SEEN):
         result[name] = result[name].astype("str")
-    result = with_verdicts(
-        tables.sort_boxes(result)[[*tables.BOXES, *tables.DECIDED, *LINEAGE, *tables.SEEN]], verdicts
-    )
+    columns = [*tables.BOXES, *tables.DECIDED, *LINEAGE, *tables.SEEN]
+    result = with_verdicts(tables.sort_boxes(result)[columns], words)
     tables.check_boxes(result, f"cleaned boxes of {meta.get('video_id')}", decided=True)
     result.attrs = meta
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
@@ -137,7 +142,9 @@ def clean_video(
         raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
     is_anchored = bool(anchors.any()) or timeline.step_s >= settings.sparse_step_s
     kept_believed = int(((result["decision"] == "keep") & result["label_uid"].isin(believed)).sum())
-    return CleanedVideo(result, merged, len(filled), len(believed), kept_believed, is_anchored)
+    return CleanedVideo(
+        result, merged, len(filled), len(believed), kept_believed, is_anchored, from_verdicts=heard.added
+    )
 
 
 def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from labels.labelling.box_labelling import LabelledVideo, decode_stride, label_video
 from labels.labelling.settings import LabellingSettings
 from labels.models.detector import Detector
-from labels.models.panel import Panel, sources_of
+from labels.models.panel import Panel, score_scales
 from labels.records.run_records import RunRecord, digest_of_files, start_run, write_run_record
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.records.tables import check_boxes
@@ -126,10 +126,7 @@ def finish_round(
         "name": detector.name,
         "digest": detector.digest,
         "class_names": list(detector.class_names),
-        "sources": {
-            source: {"working_threshold": each.working_threshold, "score_slope": each.score_slope}
-            for source, each in sources_of(detector).items()
-        },
+        "sources": score_scales(detector),
     }
     counts = {
         "videos": outcome.made + outcome.untouched + len(outcome.skipped),

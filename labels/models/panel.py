@@ -55,6 +55,14 @@ def sources_of(detector: Detector | Panel) -> dict[str, Detector]:
     return detector.members if isinstance(detector, Panel) else {"": detector}
 
 
+def score_scales(detector: Detector | Panel) -> dict[str, dict[str, dict[str, float]]]:
+    """How the scores of each source are to be read: source -> working_threshold and score_slope, by class."""
+    return {
+        source: {"working_threshold": each.working_threshold, "score_slope": each.score_slope}
+        for source, each in sources_of(detector).items()
+    }
+
+
 def together(parts: list[Detections]) -> Detections:
     """All boxes of one frame, whoever found them."""
     names = ("xyxy", "score", "class_name", "source")

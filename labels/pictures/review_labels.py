@@ -1,0 +1,146 @@
+"""A cleaned round as the review page holds it: its labels in one table, its items, what is known of its videos."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labels.cleaning.settings import CleaningSettings
+from labels.pictures.palette import style_names
+from labels.pictures.review_choice import ReviewItem, choose_items
+from labels.pictures.review_settings import REVIEW, ReviewSettings
+from labels.pictures.round_reading import CleanedRound, require_cleaned_round
+from labels.pictures.rule_words import rule_of
+from labels.records import tables
+from labels.records.errors import InputError
+from labels.records.work_folder import WorkFolder
+
+SORTS = ("frame", "quality", "score")
+
+
+@dataclass(frozen=True)
+class ReviewVideo:
+    """What the page must know of a video to show a label in it."""
+
+    video_id: str
+    file: str
+    sha256: str
+    fps: float
+    stride: int
+    frame_count: int
+    width: int
+    height: int
+
+
+@dataclass
+class ReviewRound:
+    """`labels`: the decided boxes of all videos, with `step` (place among the labelled frames), `rule`, `style`."""
+
+    number: int
+    output: str  # of its run record: another one means that it was cleaned anew
+    labels: pd.DataFrame
+    videos: dict[str, ReviewVideo]
+    thresholds: tuple[float, float]  # of quality: ignored from, kept from
+    class_names: list[str]
+    unreadable: dict[str, str] = field(default_factory=dict)  # video_id -> why its labels are not shown
+    settings: ReviewSettings = REVIEW
+
+    @cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The table's columns as arrays, from which single values are had quickly."""
+        return {name: self.labels[name].to_numpy(dtype=object) for name in self.labels.columns}
+
+    @cached_property
+    def items(self) -> list[ReviewItem]:
+        return choose_items(self.labels, self.thresholds, self.settings)
+
+    @cached_property
+    def item_named(self) -> dict[str, ReviewItem]:
+        """By the label_uid of the row that stands for the item."""
+        uid = self.labels["label_uid"].to_numpy()
+        return {uid[item.shown]: item for item in self.items}
+
+    @cached_property
+    def item_of_row(self) -> np.ndarray:
+        """Which item each label is in, by its place in `items`. (N,)"""
+        place = np.full(len(self.labels), -1, dtype=np.int64)
+        for number, item in enumerate(self.items):
+            place[item.rows] = number
+            place[item.duplicates] = number
+        return place
+
+    @cached_property
+    def place_of(self) -> dict[str, int]:
+        return {uid: row for row, uid in enumerate(self.labels["label_uid"])}
+
+    def in_frames(self, video_id: str, first: int, last: int) -> np.ndarray:
+        """Rows of a video's labels in frames from `first` to `last`, both included."""
+        rows = self._rows_of_video.get(video_id)
+        if rows is None:
+            return np.zeros(0, dtype=np.int64)
+        frames = self.labels["frame_index"].to_numpy()[rows]  # sorted
+        return rows[np.searchsorted(frames, first) : np.searchsorted(frames, last, side="right")]
+
+    @cached_property
+    def _rows_of_video(self) -> dict[str, np.ndarray]:
+        return dict(self.labels.groupby("video_id", sort=False).indices)
+
+
+def load_round(work: WorkFolder, number: int) -> ReviewRound:
+    """All labels of a cleaned round. InputError when it is not cleaned; unreadable shards are named, not fatal."""
+    found: CleanedRound = require_cleaned_round(work, number)
+    record = found.records["cleaned"]
+    assert record is not None
+    parts, videos, unreadable = [], {}, {}
+    for row in work.usable_videos().itertuples():
+        video_id = str(row.video_id)
+        if not found.has(video_id):
+            continue
+        try:
+            boxes = found.boxes(video_id)
+        except InputError as error:
+            unreadable[video_id] = str(error)
+            continue
+        stride = max(1, int(boxes.attrs.get("stride", 1)))
+        videos[video_id] = ReviewVideo(
+            video_id, str(row.file), str(row.sha256), float(row.fps), stride,
+            int(row.frame_count), int(row.width), int(row.height),
+        )  # fmt: skip
+        boxes.attrs = {}
+        parts.append(boxes.assign(step=boxes["frame_index"] // stride).sort_values("frame_index", kind="stable"))
+    columns = tables.BOXES | tables.DECIDED | {"step": "int64"}
+    labels = tables.concatenate([part[list(columns)] for part in parts], columns).reset_index(drop=True)
+    rules = {reason: rule_of(reason) for reason in labels["reason"].unique()}
+    labels = labels.assign(rule=labels["reason"].map(rules).astype("str"), style=style_names(labels))
+    arguments, usual = record.arguments, CleaningSettings()
+    thresholds = (
+        float(arguments.get("ignore_quality", usual.ignore_quality)),
+        float(arguments.get("keep_quality", usual.keep_quality)),
+    )
+    names = sorted({*record.facts.get("class_names", ()), *labels["class_name"].unique()} - {""})
+    return ReviewRound(number, record.output, labels, videos, thresholds, names, unreadable)
+
+
+def browse(labels: pd.DataFrame, wanted: dict[str, Any]) -> tuple[np.ndarray, dict[str, dict[str, int]]]:
+    """Rows of `labels` that fit a filter, in the order asked for, and how many labels each choice would leave.
+
+    Args:
+        wanted: `class_name`, `decision`, `rule`, `origin`, `video_id` (exact, or absent for any), `low` and `high`
+            (of the score), `sort` (one of SORTS).
+    """
+    named = ("class_name", "decision", "rule", "origin", "video_id")
+    score = labels["score"].to_numpy()
+    in_range = (score >= np.float32(wanted.get("low", 0.0))) & (score <= np.float32(wanted.get("high", 1.0)))
+    fits = {name: (labels[name] == wanted[name]).to_numpy() for name in named if wanted.get(name)}
+    counts = {}
+    for name in named:
+        others = [fit for other, fit in fits.items() if other != name]
+        there = np.logical_and.reduce([in_range, *others])
+        counts[name] = {str(word): int(count) for word, count in labels[name][there].value_counts().items() if word}
+    rows = np.flatnonzero(np.logical_and.reduce([in_range, *fits.values()]))
+    sort = wanted.get("sort", SORTS[0])
+    if sort in ("quality", "score"):
+        rows = rows[np.argsort(labels[sort].to_numpy()[rows], kind="stable")]
+    return rows, counts

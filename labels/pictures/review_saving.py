@@ -1,0 +1,136 @@
+"""Verdicts of the review page: saved at once, known again, taken back."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from labels.cleaning.human_verdicts import (
+    JUDGED_COLUMNS,
+    Box,
+    Verdict,
+    append_verdicts,
+    as_row,
+    read_verdicts,
+    verdict_from,
+)
+from labels.records.run_records import VERDICTS_FILE
+from labels.records.tables import BOX_COLUMNS
+from labels.records.work_folder import WorkFolder
+
+
+@dataclass
+class VerdictDesk:
+    """What was said so far, by whomever, and what this session said. May be used from many threads."""
+
+    work: WorkFolder
+    saved: int = 0  # labels that stand judged by this session
+    judged_alone: set[str] = field(default_factory=set)  # these stand when their track is judged as one later
+    _said: dict[str, Verdict] = field(default_factory=dict)
+    _seen: tuple[int, int] | None = None
+    _history: list[tuple[str, dict[str, Verdict | None]]] = field(default_factory=list)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def said(self) -> dict[str, Verdict]:
+        """label_uid -> the verdict that stands, read anew when another process wrote."""
+        with self._lock:
+            now = self._state()
+            if now != self._seen:
+                self._said, self._seen = read_verdicts(self.work), now
+            return self._said
+
+    def judge(
+        self,
+        name: str,
+        labels: Sequence[Mapping[str, Any]],
+        word: str,
+        class_name: str = "",
+        boxes: dict[str, Box] | None = None,
+        alone: bool = False,
+    ) -> int:
+        """Save one verdict on each of `labels`; how many.
+
+        Args:
+            labels: rows of the round's table, as they are there.
+            name: of the item, to come back to when it is taken back.
+            word: y or n.
+            class_name: the right class of all of them; empty: as it is.
+            boxes: the right boxes of some of them, by label_uid.
+            alone: it was said of a single label of a track.
+        """
+        with self._lock:
+            said = self.said()
+            new = [
+                _verdict_on(label, word, class_name, (boxes or {}).get(label["label_uid"]), said) for label in labels
+            ]
+            saved = self._save(name, new)
+            if alone:
+                self.judged_alone.update(label["label_uid"] for label in labels)
+            return saved
+
+    def draw(self, video_id: str, frame_index: int, class_name: str, box: Box) -> str:
+        """Save a box that no machine drew; its label_uid."""
+        row: dict[str, Any] = {"verdict": "y", "class_name": class_name, "video_id": video_id}
+        with self._lock:
+            self.said()
+            verdict = verdict_from(row | {"frame_index": frame_index} | dict(zip(BOX_COLUMNS, box, strict=True)))
+            self._save(verdict.label_uid, [verdict])
+            return verdict.label_uid
+
+    def take_back(self) -> tuple[str, list[str]]:
+        """Undo this session's last verdict: the item it was on, and its labels; no labels when there is none."""
+        with self._lock:
+            self.said()
+            if not self._history:
+                return "", []
+            name, before = self._history[-1]
+            empty = {"verdict": ""}
+            rows = [as_row(old) if old else empty | {"label_uid": uid} for uid, old in before.items()]
+            append_verdicts(self.work, rows)
+            self._history.pop()
+            self.saved -= sum(old is None for old in before.values())
+            self.judged_alone.difference_update(before)
+            for uid, old in before.items():
+                self._said.pop(uid, None)
+                if old is not None:
+                    self._said[uid] = old
+            self._seen = self._state()
+            return name, list(before)
+
+    def _save(self, name: str, new: Sequence[Verdict]) -> int:
+        append_verdicts(self.work, [as_row(verdict) for verdict in new])
+        before = {verdict.label_uid: self._said.get(verdict.label_uid) for verdict in new}
+        self._history.append((name, before))
+        self.saved += sum(old is None for old in before.values())
+        for verdict in new:
+            self._said.pop(verdict.label_uid, None)
+            self._said[verdict.label_uid] = verdict
+        self._seen = self._state()
+        return len(new)
+
+    def _state(self) -> tuple[int, int] | None:
+        try:
+            stat = (self.work.root / VERDICTS_FILE).stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_mtime_ns, stat.st_size
+
+
+def _verdict_on(
+    label: Mapping[str, Any], word: str, class_name: str, box: Box | None, said: dict[str, Verdict]
+) -> Verdict:
+    """A verdict on a label as it is in its round. What was corrected before stays corrected, unless it is denied."""
+    uid, before = label["label_uid"], said.get(label["label_uid"])
+    judged_class, judged = label["class_name"], tuple(float(label[column]) for column in BOX_COLUMNS)
+    if before is not None and before.judged_xyxy is not None:
+        judged_class, judged = before.judged_class, before.judged_xyxy  # where the machine saw it
+    if word == "y" and before is not None and before.verdict == "y":
+        class_name, box = class_name or before.class_name, box or before.xyxy
+    if class_name == judged_class:
+        class_name = ""
+    row = {
+        "label_uid": uid, "verdict": word, "class_name": class_name, "video_id": label["video_id"],
+        "frame_index": label["frame_index"], "judged_class": judged_class,
+    }  # fmt: skip
+    row |= dict(zip(JUDGED_COLUMNS, judged, strict=True))
+    return verdict_from(row | (dict(zip(BOX_COLUMNS, box, strict=True)) if box else {}))

@@ -1,0 +1,169 @@
+"""Clips that a person gives to the review page: taken in within limits, looked at one by one, shown, thrown away.
+
+A clip is written under a name of our own into a temporary folder; the name it came with is only ever shown.
+"""
+
+import json
+import os
+import queue
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labels.pictures.review_clip import current_models, settings_text
+from labels.pictures.review_settings import REVIEW, ReviewSettings
+from labels.records.errors import InputError
+from labels.records.work_folder import WorkFolder
+from labels.videos.decoder_process import REPOSITORY
+
+MOST_NAME = 80
+
+
+@dataclass
+class Clip:
+    """One clip from outside. `state`: waiting, working, done, failed."""
+
+    name: str  # as it was given, made harmless; shown only
+    folder: Path
+    state: str = "waiting"
+    step: str = ""
+    error: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "clip"
+
+    @property
+    def overlay(self) -> Path:
+        return self.folder / "overlay.mp4"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "state": self.state, "step": self.step, "error": self.error, "result": self.result}
+
+
+class ClipDesk:
+    """Takes clips in and has them looked at, one at a time, each in a process that can be ended."""
+
+    def __init__(self, work: WorkFolder, folder: Path, settings: ReviewSettings = REVIEW) -> None:
+        self._work, self._folder, self._settings = work, folder, settings
+        self.clips: dict[str, Clip] = {}
+        self._waiting: queue.Queue[str | None] = queue.Queue()
+        self._process: subprocess.Popen[str] | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._work_off, name="clips", daemon=True)
+        self._thread.start()
+
+    async def take(self, name: str, said_bytes: int | None, chunks: AsyncIterator[bytes]) -> str:
+        """Write a clip as it comes in; the key it is asked for by. InputError, and nothing left, if it is too large."""
+        most = self._settings.clip_bytes
+        too_large = InputError(
+            f"{shown_name(name)}: larger than {most // 2**20} MB; cut it shorter, or lower its quality"
+        )
+        if said_bytes is not None and said_bytes > most:
+            raise too_large
+        if sum(clip.state in ("waiting", "working") for clip in self.clips.values()) >= self._settings.clips_kept:
+            raise InputError("other clips are waiting already; give this one when they are done")
+        key = secrets.token_hex(8)
+        clip = Clip(shown_name(name), self._folder / key)
+        clip.folder.mkdir(parents=True)
+        written = 0
+        try:
+            with open(clip.path, "xb") as opened:
+                async for chunk in chunks:
+                    written += len(chunk)
+                    if written > most:
+                        raise too_large
+                    opened.write(chunk)
+            if not written:
+                raise InputError(f"{clip.name}: an empty file")
+        except BaseException:
+            shutil.rmtree(clip.folder, ignore_errors=True)
+            raise
+        self.clips[key] = clip
+        self._waiting.put(key)
+        self._forget_old()
+        return key
+
+    def close(self) -> None:
+        self._closed = True
+        self._waiting.put(None)
+        self._end_process()
+        self._thread.join(timeout=5)
+
+    def _forget_old(self) -> None:
+        done = [key for key, clip in self.clips.items() if clip.state in ("done", "failed")]
+        for key in done[: max(0, len(self.clips) - self._settings.clips_kept)]:
+            shutil.rmtree(self.clips.pop(key).folder, ignore_errors=True)
+
+    def _work_off(self) -> None:
+        while (key := self._waiting.get()) is not None and not self._closed:
+            clip = self.clips[key]
+            clip.state = "working"
+            try:
+                self._look_at(clip)
+            except OSError as error:
+                clip.error = f"{clip.name}: {error.strerror or error}"
+            clip.state = "failed" if clip.error or not clip.result else "done"
+            if clip.state == "failed":
+                clip.error = clip.error or f"{clip.name}: nothing came of it"
+                shutil.rmtree(clip.folder, ignore_errors=True)
+            else:
+                clip.path.unlink(missing_ok=True)
+
+    def _look_at(self, clip: Clip) -> None:
+        models = current_models(self._work)
+        search = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-m", "labels.pictures.review_clip", str(clip.path), str(clip.folder)]
+        with open(clip.folder / "said", "w+") as said:
+            self._process = process = subprocess.Popen(
+                [*command, models.detector, settings_text(self._settings)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True,
+                env={**os.environ, "PYTHONPATH": search}, start_new_session=True,
+            )  # fmt: skip
+            late = threading.Timer(self._settings.clip_wait_s, self._end_process)
+            late.start()
+            assert process.stdout is not None
+            with process.stdout:
+                for line in process.stdout:
+                    with suppress(ValueError):
+                        self._hear(clip, json.loads(line), models.round_number)
+            process.wait()
+            is_late = not late.is_alive()
+            late.cancel()
+            said.seek(0)
+            last = said.read(2**20).strip().splitlines()
+        if is_late:
+            clip.error = f"{clip.name}: given up after {self._settings.clip_wait_s:g} s"
+        elif process.returncode != 0 and not clip.error:
+            clip.error = f"{clip.name}: the labeller stopped: {last[-1][:200] if last else process.returncode}"
+
+    def _hear(self, clip: Clip, told: dict[str, Any], round_number: int | None) -> None:
+        if "error" in told:
+            reason = str(told["error"]).replace(str(clip.path), "the clip")
+            clip.error = f"{clip.name}: {reason}"
+        elif "result" in told:
+            clip.result = told["result"] | {"round": round_number}
+        clip.step = told.get("step", clip.step)
+
+    def _end_process(self) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def shown_name(name: str) -> str:
+    """A name from outside as it may be shown: its last part, printable, not long."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    printable = "".join(sign for sign in last if sign.isprintable() and unicodedata.category(sign) != "Cf")
+    return printable.strip()[:MOST_NAME] or "the clip"

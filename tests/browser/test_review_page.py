@@ -1,0 +1,212 @@
+"""The review page in a real browser: judged by keyboard, corrected by dragging, clips tried, hostile ones too.
+
+Skipped where there is no Chromium, no playwright, or no starlette and uvicorn. With LABELS_SCREENSHOTS=FOLDER it leaves
+pictures there to look at.
+"""
+
+import os
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import write_test_video
+from review_server import ReviewServer
+
+import dataset_cleaner
+import dataset_downloader
+import dataset_processor
+from labels.cleaning.human_verdicts import read_verdicts
+from labels.records import tables
+from labels.records.safe_writing import read_parquet
+from labels.records.work_folder import WorkFolder
+
+playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+SCREENSHOTS = os.environ.get("LABELS_SCREENSHOTS")
+WAIT_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A work folder whose round 0 is cleaned."""
+    root = tmp_path_factory.mktemp("review") / "work"
+    source = ["--from", "synthetic", "--sport", "volleyball", "--difficulty", "easy", "--clips", "3", "--frames", "30"]
+    assert dataset_downloader.main([str(root), *source]) == 0
+    assert dataset_processor.main([str(root), "--round", "0", "--detector", "motion"]) == 0
+    assert dataset_cleaner.main([str(root), "--round", "0"]) == 0
+    return WorkFolder(root)
+
+
+@pytest.fixture
+def server(work):
+    (work.root / "verdicts.csv").unlink(missing_ok=True)
+    with ReviewServer(work.root) as running:
+        yield running
+        assert running.stop()[0] == 0
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request, server):
+    """The loaded page; at its end nothing may have gone wrong in the console."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = browser.new_context(color_scheme=request.param, viewport={"width": 1360, "height": 850})
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request", lambda asked: asked.url.startswith((server.address, "data:", "blob:")) or wrong.append(asked.url)
+        )
+        page.scheme = request.param
+        page.goto(server.address)
+        page.wait_for_selector("html[data-first-view]", timeout=WAIT_MS)
+        yield page
+        assert wrong == []
+        browser.close()
+
+
+def shoot(page, name: str) -> None:
+    if SCREENSHOTS:
+        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}_{page.scheme}.png"))
+
+
+def said_of(work, wanted, page):
+    """The verdicts on disk as soon as `wanted` holds of them."""
+    end = time.monotonic() + 10
+    while not wanted(verdicts := read_verdicts(work)):
+        assert time.monotonic() < end, verdicts
+        page.wait_for_timeout(20)
+    return verdicts
+
+
+def until_shown(page, uid: str) -> None:
+    page.wait_for_function("uid => document.documentElement.dataset.shown === uid", arg=uid, timeout=WAIT_MS)
+
+
+def give(page, path: Path) -> None:
+    page.click("#tab-clip")
+    page.set_input_files("#file", str(path))
+
+
+def test_twenty_labels_by_keyboard_one_by_dragging_and_the_next_clean_uses_them(page, server, work):
+    queue = server.json("/api/items")["items"][:20]
+    for place, item in enumerate(queue):
+        until_shown(page, item["shown"])
+        page.keyboard.press("n" if place % 3 == 2 else "y")
+        said_of(work, lambda said, item=item: all(row["uid"] in said for row in item["rows"]), page)
+    shoot(page, "judged")
+    before = read_verdicts(work)
+    assert len(before) >= sum(item["count"] for item in queue)
+    page.keyboard.press("u")
+    said_of(work, lambda said: not any(row["uid"] in said for row in queue[19]["rows"]), page)
+    until_shown(page, queue[19]["shown"])
+    page.keyboard.press("y")
+    said_of(work, lambda said: all(row["uid"] in said for row in queue[19]["rows"]), page)
+
+    page.keyboard.press("ArrowUp")  # back to the label just judged
+    until_shown(page, queue[19]["shown"])
+    corner = page.evaluate(
+        """() => { const zoom = document.getElementById('zoom').getBoundingClientRect();
+        return [zoom.left + zoom.width / 2, zoom.top + zoom.height / 2]; }"""
+    )
+    page.mouse.move(*corner)
+    page.mouse.down()
+    page.mouse.move(corner[0] + 20, corner[1] + 10, steps=5)
+    page.mouse.move(corner[0] + 40, corner[1] + 20, steps=5)
+    page.mouse.up()
+    uid = queue[19]["shown"]
+    said = said_of(work, lambda said: said[uid].xyxy is not None, page)
+    moved = [new - old for new, old in zip(said[uid].xyxy, said[uid].judged_xyxy, strict=True)]
+    assert moved[0] == pytest.approx(moved[2], abs=0.05) and moved[0] > 1  # all of the box, to the right
+    shoot(page, "dragged")
+
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    cleaned = [read_parquet(path) for path in sorted(work.round(0).stage("cleaned").glob("boxes/*.parquet"))]
+    labels = tables.concatenate(cleaned, tables.BOXES).set_index("label_uid")
+    for uid, verdict in said.items():
+        row = labels.loc[uid]
+        wanted = ("keep", "human", "") if verdict.verdict == "y" else ("drop", row["origin"], "human: no")
+        assert (row["decision"], row["origin"], row["reason"]) == wanted
+        if verdict.xyxy:
+            assert [row[name] for name in tables.BOX_COLUMNS] == pytest.approx(verdict.xyxy, abs=0.01)
+
+
+def test_keys_that_move_play_enlarge_reclass_and_draw(page, server, work):
+    item = server.json("/api/items")["items"][0]
+    for key in ("ArrowRight", "ArrowLeft", "ArrowLeft", " ", "z", " ", "z", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(120)
+    until_shown(page, item["shown"])
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Alt+ArrowDown")
+    said = said_of(work, lambda said: any(verdict.xyxy for verdict in said.values()), page)
+    (uid,) = [uid for uid, verdict in said.items() if verdict.xyxy]
+    x1, y1, x2, y2 = said[uid].judged_xyxy
+    assert said[uid].xyxy == pytest.approx((x1 + 2, y1, x2 + 2, y2 + 1), abs=0.02)
+    page.keyboard.press("a")
+    frame = page.locator("#frame").bounding_box()
+    page.mouse.move(frame["x"] + frame["width"] * 0.3, frame["y"] + frame["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + frame["width"] * 0.4, frame["y"] + frame["height"] * 0.6, steps=4)
+    page.mouse.up()
+    said = said_of(work, lambda said: any(verdict.judged_xyxy is None for verdict in said.values()), page)
+    shoot(page, "drawn")
+    drawn = next(verdict for verdict in said.values() if verdict.judged_xyxy is None)
+    assert drawn.verdict == "y" and drawn.video_id == item["video"]
+    page.keyboard.press("1")
+    said_of(work, lambda said: all(row["uid"] in said for row in item["rows"]), page)
+
+
+def test_a_clip_is_labelled_and_shown(page, work):
+    page.wait_for_timeout(100)
+    give(page, next(work.videos.glob("*.mp4")))
+    page.wait_for_selector("#clip-result:not([hidden])", timeout=WAIT_MS)
+    page.wait_for_function("() => document.getElementById('clip-video').readyState >= 2", timeout=WAIT_MS)
+    assert "sports ball" in page.inner_text("#clip-counts")
+    assert "motion, because no student is trained yet" in page.inner_text("#clip-words")
+    shoot(page, "clip")
+
+
+def test_hostile_clips_get_a_clear_message_and_the_page_lives_on(page, server, work, tmp_path):
+    (tmp_path / "text.mp4").write_text("this is no video\n" * 100)
+    with zipfile.ZipFile(tmp_path / "bomb.mp4", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("../../evil.txt", b"0" * 2_000_000)
+    with open(tmp_path / "large.mp4", "wb") as large:
+        large.truncate(300 * 2**20)
+    before = {path: path.stat().st_mtime_ns for path in work.root.rglob("*") if path.is_file()}
+    messages = {"text.mp4": "text.mp4: ", "bomb.mp4": "bomb.mp4: ", "large.mp4": "larger than 200 MB"}
+    for name, message in messages.items():
+        give(page, tmp_path / name)
+        page.wait_for_selector("#clip-state.bad", timeout=WAIT_MS)
+        assert message in page.inner_text("#clip-state")
+        shoot(page, f"hostile_{name.split('.')[0]}")
+        page.evaluate("document.getElementById('clip-state').className = ''")
+    assert {path: path.stat().st_mtime_ns for path in work.root.rglob("*") if path.is_file()} == before
+    give(page, write_test_video(tmp_path / "fine.mp4", 10))
+    page.wait_for_selector("#clip-result:not([hidden])", timeout=WAIT_MS)
+    page.click("#tab-judge")
+    page.keyboard.press("y")
+    said_of(work, lambda said: bool(said), page)
+
+
+def test_browsing_filters_and_leads_to_a_label(page, work):
+    page.click("#tab-browse")
+    page.wait_for_selector("#labels tbody tr")
+    every = page.inner_text("#found")
+    page.select_option("[name=decision]", "drop")
+    page.wait_for_function("text => document.getElementById('found').textContent !== text", arg=every)
+    page.wait_for_timeout(1000)
+    shoot(page, "browsed")
+    assert set(page.locator("#labels tbody tr td:nth-child(7)").all_inner_texts()) == {"dropped"}
+    page.locator("#labels tbody tr").first.click()
+    page.wait_for_selector("#judge:not([hidden])")
+    page.wait_for_timeout(300)
+    assert "dropped" in page.inner_text("#facts")

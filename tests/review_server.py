@@ -1,0 +1,67 @@
+"""The review page's server for tests: started as a user starts it, spoken to as a browser does, ended with Ctrl-C."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 60
+
+
+class ReviewServer:
+    """`visualise.py WORK --review` as a process of its own. `address` ends without a slash."""
+
+    def __init__(self, work: Path, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "visualise.py"), str(work), "--review", "--port", "0", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.said = ""
+        for line in self.process.stdout:
+            self.said += line
+            if line.startswith("http://"):
+                break
+        self.address = self.said.rstrip().rsplit("\n", 1)[-1].rstrip("/")
+        page = self.get("/").decode() if self.address.startswith("http://") else ""
+        self.token = re.search(r'name="rally-token" content="([^"]+)"', page).group(1) if page else ""  # type: ignore[union-attr]
+
+    def get(self, path: str, **headers: str) -> bytes:
+        return self.ask("GET", path, None, headers)[1]
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.get(path))
+
+    def tell(self, path: str, said: object) -> tuple[int, Any]:
+        status, body = self.ask("POST", path, json.dumps(said).encode(), {"x-rally-token": self.token})
+        return status, json.loads(body)
+
+    def ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        request = urllib.request.Request(self.address + path, data=body, headers=headers, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=START_S) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def stop(self) -> tuple[int, str, str]:
+        """Ctrl-C: the exit code, all that was printed, and what went wrong."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        printed, wrong = self.process.communicate(timeout=START_S)
+        return self.process.returncode, self.said + printed, wrong
+
+    def __enter__(self) -> "ReviewServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()

@@ -1,0 +1,353 @@
+"""The review page without a browser: what is asked and answered, who is refused, what is saved, what clips may do."""
+
+import asyncio
+import csv
+import time
+import zipfile
+
+import pytest
+from picture_work import BALL_TOP, Clip, ball_box, make_work
+from review_server import ReviewServer
+
+import visualise
+from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
+from labels.pictures.review_clip import current_models, measured
+from labels.pictures.review_desk import ReviewDesk, strip_step
+from labels.pictures.review_frames import ReviewFrames
+from labels.pictures.review_guard import Guard
+from labels.pictures.review_settings import ReviewSettings
+from labels.pictures.review_uploads import ClipDesk, shown_name
+from labels.records.errors import InputError
+from labels.videos.decoding import DecodeError
+
+
+@pytest.fixture
+def work(tmp_path):
+    return make_work(tmp_path / "work", [Clip("clip_a", [range(12)]), Clip("clip_b", [range(4)])], 1)
+
+
+@pytest.fixture
+def desk(work, tmp_path):
+    return ReviewDesk(work, ReviewFrames(work, tmp_path / "frames"))
+
+
+def track_of(desk, video_id="clip_a"):
+    return next(item for item in desk.items(0, 0, 40)["items"] if item["track"] and item["video"] == video_id)
+
+
+# --- items and verdicts ---
+
+
+def test_a_verdict_on_a_track_is_a_line_for_each_of_its_labels_and_its_item_is_done(desk, work):
+    item = track_of(desk)
+    assert item["count"] == 12
+    answer = desk.judge(0, {"item": item["id"], "verdict": "y"})
+    assert (answer["saved"], answer["total"]) == (12, 12)
+    said = read_verdicts(work)
+    assert set(said) == {row["uid"] for row in item["rows"]}
+    assert {verdict.frame_index for verdict in said.values()} == set(range(12))
+    first = said[item["rows"][0]["uid"]]
+    assert (first.verdict, first.xyxy, first.judged_xyxy) == ("y", None, tuple(ball_box(0)))
+    assert item["id"] not in {each["id"] for each in desk.items(0, 0, 40)["items"]}
+
+
+def test_one_label_of_a_track_can_be_judged_alone(desk, work):
+    item = track_of(desk)
+    desk.judge(0, {"item": item["id"], "verdict": "n", "only": item["rows"][5]["uid"]})
+    assert [(uid, verdict.verdict) for uid, verdict in read_verdicts(work).items()] == [(item["rows"][5]["uid"], "n")]
+    assert item["id"] in {each["id"] for each in desk.items(0, 0, 40)["items"]}
+
+
+def test_what_was_said_of_one_label_stands_when_its_track_is_judged(desk, work):
+    item = track_of(desk)
+    wrong = item["rows"][5]["uid"]
+    desk.judge(0, {"item": item["id"], "verdict": "n", "only": wrong})
+    assert desk.judge(0, {"item": item["id"], "verdict": "y"})["saved"] == 11
+    assert [uid for uid, verdict in read_verdicts(work).items() if verdict.verdict == "n"] == [wrong]
+    desk.take_back()
+    desk.take_back()  # then it is one of the track again
+    assert desk.judge(0, {"item": item["id"], "verdict": "y"})["saved"] == 12
+
+
+def test_a_corrected_box_and_class_stay_when_the_label_is_confirmed_and_go_when_it_is_denied(desk, work):
+    item = track_of(desk)
+    uid = item["rows"][3]["uid"]
+    desk.judge(0, {"item": item["id"], "verdict": "y", "only": uid, "box": [20, 41, 36, 55]})
+    desk.judge(0, {"item": item["id"], "verdict": "y", "class_name": "person"})
+    desk.judge(0, {"item": item["id"], "verdict": "y"})
+    said = read_verdicts(work)
+    assert (said[uid].xyxy, said[uid].class_name, said[uid].judged_xyxy) == (
+        (20, 41, 36, 55),
+        "person",
+        tuple(ball_box(3)),
+    )
+    assert {verdict.class_name for verdict in said.values()} == {"person"}
+    desk.judge(0, {"item": item["id"], "verdict": "n"})
+    assert read_verdicts(work)[uid].xyxy is None
+
+
+def test_taking_back_gives_what_was_said_before_step_by_step(desk, work):
+    item = track_of(desk)
+    uid = item["rows"][0]["uid"]
+    append_verdicts(work, [{"label_uid": uid, "verdict": "n"}])  # somebody else, before
+    desk.judge(0, {"item": item["id"], "verdict": "y"})
+    desk.judge(0, {"item": item["id"], "verdict": "y", "only": uid, "box": [20, 41, 36, 55]})
+    assert desk.take_back()["labels"] == 1
+    assert read_verdicts(work)[uid].xyxy is None
+    assert desk.take_back() == {"item": item["id"], "labels": 12, "total": 0}
+    assert {uid: verdict.verdict for uid, verdict in read_verdicts(work).items()} == {uid: "n"}
+    assert desk.take_back() == {"item": "", "labels": 0, "total": 0}
+
+
+def test_what_another_process_says_meanwhile_is_known(desk, work):
+    item = track_of(desk)
+    append_verdicts(work, [{"label_uid": row["uid"], "verdict": "y"} for row in item["rows"]])
+    assert item["id"] not in {each["id"] for each in desk.items(0, 0, 40)["items"]}
+
+
+def test_a_drawn_box_is_saved_and_shown(desk, work):
+    asked = {"video": "clip_b", "frame": 9, "class_name": "sports ball", "box": [150, 90, 400, 400]}
+    uid = desk.draw(0, asked)["uid"]
+    assert read_verdicts(work)[uid].xyxy == (150, 90, 160, 96)  # no further than the frame
+    assert [each["box"] for each in desk.around(0, "clip_b", 5, 12)["drawn"]] == [(150, 90, 160, 96)]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"item": "none", "verdict": "y"}, "load the page again"),
+        ({"verdict": "maybe"}, "a verdict is y or n"),
+        ({"verdict": ""}, "a verdict is y or n"),
+        ({"verdict": "y", "only": "none"}, "not in the round any more"),
+        ({"verdict": "y", "box": [5, 5, 5, 9], "box_of": "first"}, "the box is empty"),
+        ({"verdict": "y", "box": ["a", 1, 2, 3], "box_of": "first"}, "a box is four numbers"),
+        ({"verdict": "y", "box": [float("nan"), 1, 20, 30], "box_of": "first"}, "a box is four numbers"),
+        ({"verdict": "n", "class_name": "person"}, "cannot be corrected"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_and_nothing_is_written(desk, work, said, message):
+    item = track_of(desk)
+    given = {"item": item["id"]} | said
+    if given.get("box_of") == "first":
+        given["box_of"] = item["rows"][0]["uid"]
+    with pytest.raises(InputError, match=message):
+        desk.judge(0, given)
+    assert read_verdicts(work) == {}
+
+
+def test_the_strip_goes_in_whole_strides_about_a_second_each_way():
+    assert [strip_step(25, 1), strip_step(25, 10), strip_step(30, 2), strip_step(1, 1)] == [6, 10, 8, 1]
+
+
+def test_frames_are_those_of_the_video_also_where_none_is_stored(desk):
+    import cv2
+    import numpy as np
+
+    for frame in (3, 17):
+        bgr = cv2.imdecode(np.frombuffer(desk.frame(0, "clip_a", frame, 0), dtype=np.uint8), cv2.IMREAD_COLOR)
+        assert bgr.shape == (96, 160, 3)
+        bright = np.flatnonzero(bgr[BALL_TOP + 6].min(axis=1) > 200)
+        assert bright.mean() == pytest.approx(10 + 4 * frame + 5.5, abs=1.0)
+    assert len(desk.crop(0, track_of(desk)["rows"][0]["uid"])) > 500
+    with pytest.raises(InputError, match="has no frame 20"):
+        desk.frame(0, "clip_a", 20, 0)
+    with pytest.raises(InputError, match="no such video"):
+        desk.frame(0, "../../etc/passwd", 0, 0)
+
+
+# --- who may speak ---
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "refused"),
+    [
+        ("GET", {"host": "127.0.0.1:80"}, False),
+        ("GET", {"host": "LOCALHOST:80"}, False),
+        ("GET", {"host": "evil.example:80"}, True),
+        ("GET", {"host": "127.0.0.1:81"}, True),
+        ("GET", {}, True),
+        ("GET", {"host": "127.0.0.1:80", "origin": "http://evil.example"}, True),
+        ("POST", {"host": "127.0.0.1:80"}, True),
+        ("POST", {"host": "127.0.0.1:80", "x-rally-token": "wrong"}, True),
+        ("POST", {"host": "127.0.0.1:80", "x-rally-token": "secret"}, False),
+        ("POST", {"host": "127.0.0.1:80", "x-rally-token": "secret", "origin": "null"}, True),
+        ("POST", {"host": "127.0.0.1:80", "x-rally-token": "secret", "origin": "http://127.0.0.1:80"}, False),
+    ],
+)
+def test_only_our_own_page_is_answered(method, headers, refused):
+    guard = Guard(lambda *_: None, 80, "secret")
+    said = {name.encode(): value.encode() for name, value in headers.items()}
+    assert bool(guard.refusal(method, said)) is refused
+
+
+# --- clips from outside ---
+
+
+async def _chunks(parts):
+    for part in parts:
+        yield part
+
+
+@pytest.fixture
+def clips(work, tmp_path):
+    desk = ClipDesk(work, tmp_path / "clips", ReviewSettings(clip_bytes=200_000, clip_seconds=0.5, clip_pixels=500_000))
+    yield desk
+    desk.close()
+
+
+def given(clips, name, data, said_bytes=None):
+    key = asyncio.run(clips.take(name, said_bytes, _chunks([data[:1000], data[1000:]])))
+    end = time.monotonic() + 60
+    while clips.clips[key].state in ("waiting", "working"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return key, clips.clips[key]
+
+
+@pytest.mark.parametrize(("said", "data"), [(200_001, b""), (None, b"x" * 200_001), (5, b"x" * 200_001)])
+def test_a_clip_that_is_too_large_leaves_nothing(clips, tmp_path, said, data):
+    with pytest.raises(InputError, match=r"^big.mp4: larger than"):
+        asyncio.run(clips.take("big.mp4", said, _chunks([data[:150_000], data[150_000:]])))
+    assert not list(tmp_path.glob("clips/*"))
+
+
+def test_what_is_no_video_is_told_in_a_line_and_thrown_away(clips, tmp_path):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("../../evil", "x")
+    for name, data in (
+        ("text.mp4", b"hello\n" * 400),
+        ("a.zip", archive.read_bytes()),
+        ("../../etc/x.mp4", b"#EXTM3U\n/etc/passwd\n"),
+    ):
+        _, clip = given(clips, name, data)
+        assert clip.state == "failed"
+        assert clip.error.startswith(shown_name(name) + ": ")
+        assert "\n" not in clip.error
+        assert str(tmp_path) not in clip.error
+        assert not clip.folder.exists()
+    with pytest.raises(InputError, match="an empty file"):
+        asyncio.run(clips.take("none.mp4", 0, _chunks([])))
+
+
+def test_a_frame_that_is_too_large_is_refused(clips, make_video):
+    video = make_video("wide.mp4", 2, width=1000, height=600)
+    _, clip = given(clips, "wide.mp4", video.read_bytes())
+    assert clip.state == "failed"
+    assert "1000" in clip.error
+
+
+def test_a_clip_is_labelled_by_motion_where_there_is_no_student_and_only_its_first_seconds(clips, make_video):
+    video = make_video("fine.mp4", 30, fps=25.0)
+    key, clip = given(clips, "C:\\clips\\fine.mp4", video.read_bytes())
+    assert (clip.state, clip.error, clip.name) == ("done", "", "fine.mp4")
+    assert (clip.result["frames"], clip.result["whole"], clip.result["round"]) == (
+        13,
+        False,
+        None,
+    )  # frames 0 to 0.48 s
+    assert (clip.result["width"], clip.result["height"], clip.result["fps"]) == (96, 64, 25.0)
+    assert clip.overlay.read_bytes()[4:8] == b"ftyp"
+    assert not clip.path.exists()
+    assert key in clips.clips
+
+
+def test_old_clips_make_room(clips, monkeypatch):
+    monkeypatch.setattr(clips, "_look_at", lambda clip: None)
+    keys = [given(clips, f"{number}.mp4", b"x" * 300)[0] for number in range(7)]
+    assert list(clips.clips) == keys[-4:]
+
+
+def test_the_models_are_the_newest_finished_student(work, tmp_path):
+    assert (current_models(work).detector, current_models(work).round_number) == ("motion", None)
+    work.round(0).detector.write_bytes(b"x")
+    assert current_models(work).round_number == 0
+
+
+def test_a_clip_is_measured_by_its_frames(make_video):
+    settings = ReviewSettings(clip_seconds=0.4)
+    assert measured(make_video("a.mp4", 30, fps=25.0), settings) == pytest.approx((25.0, 96, 64, 11, 0.48), abs=0.01)
+    assert measured(make_video("b.mp4", 5, fps=25.0), settings)[3:] == pytest.approx((5, 0.2), abs=0.01)
+    with pytest.raises(DecodeError):
+        measured(make_video("c.mp4", 5).with_name("absent.mp4"), settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../x.mp4", "x.mp4"),
+        ("a\\b\\c.mov", "c.mov"),
+        ("", "the clip"),
+        ("..", ".."),
+        ("a\x00\n\u202eb", "ab"),
+        ("x" * 200, "x" * 80),
+    ],
+)
+def test_a_name_from_outside_is_made_harmless(name, shown):
+    assert shown_name(name) == shown
+
+
+# --- the server ---
+
+
+def test_the_page_is_served_judged_and_ended_with_ctrl_c(work):
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+    with ReviewServer(work.root) as server:
+        assert server.address.startswith("http://127.0.0.1:")
+        assert server.json("/api/about")["labels"] == 12 + 3 + 4 + 3
+        item = server.json("/api/items")["items"][0]
+        assert server.tell("/api/verdict", {"item": item["id"], "verdict": "y"})[0] == 200
+        assert server.tell("/api/verdict", {"item": item["id"], "verdict": "?"})[0] == 400
+        assert server.tell("/api/verdict", [1])[0] == 400
+        assert server.ask("POST", "/api/undo", b"{}", {})[0] == 403
+        assert server.ask("GET", "/api/about", None, {"host": "evil.example"})[0] == 403
+        for path in (
+            "/review_page.py",
+            "/..%2f..%2fpyproject.toml",
+            "/frames/..%2f../0.jpg",
+            "/api/clip/none",
+            "/clips/x/overlay.mp4",
+        ):
+            assert server.ask("GET", path, None, {})[0] in (400, 404), path
+        with work.writing():  # a stage runs beside it
+            assert server.tell("/api/undo", {})[1]["labels"] == item["count"]
+            server.tell("/api/verdict", {"item": item["id"], "verdict": "n"})
+        code, printed, wrong = server.stop()
+    assert code == 0
+    assert f"verdicts on {item['count']} labels saved: {work.root / 'verdicts.csv'}" in printed
+    assert f"next: python dataset_cleaner.py {work.root} --round 0" in printed
+    assert "Traceback" not in wrong
+    with open(work.root / "verdicts.csv", newline="") as opened:
+        assert [row["verdict"] for row in csv.DictReader(opened)] == [
+            word for word in ("y", "", "n") for _ in range(item["count"])
+        ]
+
+
+def test_without_the_libraries_there_is_one_line(work, capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert visualise.main([str(work.root), "--review"]) == 2
+    assert "pip install starlette uvicorn" in capsys.readouterr().err
+
+
+def test_what_cannot_be_served_is_one_line(work, tmp_path, capsys):
+    pytest.importorskip("uvicorn")
+    assert visualise.main([str(work.root), "--review", "--round", "7"]) == 2
+    assert "--round 7" in capsys.readouterr().err
+    assert visualise.main([str(work.root), "--review", "--port", "70000"]) == 2
+    assert "--port 70000" in capsys.readouterr().err
+    assert visualise.main([str(tmp_path / "none"), "--review"]) == 2
+
+
+def test_every_file_of_the_page_is_there_and_nothing_is_fetched_from_elsewhere():
+    from pathlib import Path
+
+    from labels.pictures import review_serving
+
+    folder = Path(review_serving.__file__).parent
+    texts = {name: (folder / name).read_text() for name in review_serving.PAGE_FILES}
+    assert {path.name for path in folder.glob("review_*.js")} <= set(texts)
+    for name, text in texts.items():
+        assert "http://" not in text and "https://" not in text, name
