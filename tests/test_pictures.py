@@ -11,6 +11,7 @@ from labels.pictures.lettering import draw_text, fit_text, text_width
 from labels.pictures.overlay import drawn_scale
 from labels.pictures.palette import STYLES, style_names
 from labels.pictures.round_changes import changes_between
+from labels.pictures.round_comparison import signed
 from labels.pictures.round_reading import as_truth, labelled_frames
 from labels.pictures.rule_words import RULE_WORDS, meanings, rule_of
 from labels.pictures.settings import PictureSettings
@@ -18,7 +19,6 @@ from labels.pictures.sheet_choice import doubtful_labels, spread_sample
 from labels.pictures.stage_commands import stage_command
 from labels.pictures.tails import TrackTails
 from labels.pictures.timeline import NAME_PX, Timeline, timeline_rows
-from labels.pictures.verdicts import signed
 from labels.records import tables
 
 

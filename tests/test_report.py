@@ -8,11 +8,11 @@ import pytest
 from picture_work import Clip, ball_box, failed_row, make_work, rows, write_cleaned, write_trained
 
 import visualise
+from labels.pictures.round_comparison import compare
 from labels.pictures.round_reading import read_round
 from labels.pictures.round_survey import survey_rounds
 from labels.pictures.student_numbers import read_student
 from labels.pictures.training_curves import draw_training_curves, read_metrics, training_figure
-from labels.pictures.verdicts import compare
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.run_records import read_run_record, start_run, write_run_record

@@ -1,4 +1,4 @@
-"""How good the labels are where there is truth: kept labels beside the labeller's own, training clips and test."""
+"""How good the labels are where there is truth: kept labels beside the labeller's, on training and held-out clips."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from labels.cleaning.scores import USUAL_THRESHOLD
 from labels.records.matching import MatchCounts, count_matches
 
 RULES = ("centre", "iou")
-PARTS = ("training", "test")
+PARTS = ("training", "held-out")
 
 
 class QualityEstimate:
@@ -26,7 +26,7 @@ class QualityEstimate:
         self._videos: dict[str, int] = {}
 
     def add(self, split: str, labelled: pd.DataFrame, cleaned: pd.DataFrame, truth: pd.DataFrame) -> None:
-        part = "test" if split == "test" else "training"
+        part = "held-out" if split == "test" else "training"
         self._videos[part] = self._videos.get(part, 0) + 1
         threshold = labelled["class_name"].map(lambda name: self._working_threshold.get(name, USUAL_THRESHOLD))
         raw = labelled[labelled["score"].to_numpy() >= threshold.to_numpy(dtype=np.float64)]

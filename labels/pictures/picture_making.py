@@ -129,14 +129,15 @@ def make_sheets(
     """Draw and write the contact sheets. Returns the videos whose frames could not be read: video_id -> reason."""
     wanted = [plan.boxes.assign(sheet=plan.name) for plan in plans if len(plan.boxes)]
     boxes = pd.concat(wanted, ignore_index=True) if wanted else pd.DataFrame(columns=["video_id"])
-    files = dict(zip(videos["video_id"], videos["file"], strict=True))
+    known = {video.video_id: video for video in videos.itertuples()}
     crops: dict[str, dict] = {plan.name: {} for plan in plans}
     failures = {}
     store = FrameStore(work.frames)
     for video_id, of_video in boxes.groupby("video_id"):
         progress(str(video_id))
         try:
-            store.ensure(video_id, work.videos / files[video_id], sorted(of_video["frame_index"].unique().tolist()))
+            video, frames = known[video_id], sorted(of_video["frame_index"].unique().tolist())
+            store.ensure(video_id, work.videos / video.file, frames, sha256=video.sha256)
         except DecodeError as error:
             failures[str(video_id)] = f"cannot be decoded: {error}"
         for frame_index, of_frame in of_video.groupby("frame_index"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from labels.pictures.round_comparison import RoundComparison, compare, signed
 from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RULES, RoundSurvey
 from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
@@ -15,7 +16,6 @@ from labels.pictures.rule_words import meanings, rule_name
 from labels.pictures.settings import REPORT, ReportSettings
 from labels.pictures.stage_commands import commands_of, next_stage
 from labels.pictures.student_numbers import read_student
-from labels.pictures.verdicts import Verdict, compare, signed
 from labels.records.run_records import out_of_date
 from labels.records.work_folder import WorkFolder
 
@@ -34,7 +34,7 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
     """Every number and sentence of the report; `shown` is the round whose pictures are in it."""
     videos = work.read_videos()
     surveys = rounds.surveys
-    verdicts = [compare(new, old, settings) for old, new in pairwise(surveys)]
+    steps = [compare(new, old, settings) for old, new in pairwise(surveys)]
     whole = compare(surveys[-1], surveys[0], settings) if len(surveys) > 2 else None
     students = [student for found in rounds.found if (student := read_student(found))]
     name = work.root.resolve().name
@@ -49,9 +49,9 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "has_truth": any(len(survey.matched) for survey in surveys),
         "has_held_out": any(survey.judged_videos(True) for survey in surveys),
         "by_iou": iou_rows(surveys),
-        "headline": verdicts[-1].headline if verdicts else f"Round {surveys[-1].number} is the only cleaned round.",
-        "verdicts": [verdict_row(verdict) for verdict in verdicts],
-        "last": verdicts[-1] if verdicts else None,
+        "headline": steps[-1].headline if steps else f"Round {surveys[-1].number} is the only cleaned round.",
+        "steps": [step_row(step) for step in steps],
+        "last": steps[-1] if steps else None,
         "whole": whole,
         "students": students,
         "students_have_truth": any(not math.isnan(student.true_f1) for student in students),
@@ -176,9 +176,9 @@ def class_rows(survey: RoundSurvey) -> list[dict[str, Any]]:
     ]
 
 
-def verdict_row(verdict: Verdict) -> dict[str, Any]:
+def step_row(step: RoundComparison) -> dict[str, Any]:
     """A row of the table of steps from round to round."""
-    by_kind = {comparison.kind: comparison for comparison in verdict.comparisons}
+    by_kind = {comparison.kind: comparison for comparison in step.comparisons}
     cells = []
     for kind in ("training", "held-out"):
         comparison = by_kind.get(kind)
@@ -188,11 +188,11 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
         difference = comparison.difference
         interval = f"{signed(difference.low)} to {signed(difference.high)}" if difference.is_known else "no interval"
         cells.append((signed(difference.value), interval))
-    agreement = "–" if verdict.agreement is None else f"{verdict.agreement:.3f}"
+    agreement = "–" if step.agreement is None else f"{step.agreement:.3f}"
     return {
-        "step": f"{verdict.old} → {verdict.new}",
+        "step": f"{step.old} → {step.new}",
         "cells": cells,
-        "added": verdict.added,
-        "lost": verdict.lost,
+        "added": step.added,
+        "lost": step.lost,
         "agreement": agreement,
     }

@@ -64,12 +64,23 @@ def read_round(work: WorkFolder, number: int) -> CleanedRound:
 
 
 def require_cleaned_round(work: WorkFolder, number: int) -> CleanedRound:
-    """A round whose labels can be looked at; otherwise an InputError that names the command to run."""
+    """A round whose labels can be looked at; otherwise an InputError names the rounds there are, or the command."""
+    numbers = work.round_numbers()
+    if numbers and number not in numbers:
+        raise InputError(f"{work.root}: there is no round {number}; {rounds_in_words(numbers)}")
     found = read_round(work, number)
     if not found.is_cleaned:
         script = "dataset_cleaner.py" if found.records["labelled"] else "dataset_processor.py"
         require_run_record(found.folder, "cleaned", f"python {script} {work.root} --round {number}")
     return found
+
+
+def rounds_in_words(numbers: list[int]) -> str:
+    """«there is round 0 only», «there are rounds 0 to 2», or all of them where one is missing between."""
+    if len(numbers) == 1:
+        return f"there is round {numbers[0]} only"
+    whole = numbers == list(range(numbers[0], numbers[-1] + 1))
+    return f"there are rounds {f'{numbers[0]} to {numbers[-1]}' if whole else ', '.join(map(str, numbers))}"
 
 
 def labelled_frames(boxes: pd.DataFrame, frame_count: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Counts over one round: what was decided and why, how it fits the truth, how it fits the round before."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ class RoundSurvey:
 
     decided: rows video_id, class_name, style (kept | interpolated | ignored | dropped), rule, labels (a count).
     matched: rows video_id, group, held_out, class_name, rule (centre | iou) and `MATCH_COLUMNS`: labels against truth.
-    changed: rows video_id, added, lost and `MATCH_COLUMNS`: labels against the round before; empty where there is none.
+    changed: rows video_id, group, added, lost and `MATCH_COLUMNS`: labels against the round before, if any.
     quality: style -> counts (QUALITY_BINS,) of the quality from 0 to 1.
     """
 
@@ -55,6 +56,17 @@ class RoundSurvey:
         if class_name is not None:
             chosen = chosen[chosen["class_name"] == class_name]
         return sum_counts(chosen)
+
+    def judged_pairs(self, held_out: bool) -> list[tuple[str, str]]:
+        """What was judged: (video_id, class_name), each once."""
+        chosen = self.matched[(self.matched["held_out"] == held_out) & (self.matched["rule"] == "centre")]
+        return list(zip(chosen["video_id"], chosen["class_name"], strict=True))
+
+    def counts_on(self, pairs: Collection[tuple[str, str]]) -> MatchCounts:
+        """Labels against truth by the centre rule, over these (video_id, class_name) alone."""
+        chosen = self.matched[self.matched["rule"] == "centre"]
+        inside = [pair in pairs for pair in zip(chosen["video_id"], chosen["class_name"], strict=True)]
+        return sum_counts(chosen[np.array(inside, dtype=bool)])
 
     def judged_videos(self, held_out: bool) -> int:
         return int(self.matched.loc[self.matched["held_out"] == held_out, "video_id"].nunique())
@@ -94,13 +106,14 @@ def survey_round(
             old = before.boxes(video.video_id)
             shared = np.intersect1d(looked_at, labelled_frames(old, video.frame_count))
             changes = changes_between(kept, old[old["decision"] == "keep"].reset_index(drop=True), shared)
-            row = (video.video_id, len(changes.added), len(changes.lost), *_as_tuple(changes.agreement))
+            group = video.group or video.video_id
+            row = (video.video_id, group, len(changes.added), len(changes.lost), *_as_tuple(changes.agreement))
             changed.append(row)
     return RoundSurvey(
         here,
         pd.DataFrame(decided, columns=["video_id", "class_name", "style", "rule", "labels"]),
         pd.DataFrame(matched, columns=["video_id", "group", "held_out", "class_name", "rule", *MATCH_COLUMNS]),
-        pd.DataFrame(changed, columns=["video_id", "added", "lost", *MATCH_COLUMNS]),
+        pd.DataFrame(changed, columns=["video_id", "group", "added", "lost", *MATCH_COLUMNS]),
         quality,
         held,
         frames,

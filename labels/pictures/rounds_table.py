@@ -48,8 +48,30 @@ def rounds_table(surveys: list[RoundSurvey]) -> list[str]:
     block = sum(widths[3:6]) + 2 * 2
     heading = " " * before + "training clips".center(block, "-") + "  " + "held-out clips".center(block, "-")
     notes = [_note(survey) for survey in surveys if not len(survey.matched)]
-    return [heading, *lines, *notes[:1]]
+    return [heading, *lines, *notes[:1], *different_clips_notes(surveys)]
 
 
 def _note(survey: RoundSurvey) -> str:
     return f"no truth for the clips of round {survey.number}: precision, recall and F1 are not known"
+
+
+def different_clips_notes(surveys: list[RoundSurvey]) -> list[str]:
+    """Where rounds were judged on different clips: which, and their F1 on those that all were judged on."""
+    judged = [survey for survey in surveys if len(survey.matched)]
+    lines = []
+    for held_out, kind in ((False, "training"), (True, "held-out")):
+        clips = [set(survey.judged_pairs(held_out)) for survey in judged]
+        shared = set.intersection(*clips) if clips else set()
+        if all(each == shared for each in clips):
+            continue
+        counts = ", ".join(
+            f"round {survey.number} on {len({video_id for video_id, _ in each})}"
+            for survey, each in zip(judged, clips, strict=True)
+        )
+        line = f"not like for like: of the {kind} clips, {counts}"
+        if shared:
+            scores = ", ".join(f"{survey.counts_on(shared).f1:.3f}" for survey in judged)
+            videos = len({video_id for video_id, _ in shared})
+            line += f"; on the {videos} that all were judged on, F1 {scores}"
+        lines.append(line)
+    return lines

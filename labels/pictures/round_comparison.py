@@ -10,7 +10,7 @@ from labels.pictures.settings import REPORT, ReportSettings
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ClipComparison:
     """Two rounds on the same clips with truth; `kind` is training or held-out."""
 
     kind: str
@@ -21,22 +21,22 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The comparison of a round with the one before it, told."""
+class RoundComparison:
+    """A round and an earlier one, compared and told in words."""
 
     old: int
     new: int
     headline: str
     sentences: list[str]
-    comparisons: list[Comparison]
+    comparisons: list[ClipComparison]
     note: str
     added: int
     lost: int
     agreement: float | None  # of the new labels with the old ones (F1); None when there is nothing to compare
 
 
-def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPORT) -> Verdict:
-    """The verdict rests on the held-out clips where there are any with truth, otherwise on the training clips."""
+def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPORT) -> RoundComparison:
+    """The headline rests on the held-out clips where there are any with truth, otherwise on the training clips."""
     comparisons = [found for held_out in (True, False) if (found := _compare(new, old, held_out, settings))]
     agreement = sum_counts(new.changed).f1 if len(new.changed) else None
     added, lost = int(new.changed["added"].sum()), int(new.changed["lost"].sum())
@@ -52,10 +52,12 @@ def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPOR
                 f"{names[0]} agrees with {names[1]} to {agreement:.2f} (1 would be the same labels). "
                 "This is agreement, not accuracy: both may make the same mistakes."
             )
-    return Verdict(old.number, new.number, headline, sentences, comparisons, _note(comparisons), added, lost, agreement)
+    return RoundComparison(
+        old.number, new.number, headline, sentences, comparisons, _note(comparisons), added, lost, agreement
+    )
 
 
-def _compare(new: RoundSurvey, old: RoundSurvey, held_out: bool, settings: ReportSettings) -> Comparison | None:
+def _compare(new: RoundSurvey, old: RoundSurvey, held_out: bool, settings: ReportSettings) -> ClipComparison | None:
     new_rows, old_rows = _judged(new, held_out), _judged(old, held_out)
     on = ["video_id", "class_name"]  # only what both rounds were asked for in clips both hold
     shared = new_rows[on].merge(old_rows[on])
@@ -64,14 +66,16 @@ def _compare(new: RoundSurvey, old: RoundSurvey, held_out: bool, settings: Repor
     if difference is None:
         return None
     kind = "held-out" if held_out else "training"
-    return Comparison(kind, sum_counts(old_rows).f1, sum_counts(new_rows).f1, shared["video_id"].nunique(), difference)
+    return ClipComparison(
+        kind, sum_counts(old_rows).f1, sum_counts(new_rows).f1, shared["video_id"].nunique(), difference
+    )
 
 
 def _judged(survey: RoundSurvey, held_out: bool) -> pd.DataFrame:
     return survey.matched[(survey.matched["held_out"] == held_out) & (survey.matched["rule"] == "centre")]
 
 
-def _headline(new: str, old: str, comparison: Comparison) -> str:
+def _headline(new: str, old: str, comparison: ClipComparison) -> str:
     difference, where = comparison.difference, f"on {comparison.kind} clips"
     if difference.excludes_zero:
         return f"{new} is {'better' if difference.value > 0 else 'worse'} than {old} {where}."
@@ -87,7 +91,7 @@ def signed(value: float) -> str:
     return "0.000" if text[1:] == "0.000" else text
 
 
-def _sentence(comparison: Comparison) -> str:
+def _sentence(comparison: ClipComparison) -> str:
     difference, clips = comparison.difference, comparison.clips
     where = f"On {clips} {comparison.kind} {'clip' if clips == 1 else 'clips'}"
     change = f"{where}, F1 went from {comparison.old_f1:.3f} to {comparison.new_f1:.3f}: {signed(difference.value)}"
@@ -96,7 +100,7 @@ def _sentence(comparison: Comparison) -> str:
     return f"{change}, 95 % interval {signed(difference.low)} to {signed(difference.high)}."
 
 
-def _note(comparisons: list[Comparison]) -> str:
+def _note(comparisons: list[ClipComparison]) -> str:
     few = [each for each in comparisons if each.difference.is_known and each.difference.clusters < FEW_CLUSTERS]
     if not few:
         return ""
