@@ -64,7 +64,7 @@ def test_each_decision_has_its_own_line_and_colour():
     boxes = decided_boxes([(0, 0, 0, "keep"), (1, 0, 0, "ignore"), (2, 0, 0, "drop"), (3, 0, 0, "keep")])
     boxes.loc[3, "origin"] = "interpolated"
     assert style_names(boxes).tolist() == ["kept", "ignored", "dropped", "interpolated"]
-    assert len({style.colour for style in STYLES.values()}) == len({(s.width, s.dash) for s in STYLES.values()}) == 4
+    assert len({style.colour for style in STYLES.values()}) == len({(s.width, s.dash) for s in STYLES.values()}) == 5
 
 
 def test_a_solid_outline_is_closed_and_a_dashed_one_has_gaps():

@@ -1,6 +1,8 @@
 """What a human said of single labels: `verdicts.csv` in the work folder, `label_uid,verdict`, y or n, kept for ever."""
 
 import csv
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from labels.records.errors import InputError
@@ -32,6 +34,22 @@ def read_verdicts(work: WorkFolder) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
     return verdicts
+
+
+def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Append verdicts, each with label_uid and verdict; how many there were. They are on disk when this returns."""
+    path = work.root / VERDICTS_FILE
+    lines = [f"{row['label_uid']},{row['verdict']}\n" for row in rows]
+    if not lines:
+        return 0
+    before = path.read_text(encoding="utf-8-sig") if path.is_file() else "label_uid,verdict\n"
+    with open(path, "a", encoding="utf-8") as opened:
+        opened.write("" if path.stat().st_size else before)
+        opened.write("" if before.endswith("\n") else "\n")
+        opened.write("".join(lines))
+        opened.flush()
+        os.fsync(opened.fileno())
+    return len(lines)
 
 
 def verdict_lines(counts: dict[str, Any]) -> list[str]:

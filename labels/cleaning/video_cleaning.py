@@ -28,6 +28,7 @@ class CleanedVideo:
     merged: MergeCounts
     interpolated: int
     decisions: dict[str, int] = field(default_factory=dict)
+    evidence: pd.DataFrame = field(default_factory=pd.DataFrame)  # what the rules saw, by label_uid; not interpolated
 
     def __post_init__(self) -> None:
         found = self.boxes["decision"].value_counts()
@@ -118,7 +119,8 @@ def clean_video(
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
-    return CleanedVideo(result, merged, interpolated=len(filled))
+    seen = evidence.set_axis(pd.Index(boxes["label_uid"]), axis="index")
+    return CleanedVideo(result, merged, interpolated=len(filled), evidence=seen)
 
 
 def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:

@@ -10,18 +10,14 @@ matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labels.pictures.palette import BLUE, GREEN, LIGHT_BLUE, ORANGE, PURPLE, SKY_BLUE, VERMILION, hexadecimal
+from labels.pictures.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, STYLES, VERMILION, hexadecimal
 
 INK = "#010203"  # stands for the page's text colour
 FAINT = "#040506"  # stands for the page's line colour
-STYLE_COLOURS = {
-    "kept": hexadecimal(SKY_BLUE),
-    "interpolated": hexadecimal(LIGHT_BLUE),
-    "ignored": hexadecimal(ORANGE),
-    "dropped": hexadecimal(PURPLE),
-}
+STYLE_COLOURS = {name: hexadecimal(style.colour) for name, style in STYLES.items()}
+STYLE_WORDS = {name: style.words.partition(", with")[0] for name, style in STYLES.items()}
 LINE_COLOURS = [hexadecimal(colour) for colour in (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE)]
-HATCHES = {"kept": "", "interpolated": "...", "ignored": "", "dropped": "///"}
+HATCHES = {"kept": "", "interpolated": "...", "human": "xx", "ignored": "", "dropped": "///"}
 FACTS: Any = {  # names of settings: matplotlib types them one by one
     "font.size": 10.5,
     "font.family": "DejaVu Sans",

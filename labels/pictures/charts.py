@@ -6,19 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from labels.pictures.chart_style import FACTS, HATCHES, LINE_COLOURS, STYLE_COLOURS, new_figure
+from labels.pictures.chart_style import FACTS, HATCHES, LINE_COLOURS, STYLE_COLOURS, STYLE_WORDS, new_figure
 from labels.pictures.intervals import f1_interval
 from labels.pictures.round_survey import QUALITY_BINS, RoundSurvey, sum_counts
 from labels.pictures.rule_words import rule_name
 from labels.pictures.settings import REPORT, ReportSettings
 
 FIRST_SHADE, LAST_SHADE = (0.91, 0.77, 0.85), (0.56, 0.25, 0.43)  # around the colour of what is dropped
-STYLE_WORDS = {
-    "kept": "kept",
-    "interpolated": "kept, interpolated",
-    "ignored": "ignored",
-    "dropped": "dropped",
-}
 
 
 def decisions_chart(surveys: list[RoundSurvey]) -> Figure:
@@ -162,7 +156,7 @@ def quality_chart(survey: RoundSurvey) -> Figure:
     """How the quality of one round's boxes is spread; what was dropped apart, because it outnumbers the rest."""
     with matplotlib.rc_context(FACTS):
         figure, panels = new_figure(9, 2.9, panels=2)
-        for axes, styles in zip(panels, (("ignored", "interpolated", "kept"), ("dropped",)), strict=True):
+        for axes, styles in zip(panels, (("ignored", "interpolated", "kept", "human"), ("dropped",)), strict=True):
             _draw_quality(axes, survey, styles)
         panels[0].set_ylabel("boxes")
         return figure

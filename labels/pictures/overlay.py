@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from labels.pictures.action_drawing import ActionDrawing, action_rows
 from labels.pictures.box_drawing import draw_outline, draw_tag, draw_tail, draw_truth, outline_of
-from labels.pictures.lettering import draw_text, fit_text, text_width
+from labels.pictures.gif_writing import GifWriter
+from labels.pictures.lettering import draw_text, draw_text_right, fit_text, text_width
 from labels.pictures.palette import MUTED, PANEL, STYLES, TRUTH_COLOUR, style_names
 from labels.pictures.round_reading import labelled_frames
 from labels.pictures.rule_words import rule_name, rule_of
@@ -41,10 +43,12 @@ class OverlaySubject:
     truth: pd.DataFrame | None
     camera: pd.DataFrame | None
     title: str  # of the round
+    actions: pd.DataFrame  # decided, empty where there are none
+    true_actions: pd.DataFrame | None = None
 
 
 def draw_overlay(subject: OverlaySubject, path: Path, settings: PictureSettings = PICTURES) -> int:
-    """Write the overlay video of a subject to `path`; returns the number of frames. DecodeError as decode_frames."""
+    """Write the overlay of a subject to `path` (.mp4 or .gif); returns its frames. DecodeError as decode_frames."""
     stride = max(1, int(subject.boxes.attrs.get("stride", 1)))
     shown = shown_frames(subject, settings)
     panel = OverlayPanel(subject, settings)
@@ -52,7 +56,7 @@ def draw_overlay(subject: OverlaySubject, path: Path, settings: PictureSettings 
     frames = decode_frames(subject.path, stride)
     written = 0
     try:
-        with VideoWriter(path, subject.fps / stride, settings.crf) as writer:
+        with _writer(path, subject.fps / stride, settings) as writer:
             for frame in frames:
                 if frame.frame_index > last:
                     break
@@ -66,6 +70,10 @@ def draw_overlay(subject: OverlaySubject, path: Path, settings: PictureSettings 
     return written
 
 
+def _writer(path: Path, fps: float, settings: PictureSettings) -> VideoWriter | GifWriter:
+    return GifWriter(path, fps) if path.suffix == ".gif" else VideoWriter(path, fps, settings.crf)
+
+
 def shown_frames(subject: OverlaySubject, settings: PictureSettings) -> np.ndarray:
     """The labelled frames of the stretch in which the most is kept or ignored, sorted; never none."""
     frames = labelled_frames(subject.boxes, subject.frame_count)
@@ -77,6 +85,9 @@ def shown_frames(subject: OverlaySubject, settings: PictureSettings) -> np.ndarr
         return frames
     plausible = subject.boxes.loc[subject.boxes["decision"] != "drop", "frame_index"].to_numpy()
     present = np.isin(frames, plausible).astype(int)
+    acting = subject.actions[subject.actions["decision"] != "drop"]
+    for start, end in zip(acting["start_frame"], acting["end_frame"], strict=True):
+        present += ((frames >= start) & (frames < end)).astype(int)
     inside = np.convolve(present, np.ones(max(length, 1), dtype=int), mode="valid")
     start = int(np.argmax(inside))
     return frames[start : start + max(length, 1)]
@@ -95,7 +106,9 @@ class OverlayPanel:
         self._frames = labelled_frames(subject.boxes, subject.frame_count)
         kept = self._boxes[self._boxes["decision"] == "keep"]
         self._tails = TrackTails(kept, subject.camera, round(settings.tail_s * subject.fps))
+        self._actions = ActionDrawing(subject.actions, subject.boxes)
         self._many_classes = kept["class_name"].nunique() > 1
+        self._shows_boxes = bool(len(subject.boxes)) or not len(subject.actions)
         self._timeline: Timeline | None = None
 
     def draw(self, frame_index: int, time_s: float, rgb: np.ndarray) -> np.ndarray:
@@ -119,7 +132,7 @@ class OverlayPanel:
             draw_tail(canvas, tail * scale, STYLES["kept"].colour)
         here = self._boxes.iloc[self._rows_at.get(frame_index, [])]
         left_out = 0
-        for style_name in ("dropped", "ignored", "interpolated", "kept"):
+        for style_name in ("dropped", "ignored", "interpolated", "kept", "human"):
             of_style = here[here["style"] == style_name].tail(
                 self._settings.dropped_drawn if style_name == "dropped" else len(here)
             )
@@ -131,6 +144,7 @@ class OverlayPanel:
                 draw_outline(canvas, outline, style)
                 if position >= untagged:
                     draw_tag(canvas, self._words(row, style_name), outline, style.colour, len(canvas))
+        self._actions.draw(canvas, frame_index, scale)
         return left_out
 
     def _words(self, row: tuple, style_name: str) -> str:
@@ -146,26 +160,40 @@ class OverlayPanel:
         right = f"frame {frame_index:,} of {self._subject.frame_count:,}   {time_s:.2f} s"
         if left_out:
             right = f"{left_out} more dropped boxes not drawn   {right}"
-        left = width - 10 - text_width(right, 13)
-        draw_text(header, right, left, 6, size=13, colour=MUTED)
+        left = draw_text_right(header, right, width - 10, 6, size=13, colour=MUTED)
         end = draw_text(header, self._subject.title, 10, 6, size=13, bold=True)
         draw_text(header, fit_text(self._subject.video_id, left - end - 30, 13), end + 12, 6, size=13)
         return header
 
     def _legend(self, width: int) -> np.ndarray:
-        legend = np.full((LEGEND_PX, width, 3), PANEL, dtype=np.uint8)
-        x = 10
-        for style in STYLES.values():
-            draw_outline(legend, (x + 2, 7, x + 26, 19), style)
-            x = draw_text(legend, style.words, x + 34, 5, size=12, colour=style.colour) + 20
+        """What the lines mean, in as many lines as it takes; a person's only where there are any."""
+        names = [name for name in STYLES if name != "human" or (self._boxes["style"] == "human").any()]
+        words = [STYLES[name].words for name in names]
         if self._truth is not None:
-            draw_truth(legend, np.array([x + 7, 9, x + 19, 17]), 1.0, True)
-            draw_text(legend, "truth (grey: hardly seen)", x + 34, 5, size=12, colour=TRUTH_COLOUR)
+            names.append("truth")
+            words.append("truth (grey: hardly seen)")
+        places, x, line = [], 10, 0
+        for each in words:
+            end = x + 34 + text_width(each, 12)
+            if end > width and x > 10:
+                x, line, end = 10, line + 1, 44 + text_width(each, 12)
+            places.append((x, line * LEGEND_PX))
+            x = end + 20
+        legend = np.full((LEGEND_PX * (line + 1), width, 3), PANEL, dtype=np.uint8)
+        for name, each, (left, top) in zip(names, words, places, strict=True):
+            if name == "truth":
+                draw_truth(legend, np.array([left + 7, top + 9, left + 19, top + 17]), 1.0, True)
+            else:
+                draw_outline(legend, (left + 2, top + 7, left + 26, top + 19), STYLES[name])
+            colour = TRUTH_COLOUR if name == "truth" else STYLES[name].colour
+            draw_text(legend, each, left + 34, top + 5, size=12, colour=colour)
         return legend
 
     def _strip(self, width: int, frame_index: int) -> np.ndarray:
         if self._timeline is None:
-            rows = timeline_rows(self._boxes, self._subject.truth, self._frames)
+            subject = self._subject
+            rows = timeline_rows(self._boxes, subject.truth, self._frames) if self._shows_boxes else []
+            rows += action_rows(subject.actions, subject.true_actions, self._frames)
             self._timeline = Timeline(rows, width)
         return self._timeline.at(int(np.searchsorted(self._frames, frame_index)))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from labels.pictures.palette import KEPT
 from labels.pictures.round_comparison import RoundComparison, compare, signed
 from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RULES, RoundSurvey
@@ -108,6 +109,7 @@ def round_facts(survey: RoundSurvey) -> dict[str, Any]:
         "boxes": int(survey.decided["labels"].sum()),
         "kept": survey.kept,
         "interpolated": survey.count("interpolated"),
+        "human": survey.count("human"),
         "ignored": survey.count("ignored"),
         "dropped": survey.count("dropped"),
         "drop_rules": _top(dropped),
@@ -163,7 +165,7 @@ def iou_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
 
 def class_rows(survey: RoundSurvey) -> list[dict[str, Any]]:
     """Precision, recall and F1 of each class that has truth, of the last round; all clips together."""
-    kept = survey.decided[survey.decided["style"].isin(["kept", "interpolated"])].groupby("class_name")["labels"].sum()
+    kept = survey.decided[survey.decided["style"].isin(KEPT)].groupby("class_name")["labels"].sum()
     judged = set(survey.matched["class_name"])
     names = sorted(set(kept.index) | judged)
     return [

@@ -1,6 +1,7 @@
 """The rounds of a work folder as stage 5 sees them: their run records and their cleaned labels, a video at a time."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,11 @@ class CleanedRound:
         return self.records["cleaned"] is not None
 
     def has(self, video_id: str) -> bool:
-        return self.folder.boxes("cleaned", video_id).is_file()
+        """Whether the round holds labels of a video, of boxes or of actions."""
+        return any(path.is_file() for path in self._shards(video_id))
+
+    def _shards(self, video_id: str) -> list[Path]:
+        return [self.folder.boxes("cleaned", video_id), self.folder.actions("cleaned", video_id)]
 
     def boxes(self, video_id: str) -> pd.DataFrame:
         """All decided boxes of a video in the order of their frames; empty when the round does not hold the video."""
@@ -41,6 +46,19 @@ class CleanedRound:
         except ValueError as error:
             raise InputError(str(error)) from None
         return boxes
+
+    def actions(self, video_id: str) -> pd.DataFrame:
+        """All decided actions of a video; empty when the round does not hold any."""
+        path = self.folder.actions("cleaned", video_id)
+        if not path.is_file():
+            return tables.empty_table(tables.ACTIONS | tables.DECIDED)
+        actions = read_parquet(path)
+        try:
+            tables.check_columns(actions, tables.ACTIONS | tables.DECIDED, str(path))
+            tables.check_words(actions, "decision", tables.DECISIONS, str(path))
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        return actions
 
     def judged_truth(self, truth: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
         """Truth of the classes this round looked for. A labeller of balls has missed no player.
@@ -97,6 +115,19 @@ def truth_of(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
             tables.check_columns(truth, tables.TRUTH, str(work.truth_boxes(video_id)))
         except ValueError as error:
             raise InputError(str(error)) from None
+    return truth
+
+
+def truth_actions_of(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
+    """The true actions of a video, checked; None where there are none."""
+    path = work.truth_actions(video_id)
+    if not path.is_file():
+        return None
+    truth = read_parquet(path)
+    try:
+        tables.check_columns(truth, tables.ACTIONS, str(path))
+    except ValueError as error:
+        raise InputError(str(error)) from None
     return truth
 
 

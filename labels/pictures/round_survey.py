@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labels.pictures.palette import style_names
+from labels.pictures.palette import KEPT, STYLES, style_names
 from labels.pictures.round_changes import changes_between
 from labels.pictures.round_reading import CleanedRound, labelled_frames, truth_of
 from labels.pictures.rule_words import rule_of
@@ -23,7 +23,7 @@ RULES = ("centre", "iou")
 class RoundSurvey:
     """One round in numbers.
 
-    decided: rows video_id, class_name, style (kept | interpolated | ignored | dropped), rule, labels (a count).
+    decided: rows video_id, class_name, style (of `STYLES`), rule, labels (a count).
     matched: rows video_id, group, held_out, class_name, rule (centre | iou) and `MATCH_COLUMNS`: labels against truth.
     changed: rows video_id, group, added, lost and `MATCH_COLUMNS`: labels against the round before, if any.
     quality: style -> counts (QUALITY_BINS,) of the quality from 0 to 1.
@@ -46,7 +46,7 @@ class RoundSurvey:
 
     @property
     def kept(self) -> int:
-        return self.count("kept", "interpolated")
+        return self.count(*KEPT)
 
     def counts(self, held_out: bool | None = None, rule: str = "centre", class_name: str | None = None) -> MatchCounts:
         """Labels against truth, summed over videos: of the held-out clips, of the others, or (None) of all."""
@@ -82,7 +82,7 @@ def survey_round(
 ) -> RoundSurvey:
     """Go through a cleaned round, one video of the videos table after the other."""
     decided, matched, changed = [], [], []
-    quality = {style: np.zeros(QUALITY_BINS, dtype=int) for style in ("kept", "interpolated", "ignored", "dropped")}
+    quality = {style: np.zeros(QUALITY_BINS, dtype=int) for style in STYLES}
     held, frames = 0, 0
     for video in videos.itertuples():
         if not here.has(video.video_id):

@@ -3,20 +3,26 @@
 import math
 from pathlib import Path
 
+from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RoundSurvey
+from labels.pictures.text_tables import text_table
 from labels.records.matching import MatchCounts
 
 NOTHING = "–"
 
 
 def labeller_of(survey: RoundSurvey) -> str:
+    return labeller_name(survey.round)
+
+
+def labeller_name(here: CleanedRound) -> str:
     """Who labelled a round, in words."""
-    record = survey.round.records["labelled"]
+    record = here.records["labelled"]
     labeller = (record.facts.get("labeller") if record else None) or {}
     name = str(labeller.get("name") or "unknown")
     trained = name.endswith(".pt") and any(key.endswith("trained") for key in (record.inputs if record else {}))
-    if trained and survey.number:
-        return f"student of round {survey.number - 1}"
+    if trained and here.number:
+        return f"student of round {here.number - 1}"
     return Path(name).name if name.endswith((".pt", ".onnx")) else name
 
 
@@ -40,10 +46,7 @@ def rounds_table(surveys: list[RoundSurvey]) -> list[str]:
             cells += quality_cells(survey.counts(held_out), survey.judged_videos(held_out))
         rows.append([*cells, number_text(survey.counts().mean_iou)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) if column == 1 else cell.rjust(width) for column, (cell, width) in enumerate(pairs))
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
+    lines = text_table(rows[0], rows[1:], left=[1])
     before = sum(widths[:3]) + 3 * 2
     block = sum(widths[3:6]) + 2 * 2
     heading = " " * before + "training clips".center(block, "-") + "  " + "held-out clips".center(block, "-")

@@ -8,6 +8,7 @@ class PictureSettings:
     """How much is drawn, and how large."""
 
     limit: int = 6  # overlay videos; 0 draws all
+    gif: bool = False  # each overlay as a GIF beside it
     seconds: float = 30.0  # of each overlay video, where the most is labelled; 0 draws all of it
     min_width: int = 960  # px of the drawn frame: smaller frames are enlarged
     max_width: int = 1280  # px; larger frames are reduced
