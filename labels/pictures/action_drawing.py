@@ -8,7 +8,7 @@ import pandas as pd
 
 from labels.pictures.box_drawing import draw_outline, draw_tag, outline_of
 from labels.pictures.lettering import draw_text, fit_text
-from labels.pictures.palette import BLACK, KEPT, STYLES, style_names
+from labels.pictures.palette import BLACK, KEPT, STYLES, TRUTH_COLOUR, style_names
 from labels.pictures.rule_words import rule_name, rule_of
 from labels.pictures.timeline import MAX_CLASSES, TimelineRow
 from labels.records.tables import BOX_COLUMNS, NO_TRACK
@@ -74,17 +74,17 @@ def action_rows(actions: pd.DataFrame, truth: pd.DataFrame | None, frame_indices
     styles = style_names(actions)
     kept = np.isin(styles, KEPT)
     classes = actions.loc[kept, "class_name"].value_counts().index.tolist()
-    parts = [(f"does {name}", kept & (actions["class_name"] == name).to_numpy(), "kept") for name in classes]
+    parts = [(f"action: {name}", kept & (actions["class_name"] == name).to_numpy(), "kept") for name in classes]
     if len(parts) > MAX_CLASSES + 1:
         others = kept & ~actions["class_name"].isin(classes[:MAX_CLASSES]).to_numpy()
-        parts = [*parts[:MAX_CLASSES], (f"does {len(classes) - MAX_CLASSES} other things", others, "kept")]
+        parts = [*parts[:MAX_CLASSES], (f"{len(classes) - MAX_CLASSES} other actions", others, "kept")]
     parts += [
         (f"actions {style}", styles == style, style) for style in ("ignored", "dropped") if (styles == style).any()
     ]
     rows = [_row(name, actions[mask], frame_indices, STYLES[style].colour) for name, mask, style in parts]
     if truth is not None and len(truth):
         rows += [
-            _row(f"truth: {name}", truth[truth["class_name"] == name], frame_indices, STYLES["human"].colour)
+            _row(f"truth: {name}", truth[truth["class_name"] == name], frame_indices, TRUTH_COLOUR)
             for name in truth["class_name"].value_counts().index[:MAX_CLASSES]
         ]
     return rows

@@ -8,8 +8,8 @@ from PIL import Image
 
 from labels.records.safe_writing import whole_file
 
-COLOURS = 96
-MAX_FPS = 10.0
+COLOURS = 64
+MAX_FPS = 8.0
 TICK_MS = 10  # a GIF counts in hundredths of a second
 
 

@@ -20,7 +20,7 @@ from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
 DRAWING_VERSION = 3  # raise it when the drawing changes, so that finished videos are drawn again
-GIF_SECONDS, GIF_WIDTH = 4.0, 560
+GIF_SECONDS, GIF_WIDTH = 4.0, 480
 Progress = Callable[[str], None]
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from labels.pictures.palette import KEPT
-from labels.pictures.round_comparison import RoundComparison, compare, signed
+from labels.pictures.palette import STYLES
+from labels.pictures.report_tables import action_rows, audit_rows, class_rows, iou_rows, quality_row, step_row
+from labels.pictures.round_comparison import compare, signed
 from labels.pictures.round_reading import CleanedRound
-from labels.pictures.round_survey import RULES, RoundSurvey
-from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
+from labels.pictures.round_survey import RoundSurvey
+from labels.pictures.rounds_table import different_clips_notes, labeller_of, number_text
 from labels.pictures.rule_words import meanings, rule_name
 from labels.pictures.settings import REPORT, ReportSettings
 from labels.pictures.stage_commands import commands_of, next_stage
@@ -47,6 +48,11 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "quality": [quality_row(survey) for survey in surveys],
         "rule_meanings": meanings(_rules_by_use(surveys)),
         "by_class": class_rows(surveys[-1]),
+        "unlike": different_clips_notes(surveys),
+        "audits": audit_rows(work),
+        "actions": action_rows(surveys),
+        "has_true_actions": any(len(survey.true_actions) for survey in surveys),
+        "resamples": settings.resamples,
         "has_truth": any(len(survey.matched) for survey in surveys),
         "has_held_out": any(survey.judged_videos(True) for survey in surveys),
         "by_iou": iou_rows(surveys),
@@ -118,6 +124,8 @@ def round_facts(survey: RoundSurvey) -> dict[str, Any]:
         "added": int(survey.changed["added"].sum()),
         "lost": int(survey.changed["lost"].sum()),
     }
+    actions = survey.actions.groupby("style")["labels"].sum()
+    facts["actions"] = {style: int(actions.get(style, 0)) for style in STYLES}
     trained = survey.round.records["trained"]
     return facts | {"trained": trained is not None}
 
@@ -134,67 +142,3 @@ def _top(counts: pd.Series) -> list[tuple[str, int]]:
     top = [(rule_name(str(rule)), int(count)) for rule, count in ordered.head(TOP_RULES).items()]
     rest = int(ordered.iloc[TOP_RULES:].sum())
     return [*top, *([(f"{len(ordered) - TOP_RULES} other rules", rest)] if rest else [])]
-
-
-def quality_row(survey: RoundSurvey) -> dict[str, Any]:
-    """A row of the table of rounds: the same numbers as the script prints."""
-    sides = []
-    for held_out in (False, True):
-        counts, judged = survey.counts(held_out), survey.judged_videos(held_out)
-        sides.append({"clips": judged, "counts": counts, "cells": quality_cells(counts, judged)})
-    return {
-        "number": survey.number,
-        "labeller": labeller_of(survey),
-        "kept": survey.kept,
-        "sides": sides,
-        "mean_iou": number_text(survey.counts().mean_iou),
-    }
-
-
-def iou_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
-    """F1 by both matching rules, for whoever needs boxes that fit closely."""
-    rows = []
-    for survey in surveys:
-        cells = []
-        for held_out in (False, True):
-            judged = survey.judged_videos(held_out)
-            cells += [number_text(survey.counts(held_out, rule).f1) if judged else "–" for rule in RULES]
-        rows.append({"number": survey.number, "cells": cells})
-    return rows
-
-
-def class_rows(survey: RoundSurvey) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each class that has truth, of the last round; all clips together."""
-    kept = survey.decided[survey.decided["style"].isin(KEPT)].groupby("class_name")["labels"].sum()
-    judged = set(survey.matched["class_name"])
-    names = sorted(set(kept.index) | judged)
-    return [
-        {
-            "name": name,
-            "kept": int(kept.get(name, 0)),
-            "cells": quality_cells(survey.counts(class_name=name), int(name in judged)),
-        }
-        for name in names
-    ]
-
-
-def step_row(step: RoundComparison) -> dict[str, Any]:
-    """A row of the table of steps from round to round."""
-    by_kind = {comparison.kind: comparison for comparison in step.comparisons}
-    cells = []
-    for kind in ("training", "held-out"):
-        comparison = by_kind.get(kind)
-        if comparison is None:
-            cells.append(("–", ""))
-            continue
-        difference = comparison.difference
-        interval = f"{signed(difference.low)} to {signed(difference.high)}" if difference.is_known else "no interval"
-        cells.append((signed(difference.value), interval))
-    agreement = "–" if step.agreement is None else f"{step.agreement:.3f}"
-    return {
-        "step": f"{step.old} → {step.new}",
-        "cells": cells,
-        "added": step.added,
-        "lost": step.lost,
-        "agreement": agreement,
-    }

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labels.pictures.intervals import FEW_CLUSTERS, Interval, f1_difference
+from labels.pictures.intervals import FEW_CLUSTERS, Interval, f1_difference, f1_interval
 from labels.pictures.round_survey import RoundSurvey, sum_counts
 from labels.pictures.settings import REPORT, ReportSettings
+from labels.records.matching import MatchCounts
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,8 @@ class ClipComparison:
     """Two rounds on the same clips with truth; `kind` is training or held-out."""
 
     kind: str
-    old_f1: float
-    new_f1: float
+    old: MatchCounts
+    new: MatchCounts
     clips: int
     difference: Interval
 
@@ -42,14 +43,16 @@ def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPOR
     added, lost = int(new.changed["added"].sum()), int(new.changed["lost"].sum())
     names = f"Round {new.number}", f"round {old.number}"
     if comparisons:
-        headline = _headline(*names, comparisons[0])
+        headline = _headline(*names, comparisons)
         sentences = [_sentence(comparison) for comparison in comparisons]
     else:
         headline = f"Whether {names[0].lower()} is better than {names[1]} is not known: no clip of both has truth."
         sentences = []
         if agreement is not None:
+            interval = f1_interval(new.changed, settings)
+            sure = f", 95 % interval {interval.low:.2f} to {interval.high:.2f}" if interval.is_known else ""
             sentences.append(
-                f"{names[0]} agrees with {names[1]} to {agreement:.2f} (1 would be the same labels). "
+                f"{names[0]} agrees with {names[1]} to {agreement:.2f} (1 would be the same labels){sure}. "
                 "This is agreement, not accuracy: both may make the same mistakes."
             )
     return RoundComparison(
@@ -66,23 +69,31 @@ def _compare(new: RoundSurvey, old: RoundSurvey, held_out: bool, settings: Repor
     if difference is None:
         return None
     kind = "held-out" if held_out else "training"
-    return ClipComparison(
-        kind, sum_counts(old_rows).f1, sum_counts(new_rows).f1, shared["video_id"].nunique(), difference
-    )
+    clips = shared["video_id"].nunique()
+    return ClipComparison(kind, sum_counts(old_rows), sum_counts(new_rows), clips, difference)
 
 
 def _judged(survey: RoundSurvey, held_out: bool) -> pd.DataFrame:
     return survey.matched[(survey.matched["held_out"] == held_out) & (survey.matched["rule"] == "centre")]
 
 
-def _headline(new: str, old: str, comparison: ClipComparison) -> str:
-    difference, where = comparison.difference, f"on {comparison.kind} clips"
+def _headline(new: str, old: str, comparisons: list[ClipComparison]) -> str:
+    first, *others = comparisons
+    words = f"{new} {_finding(first.difference, f' than {old}', f' from {old}')} on {first.kind} clips"
+    for other in others:
+        words += f"; on {other.kind} clips it {_finding(other.difference, '', ' from it')}"
+    few = all(each.difference.is_known for each in comparisons)
+    return f"{words}." if few else f"{words}, all of one source video: too few to say how surely."
+
+
+def _finding(difference: Interval, than: str, apart_from: str) -> str:
+    """What an interval allows to say of a round beside an earlier one."""
+    value = difference.value
     if difference.excludes_zero:
-        return f"{new} is {'better' if difference.value > 0 else 'worse'} than {old} {where}."
+        return f"is {'better' if value > 0 else 'worse'}{than}"
     if difference.is_known:
-        return f"{new} cannot be told apart from {old} {where}."
-    words = "higher than" if difference.value > 0 else "lower than" if difference.value < 0 else "the same as"
-    return f"{new} scores {words} {old} {where}, all of one source video: too few to say how surely."
+        return f"cannot be told apart{apart_from}"
+    return f"scores {'higher' if value > 0 else 'lower' if value < 0 else 'no better'}{than}"
 
 
 def signed(value: float) -> str:
@@ -94,10 +105,14 @@ def signed(value: float) -> str:
 def _sentence(comparison: ClipComparison) -> str:
     difference, clips = comparison.difference, comparison.clips
     where = f"On {clips} {comparison.kind} {'clip' if clips == 1 else 'clips'}"
-    change = f"{where}, F1 went from {comparison.old_f1:.3f} to {comparison.new_f1:.3f}: {signed(difference.value)}"
-    if not difference.is_known:
-        return f"{change}; one source video allows no interval."
-    return f"{change}, 95 % interval {signed(difference.low)} to {signed(difference.high)}."
+    old, new = comparison.old, comparison.new
+    change = f"{where}, F1 went from {old.f1:.3f} to {new.f1:.3f}: {signed(difference.value)}"
+    if difference.is_known:
+        change += f", 95 % interval {signed(difference.low)} to {signed(difference.high)}."
+    else:
+        change += "; one source video allows no interval."
+    found = f"Of {old.right + old.missed:,} true objects, {new.right:,} were found instead of {old.right:,}"
+    return f"{change} {found}, and {new.wrong:,} of its labels were wrong instead of {old.wrong:,}."
 
 
 def _note(comparisons: list[ClipComparison]) -> str:
