@@ -13,7 +13,7 @@ from labels.pictures.palette import STYLES, style_names
 from labels.pictures.round_changes import changes_between
 from labels.pictures.round_comparison import signed
 from labels.pictures.round_reading import as_truth, labelled_frames
-from labels.pictures.rule_words import RULE_WORDS, meanings, rule_of
+from labels.pictures.rule_words import RULE_WORDS, rule_of
 from labels.pictures.settings import PictureSettings
 from labels.pictures.sheet_choice import doubtful_labels, spread_sample
 from labels.pictures.stage_commands import stage_command
@@ -264,4 +264,3 @@ def test_a_command_shows_only_what_was_set_and_repeats_what_is_repeated():
 
 def test_every_rule_of_cleaning_is_explained_to_the_reader():
     assert set(RULE_NAMES) <= set(RULE_WORDS)
-    assert [name for name, _ in meanings(["path_size", "unheard of", "path_size"])] == ["path size"]

@@ -66,10 +66,12 @@ def reasons_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT)
     if not totals:
         return None
     rules = sorted(totals, key=lambda rule: (-totals[rule], rule))
-    shown, rest = rules[: settings.rules_shown], rules[settings.rules_shown :]
-    names = [*shown, *([f"{len(rest)} other rules"] if rest else [])]
+    least = settings.rule_share * sum(totals.values())
+    shown = [rule for rule in rules[: settings.rules_shown] if totals[rule] >= least]
+    rest = rules[len(shown) :]
+    names = [*shown, *([f"{len(rest)} other {'rule' if len(rest) == 1 else 'rules'}"] if rest else [])]
     with matplotlib.rc_context(FACTS):
-        figure, (axes,) = new_figure(9, 0.9 + len(names) * (0.16 + 0.2 * len(surveys)))
+        figure, (axes,) = new_figure(9, 0.9 + len(names) * (0.14 + 0.18 * len(surveys)))
         height = 0.82 / len(surveys)
         widest = max(max((int(of_round.max()) for of_round in counts if len(of_round)), default=1), 1)
         for position, (survey, of_round) in enumerate(zip(surveys, counts, strict=True)):

@@ -54,7 +54,8 @@ def class_balance_chart(surveys: list[RoundSurvey]) -> Figure | None:
             colour = shade(position, len(surveys), LINE_COLOURS[0])
             axes.barh(places, row, height=height * 0.9, color=colour, label=f"round {survey.number}")
             for place, value in zip(places, row, strict=True):
-                axes.text(value + 0.006 * widest, place, f"{value:,}", va="center", fontsize=9)
+                if value:
+                    axes.text(value + 0.006 * widest, place, f"{value:,}", va="center", fontsize=9)
         axes.set_yticks(range(len(words)), words)
         axes.invert_yaxis()
         axes.set_xlabel("labels kept")
@@ -90,7 +91,7 @@ def confusion_chart(confusion: Confusion) -> Figure:
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     side = min(9.0, 2.2 + 0.55 * len(names))
     with matplotlib.rc_context(FACTS):
-        figure, (axes,) = new_figure(max(5.0, side + 1.2), side)
+        figure, (axes,) = new_figure(9, side)
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         if len(names) <= NUMBERS_UP_TO:
             for row, column in np.ndindex(*counts.shape):

@@ -193,7 +193,8 @@ class OverlayPanel:
         if self._timeline is None:
             subject = self._subject
             rows = timeline_rows(self._boxes, subject.truth, self._frames) if self._shows_boxes else []
-            rows += action_rows(subject.actions, subject.true_actions, self._frames)
+            if len(subject.actions):
+                rows += action_rows(subject.actions, subject.true_actions, self._frames)
             self._timeline = Timeline(rows, width)
         return self._timeline.at(int(np.searchsorted(self._frames, frame_index)))
 

@@ -54,6 +54,7 @@ def render(contents: dict[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
         lstrip_blocks=True,
     )
+    environment.filters["lower_first"] = lambda text: text[:1].lower() + text[1:]
     environment.filters["thousands"] = lambda number: f"{number:,}"
     return environment.get_template(TEMPLATE).render(contents)
 

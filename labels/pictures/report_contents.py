@@ -9,12 +9,20 @@ from typing import Any
 import pandas as pd
 
 from labels.pictures.palette import STYLES
-from labels.pictures.report_tables import action_rows, audit_rows, class_rows, iou_rows, quality_row, step_row
+from labels.pictures.report_tables import (
+    action_rows,
+    audit_rows,
+    class_rows,
+    iou_rows,
+    quality_row,
+    rule_rows,
+    step_row,
+)
 from labels.pictures.round_comparison import compare, signed
 from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RoundSurvey
 from labels.pictures.rounds_table import different_clips_notes, labeller_of, number_text
-from labels.pictures.rule_words import meanings, rule_name
+from labels.pictures.rule_words import rule_name
 from labels.pictures.settings import REPORT, ReportSettings
 from labels.pictures.stage_commands import commands_of, next_stage
 from labels.pictures.student_numbers import read_student
@@ -46,7 +54,7 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "clips": clip_facts(work, videos, settings),
         "rounds": [round_facts(survey) for survey in surveys],
         "quality": [quality_row(survey) for survey in surveys],
-        "rule_meanings": meanings(_rules_by_use(surveys)),
+        "rules": rule_rows(surveys),
         "by_class": class_rows(surveys[-1]),
         "unlike": different_clips_notes(surveys),
         "audits": audit_rows(work),
@@ -130,15 +138,8 @@ def round_facts(survey: RoundSurvey) -> dict[str, Any]:
     return facts | {"trained": trained is not None}
 
 
-def _rules_by_use(surveys: list[RoundSurvey]) -> list[str]:
-    """The rules that dropped or ignored anything in any round, the most used first."""
-    objected = pd.concat([survey.decided[survey.decided["style"].isin(["ignored", "dropped"])] for survey in surveys])
-    counts = objected.groupby("rule")["labels"].sum()
-    return counts.sort_index().sort_values(ascending=False, kind="stable").index.tolist()
-
-
 def _top(counts: pd.Series) -> list[tuple[str, int]]:
     ordered = counts.sort_index().sort_values(ascending=False, kind="stable")
     top = [(rule_name(str(rule)), int(count)) for rule, count in ordered.head(TOP_RULES).items()]
-    rest = int(ordered.iloc[TOP_RULES:].sum())
-    return [*top, *([(f"{len(ordered) - TOP_RULES} other rules", rest)] if rest else [])]
+    rest, more = int(ordered.iloc[TOP_RULES:].sum()), len(ordered) - TOP_RULES
+    return [*top, *([(f"{more} other {'rule' if more == 1 else 'rules'}", rest)] if rest else [])]

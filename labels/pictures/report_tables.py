@@ -7,6 +7,7 @@ from labels.pictures.palette import KEPT
 from labels.pictures.round_comparison import RoundComparison, signed
 from labels.pictures.round_survey import RULES, RoundSurvey
 from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
+from labels.pictures.rule_words import RULE_WORDS, rule_name
 from labels.records.work_folder import WorkFolder
 
 
@@ -72,6 +73,26 @@ def step_row(step: RoundComparison) -> dict[str, Any]:
         "lost": step.lost,
         "agreement": agreement,
     }
+
+
+def rule_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
+    """Every rule that ignored or dropped a box in any round, the most used first: its meaning, its boxes by round."""
+    counts = [
+        survey.decided[survey.decided["style"].isin(["ignored", "dropped"])].groupby("rule")["labels"].sum()
+        for survey in surveys
+    ]
+    totals: dict[str, int] = {}
+    for of_round in counts:
+        for rule, count in of_round.items():
+            totals[str(rule)] = totals.get(str(rule), 0) + int(count)
+    return [
+        {
+            "name": rule_name(rule),
+            "meaning": RULE_WORDS.get(rule, ""),
+            "counts": [int(of_round.get(rule, 0)) for of_round in counts],
+        }
+        for rule in sorted(totals, key=lambda rule: (-totals[rule], rule))
+    ]
 
 
 def audit_rows(work: WorkFolder) -> list[dict[str, Any]]:

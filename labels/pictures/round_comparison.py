@@ -29,6 +29,7 @@ class RoundComparison:
     new: int
     headline: str
     sentences: list[str]
+    counted: list[str]  # a sentence for each of `sentences`, in numbers of objects; empty where there is no truth
     comparisons: list[ClipComparison]
     note: str
     added: int
@@ -55,8 +56,9 @@ def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPOR
                 f"{names[0]} agrees with {names[1]} to {agreement:.2f} (1 would be the same labels){sure}. "
                 "This is agreement, not accuracy: both may make the same mistakes."
             )
+    counted = [_counted(comparison) for comparison in comparisons]
     return RoundComparison(
-        old.number, new.number, headline, sentences, comparisons, _note(comparisons), added, lost, agreement
+        old.number, new.number, headline, sentences, counted, comparisons, _note(comparisons), added, lost, agreement
     )
 
 
@@ -78,10 +80,15 @@ def _judged(survey: RoundSurvey, held_out: bool) -> pd.DataFrame:
 
 
 def _headline(new: str, old: str, comparisons: list[ClipComparison]) -> str:
-    first, *others = comparisons
-    words = f"{new} {_finding(first.difference, f' than {old}', f' from {old}')} on {first.kind} clips"
-    for other in others:
-        words += f"; on {other.kind} clips it {_finding(other.difference, '', ' from it')}"
+    """The finding on held-out clips first; where both kinds of clips give the same, it is said once."""
+    findings = [_finding(each.difference, f" than {old}", f" from {old}") for each in comparisons]
+    first, last = comparisons[0], comparisons[-1]
+    if len(set(findings)) == 1:
+        joint = " or " if first.difference.is_known and not first.difference.excludes_zero else " and "
+        words = f"{new} {findings[0]} on {joint.join(f'{each.kind} clips' for each in comparisons)}"
+    else:
+        words = f"{new} {findings[0]} on {first.kind} clips; on {last.kind} clips it "
+        words += _finding(last.difference, "", " from it")
     few = all(each.difference.is_known for each in comparisons)
     return f"{words}." if few else f"{words}, all of one source video: too few to say how surely."
 
@@ -111,8 +118,14 @@ def _sentence(comparison: ClipComparison) -> str:
         change += f", 95 % interval {signed(difference.low)} to {signed(difference.high)}."
     else:
         change += "; one source video allows no interval."
+    return change
+
+
+def _counted(comparison: ClipComparison) -> str:
+    """The same in numbers of objects."""
+    old, new = comparison.old, comparison.new
     found = f"Of {old.right + old.missed:,} true objects, {new.right:,} were found instead of {old.right:,}"
-    return f"{change} {found}, and {new.wrong:,} of its labels were wrong instead of {old.wrong:,}."
+    return f"{found}, and {new.wrong:,} of its labels were wrong instead of {old.wrong:,}."
 
 
 def _note(comparisons: list[ClipComparison]) -> str:
