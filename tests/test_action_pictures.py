@@ -10,8 +10,10 @@ import visualise
 from labels.pictures.action_drawing import ActionDrawing, action_words
 from labels.pictures.action_drawing import action_rows as timeline_of
 from labels.pictures.action_matching import action_is_right
+from labels.pictures.charts import agreement_chart
 from labels.pictures.class_charts import class_balance_chart, confusion_chart, read_confusion
 from labels.pictures.gif_writing import GifWriter
+from labels.pictures.legend import draw_legend
 from labels.pictures.palette import STYLES
 from labels.pictures.picture_making import gif_path, make_overlays, overlay_path
 from labels.pictures.report_tables import action_rows as report_rows
@@ -176,3 +178,20 @@ def test_many_classes_are_folded(tmp_path):
     names = [label.get_text() for label in class_balance_chart([survey]).axes[0].get_yticklabels()]
     assert names[0] == "sports ball" and names[-1] == "11 other classes" and len(names) == 21
     assert class_balance_chart([pd.NA] * 0) is None
+
+
+def test_the_legend_takes_as_many_lines_as_it_needs():
+    wide, narrow = (draw_legend(["kept", "ignored", "dropped"], True, width) for width in (960, 300))
+    assert len(narrow) == 2 * len(wide) and narrow.shape[1] == 300
+    for name in ("kept", "ignored", "dropped"):
+        assert STYLES[name].colour in colours(narrow)
+
+
+def test_agreement_is_shown_with_its_interval(tmp_path):
+    clips = [Clip(f"a{n}", [range(10), range(10 - n)], truth=False) for n in range(3)]
+    work = make_work(tmp_path / "w", clips, 2)
+    surveys = survey_rounds(work, work.usable_videos(), [read_round(work, number) for number in (0, 1)])
+    (axes,) = agreement_chart(surveys).axes
+    (words,) = [label.get_text() for label in axes.get_yticklabels()]
+    # 27 labels of the new round are among 30 of the old one: 2 · 27 / (2 · 27 + 3); clips alone give 1 to 16 / 18.
+    assert words.startswith("round 1 with the one before: 0.95") and words.endswith("0.89 to 1.00, 3 source videos")

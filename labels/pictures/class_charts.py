@@ -7,9 +7,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from labels.pictures.chart_style import FACTS, LINE_COLOURS, new_figure, shade
+from labels.pictures.chart_style import FACTS, LINE_COLOURS, new_figure
+from labels.pictures.grouped_bars import grouped_bars, summed
 from labels.pictures.palette import KEPT
 from labels.pictures.round_survey import RoundSurvey
 from labels.records.errors import InputError
@@ -28,43 +28,17 @@ class Confusion:
 
 def class_balance_chart(surveys: list[RoundSurvey]) -> Figure | None:
     """Labels kept of each class, boxes and actions alike, a bar a round; None where there is only one class."""
-    counts = []
-    for survey in surveys:
-        kept = survey.all_decided[survey.all_decided["style"].isin(KEPT)]
-        counts.append(kept.groupby("class_name")["labels"].sum().to_dict())
-    totals: dict[str, int] = {}
-    for of_round in counts:
-        for name, count in of_round.items():
-            totals[str(name)] = totals.get(str(name), 0) + int(count)
-    if len(totals) < 2:
+    counts = [
+        survey.all_decided[survey.all_decided["style"].isin(KEPT)].groupby("class_name")["labels"].sum().to_dict()
+        for survey in surveys
+    ]
+    names = list(summed(counts))
+    if len(names) < 2:
         return None
-    names = sorted(totals, key=lambda name: (-totals[name], name))
     shown, rest = names[:CLASSES_SHOWN], names[CLASSES_SHOWN:]
-    rows = [[int(of_round.get(name, 0)) for name in shown] for of_round in counts]
-    words = list(shown)
-    if rest:
-        words.append(f"{len(rest)} other classes")
-        rows = [[*row, sum(int(c.get(name, 0)) for name in rest)] for row, c in zip(rows, counts, strict=True)]
-    with matplotlib.rc_context(FACTS):
-        figure, (axes,) = new_figure(9, 0.9 + len(words) * (0.16 + 0.2 * len(surveys)))
-        height = 0.82 / len(surveys)
-        widest = max(max(row) for row in rows) or 1
-        for position, (survey, row) in enumerate(zip(surveys, rows, strict=True)):
-            places = np.arange(len(words)) - 0.41 + height * (position + 0.5)
-            colour = shade(position, len(surveys), LINE_COLOURS[0])
-            axes.barh(places, row, height=height * 0.9, color=colour, label=f"round {survey.number}")
-            for place, value in zip(places, row, strict=True):
-                if value:
-                    axes.text(value + 0.006 * widest, place, f"{value:,}", va="center", fontsize=9)
-        axes.set_yticks(range(len(words)), words)
-        axes.invert_yaxis()
-        axes.set_xlabel("labels kept")
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.grid(axis="x")
-        axes.margins(x=0.08)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=8, fontsize=9.5, borderaxespad=0.2)
-        return figure
+    rounds = [survey.number for survey in surveys]
+    others = (rest, f"{len(rest)} other {'class' if len(rest) == 1 else 'classes'}")
+    return grouped_bars(rounds, counts, [(name, name) for name in shown], others, "labels kept", LINE_COLOURS[0])
 
 
 def read_confusion(path: Path) -> Confusion | None:

@@ -14,8 +14,9 @@ import pandas as pd
 from labels.pictures.action_drawing import ActionDrawing, action_rows
 from labels.pictures.box_drawing import draw_outline, draw_tag, draw_tail, draw_truth, outline_of
 from labels.pictures.gif_writing import GifWriter
-from labels.pictures.lettering import draw_text, draw_text_right, fit_text, text_width
-from labels.pictures.palette import MUTED, PANEL, STYLES, TRUTH_COLOUR, style_names
+from labels.pictures.legend import draw_legend
+from labels.pictures.lettering import draw_text, draw_text_right, fit_text
+from labels.pictures.palette import MUTED, PANEL, STYLES, style_names
 from labels.pictures.round_reading import labelled_frames
 from labels.pictures.rule_words import rule_name, rule_of
 from labels.pictures.settings import PICTURES, PictureSettings
@@ -27,7 +28,6 @@ from labels.videos.decoding import DecodeError, decode_frames
 from labels.videos.encoding import VideoWriter
 
 HEADER_PX = 30
-LEGEND_PX = 26
 TAGGED_BOXES = 5  # of each style in a frame, the best scores; more words would cover the picture
 
 
@@ -110,6 +110,7 @@ class OverlayPanel:
         self._many_classes = kept["class_name"].nunique() > 1
         self._shows_boxes = bool(len(subject.boxes)) or not len(subject.actions)
         self._timeline: Timeline | None = None
+        self._legend: np.ndarray | None = None
 
     def draw(self, frame_index: int, time_s: float, rgb: np.ndarray) -> np.ndarray:
         """The whole picture (H, W, 3): header, frame with its boxes, legend, timeline. H and W are even."""
@@ -118,7 +119,9 @@ class OverlayPanel:
         canvas = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
         dropped = self._draw_labels(canvas, frame_index, scale)
         strip = self._strip(size[0], frame_index)
-        picture = np.vstack([self._header(size[0], frame_index, time_s, dropped), canvas, self._legend(size[0]), strip])
+        picture = np.vstack(
+            [self._header(size[0], frame_index, time_s, dropped), canvas, self._legend_at(size[0]), strip]
+        )
         return picture if len(picture) % 2 == 0 else np.vstack([picture, picture[-1:]])
 
     def _draw_labels(self, canvas: np.ndarray, frame_index: int, scale: float) -> int:
@@ -165,29 +168,11 @@ class OverlayPanel:
         draw_text(header, fit_text(self._subject.video_id, left - end - 30, 13), end + 12, 6, size=13)
         return header
 
-    def _legend(self, width: int) -> np.ndarray:
-        """What the lines mean, in as many lines as it takes; a person's only where there are any."""
-        names = [name for name in STYLES if name != "human" or (self._boxes["style"] == "human").any()]
-        words = [STYLES[name].words for name in names]
-        if self._truth is not None:
-            names.append("truth")
-            words.append("truth (grey: hardly seen)")
-        places, x, line = [], 10, 0
-        for each in words:
-            end = x + 34 + text_width(each, 12)
-            if end > width and x > 10:
-                x, line, end = 10, line + 1, 44 + text_width(each, 12)
-            places.append((x, line * LEGEND_PX))
-            x = end + 20
-        legend = np.full((LEGEND_PX * (line + 1), width, 3), PANEL, dtype=np.uint8)
-        for name, each, (left, top) in zip(names, words, places, strict=True):
-            if name == "truth":
-                draw_truth(legend, np.array([left + 7, top + 9, left + 19, top + 17]), 1.0, True)
-            else:
-                draw_outline(legend, (left + 2, top + 7, left + 26, top + 19), STYLES[name])
-            colour = TRUTH_COLOUR if name == "truth" else STYLES[name].colour
-            draw_text(legend, each, left + 34, top + 5, size=12, colour=colour)
-        return legend
+    def _legend_at(self, width: int) -> np.ndarray:
+        if self._legend is None:
+            names = [name for name in STYLES if name != "human" or (self._boxes["style"] == "human").any()]
+            self._legend = draw_legend(names, self._truth is not None, width)
+        return self._legend
 
     def _strip(self, width: int, frame_index: int) -> np.ndarray:
         if self._timeline is None:

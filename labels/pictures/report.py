@@ -8,7 +8,7 @@ import cv2
 import jinja2
 from markupsafe import Markup
 
-from labels.pictures import charts, class_charts
+from labels.pictures import charts, class_charts, quality_charts
 from labels.pictures.chart_style import as_svg
 from labels.pictures.contact_sheets import SheetPlan
 from labels.pictures.picture_making import Overlay, sheet_path
@@ -83,10 +83,10 @@ def _charts(rounds: Rounds, shown: int, settings: ReportSettings) -> dict[str, A
         "decisions": charts.decisions_chart(rounds.surveys),
         "reasons": charts.reasons_chart(rounds.surveys, settings),
         "classes": class_charts.class_balance_chart(rounds.surveys),
-        "qualities": charts.quality_by_round_chart(rounds.surveys),
+        "qualities": quality_charts.quality_by_round_chart(rounds.surveys),
         "truth": charts.truth_chart(rounds.surveys, settings),
         "agreement": charts.agreement_chart(rounds.surveys, settings),
-        "quality": charts.quality_chart(survey) if len(survey.decided) else None,
+        "quality": quality_charts.quality_chart(survey) if len(survey.decided) else None,
     }
     drawn: dict[str, Any] = {name: Markup(as_svg(figure)) if figure else None for name, figure in figures.items()}
     drawn["training"] = [
