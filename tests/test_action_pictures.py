@@ -182,7 +182,7 @@ def test_many_classes_are_folded(tmp_path):
 
 def test_the_legend_takes_as_many_lines_as_it_needs():
     wide, narrow = (draw_legend(["kept", "ignored", "dropped"], True, width) for width in (960, 300))
-    assert len(narrow) == 2 * len(wide) and narrow.shape[1] == 300
+    assert len(narrow) == 3 * len(wide) and narrow.shape[1] == 300  # two short ones in a line, the long ones alone
     for name in ("kept", "ignored", "dropped"):
         assert STYLES[name].colour in colours(narrow)
 
