@@ -91,14 +91,14 @@ def _found_as(labelled: pd.DataFrame, cleaned: pd.DataFrame, row: pd.Series) -> 
 
 
 def _nearest(row: pd.Series, others: pd.DataFrame) -> pd.Series | None:
-    """Of the boxes of one class in one frame the one that overlaps a box most, or lies nearest."""
+    """Of the boxes of its class in its frame the one that overlaps a box most; None when none does."""
     others = others[(others["frame_index"] == row["frame_index"]) & (others["class_name"] == row["class_name"])]
     if not len(others):
         return None
     box = row[tables.BOX_COLUMNS].to_numpy(dtype=np.float32)[None]
     boxes = others[tables.BOX_COLUMNS].to_numpy(dtype=np.float32)
-    distance = np.abs(boxes - box).sum(axis=1)
-    return others.iloc[int(np.lexsort((distance, -iou_matrix(box, boxes)[0]))[0])]
+    overlap = iou_matrix(box, boxes)[0]
+    return others.iloc[int(np.argmax(overlap))] if overlap.max() > 0 else None
 
 
 def _round_lines(
@@ -111,6 +111,8 @@ def _round_lines(
     who, found = labeller_name(here), _found_as(labelled, cleaned, row)
     if row["origin"] == "interpolated":
         lines.append("  interpolated by the cleaning between its neighbours on a path")
+    elif found is None and not born and row["origin"] == "human":
+        lines.append("  born here: drawn by a person")
     elif found is None:
         lines.append(f"  {who} did not find it; it came in from the round before")
     elif not born and found["label_uid"] == row["label_uid"]:

@@ -17,7 +17,7 @@ from labels.pictures.settings import REPORT, ReportSettings
 from labels.pictures.student_numbers import confusion_path, student_figure
 from labels.records.safe_writing import write_text
 from labels.records.work_folder import WorkFolder
-from labels.videos.decoding import decode_frames, probe_video
+from labels.videos.decoding import DecodeError, decode_frames, probe_video
 
 TEMPLATE = "report.html.jinja"
 
@@ -66,13 +66,19 @@ def data_uri(path: Path) -> str:
 
 
 def poster_uri(path: Path) -> str:
-    """A frame from the middle of a video as a picture, for whoever does not press play."""
-    middle = probe_video(path).frame_count // 2
-    frames = decode_frames(path)
+    """A frame from the middle of a video as a picture, for whoever does not press play; "" when it has none."""
+    rgb = None
     try:
-        rgb = next(frame.rgb for frame in frames if frame.frame_index == middle)
-    finally:
-        frames.close()
+        middle = probe_video(path).frame_count // 2
+        frames = decode_frames(path)
+        try:
+            rgb = next((frame.rgb for frame in frames if frame.frame_index == middle), None)
+        finally:
+            frames.close()
+    except DecodeError:
+        return ""  # the video itself is in the page all the same
+    if rgb is None:
+        return ""
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
 
