@@ -1,6 +1,6 @@
 """Stage 3, clean: decide which of a round's boxes are labels, which are doubtful and which are wrong.
 
-Reads   rounds/NN/labelled/, the cleaned round before, what a human said (verdicts.csv) where there is any
+Reads   rounds/NN/labelled/, the cleaned round before, what a human said (verdicts.csv, filled audits)
 Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, decision (keep | ignore | drop), reason
                              dataset/                   annotations.json (COCO) and images/, to train on
                              run.json                   counts, and quality against truth where there is truth
@@ -87,7 +87,7 @@ def clean(args: argparse.Namespace) -> Summary:
             videos = range(len(inputs.videos))
             with tqdm(videos, desc="cleaning", unit="video", file=sys.stderr) as progress:
                 record = clean_round(inputs, settings, progress)
-        lines += [*summary_lines(record.counts), *out_of_date(work)]
+        lines += [*summary_lines(record.counts), *inputs.audits, *out_of_date(work)]
     skipped: dict[str, int] = {}
     for reason in record.counts["skipped"].values():
         skipped[reason] = skipped.get(reason, 0) + 1

@@ -9,10 +9,16 @@ Writes  rounds/NN/pictures/   overlay videos (H.264) and contact sheets of round
     python visualise.py work --round 1 --videos clip_03,clip_07 --seconds 0
     python visualise.py work --round 1 --limit 0          # an overlay of every video
     python visualise.py work --review                     # a page on which a person judges labels, and tries clips
+    python visualise.py work --round 1 --gif              # and each as a small GIF
+    python visualise.py work --round 1 --audit 60         # draw 60 kept labels for you to judge
+    python visualise.py work --diff 0 1                   # what round 1 added, lost and moved
+    python visualise.py work --why 6f0c2a9d81b3e457       # one label's life, rule by rule
 
 Without --round it shows the last round that is cleaned. Overlays show the frames the labeller looked at: kept boxes
-solid, interpolated dotted, ignored thin, dropped dashed with the reason, truth as white corners. Videos drawn already
-from the same labels are not drawn again. Ends with the table of rounds: precision, recall and F1 against truth.
+solid, interpolated dotted, a person's thick, ignored thin, dropped dashed with the reason, truth as white corners, and
+what is done (actions) in words. Videos drawn already from the same labels are not drawn again. Ends with the table of
+rounds: precision, recall and F1 against truth. An audit is filled in (y or n) in rounds/NN/pictures/audit.csv; the
+cleaner reads it, and the report says how many of the kept labels are right by it.
 """
 
 import argparse
@@ -20,7 +26,7 @@ import sys
 
 from labels.pictures.review_settings import REVIEW
 from labels.pictures.settings import PictureSettings
-from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+from labels.records.command_line import Summary, positive_number, round_number, run_stage, stage_parser
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -36,70 +42,46 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=settings.seconds, help="length of an overlay at most; 0: all of it"
     )
-    parser.add_argument("--review", action="store_true", help="serve a page on which a person judges labels")
-    parser.add_argument("--port", type=int, default=REVIEW.port, help="of that page, on this machine only; 0: any")
+    parser.add_argument("--gif", action="store_true", help="each overlay as a GIF too, small and short")
+    parser.add_argument("--port", type=int, default=REVIEW.port, help="of the review page, on this machine; 0: any")
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--review", action="store_true", help="serve a page on which a person judges labels")
+    asked.add_argument("--audit", type=positive_number, metavar="N", help="draw N kept labels for a person to judge")
+    asked.add_argument("--diff", type=round_number, nargs=2, metavar="ROUND", help="what changed between two rounds")
+    asked.add_argument("--why", metavar="LABEL_UID", help="one label's life: born, judged, fused, decided on")
     return parser.parse_args(argv)
 
 
 def visualise(args: argparse.Namespace) -> Summary:
-    """Draw the pictures of a round and write the report; or serve the review page until Ctrl-C."""
+    """Do the one thing that is asked for; without any, draw the pictures of a round and write the report."""
     if args.review:
         from labels.pictures.review_serving import review
 
         return review(args.work, args.round, args.port)
     from tqdm import tqdm
 
-    from labels.pictures.picture_making import make_overlays, make_sheets
-    from labels.pictures.report import write_report
-    from labels.pictures.report_contents import Rounds
-    from labels.pictures.round_reading import read_round, require_cleaned_round
-    from labels.pictures.round_survey import survey_rounds
-    from labels.pictures.rounds_table import rounds_table
-    from labels.pictures.sheet_choice import plan_sheets
-    from labels.pictures.video_choice import named_videos, videos_worth_seeing
+    from labels.pictures import round_pictures
     from labels.records.errors import InputError
-    from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
 
     if args.limit < 0 or not 0 <= args.seconds < 1e6:
         raise InputError("--limit and --seconds must be 0 or more")
     work = WorkFolder(args.work)
-    videos = work.usable_videos()
-    found = [read_round(work, number) for number in work.round_numbers()]
-    cleaned = [each.number for each in found if each.is_cleaned]
-    here = require_cleaned_round(work, (cleaned[-1] if cleaned else 0) if args.round is None else args.round)
-    before = next((each for each in reversed(found) if each.is_cleaned and each.number < here.number), None)
-    settings = PictureSettings(limit=args.limit, seconds=args.seconds)
+    work.usable_videos()
+    settings = PictureSettings(limit=args.limit, seconds=args.seconds, gif=args.gif)
     with work.writing(), tqdm(unit="video", desc="drawing", leave=False, disable=None) as bar:
 
         def progress(video_id: str) -> None:
             bar.set_postfix_str(video_id, refresh=False)
             bar.update()
 
-        surveys = survey_rounds(work, videos, found)
-        survey = next(each for each in surveys if each.number == here.number)
-        if args.videos is not None:
-            chosen = named_videos(args.videos, videos)
-        else:
-            chosen = videos_worth_seeing(survey, videos, args.limit)
-        overlays = make_overlays(work, here, videos, chosen, settings, progress)
-        plans = plan_sheets(videos, here, before, settings)
-        unreadable = make_sheets(work, here, videos, plans, settings, progress)
-        write_report(work, Rounds(found, surveys), here.number, overlays, plans)
-    skipped: dict[str, int] = {}
-    for overlay in overlays:
-        if overlay.failure:
-            skipped[overlay.failure] = skipped.get(overlay.failure, 0) + 1
-    lines = [f"{overlay.video_id}: no overlay, {overlay.failure}" for overlay in overlays if overlay.failure]
-    lines += [f"{video_id}: crops left empty, {reason}" for video_id, reason in unreadable.items()]
-    if args.videos is None and len(chosen) < survey.videos:
-        lines.append(
-            f"overlays of {len(chosen)} of {survey.videos} videos (--limit 0 draws all): {here.folder.pictures}"
-        )
-    else:
-        lines.append(f"overlays: {here.folder.pictures}")
-    lines += [f"report: {work.report}", *out_of_date(work), "", *rounds_table(surveys), ""]
-    return Summary("visualise", "videos", len(overlays), len(overlays) - sum(skipped.values()), skipped, lines)
+        if args.why is not None:
+            return round_pictures.explain_label(work, args.why, settings, progress)
+        if args.diff is not None:
+            return round_pictures.draw_difference(work, *args.diff, settings, progress)
+        if args.audit is not None:
+            return round_pictures.draw_audit(work, args.round, args.audit, settings, progress)
+        return round_pictures.draw_round(work, args.round, args.videos, settings, progress)
 
 
 def main(argv: list[str] | None = None) -> int:

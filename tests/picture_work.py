@@ -126,6 +126,37 @@ def write_cleaned(work: WorkFolder, number: int, boxes: dict[str, pd.DataFrame],
     write_run_record(folder, RunRecord("cleaned", number, {"min_quality": 0.5}, inputs, {}, {}, 0, f"c{number}"))
 
 
+def write_labelled(work: WorkFolder, number: int, found: dict[str, list[tuple[int, list[float], float]]]) -> None:
+    """Stage 2 as if it had run: (frame, box, score) of each video. Stage 3 can then be run on it."""
+    folder = work.round(number)
+    for video_id, rows_found in found.items():
+        frames, xyxy, scores = (list(column) for column in zip(*rows_found, strict=True))
+        boxes = tables.make_boxes(
+            video_id, number, np.array(frames), np.array(frames) / FPS, np.array(xyxy),
+            np.array(["sports ball"] * len(frames), dtype=object), np.array(scores),
+        )  # fmt: skip
+        metadata = {"video_id": video_id, "key": "k", "stride": 1, "frame_count": FRAMES, "fps": FPS}
+        write_parquet(folder.boxes("labelled", video_id), boxes, metadata | {"width": WIDTH, "height": HEIGHT})
+    facts = {"labeller": {"name": "motion", "class_names": ["sports ball"], "working_threshold": {"sports ball": 0.5}}}
+    inputs = {"videos": digest_of_videos(work)}
+    write_run_record(folder, RunRecord("labelled", number, {}, inputs, {}, facts, 0, f"l{number}"))
+
+
+def action_rows(video_id: str, said: list[tuple]) -> pd.DataFrame:
+    """Decided actions: (track_id, start_frame, end_frame, class_name, score, decision, reason) each."""
+    track, start, end, names, scores, decisions, reasons = (list(column) for column in zip(*said, strict=True))
+    actions = tables.make_table(
+        tables.ACTIONS,
+        {
+            "label_uid": [f"{video_id}-a{row}" for row in range(len(said))], "video_id": video_id, "track_id": track,
+            "start_frame": start, "end_frame": end, "start_s": np.array(start) / FPS, "end_s": np.array(end) / FPS,
+            "class_name": names, "score": scores, "probabilities": "{}", "origin": "detected", "round_born": 0,
+        },
+    )  # fmt: skip
+    decided = {"decision": pd.Series(decisions, dtype="str"), "reason": pd.Series(reasons, dtype="str")}
+    return actions.assign(quality=np.array(scores, dtype=np.float32), **decided)
+
+
 def write_trained(work: WorkFolder, number: int, f1: tuple[float, ...] = (0.2, 0.7, 0.6)) -> None:
     folder = work.round(number).stage("trained")
     lines = ["epoch,loss,precision,recall,f1,mean_iou,ap"]

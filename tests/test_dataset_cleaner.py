@@ -92,7 +92,7 @@ def test_a_round_is_cleaned_into_tables_dataset_and_record(work, capsys):
     assert quality["training"]["kept"]["centre"] | {"mean_iou": None} == {
         "precision": 1.0, "recall": 0.8, "f1": 0.8889, "mean_iou": None, "right": 24, "wrong": 0, "missed": 6,
     }  # fmt: skip
-    assert quality["test"]["labelled"]["centre"]["wrong"] == 2
+    assert quality["held-out"]["labelled"]["centre"]["wrong"] == 2
     printed = capsys.readouterr().out
     assert "48 kept + 0 ignored + 4 dropped = 52 labelled + 0 merged in + 0 interpolated" in printed
     assert "2 videos = 2 used + 0 skipped" in printed

@@ -11,14 +11,14 @@ from labels.pictures.lettering import draw_text, fit_text, text_width
 from labels.pictures.overlay import drawn_scale
 from labels.pictures.palette import STYLES, style_names
 from labels.pictures.round_changes import changes_between
+from labels.pictures.round_comparison import signed
 from labels.pictures.round_reading import as_truth, labelled_frames
-from labels.pictures.rule_words import RULE_WORDS, meanings, rule_of
+from labels.pictures.rule_words import RULE_WORDS, rule_of
 from labels.pictures.settings import PictureSettings
 from labels.pictures.sheet_choice import doubtful_labels, spread_sample
 from labels.pictures.stage_commands import stage_command
 from labels.pictures.tails import TrackTails
 from labels.pictures.timeline import NAME_PX, Timeline, timeline_rows
-from labels.pictures.verdicts import signed
 from labels.records import tables
 
 
@@ -64,7 +64,7 @@ def test_each_decision_has_its_own_line_and_colour():
     boxes = decided_boxes([(0, 0, 0, "keep"), (1, 0, 0, "ignore"), (2, 0, 0, "drop"), (3, 0, 0, "keep")])
     boxes.loc[3, "origin"] = "interpolated"
     assert style_names(boxes).tolist() == ["kept", "ignored", "dropped", "interpolated"]
-    assert len({style.colour for style in STYLES.values()}) == len({(s.width, s.dash) for s in STYLES.values()}) == 4
+    assert len({style.colour for style in STYLES.values()}) == len({(s.width, s.dash) for s in STYLES.values()}) == 5
 
 
 def test_a_solid_outline_is_closed_and_a_dashed_one_has_gaps():
@@ -264,4 +264,3 @@ def test_a_command_shows_only_what_was_set_and_repeats_what_is_repeated():
 
 def test_every_rule_of_cleaning_is_explained_to_the_reader():
     assert set(RULE_NAMES) <= set(RULE_WORDS)
-    assert [name for name, _ in meanings(["path_size", "unheard of", "path_size"])] == ["path size"]

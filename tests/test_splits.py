@@ -106,7 +106,7 @@ def test_a_list_without_validation_gives_some_of_its_training_groups(tmp_path, v
 
 def test_a_list_that_only_validates_cannot_be_trained_on(tmp_path):
     videos = make_videos(("a", "ga", "val", "1"), ("b", "gb", "val", "2"))
-    with pytest.raises(InputError, match="2 groups of source videos besides the test clips, and none to train on"):
+    with pytest.raises(InputError, match="2 groups of source videos besides the held-out clips, and none to train on"):
         split(tmp_path / "split.csv", videos)
 
 
@@ -135,7 +135,7 @@ def test_a_copy_that_arrives_later_goes_where_the_first_one_is(tmp_path):
     ids=["one group", "one besides the test", "one clip"],
 )
 def test_one_group_cannot_be_divided(tmp_path, videos):
-    with pytest.raises(InputError, match="1 group of source videos besides the test clips"):
+    with pytest.raises(InputError, match="1 group of source videos besides the held-out clips"):
         split(tmp_path / "split.csv", videos)
     assert not (tmp_path / "split.csv").exists()
 

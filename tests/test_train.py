@@ -109,7 +109,8 @@ def test_a_round_is_trained_and_then_left_alone(tmp_path, small, capsys):
     command = [str(tmp_path), "--round", "0", "--epochs", "2", "--batch-size", "4", "--device", "cpu"]
     assert train.main(command) == 0
     printed = capsys.readouterr()
-    assert "train round 0: 4 videos = 3 used + 1 skipped (1 test clips, never trained nor validated on)" in printed.out
+    skipped = "1 skipped (1 held-out clips, never trained nor validated on)"
+    assert f"train round 0: 4 videos = 3 used + {skipped}" in printed.out
     assert "agreement with the validation labels: F1" in printed.out
     assert f"next: python dataset_processor.py {tmp_path} --round 1" in printed.out
     folder = work.round(0).stage("trained")
@@ -351,7 +352,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, small, capsys):
             train.get_args([str(nothing_kept), "--round", "0", f"--seed={seed}"])
         assert "must be a whole number from 0" in capsys.readouterr().err
     two = make_work(tmp_path / "two", clips=2, test_clips=1).root
-    assert "1 group of source videos besides the test clips" in error_of(str(two), "--round", "0")
+    assert "1 group of source videos besides the held-out clips" in error_of(str(two), "--round", "0")
     whole = make_work(tmp_path / "whole").root
     (whole / "videos" / "clip0.mp4").write_bytes(b"no video")
     (whole / "videos" / "clip1.mp4").write_bytes(b"no video")

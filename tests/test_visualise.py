@@ -166,7 +166,7 @@ def test_a_video_that_cannot_be_decoded_costs_only_itself(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--round", "7"], "dataset_processor.py"),
+        (["--round", "7"], "no round 7; there are rounds 0 to 1"),
         (["--videos", "nobody"], "nobody"),
         (["--limit", "-1"], "--limit"),
         (["--seconds", "nan"], "--seconds"),
@@ -222,3 +222,14 @@ def test_the_ledger_of_overlays_may_be_damaged(work):
 def test_the_crop_holds_its_object(work):
     sheet = cv2.imread(str(sheet_path(work.round(1), "kept")))
     assert np.ptp(sheet.reshape(-1, 3).astype(int), axis=0).min() > 150  # white balls on a dark ground
+
+
+def test_rounds_judged_on_different_clips_are_not_compared_in_silence(tmp_path, capsys):
+    # Clip b has no labels in round 0. Clip a: 5 of 20 found, then 10; on it alone F1 is 10/25, then 20/30.
+    work = make_work(tmp_path / "w", [Clip("a", [range(5), range(10)]), Clip("b", [range(5), range(20)])], 2)
+    assert visualise.main([str(work.root), "--limit", "1"]) == 0
+    assert "not like for like" not in capsys.readouterr().out
+    work.round(0).boxes("cleaned", "b").unlink()
+    assert visualise.main([str(work.root), "--limit", "1"]) == 0
+    said = "not like for like: of the training clips, round 0 on 1, round 1 on 2; on the 1 that all were judged on"
+    assert f"{said}, F1 0.400, 0.667" in capsys.readouterr().out

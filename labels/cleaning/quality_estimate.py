@@ -1,4 +1,4 @@
-"""How good the labels are where there is truth: kept labels beside the labeller's own, training clips and test."""
+"""How good the labels are where there is truth: kept labels beside the labeller's, on training and held-out clips."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from labels.records.matching import MatchCounts, count_matches
 
 RULES = ("centre", "iou")
 ONE_IOU = 0.5
-PARTS = ("training", "test")
+PARTS = ("training", "held-out")
 
 
 class QualityEstimate:
@@ -28,7 +28,7 @@ class QualityEstimate:
         self._videos: dict[str, int] = {}
 
     def add(self, split: str, labelled: pd.DataFrame, cleaned: pd.DataFrame, truth: pd.DataFrame) -> None:
-        part = "test" if split == "test" else "training"
+        part = "held-out" if split == "test" else "training"
         self._videos[part] = self._videos.get(part, 0) + 1
         sureness = calibrated(labelled, self._scales)
         # Where several looked, what they all saw is one box.

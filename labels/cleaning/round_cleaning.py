@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from labels.cleaning.audits import gather_audits
 from labels.cleaning.collapse_guard import find_alarms
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, is_whole, write_dataset
 from labels.cleaning.human_verdicts import Verdict, read_verdicts
@@ -42,6 +43,7 @@ class RoundInputs:
     labeller: dict[str, Any]
     digests: dict[str, str]
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    audits: list[str] = field(default_factory=list)  # lines on the audits whose verdicts were read in
 
 
 def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
@@ -51,6 +53,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
     labelled = run_records.require_run_record(
         folder, "labelled", f"python dataset_processor.py {work.root} --round {number}"
     )
+    audits = gather_audits(work)
     digests = {
         "format": str(FORMAT),
         "videos": run_records.digest_of_videos(work),
@@ -76,6 +79,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
         labeller=labeller,
         digests=digests,
         verdicts=read_verdicts(work),
+        audits=audits,
     )
 
 

@@ -36,6 +36,7 @@ class CleanedVideo:
     is_anchored: bool = True  # something surely flies as a ball does, or frames are too far apart to say
     from_verdicts: int = 0  # of the labelled: boxes that a human saw or drew and this labeller did not give
     decisions: dict[str, int] = field(default_factory=dict)
+    evidence: pd.DataFrame = field(default_factory=pd.DataFrame)  # what the rules saw, by label_uid; not interpolated
 
     def __post_init__(self) -> None:
         found = self.boxes["decision"].value_counts()
@@ -143,7 +144,14 @@ def clean_video(
     is_anchored = bool(anchors.any()) or timeline.step_s >= settings.sparse_step_s
     kept_believed = int(((result["decision"] == "keep") & result["label_uid"].isin(believed)).sum())
     return CleanedVideo(
-        result, merged, len(filled), len(believed), kept_believed, is_anchored, from_verdicts=heard.added
+        boxes=result,
+        merged=merged,
+        interpolated=len(filled),
+        believed=len(believed),
+        kept_believed=kept_believed,
+        is_anchored=is_anchored,
+        from_verdicts=heard.added,
+        evidence=evidence.set_axis(pd.Index(boxes["label_uid"]), axis="index"),
     )
 
 

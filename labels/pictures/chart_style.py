@@ -8,20 +8,17 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from labels.pictures.palette import BLUE, GREEN, LIGHT_BLUE, ORANGE, PURPLE, SKY_BLUE, VERMILION, hexadecimal
+from labels.pictures.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, STYLES, VERMILION, hexadecimal
 
 INK = "#010203"  # stands for the page's text colour
 FAINT = "#040506"  # stands for the page's line colour
-STYLE_COLOURS = {
-    "kept": hexadecimal(SKY_BLUE),
-    "interpolated": hexadecimal(LIGHT_BLUE),
-    "ignored": hexadecimal(ORANGE),
-    "dropped": hexadecimal(PURPLE),
-}
+STYLE_COLOURS = {name: hexadecimal(style.colour) for name, style in STYLES.items()}
+STYLE_WORDS = {name: style.words.partition(", with")[0] for name, style in STYLES.items()}
 LINE_COLOURS = [hexadecimal(colour) for colour in (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE)]
-HATCHES = {"kept": "", "interpolated": "...", "ignored": "", "dropped": "///"}
+HATCHES = {"kept": "", "interpolated": "...", "human": "xx", "ignored": "", "dropped": "///"}
 FACTS: Any = {  # names of settings: matplotlib types them one by one
     "font.size": 10.5,
     "font.family": "DejaVu Sans",
@@ -49,11 +46,19 @@ FACTS: Any = {  # names of settings: matplotlib types them one by one
 }
 
 
-def new_figure(width: float, height: float, panels: int = 1, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width: float, height: float, panels: int = 1, sharey: bool = False, widths: tuple[float, ...] | None = None
+) -> tuple[Figure, list[Axes]]:
     """A figure of panels side by side, in inches; use within `matplotlib.rc_context(FACTS)`."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False, sharey=sharey)
+    axes = figure.subplots(1, panels, squeeze=False, sharey=sharey, width_ratios=widths)
     return figure, list(axes[0])
+
+
+def shade(position: int, count: int, colour: str) -> tuple[float, ...]:
+    """The colour of one of `count` rounds: the later, the nearer to `colour`, the earlier, the paler."""
+    strength = 0.35 + 0.65 * (position / (count - 1) if count > 1 else 1.0)
+    return tuple(1 - strength * (1 - channel) for channel in to_rgb(colour))
 
 
 def as_svg(figure: Figure) -> str:

@@ -6,94 +6,71 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from labels.pictures.chart_style import FACTS, HATCHES, LINE_COLOURS, STYLE_COLOURS, new_figure
+from labels.pictures.chart_style import FACTS, HATCHES, LINE_COLOURS, STYLE_COLOURS, STYLE_WORDS, new_figure
+from labels.pictures.grouped_bars import grouped_bars, summed
 from labels.pictures.intervals import f1_interval
-from labels.pictures.round_survey import QUALITY_BINS, RoundSurvey, sum_counts
+from labels.pictures.palette import KEPT
+from labels.pictures.round_survey import RoundSurvey
 from labels.pictures.rule_words import rule_name
 from labels.pictures.settings import REPORT, ReportSettings
 
-FIRST_SHADE, LAST_SHADE = (0.91, 0.77, 0.85), (0.56, 0.25, 0.43)  # around the colour of what is dropped
-STYLE_WORDS = {
-    "kept": "kept",
-    "interpolated": "kept, interpolated",
-    "ignored": "ignored",
-    "dropped": "dropped",
-}
+DROPPED_SHADE = "#8f406e"  # darker than the colour of what is dropped
 
 
 def decisions_chart(surveys: list[RoundSurvey]) -> Figure:
-    """Boxes kept, ignored and dropped by round, a bar a round."""
+    """Boxes kept and ignored by round, a bar a round; what was dropped apart, because it outnumbers them."""
     with matplotlib.rc_context(FACTS):
-        figure, (axes,) = new_figure(9, 1.15 + 0.5 * len(surveys))
-        total = max([sum(survey.count(style) for style in STYLE_WORDS) for survey in surveys] + [1])
-        left = np.zeros(len(surveys))
-        for style, words in STYLE_WORDS.items():
-            counts = np.array([survey.count(style) for survey in surveys])
-            if not counts.any():
-                continue
-            axes.barh(
-                range(len(surveys)), counts, left=left, color=STYLE_COLOURS[style], label=words, height=0.66,
-                hatch=HATCHES[style], edgecolor="#222222", linewidth=0.4,
-            )  # fmt: skip
-            for row, count in enumerate(counts):
-                if count > 0.055 * total:
-                    axes.text(
-                        left[row] + count / 2, row, f"{count:,}", ha="center", va="center", color="#111111",
-                        fontsize=10, bbox={"facecolor": STYLE_COLOURS[style], "edgecolor": "none", "pad": 1.5},
-                    )  # fmt: skip
-            left += counts
-        axes.set_yticks(range(len(surveys)), [f"round {survey.number}" for survey in surveys])
-        axes.invert_yaxis()
-        axes.set_xlabel("boxes")
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.grid(axis="x")
-        if left.any():
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=9.5, borderaxespad=0.2)
+        figure, panels = new_figure(9, 1.3 + 0.5 * len(surveys), panels=2, sharey=True, widths=(2.2, 1))
+        for axes, styles in zip(panels, ((*KEPT, "ignored"), ("dropped",)), strict=True):
+            _draw_decisions(axes, surveys, styles)
+        panels[0].set_yticks(range(len(surveys)), [f"round {survey.number}" for survey in surveys])
+        panels[0].invert_yaxis()
         return figure
+
+
+def _draw_decisions(axes: Axes, surveys: list[RoundSurvey], styles: tuple[str, ...]) -> None:
+    left = np.zeros(len(surveys))
+    most = max([survey.count(*styles) for survey in surveys] + [1])
+    for style in styles:
+        counts = np.array([survey.count(style) for survey in surveys])
+        if not counts.any():
+            continue
+        axes.barh(
+            range(len(surveys)), counts, left=left, color=STYLE_COLOURS[style], label=STYLE_WORDS[style],
+            height=0.66, hatch=HATCHES[style], edgecolor="#222222", linewidth=0.4,
+        )  # fmt: skip
+        for row, count in enumerate(counts):
+            if count > 0.07 * most:
+                axes.text(
+                    left[row] + count / 2, row, f"{count:,}", ha="center", va="center", color="#111111",
+                    fontsize=10, bbox={"facecolor": STYLE_COLOURS[style], "edgecolor": "none", "pad": 1.5},
+                )  # fmt: skip
+        left += counts
+    axes.set_xlabel("boxes")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.grid(axis="x")
+    if left.any():
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=9.5, borderaxespad=0.2)
 
 
 def reasons_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT) -> Figure | None:
-    """Boxes dropped by rule, a group of bars a rule with a bar a round; None when nothing was dropped."""
+    """Boxes dropped by rule; rules that dropped little are counted together. None when nothing was dropped."""
     counts = [
-        survey.decided[survey.decided["style"] == "dropped"].groupby("rule")["labels"].sum() for survey in surveys
+        survey.decided[survey.decided["style"] == "dropped"].groupby("rule")["labels"].sum().to_dict()
+        for survey in surveys
     ]
-    totals: dict[str, int] = {}
-    for of_round in counts:
-        for rule, count in of_round.items():
-            totals[str(rule)] = totals.get(str(rule), 0) + int(count)
+    totals = summed(counts)
     if not totals:
         return None
-    rules = sorted(totals, key=lambda rule: (-totals[rule], rule))
-    shown, rest = rules[: settings.rules_shown], rules[settings.rules_shown :]
-    names = [*shown, *([f"{len(rest)} other rules"] if rest else [])]
-    with matplotlib.rc_context(FACTS):
-        figure, (axes,) = new_figure(9, 0.9 + len(names) * (0.16 + 0.2 * len(surveys)))
-        height = 0.82 / len(surveys)
-        widest = max(max((int(of_round.max()) for of_round in counts if len(of_round)), default=1), 1)
-        for position, (survey, of_round) in enumerate(zip(surveys, counts, strict=True)):
-            values = [int(of_round.get(rule, 0)) for rule in shown]
-            values += [int(of_round.reindex(rest, fill_value=0).sum())] if rest else []
-            places = np.arange(len(names)) - 0.41 + height * (position + 0.5)
-            colour = _shade(position, len(surveys))
-            axes.barh(places, values, height=height * 0.9, color=colour, label=f"round {survey.number}")
-            for place, value in zip(places, values, strict=True):
-                axes.text(value + 0.006 * widest, place, f"{value:,}", va="center", fontsize=9)
-        axes.set_yticks(range(len(names)), [rule_name(name) for name in names])
-        axes.invert_yaxis()
-        axes.set_xlabel("boxes dropped")
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.grid(axis="x")
-        axes.margins(x=0.08)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=8, fontsize=9.5, borderaxespad=0.2)
-        return figure
-
-
-def _shade(position: int, count: int) -> tuple[float, ...]:
-    """The colour of one of `count` rounds: the later, the darker."""
-    share = position / (count - 1) if count > 1 else 0.5
-    return tuple(light + share * (dark - light) for light, dark in zip(FIRST_SHADE, LAST_SHADE, strict=True))
+    least = settings.rule_share * sum(totals.values())
+    shown = [rule for rule in list(totals)[: settings.rules_shown] if totals[rule] >= least]
+    rest = list(totals)[len(shown) :]
+    words = f"{len(rest)} other {'rule' if len(rest) == 1 else 'rules'}"
+    named = [(rule, rule_name(rule)) for rule in shown]
+    return grouped_bars(
+        [survey.number for survey in surveys], counts, named, (rest, words), "boxes dropped", DROPPED_SHADE
+    )
 
 
 def truth_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT) -> Figure | None:
@@ -139,53 +116,24 @@ def _draw_truth_panel(axes: Axes, surveys: list[RoundSurvey], held_out: bool, se
     axes.grid(axis="y")
 
 
-def agreement_chart(surveys: list[RoundSurvey]) -> Figure | None:
+def agreement_chart(surveys: list[RoundSurvey], settings: ReportSettings = REPORT) -> Figure | None:
     """How far each round's labels are those of the round before: F1 with the older labels in truth's place."""
     compared = [survey for survey in surveys if len(survey.changed)]
     if not compared:
         return None
     with matplotlib.rc_context(FACTS):
-        figure, (axes,) = new_figure(9, 1.0 + 0.45 * len(compared))
-        values = [sum_counts(survey.changed).f1 for survey in compared]
-        axes.barh(range(len(compared)), values, color=LINE_COLOURS[0], height=0.6)
-        for row, value in enumerate(values):
-            axes.text(value + 0.01, row, f"{value:.2f}", va="center")
-        axes.set_yticks(range(len(compared)), [f"round {survey.number} with the one before" for survey in compared])
+        figure, (axes,) = new_figure(9, 1.0 + 0.55 * len(compared))
+        intervals = [f1_interval(survey.changed, settings) for survey in compared]
+        axes.barh(range(len(compared)), [each.value for each in intervals], color=LINE_COLOURS[0], height=0.6)
+        words = []
+        for row, (survey, each) in enumerate(zip(compared, intervals, strict=True)):
+            words.append(f"round {survey.number} with the one before: {each.value:.2f}")
+            if each.is_known:
+                axes.hlines(row, each.low, each.high, color=LINE_COLOURS[4], linewidth=3)
+                words[-1] += f"\n{each.low:.2f} to {each.high:.2f}, {each.clusters} source videos"
+        axes.set_yticks(range(len(compared)), words)
         axes.invert_yaxis()
-        axes.set_xlim(0, 1.08)
+        axes.set_xlim(0, 1.02)
         axes.set_xlabel("agreement (1: the same labels)")
         axes.grid(axis="x")
         return figure
-
-
-def quality_chart(survey: RoundSurvey) -> Figure:
-    """How the quality of one round's boxes is spread; what was dropped apart, because it outnumbers the rest."""
-    with matplotlib.rc_context(FACTS):
-        figure, panels = new_figure(9, 2.9, panels=2)
-        for axes, styles in zip(panels, (("ignored", "interpolated", "kept"), ("dropped",)), strict=True):
-            _draw_quality(axes, survey, styles)
-        panels[0].set_ylabel("boxes")
-        return figure
-
-
-def _draw_quality(axes: Axes, survey: RoundSurvey, styles: tuple[str, ...]) -> None:
-    edges = np.linspace(0, 1, QUALITY_BINS + 1)
-    bottom = np.zeros(QUALITY_BINS)
-    for style in styles:
-        counts = survey.quality[style]
-        if counts.any():
-            axes.bar(
-                edges[:-1], counts, width=1 / QUALITY_BINS, bottom=bottom, align="edge",
-                color=STYLE_COLOURS[style], hatch=HATCHES[style], edgecolor="#222222", linewidth=0.4,
-                label=f"{STYLE_WORDS[style]}: {int(counts.sum()):,}",
-            )  # fmt: skip
-            bottom += counts
-    axes.set_xlabel("quality (0: surely wrong, 1: surely right)")
-    axes.set_xlim(0, 1)
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.grid(axis="y")
-    if bottom.any():
-        axes.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
-    else:
-        axes.text(0.5, 0.5, f"none {' or '.join(styles)}", ha="center", va="center", transform=axes.transAxes)

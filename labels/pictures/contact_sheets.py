@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from labels.pictures.box_drawing import draw_outline, outline_of
-from labels.pictures.lettering import draw_text, fit_text, text_width
-from labels.pictures.palette import MUTED, PANEL, RAISED, STYLES, TEXT, Colour
+from labels.pictures.lettering import draw_text, draw_text_right, fit_text
+from labels.pictures.palette import BLACK, MUTED, OLD_PLACE, PANEL, RAISED, STYLES, TEXT, Colour
 from labels.pictures.settings import PictureSettings
 from labels.records.safe_writing import write_bytes
 
@@ -48,7 +49,7 @@ class SheetPlan:
 
 
 def draw_sheet(plan: SheetPlan, crops: dict[str, np.ndarray | None], settings: PictureSettings) -> np.ndarray:
-    """Draw a sheet (H, W, 3). `crops` maps a label_uid to its tile; None where the frame could not be read."""
+    """Draw a sheet (H, W, 3). `crops` maps a label_uid to its tile; those of unread frames are missing."""
     width = settings.columns * (settings.tile_px + GAP_PX) + GAP_PX
     title = np.full((TITLE_PX, width, 3), PANEL, dtype=np.uint8)
     draw_text(title, fit_text(plan.title, width - 2 * GAP_PX, 17, bold=True), GAP_PX, 13, size=17, bold=True)
@@ -92,36 +93,48 @@ def _line(tiles: list[np.ndarray], width: int) -> np.ndarray:
     return line
 
 
-def _tile(row: tuple, crop: np.ndarray | None, settings: PictureSettings) -> np.ndarray:
+def _tile(row: Any, crop: np.ndarray | None, settings: PictureSettings) -> np.ndarray:
     side = settings.tile_px
     tile = np.full((side + CAPTION_PX, side, 3), RAISED, dtype=np.uint8)
     if crop is None:
         draw_text(tile, "frame cannot be read", 8, side // 2 - 8, size=12, colour=MUTED)
     else:
         tile[:side] = crop
-    colour: Colour = TEXT
-    numbers = f"score {row.score:.2f}"  # type: ignore[attr-defined]
-    draw_text(tile, numbers, 6, side + 2, size=11, colour=colour)
-    quality = f"quality {row.quality:.2f}"  # type: ignore[attr-defined]
-    draw_text(tile, quality, side - 6 - text_width(quality, 11), side + 2, size=11, colour=colour)
-    frame = f"frame {row.frame_index}"  # type: ignore[attr-defined]
-    end = side - 6 - text_width(frame, 11)
-    draw_text(tile, frame, end, side + 17, size=11, colour=MUTED)
-    draw_text(tile, fit_text(_words(row), end - 14, 11), 6, side + 17, size=11, colour=MUTED)
-    draw_text(tile, fit_text(row.video_id, side - 12, 11), 6, side + 32, size=11, colour=MUTED)  # type: ignore[attr-defined]
+    lines = _numbered_caption(row) if hasattr(row, "number") else _caption(row)
+    for line, (left, right, colour) in enumerate(lines):
+        top = side + 2 + 15 * line
+        end = draw_text_right(tile, right, side - 6, top, size=11, colour=colour)
+        draw_text(tile, fit_text(left, end - 14, 11), 6, top, size=11, colour=colour)
+    if hasattr(row, "number"):
+        draw_text(tile, f" {row.number} ", 0, 0, size=15, bold=True, background=BLACK)
     return tile
 
 
-def _words(row: tuple) -> str:
+def _caption(row: Any) -> list[tuple[str, str, Colour]]:
+    """Three lines under a crop: what stands left, what stands right, the colour."""
+    return [
+        (f"score {row.score:.2f}", f"quality {row.quality:.2f}", TEXT),
+        (_words(row), f"frame {row.frame_index}", MUTED),
+        (row.video_id, "", MUTED),
+    ]
+
+
+def _numbered_caption(row: Any) -> list[tuple[str, str, Colour]]:
+    """Under a crop that a person is to judge: what the label says, and where it is."""
+    place = (f"{row.time_s:.2f} s", f"frame {row.frame_index}", MUTED)
+    return [(row.class_name, "", TEXT), place, (row.video_id, "", MUTED)]
+
+
+def _words(row: Any) -> str:
     """Why a box was not kept, with the values; of a kept one its class."""
-    if row.reason:  # type: ignore[attr-defined]
-        return row.reason  # type: ignore[attr-defined]
-    return "interpolated" if row.origin == "interpolated" else row.class_name  # type: ignore[attr-defined]
+    if row.reason:
+        return row.reason
+    return row.class_name if row.origin == "detected" else row.origin
 
 
-def crop_tile(rgb: np.ndarray, row: tuple, style_name: str, side_px: int) -> np.ndarray:
+def crop_tile(rgb: np.ndarray, row: Any, style_name: str, side_px: int) -> np.ndarray:
     """The surroundings of a box as a square tile (side_px, side_px, 3) with the box's outline."""
-    x1, y1, x2, y2 = row.x1, row.y1, row.x2, row.y2  # type: ignore[attr-defined]
+    x1, y1, x2, y2 = row.x1, row.y1, row.x2, row.y2
     longest = max(x2 - x1, y2 - y1)
     reach = max(56.0, 1.7 * longest + 24)
     left, top = (x1 + x2 - reach) / 2, (y1 + y2 - reach) / 2
@@ -131,5 +144,8 @@ def crop_tile(rgb: np.ndarray, row: tuple, style_name: str, side_px: int) -> np.
     flags = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     tile = cv2.warpAffine(rgb, matrix, (side_px, side_px), flags=flags, borderValue=RAISED)
     outline = outline_of(np.array([x1 - left, y1 - top, x2 - left, y2 - top]), scale)
+    if np.isfinite(getattr(row, "old_x1", np.nan)):  # where another round had it
+        old = np.array([row.old_x1 - left, row.old_y1 - top, row.old_x2 - left, row.old_y2 - top])
+        draw_outline(tile, outline_of(old, scale), OLD_PLACE)
     draw_outline(tile, outline, STYLES[style_name])
     return tile

@@ -60,6 +60,13 @@ def draw_text(
     return left + width
 
 
+def draw_text_right(canvas: np.ndarray, text: str, right: int, top: int, size: int, colour: Colour = TEXT) -> int:
+    """Draw one line that ends at x = `right`. Returns the x where it begins."""
+    left = right - text_width(text, size)
+    draw_text(canvas, text, left, top, size=size, colour=colour)
+    return left
+
+
 def fit_text(text: str, width: int, size: int, bold: bool = False) -> str:
     """`text`, with its middle left out where it is wider than `width` pixels: names differ at their ends."""
     if text_width(text, size, bold) <= width:

@@ -11,9 +11,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from labels.pictures.action_drawing import ActionDrawing, action_rows
 from labels.pictures.box_drawing import draw_outline, draw_tag, draw_tail, draw_truth, outline_of
-from labels.pictures.lettering import draw_text, fit_text, text_width
-from labels.pictures.palette import MUTED, PANEL, STYLES, TRUTH_COLOUR, style_names
+from labels.pictures.gif_writing import GifWriter
+from labels.pictures.legend import draw_legend
+from labels.pictures.lettering import draw_text, draw_text_right, fit_text
+from labels.pictures.palette import MUTED, PANEL, STYLES, style_names
 from labels.pictures.round_reading import labelled_frames
 from labels.pictures.rule_words import rule_name, rule_of
 from labels.pictures.settings import PICTURES, PictureSettings
@@ -25,7 +28,6 @@ from labels.videos.decoding import DecodeError, decode_frames
 from labels.videos.encoding import VideoWriter
 
 HEADER_PX = 30
-LEGEND_PX = 26
 TAGGED_BOXES = 5  # of each style in a frame, the best scores; more words would cover the picture
 
 
@@ -41,10 +43,12 @@ class OverlaySubject:
     truth: pd.DataFrame | None
     camera: pd.DataFrame | None
     title: str  # of the round
+    actions: pd.DataFrame  # decided, empty where there are none
+    true_actions: pd.DataFrame | None = None
 
 
 def draw_overlay(subject: OverlaySubject, path: Path, settings: PictureSettings = PICTURES) -> int:
-    """Write the overlay video of a subject to `path`; returns the number of frames. DecodeError as decode_frames."""
+    """Write the overlay of a subject to `path` (.mp4 or .gif); returns its frames. DecodeError as decode_frames."""
     stride = max(1, int(subject.boxes.attrs.get("stride", 1)))
     shown = shown_frames(subject, settings)
     panel = OverlayPanel(subject, settings)
@@ -52,7 +56,7 @@ def draw_overlay(subject: OverlaySubject, path: Path, settings: PictureSettings 
     frames = decode_frames(subject.path, stride)
     written = 0
     try:
-        with VideoWriter(path, subject.fps / stride, settings.crf) as writer:
+        with _writer(path, subject.fps / stride, settings) as writer:
             for frame in frames:
                 if frame.frame_index > last:
                     break
@@ -66,6 +70,10 @@ def draw_overlay(subject: OverlaySubject, path: Path, settings: PictureSettings 
     return written
 
 
+def _writer(path: Path, fps: float, settings: PictureSettings) -> VideoWriter | GifWriter:
+    return GifWriter(path, fps) if path.suffix == ".gif" else VideoWriter(path, fps, settings.crf)
+
+
 def shown_frames(subject: OverlaySubject, settings: PictureSettings) -> np.ndarray:
     """The labelled frames of the stretch in which the most is kept or ignored, sorted; never none."""
     frames = labelled_frames(subject.boxes, subject.frame_count)
@@ -77,6 +85,9 @@ def shown_frames(subject: OverlaySubject, settings: PictureSettings) -> np.ndarr
         return frames
     plausible = subject.boxes.loc[subject.boxes["decision"] != "drop", "frame_index"].to_numpy()
     present = np.isin(frames, plausible).astype(int)
+    acting = subject.actions[subject.actions["decision"] != "drop"]
+    for start, end in zip(acting["start_frame"], acting["end_frame"], strict=True):
+        present += ((frames >= start) & (frames < end)).astype(int)
     inside = np.convolve(present, np.ones(max(length, 1), dtype=int), mode="valid")
     start = int(np.argmax(inside))
     return frames[start : start + max(length, 1)]
@@ -95,8 +106,11 @@ class OverlayPanel:
         self._frames = labelled_frames(subject.boxes, subject.frame_count)
         kept = self._boxes[self._boxes["decision"] == "keep"]
         self._tails = TrackTails(kept, subject.camera, round(settings.tail_s * subject.fps))
+        self._actions = ActionDrawing(subject.actions, subject.boxes)
         self._many_classes = kept["class_name"].nunique() > 1
+        self._shows_boxes = bool(len(subject.boxes)) or not len(subject.actions)
         self._timeline: Timeline | None = None
+        self._legend: np.ndarray | None = None
 
     def draw(self, frame_index: int, time_s: float, rgb: np.ndarray) -> np.ndarray:
         """The whole picture (H, W, 3): header, frame with its boxes, legend, timeline. H and W are even."""
@@ -105,7 +119,9 @@ class OverlayPanel:
         canvas = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
         dropped = self._draw_labels(canvas, frame_index, scale)
         strip = self._strip(size[0], frame_index)
-        picture = np.vstack([self._header(size[0], frame_index, time_s, dropped), canvas, self._legend(size[0]), strip])
+        picture = np.vstack(
+            [self._header(size[0], frame_index, time_s, dropped), canvas, self._legend_at(size[0]), strip]
+        )
         return picture if len(picture) % 2 == 0 else np.vstack([picture, picture[-1:]])
 
     def _draw_labels(self, canvas: np.ndarray, frame_index: int, scale: float) -> int:
@@ -119,7 +135,7 @@ class OverlayPanel:
             draw_tail(canvas, tail * scale, STYLES["kept"].colour)
         here = self._boxes.iloc[self._rows_at.get(frame_index, [])]
         left_out = 0
-        for style_name in ("dropped", "ignored", "interpolated", "kept"):
+        for style_name in ("dropped", "ignored", "interpolated", "kept", "human"):
             of_style = here[here["style"] == style_name].tail(
                 self._settings.dropped_drawn if style_name == "dropped" else len(here)
             )
@@ -131,6 +147,7 @@ class OverlayPanel:
                 draw_outline(canvas, outline, style)
                 if position >= untagged:
                     draw_tag(canvas, self._words(row, style_name), outline, style.colour, len(canvas))
+        self._actions.draw(canvas, frame_index, scale)
         return left_out
 
     def _words(self, row: tuple, style_name: str) -> str:
@@ -146,26 +163,23 @@ class OverlayPanel:
         right = f"frame {frame_index:,} of {self._subject.frame_count:,}   {time_s:.2f} s"
         if left_out:
             right = f"{left_out} more dropped boxes not drawn   {right}"
-        left = width - 10 - text_width(right, 13)
-        draw_text(header, right, left, 6, size=13, colour=MUTED)
+        left = draw_text_right(header, right, width - 10, 6, size=13, colour=MUTED)
         end = draw_text(header, self._subject.title, 10, 6, size=13, bold=True)
         draw_text(header, fit_text(self._subject.video_id, left - end - 30, 13), end + 12, 6, size=13)
         return header
 
-    def _legend(self, width: int) -> np.ndarray:
-        legend = np.full((LEGEND_PX, width, 3), PANEL, dtype=np.uint8)
-        x = 10
-        for style in STYLES.values():
-            draw_outline(legend, (x + 2, 7, x + 26, 19), style)
-            x = draw_text(legend, style.words, x + 34, 5, size=12, colour=style.colour) + 20
-        if self._truth is not None:
-            draw_truth(legend, np.array([x + 7, 9, x + 19, 17]), 1.0, True)
-            draw_text(legend, "truth (grey: hardly seen)", x + 34, 5, size=12, colour=TRUTH_COLOUR)
-        return legend
+    def _legend_at(self, width: int) -> np.ndarray:
+        if self._legend is None:
+            names = [name for name in STYLES if name != "human" or (self._boxes["style"] == "human").any()]
+            self._legend = draw_legend(names, self._truth is not None, width)
+        return self._legend
 
     def _strip(self, width: int, frame_index: int) -> np.ndarray:
         if self._timeline is None:
-            rows = timeline_rows(self._boxes, self._subject.truth, self._frames)
+            subject = self._subject
+            rows = timeline_rows(self._boxes, subject.truth, self._frames) if self._shows_boxes else []
+            if len(subject.actions):
+                rows += action_rows(subject.actions, subject.true_actions, self._frames)
             self._timeline = Timeline(rows, width)
         return self._timeline.at(int(np.searchsorted(self._frames, frame_index)))
 

@@ -16,6 +16,7 @@ ORANGE: Colour = (230, 159, 0)
 PURPLE: Colour = (204, 121, 167)
 BLUE: Colour = (0, 114, 178)
 GREEN: Colour = (0, 158, 115)
+GREEN_LIGHT: Colour = (64, 224, 180)  # the green of the palette, light enough for thin lines on grass
 VERMILION: Colour = (213, 94, 0)
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
@@ -38,11 +39,16 @@ class LineStyle:
 STYLES = {
     "kept": LineStyle(SKY_BLUE, 2, None, "kept"),
     "interpolated": LineStyle(LIGHT_BLUE, 2, (2, 4), "kept, interpolated"),
+    "human": LineStyle(GREEN_LIGHT, 4, None, "kept, by a person"),
     "ignored": LineStyle(ORANGE, 1, None, "ignored"),
     "dropped": LineStyle(PURPLE, 2, (7, 5), "dropped, with reason"),
 }
+OLD_PLACE = LineStyle(WHITE, 1, None, "as it was in the other round")
 TRUTH_COLOUR = WHITE
 UNSEEN_COLOUR: Colour = (150, 150, 150)
+
+
+KEPT = ("kept", "interpolated", "human")  # the styles of labels that count
 
 
 def hexadecimal(colour: Colour) -> str:
@@ -51,7 +57,7 @@ def hexadecimal(colour: Colour) -> str:
 
 def style_names(boxes: pd.DataFrame) -> np.ndarray:
     """The name in `STYLES` of each row of a decided boxes table, (N,) str."""
-    kept_as = np.where(boxes["origin"] == "interpolated", "interpolated", "kept")
+    kept_as = np.where(boxes["origin"] == "detected", "kept", boxes["origin"])  # interpolated | human
     names = np.where(
         boxes["decision"] == "ignore", "ignored", np.where(boxes["decision"] == "drop", "dropped", kept_as)
     )

@@ -1,7 +1,7 @@
 """The pictures of one round on disk: overlay videos and contact sheets. What is made already is not made again."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 from labels.pictures.contact_sheets import SheetPlan, crop_tile, draw_sheet, write_sheet
 from labels.pictures.overlay import OverlaySubject, draw_overlay
 from labels.pictures.palette import style_names
-from labels.pictures.round_reading import CleanedRound, truth_of
+from labels.pictures.round_reading import CleanedRound, truth_actions_of, truth_of
 from labels.pictures.settings import PictureSettings
 from labels.records.errors import InputError
 from labels.records.run_records import digest_of_files
@@ -19,7 +19,8 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
-DRAWING_VERSION = 2  # raise it when the drawing changes, so that finished videos are drawn again
+DRAWING_VERSION = 3  # raise it when the drawing changes, so that finished videos are drawn again
+GIF_SECONDS, GIF_WIDTH = 4.0, 480
 Progress = Callable[[str], None]
 
 
@@ -31,10 +32,15 @@ class Overlay:
     why: str  # it was chosen
     path: Path
     failure: str = ""
+    gif: Path | None = None
 
 
 def overlay_path(folder: RoundFolder, video_id: str) -> Path:
     return folder.pictures / f"overlay_{video_id}.mp4"
+
+
+def gif_path(folder: RoundFolder, video_id: str) -> Path:
+    return folder.pictures / f"overlay_{video_id}.gif"
 
 
 def sheet_path(folder: RoundFolder, name: str) -> Path:
@@ -56,6 +62,7 @@ def make_overlays(
         known = video_id in current and here.has(video_id)
         if not known or ledger[video_id] != _made_from(work, here, current[video_id], settings):
             overlay_path(here.folder, video_id).unlink(missing_ok=True)
+            gif_path(here.folder, video_id).unlink(missing_ok=True)
             del ledger[video_id]
     overlays = []
     for video_id, why in chosen.items():
@@ -66,6 +73,7 @@ def make_overlays(
             continue
         digest = _made_from(work, here, current[video_id], settings)
         if ledger.get(video_id) != digest or not path.is_file():
+            gif_path(here.folder, video_id).unlink(missing_ok=True)
             try:
                 draw_overlay(_subject(work, here, current[video_id]), path, settings)
             except DecodeError as error:
@@ -73,9 +81,19 @@ def make_overlays(
                 continue
             ledger[video_id] = digest
             write_json(_ledger_path(here.folder), ledger)
-        overlays.append(Overlay(video_id, why, path))
+        overlays.append(Overlay(video_id, why, path, gif=_gif(work, here, current[video_id], settings)))
     write_json(_ledger_path(here.folder), ledger)
     return overlays
+
+
+def _gif(work: WorkFolder, here: CleanedRound, video: Any, settings: PictureSettings) -> Path | None:
+    """The GIF beside an overlay, drawn when it is asked for and not there; it goes when its overlay goes."""
+    path = gif_path(here.folder, video.video_id)
+    if settings.gif and not path.is_file():
+        seconds = min(settings.seconds or GIF_SECONDS, GIF_SECONDS)
+        small = replace(settings, seconds=seconds, min_width=GIF_WIDTH, max_width=GIF_WIDTH, max_height=GIF_WIDTH)
+        draw_overlay(_subject(work, here, video), path, small)
+    return path if path.is_file() else None
 
 
 def _ledger_path(folder: RoundFolder) -> Path:
@@ -93,9 +111,13 @@ def _read_ledger(folder: RoundFolder) -> dict[str, str]:
 
 def _made_from(work: WorkFolder, here: CleanedRound, video: Any, settings: PictureSettings) -> str:
     """The digest of everything an overlay shows."""
-    drawn = {name: value for name, value in asdict(settings).items() if name not in ("limit", "tiles", "columns")}
+    drawn = {
+        name: value for name, value in asdict(settings).items() if name not in ("limit", "gif", "tiles", "columns")
+    }
     files = [
         here.folder.boxes("cleaned", video.video_id),
+        here.folder.actions("cleaned", video.video_id),
+        work.truth_actions(video.video_id),
         here.folder.camera(video.video_id),
         work.truth_boxes(video.video_id),
     ]
@@ -115,6 +137,8 @@ def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject
         None if truth is None else here.judged_truth(truth, boxes),
         read_parquet(camera) if camera.is_file() else None,
         f"Round {here.number}",
+        here.actions(video.video_id),
+        truth_actions_of(work, video.video_id),
     )
 
 
@@ -129,14 +153,15 @@ def make_sheets(
     """Draw and write the contact sheets. Returns the videos whose frames could not be read: video_id -> reason."""
     wanted = [plan.boxes.assign(sheet=plan.name) for plan in plans if len(plan.boxes)]
     boxes = pd.concat(wanted, ignore_index=True) if wanted else pd.DataFrame(columns=["video_id"])
-    files = dict(zip(videos["video_id"], videos["file"], strict=True))
+    known = {video.video_id: video for video in videos.itertuples()}
     crops: dict[str, dict] = {plan.name: {} for plan in plans}
     failures = {}
     store = FrameStore(work.frames)
     for video_id, of_video in boxes.groupby("video_id"):
         progress(str(video_id))
         try:
-            store.ensure(video_id, work.videos / files[video_id], sorted(of_video["frame_index"].unique().tolist()))
+            video, frames = known[video_id], sorted(of_video["frame_index"].unique().tolist())
+            store.ensure(video_id, work.videos / video.file, frames, sha256=video.sha256)
         except DecodeError as error:
             failures[str(video_id)] = f"cannot be decoded: {error}"
         for frame_index, of_frame in of_video.groupby("frame_index"):

@@ -8,14 +8,24 @@ from typing import Any
 
 import pandas as pd
 
+from labels.pictures.palette import STYLES
+from labels.pictures.report_tables import (
+    action_rows,
+    audit_rows,
+    class_rows,
+    iou_rows,
+    quality_row,
+    rule_rows,
+    step_row,
+)
+from labels.pictures.round_comparison import compare, signed
 from labels.pictures.round_reading import CleanedRound
-from labels.pictures.round_survey import RULES, RoundSurvey
-from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
-from labels.pictures.rule_words import meanings, rule_name
+from labels.pictures.round_survey import RoundSurvey
+from labels.pictures.rounds_table import different_clips_notes, labeller_of, number_text
+from labels.pictures.rule_words import rule_name
 from labels.pictures.settings import REPORT, ReportSettings
 from labels.pictures.stage_commands import commands_of, next_stage
 from labels.pictures.student_numbers import read_student
-from labels.pictures.verdicts import Verdict, compare, signed
 from labels.records.run_records import out_of_date
 from labels.records.work_folder import WorkFolder
 
@@ -34,7 +44,7 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
     """Every number and sentence of the report; `shown` is the round whose pictures are in it."""
     videos = work.read_videos()
     surveys = rounds.surveys
-    verdicts = [compare(new, old, settings) for old, new in pairwise(surveys)]
+    steps = [compare(new, old, settings) for old, new in pairwise(surveys)]
     whole = compare(surveys[-1], surveys[0], settings) if len(surveys) > 2 else None
     students = [student for found in rounds.found if (student := read_student(found))]
     name = work.root.resolve().name
@@ -44,14 +54,19 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "clips": clip_facts(work, videos, settings),
         "rounds": [round_facts(survey) for survey in surveys],
         "quality": [quality_row(survey) for survey in surveys],
-        "rule_meanings": meanings(_rules_by_use(surveys)),
+        "rules": rule_rows(surveys),
         "by_class": class_rows(surveys[-1]),
+        "unlike": different_clips_notes(surveys),
+        "audits": audit_rows(work),
+        "actions": action_rows(surveys),
+        "has_true_actions": any(len(survey.true_actions) for survey in surveys),
+        "resamples": settings.resamples,
         "has_truth": any(len(survey.matched) for survey in surveys),
         "has_held_out": any(survey.judged_videos(True) for survey in surveys),
         "by_iou": iou_rows(surveys),
-        "headline": verdicts[-1].headline if verdicts else f"Round {surveys[-1].number} is the only cleaned round.",
-        "verdicts": [verdict_row(verdict) for verdict in verdicts],
-        "last": verdicts[-1] if verdicts else None,
+        "headline": steps[-1].headline if steps else f"Round {surveys[-1].number} is the only cleaned round.",
+        "steps": [step_row(step) for step in steps],
+        "last": steps[-1] if steps else None,
         "whole": whole,
         "students": students,
         "students_have_truth": any(not math.isnan(student.true_f1) for student in students),
@@ -108,6 +123,7 @@ def round_facts(survey: RoundSurvey) -> dict[str, Any]:
         "boxes": int(survey.decided["labels"].sum()),
         "kept": survey.kept,
         "interpolated": survey.count("interpolated"),
+        "human": survey.count("human"),
         "ignored": survey.count("ignored"),
         "dropped": survey.count("dropped"),
         "drop_rules": _top(dropped),
@@ -116,83 +132,14 @@ def round_facts(survey: RoundSurvey) -> dict[str, Any]:
         "added": int(survey.changed["added"].sum()),
         "lost": int(survey.changed["lost"].sum()),
     }
+    actions = survey.actions.groupby("style")["labels"].sum()
+    facts["actions"] = {style: int(actions.get(style, 0)) for style in STYLES}
     trained = survey.round.records["trained"]
     return facts | {"trained": trained is not None}
-
-
-def _rules_by_use(surveys: list[RoundSurvey]) -> list[str]:
-    """The rules that dropped or ignored anything in any round, the most used first."""
-    objected = pd.concat([survey.decided[survey.decided["style"].isin(["ignored", "dropped"])] for survey in surveys])
-    counts = objected.groupby("rule")["labels"].sum()
-    return counts.sort_index().sort_values(ascending=False, kind="stable").index.tolist()
 
 
 def _top(counts: pd.Series) -> list[tuple[str, int]]:
     ordered = counts.sort_index().sort_values(ascending=False, kind="stable")
     top = [(rule_name(str(rule)), int(count)) for rule, count in ordered.head(TOP_RULES).items()]
-    rest = int(ordered.iloc[TOP_RULES:].sum())
-    return [*top, *([(f"{len(ordered) - TOP_RULES} other rules", rest)] if rest else [])]
-
-
-def quality_row(survey: RoundSurvey) -> dict[str, Any]:
-    """A row of the table of rounds: the same numbers as the script prints."""
-    sides = []
-    for held_out in (False, True):
-        counts, judged = survey.counts(held_out), survey.judged_videos(held_out)
-        sides.append({"clips": judged, "counts": counts, "cells": quality_cells(counts, judged)})
-    return {
-        "number": survey.number,
-        "labeller": labeller_of(survey),
-        "kept": survey.kept,
-        "sides": sides,
-        "mean_iou": number_text(survey.counts().mean_iou),
-    }
-
-
-def iou_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
-    """F1 by both matching rules, for whoever needs boxes that fit closely."""
-    rows = []
-    for survey in surveys:
-        cells = []
-        for held_out in (False, True):
-            judged = survey.judged_videos(held_out)
-            cells += [number_text(survey.counts(held_out, rule).f1) if judged else "–" for rule in RULES]
-        rows.append({"number": survey.number, "cells": cells})
-    return rows
-
-
-def class_rows(survey: RoundSurvey) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each class that has truth, of the last round; all clips together."""
-    kept = survey.decided[survey.decided["style"].isin(["kept", "interpolated"])].groupby("class_name")["labels"].sum()
-    judged = set(survey.matched["class_name"])
-    names = sorted(set(kept.index) | judged)
-    return [
-        {
-            "name": name,
-            "kept": int(kept.get(name, 0)),
-            "cells": quality_cells(survey.counts(class_name=name), int(name in judged)),
-        }
-        for name in names
-    ]
-
-
-def verdict_row(verdict: Verdict) -> dict[str, Any]:
-    """A row of the table of steps from round to round."""
-    by_kind = {comparison.kind: comparison for comparison in verdict.comparisons}
-    cells = []
-    for kind in ("training", "held-out"):
-        comparison = by_kind.get(kind)
-        if comparison is None:
-            cells.append(("–", ""))
-            continue
-        difference = comparison.difference
-        interval = f"{signed(difference.low)} to {signed(difference.high)}" if difference.is_known else "no interval"
-        cells.append((signed(difference.value), interval))
-    agreement = "–" if verdict.agreement is None else f"{verdict.agreement:.3f}"
-    return {
-        "step": f"{verdict.old} → {verdict.new}",
-        "cells": cells,
-        "added": verdict.added,
-        "lost": verdict.lost,
-        "agreement": agreement,
-    }
+    rest, more = int(ordered.iloc[TOP_RULES:].sum()), len(ordered) - TOP_RULES
+    return [*top, *([(f"{more} other {'rule' if more == 1 else 'rules'}", rest)] if rest else [])]

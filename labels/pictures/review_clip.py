@@ -62,6 +62,7 @@ def look_at(clip: Path, out: Path, model: str, settings: ReviewSettings) -> Iter
     from labels.models.panel import score_scales
     from labels.pictures.overlay import OverlaySubject, draw_overlay
     from labels.pictures.settings import PictureSettings
+    from labels.records import tables
 
     yield {"step": "reading the clip"}
     fps, width, height, count, length_s = measured(clip, settings)
@@ -84,7 +85,8 @@ def look_at(clip: Path, out: Path, model: str, settings: ReviewSettings) -> Iter
     scales = scales_from(score_scales(detector))
     cleaned = clean_video(boxes, 0, scales, CleaningSettings(), camera=labelled.camera).boxes
     yield {"step": "drawing", "frames": len(seen)}
-    subject = OverlaySubject("", clip, fps, len(seen), cleaned, None, labelled.camera, "this clip")
+    actions = tables.empty_table(tables.ACTIONS | tables.DECIDED)
+    subject = OverlaySubject("", clip, fps, len(seen), cleaned, None, labelled.camera, "this clip", actions)
     draw_overlay(subject, out / "overlay.mp4", PictureSettings(seconds=0.0))
     yield {"step": "done", "result": told(cleaned, detector.name, fps, width, height, len(seen), length_s, settings)}
 

@@ -1,6 +1,7 @@
 """The rounds of a work folder as stage 5 sees them: their run records and their cleaned labels, a video at a time."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,11 @@ class CleanedRound:
         return self.records["cleaned"] is not None
 
     def has(self, video_id: str) -> bool:
-        return self.folder.boxes("cleaned", video_id).is_file()
+        """Whether the round holds labels of a video, of boxes or of actions."""
+        return any(path.is_file() for path in self._shards(video_id))
+
+    def _shards(self, video_id: str) -> list[Path]:
+        return [self.folder.boxes("cleaned", video_id), self.folder.actions("cleaned", video_id)]
 
     def boxes(self, video_id: str) -> pd.DataFrame:
         """All decided boxes of a video in the order of their frames; empty when the round does not hold the video."""
@@ -41,6 +46,19 @@ class CleanedRound:
         except ValueError as error:
             raise InputError(str(error)) from None
         return boxes
+
+    def actions(self, video_id: str) -> pd.DataFrame:
+        """All decided actions of a video; empty when the round does not hold any."""
+        path = self.folder.actions("cleaned", video_id)
+        if not path.is_file():
+            return tables.empty_table(tables.ACTIONS | tables.DECIDED)
+        actions = read_parquet(path)
+        try:
+            tables.check_columns(actions, tables.ACTIONS | tables.DECIDED, str(path))
+            tables.check_words(actions, "decision", tables.DECISIONS, str(path))
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        return actions
 
     def judged_truth(self, truth: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
         """Truth of the classes this round looked for. A labeller of balls has missed no player.
@@ -64,12 +82,23 @@ def read_round(work: WorkFolder, number: int) -> CleanedRound:
 
 
 def require_cleaned_round(work: WorkFolder, number: int) -> CleanedRound:
-    """A round whose labels can be looked at; otherwise an InputError that names the command to run."""
+    """A round whose labels can be looked at; otherwise an InputError names the rounds there are, or the command."""
+    numbers = work.round_numbers()
+    if numbers and number not in numbers:
+        raise InputError(f"{work.root}: there is no round {number}; {rounds_in_words(numbers)}")
     found = read_round(work, number)
     if not found.is_cleaned:
         script = "dataset_cleaner.py" if found.records["labelled"] else "dataset_processor.py"
         require_run_record(found.folder, "cleaned", f"python {script} {work.root} --round {number}")
     return found
+
+
+def rounds_in_words(numbers: list[int]) -> str:
+    """«there is round 0 only», «there are rounds 0 to 2», or all of them where one is missing between."""
+    if len(numbers) == 1:
+        return f"there is round {numbers[0]} only"
+    whole = numbers == list(range(numbers[0], numbers[-1] + 1))
+    return f"there are rounds {f'{numbers[0]} to {numbers[-1]}' if whole else ', '.join(map(str, numbers))}"
 
 
 def labelled_frames(boxes: pd.DataFrame, frame_count: int) -> np.ndarray:
@@ -86,6 +115,19 @@ def truth_of(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
             tables.check_columns(truth, tables.TRUTH, str(work.truth_boxes(video_id)))
         except ValueError as error:
             raise InputError(str(error)) from None
+    return truth
+
+
+def truth_actions_of(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
+    """The true actions of a video, checked; None where there are none."""
+    path = work.truth_actions(video_id)
+    if not path.is_file():
+        return None
+    truth = read_parquet(path)
+    try:
+        tables.check_columns(truth, tables.ACTIONS, str(path))
+    except ValueError as error:
+        raise InputError(str(error)) from None
     return truth
 
 

@@ -3,20 +3,26 @@
 import math
 from pathlib import Path
 
+from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RoundSurvey
+from labels.pictures.text_tables import text_table
 from labels.records.matching import MatchCounts
 
 NOTHING = "–"
 
 
 def labeller_of(survey: RoundSurvey) -> str:
+    return labeller_name(survey.round)
+
+
+def labeller_name(here: CleanedRound) -> str:
     """Who labelled a round, in words."""
-    record = survey.round.records["labelled"]
+    record = here.records["labelled"]
     labeller = (record.facts.get("labeller") if record else None) or {}
     name = str(labeller.get("name") or "unknown")
     trained = name.endswith(".pt") and any(key.endswith("trained") for key in (record.inputs if record else {}))
-    if trained and survey.number:
-        return f"student of round {survey.number - 1}"
+    if trained and here.number:
+        return f"student of round {here.number - 1}"
     return Path(name).name if name.endswith((".pt", ".onnx")) else name
 
 
@@ -40,16 +46,35 @@ def rounds_table(surveys: list[RoundSurvey]) -> list[str]:
             cells += quality_cells(survey.counts(held_out), survey.judged_videos(held_out))
         rows.append([*cells, number_text(survey.counts().mean_iou)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) if column == 1 else cell.rjust(width) for column, (cell, width) in enumerate(pairs))
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
+    lines = text_table(rows[0], rows[1:], left=[1])
     before = sum(widths[:3]) + 3 * 2
     block = sum(widths[3:6]) + 2 * 2
     heading = " " * before + "training clips".center(block, "-") + "  " + "held-out clips".center(block, "-")
     notes = [_note(survey) for survey in surveys if not len(survey.matched)]
-    return [heading, *lines, *notes[:1]]
+    return [heading, *lines, *notes[:1], *different_clips_notes(surveys)]
 
 
 def _note(survey: RoundSurvey) -> str:
     return f"no truth for the clips of round {survey.number}: precision, recall and F1 are not known"
+
+
+def different_clips_notes(surveys: list[RoundSurvey]) -> list[str]:
+    """Where rounds were judged on different clips: which, and their F1 on those that all were judged on."""
+    judged = [survey for survey in surveys if len(survey.matched)]
+    lines = []
+    for held_out, kind in ((False, "training"), (True, "held-out")):
+        clips = [set(survey.judged_pairs(held_out)) for survey in judged]
+        shared = set.intersection(*clips) if clips else set()
+        if all(each == shared for each in clips):
+            continue
+        counts = ", ".join(
+            f"round {survey.number} on {len({video_id for video_id, _ in each})}"
+            for survey, each in zip(judged, clips, strict=True)
+        )
+        line = f"not like for like: of the {kind} clips, {counts}"
+        if shared:
+            scores = ", ".join(f"{survey.counts_on(shared).f1:.3f}" for survey in judged)
+            videos = len({video_id for video_id, _ in shared})
+            line += f"; on the {videos} that all were judged on, F1 {scores}"
+        lines.append(line)
+    return lines

@@ -30,8 +30,3 @@ def rule_of(reason: str) -> str:
 def rule_name(rule: str) -> str:
     """A rule's name as a reader sees it."""
     return rule.replace("_", " ")
-
-
-def meanings(rules: list[str]) -> list[tuple[str, str]]:
-    """Name and meaning of the rules whose meaning is known here, each once, in the order given."""
-    return [(rule_name(rule), RULE_WORDS[rule]) for rule in dict.fromkeys(rules) if rule in RULE_WORDS]

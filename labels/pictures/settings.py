@@ -8,6 +8,7 @@ class PictureSettings:
     """How much is drawn, and how large."""
 
     limit: int = 6  # overlay videos; 0 draws all
+    gif: bool = False  # each overlay as a GIF beside it
     seconds: float = 30.0  # of each overlay video, where the most is labelled; 0 draws all of it
     min_width: int = 960  # px of the drawn frame: smaller frames are enlarged
     max_width: int = 1280  # px; larger frames are reduced
@@ -27,6 +28,7 @@ class ReportSettings:
     embedded_videos: int = 2
     embedded_bytes: int = 9_000_000  # of the embedded videos together, before base64 adds a third
     rules_shown: int = 12  # rules in the chart of reasons; the rest is counted together
+    rule_share: float = 0.004  # of all that was dropped; rules that dropped less are counted together
     failures_shown: int = 20  # rows of videos that could not be used
     resamples: int = 2000  # of the bootstrap
     confidence: float = 0.95

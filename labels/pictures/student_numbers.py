@@ -55,6 +55,11 @@ def student_figure(found: CleanedRound) -> matplotlib.figure.Figure | None:
     return training_figure(epochs, f"Round {found.number}: ") if epochs is not None and len(epochs) else None
 
 
+def confusion_path(found: CleanedRound) -> Path:
+    """Where a recogniser's training writes what it takes for what."""
+    return found.folder.stage("trained") / "confusion.csv"
+
+
 def _epochs(folder: Path) -> pd.DataFrame | None:
     path = folder / "metrics.csv"
     return read_metrics(path) if path.is_file() else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labels.pictures.lettering import draw_text, fit_text, text_width
+from labels.pictures.lettering import draw_text, draw_text_right, fit_text
 from labels.pictures.palette import MUTED, PANEL, RAISED, STYLES, TRUTH_COLOUR, WHITE, Colour, style_names
 from labels.records.tables import is_empty_frame
 
@@ -45,6 +45,8 @@ def timeline_rows(boxes: pd.DataFrame, truth: pd.DataFrame | None, frame_indices
     else:
         add("kept", names == "kept", STYLES["kept"].colour)
         add("kept, interpolated", names == "interpolated", STYLES["interpolated"].colour)
+    if (names == "human").any():
+        add("kept, by a person", names == "human", STYLES["human"].colour)
     add("ignored", names == "ignored", STYLES["ignored"].colour)
     add("dropped", names == "dropped", STYLES["dropped"].colour)
     if truth is not None:
@@ -72,9 +74,7 @@ class Timeline:
         ends = np.maximum(self._columns(np.arange(1, self.frame_count + 1)), columns + 1)
         for start, end in zip(columns[row.frames], ends[row.frames], strict=True):
             bar[:, start:end] = row.colour
-        count = f"{row.count:,}"
-        left = self.image.shape[1] - 10 - text_width(count, 12)
-        draw_text(self.image, count, left, top + 1, size=12, colour=MUTED)
+        draw_text_right(self.image, f"{row.count:,}", self.image.shape[1] - 10, top + 1, size=12, colour=MUTED)
 
     def _columns(self, position: np.ndarray) -> np.ndarray:
         return position * self.bar_px // max(self.frame_count, 1)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from labels.pictures.palette import KEPT
 from labels.pictures.round_survey import RoundSurvey
 from labels.records.errors import InputError
 
@@ -39,7 +40,7 @@ def videos_worth_seeing(survey: RoundSurvey, videos: pd.DataFrame, limit: int) -
 def _rankings(survey: RoundSurvey, held: list[str]) -> list[tuple[str, list[str]]]:
     """Orders of the videos, each with what its first ones show; a video that shows nothing of it is left out."""
     decided = survey.decided
-    kept = decided[decided["style"].isin(["kept", "interpolated"])].groupby("video_id")["labels"].sum()
+    kept = decided[decided["style"].isin(KEPT)].groupby("video_id")["labels"].sum()
     dropped = decided[decided["style"] == "dropped"].groupby("video_id")["labels"].sum()
     rankings = []
     if len(survey.changed):

@@ -61,10 +61,13 @@ def write_parquet(path: Path, table: pd.DataFrame, metadata: dict[str, Any] | No
         pq.write_table(arrow, aside, compression="zstd")
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a table that `write_parquet` wrote; its metadata is in `.attrs`. Raises InputError if it is no such file."""
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table that `write_parquet` wrote; its metadata is in `.attrs`. Raises InputError if it is no such file.
+
+    With `columns` only those are read.
+    """
     try:
-        arrow = pq.read_table(path)
+        arrow = pq.read_table(path, columns=columns)
         metadata = json.loads((arrow.schema.metadata or {}).get(b"rally", b"{}"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None

@@ -42,7 +42,7 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
             f"python visualise.py {work.root} --round {folder.number}"
         )
     splits = split_videos(work.split_table, videos, labelled, folder.number, SplitSettings())
-    # What only validation or test clips show cannot be learnt, and a test clip must not decide anything.
+    # What only validation or held-out clips show cannot be learnt, and a held-out clip must not decide anything.
     taught = [table["class_name"].unique() for video_id, table in kept.items() if splits[video_id] == TRAIN]
     class_names = tuple(sorted({name for names in taught for name in names}))
     working = WorkingFrames(
@@ -56,7 +56,7 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
         data.video_sizes[video_id] = (int(row.width), int(row.height))
         reason = ""
         if splits[video_id] == TEST:
-            reason = "test clips, never trained nor validated on"
+            reason = "held-out clips, never trained nor validated on"
         elif video_id not in boxes:
             reason = "without cleaned labels"
         else:

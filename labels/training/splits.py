@@ -64,7 +64,7 @@ def split_videos(
         if side not in splits.values():
             count = len({linked[video_id] for video_id, split in splits.items() if split != TEST})
             raise InputError(
-                f"{table.parent}: {count} {'group' if count == 1 else 'groups'} of source videos besides the test "
+                f"{table.parent}: {count} {'group' if count == 1 else 'groups'} of source videos besides the held-out "
                 f"clips, and none to {purpose} on; one to train on and another to validate on are needed: add clips of "
                 "another source with dataset_downloader.py"
             )

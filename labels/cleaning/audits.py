@@ -1,0 +1,123 @@
+"""Audits: a person looks at a sample of the labels that a round kept and fills in y or n; it is read back here.
+
+`visualise.py work --round N --audit 60` draws the sample (`labels/pictures/audit_sample.py`) and writes
+`rounds/NN/pictures/audit.csv`, a row a label. The filled file is kept as it is; what it says is copied into
+`verdicts.csv`, where it outlives the round, and the share of right labels is estimated from it (`audit_precision.py`).
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from labels.cleaning.audit_precision import AuditPrecision, precision_of
+from labels.cleaning.human_verdicts import append_verdicts
+from labels.records.errors import InputError
+from labels.records.run_records import VERDICTS_FILE
+from labels.records.tables import BOX_COLUMNS
+from labels.records.work_folder import RoundFolder, WorkFolder
+
+JUDGED_COLUMNS = [f"judged_{name}" for name in BOX_COLUMNS]
+VERDICT_COLUMNS = ["label_uid", "verdict", "video_id", "frame_index", "judged_class", *JUDGED_COLUMNS]
+AUDIT_COLUMNS = ["number", *VERDICT_COLUMNS, "time_s", "quality", "stratum", "stratum_size"]
+WORDS = ("", "y", "n")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One audit file: the rows as text (`AUDIT_COLUMNS`), verdicts in small letters, "" where nobody has answered."""
+
+    round: int
+    path: Path
+    rows: pd.DataFrame
+
+    @property
+    def answered(self) -> pd.DataFrame:
+        return self.rows[self.rows["verdict"] != ""]
+
+    @property
+    def precision(self) -> AuditPrecision | None:
+        """What share of the round's kept labels is right; None while nothing is filled in."""
+        return precision_of(self.rows) if len(self.answered) else None
+
+
+def audit_path(folder: RoundFolder, name: str = "audit") -> Path:
+    return folder.pictures / f"{name}.csv"
+
+
+def read_audits(work: WorkFolder) -> list[Audit]:
+    """The audits of all rounds, by round, the older ones of a round first. InputError names an unsound line."""
+    return [
+        read_audit(path, number)
+        for number in work.round_numbers()
+        for path in sorted(work.round(number).pictures.glob("audit*.csv"), key=_age)
+    ]
+
+
+def _age(path: Path) -> tuple[int, int]:
+    """An older audit of a round stands aside as audit_1.csv, audit_2.csv, …; audit.csv is the youngest."""
+    number = path.stem.removeprefix("audit").removeprefix("_")
+    return (0, int(number)) if number.isdecimal() else (1, 0)
+
+
+def read_audit(path: Path, round_number: int) -> Audit:
+    """One audit file, checked: each label once, verdicts y, n or nothing, sizes of strata that hold their rows."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened)
+            missing = {"label_uid", "verdict", "stratum", "stratum_size"} - set(reader.fieldnames or [])
+            if missing:
+                raise InputError(f"{path}: needs the columns {', '.join(sorted(missing))}; take it as it was drawn")
+            lines = [{name: (row.get(name) or "").strip() for name in AUDIT_COLUMNS} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as CSV: {error}") from None
+    rows = pd.DataFrame(lines, columns=AUDIT_COLUMNS).astype("str")
+    rows["verdict"] = rows["verdict"].str.lower()
+    for number, row in enumerate(rows.itertuples(), start=2):
+        if row.verdict not in WORDS:
+            raise InputError(f"{path}: line {number}: a verdict is y or n, not '{row.verdict}'")
+        if not row.label_uid or not row.stratum_size.isdecimal():
+            raise InputError(f"{path}: line {number}: label_uid and stratum_size must stay as they were drawn")
+    if rows["label_uid"].duplicated().any():
+        raise InputError(f"{path}: {rows['label_uid'][rows['label_uid'].duplicated()].iloc[0]} stands twice")
+    sizes = rows.groupby("stratum")["stratum_size"]
+    if (sizes.nunique() > 1).any() or (sizes.first().astype(int) < sizes.size()).any():
+        raise InputError(f"{path}: a stratum_size is not what it was when the sample was drawn")
+    return Audit(round_number, path, rows)
+
+
+def gather_audits(work: WorkFolder) -> list[str]:
+    """Copy what filled audits say into `verdicts.csv`, each word once; lines that tell what was done.
+
+    A word that stands in `verdicts.csv` already is not written again, so that what was said there later holds.
+    """
+    said = set(words_ever_said(work))
+    lines = []
+    for audit in read_audits(work):
+        answered = audit.answered
+        if not len(answered):
+            continue
+        words = zip(answered["label_uid"], answered["verdict"], strict=True)
+        new = answered[[word not in said for word in words]]
+        append_verdicts(work, new[VERDICT_COLUMNS].to_dict("records"))
+        said |= set(zip(new["label_uid"], new["verdict"], strict=True))
+        came = f"; {len(new)} new ones are in {VERDICTS_FILE}" if len(new) else ""
+        lines.append(f"{audit.path}: {len(answered)} of {len(audit.rows)} answered{came}")
+        precision = audit.precision
+        if precision is not None:
+            lines.append(f"  of the labels that round {audit.round} had kept, {precision.in_words()}")
+    return lines
+
+
+def words_ever_said(work: WorkFolder) -> list[tuple[str, str]]:
+    """Every (label_uid, verdict) that was written to `verdicts.csv`, in order, also those taken back or overruled."""
+    path = work.root / VERDICTS_FILE
+    if not path.is_file():
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as opened:
+            lines = list(csv.DictReader(opened))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as CSV: {error}") from None
+    return [((line.get("label_uid") or "").strip(), (line.get("verdict") or "").strip().lower()) for line in lines]

@@ -1,0 +1,144 @@
+"""The tables of the report, row by row, as plain values."""
+
+from typing import Any
+
+from labels.cleaning.audits import read_audits
+from labels.pictures.palette import KEPT
+from labels.pictures.round_comparison import RoundComparison, signed
+from labels.pictures.round_survey import RULES, RoundSurvey
+from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
+from labels.pictures.rule_words import RULE_WORDS, rule_name
+from labels.records.work_folder import WorkFolder
+
+
+def quality_row(survey: RoundSurvey) -> dict[str, Any]:
+    """A row of the table of rounds: the same numbers as the script prints."""
+    sides = []
+    for held_out in (False, True):
+        counts, judged = survey.counts(held_out), survey.judged_videos(held_out)
+        sides.append({"clips": judged, "counts": counts, "cells": quality_cells(counts, judged)})
+    return {
+        "number": survey.number,
+        "labeller": labeller_of(survey),
+        "kept": survey.kept,
+        "sides": sides,
+        "mean_iou": number_text(survey.counts().mean_iou),
+    }
+
+
+def iou_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
+    """F1 by both matching rules, for whoever needs boxes that fit closely."""
+    rows = []
+    for survey in surveys:
+        cells = []
+        for held_out in (False, True):
+            judged = survey.judged_videos(held_out)
+            cells += [number_text(survey.counts(held_out, rule).f1) if judged else "–" for rule in RULES]
+        rows.append({"number": survey.number, "cells": cells})
+    return rows
+
+
+def class_rows(survey: RoundSurvey) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each class that has truth, of the last round; all clips together."""
+    kept = survey.decided[survey.decided["style"].isin(KEPT)].groupby("class_name")["labels"].sum()
+    judged = set(survey.matched["class_name"])
+    names = sorted(set(kept.index) | judged)
+    return [
+        {
+            "name": name,
+            "kept": int(kept.get(name, 0)),
+            "cells": quality_cells(survey.counts(class_name=name), int(name in judged)),
+        }
+        for name in names
+    ]
+
+
+def step_row(step: RoundComparison) -> dict[str, Any]:
+    """A row of the table of steps from round to round."""
+    by_kind = {comparison.kind: comparison for comparison in step.comparisons}
+    cells = []
+    for kind in ("training", "held-out"):
+        comparison = by_kind.get(kind)
+        if comparison is None:
+            cells.append(("–", ""))
+            continue
+        difference = comparison.difference
+        interval = f"{signed(difference.low)} to {signed(difference.high)}" if difference.is_known else "no interval"
+        cells.append((signed(difference.value), interval))
+    agreement = "–" if step.agreement is None else f"{step.agreement:.3f}"
+    return {
+        "step": f"{step.old} → {step.new}",
+        "cells": cells,
+        "added": step.added,
+        "lost": step.lost,
+        "agreement": agreement,
+    }
+
+
+def rule_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
+    """Every rule that ignored or dropped a box in any round, the most used first: its meaning, its boxes by round."""
+    counts = [
+        survey.decided[survey.decided["style"].isin(["ignored", "dropped"])].groupby("rule")["labels"].sum()
+        for survey in surveys
+    ]
+    totals: dict[str, int] = {}
+    for of_round in counts:
+        for rule, count in of_round.items():
+            totals[str(rule)] = totals.get(str(rule), 0) + int(count)
+    return [
+        {
+            "name": rule_name(rule),
+            "meaning": RULE_WORDS.get(rule, ""),
+            "counts": [int(of_round.get(rule, 0)) for of_round in counts],
+        }
+        for rule in sorted(totals, key=lambda rule: (-totals[rule], rule))
+    ]
+
+
+def audit_rows(work: WorkFolder) -> list[dict[str, Any]]:
+    """A row for each audit that a person has begun to fill in."""
+    rows = []
+    for audit in read_audits(work):
+        found = audit.precision
+        if found is None:
+            continue
+        rows.append(
+            {
+                "round": audit.round,
+                "asked": len(audit.rows),
+                "answered": found.answered,
+                "right": found.right,
+                "wrong": found.wrong,
+                "labels": found.labels,
+                "labels_without": found.labels_without,
+                "precision": f"{found.value:.3f}",
+                "interval": f"{found.low:.3f} to {found.high:.3f}",
+                "file": audit.path.relative_to(work.root).as_posix(),
+            }
+        )
+    return rows
+
+
+def action_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
+    """What became of the actions of each round, and how many of the kept ones are right where truth says so."""
+    rows = []
+    for survey in surveys:
+        if not len(survey.actions):
+            continue
+        counts = survey.actions.groupby("style")["labels"].sum()
+        sides = []
+        for held_out in (False, True):
+            judged = survey.true_actions[survey.true_actions["held_out"] == held_out]
+            right, total = int(judged["right"].sum()), int(judged["right"].sum() + judged["wrong"].sum())
+            sides.append(f"{right / total:.3f} ({right:,} of {total:,})" if total else "–")
+        rows.append(
+            {
+                "round": survey.number,
+                "kept": int(counts.reindex(KEPT, fill_value=0).sum()),
+                "human": int(counts.get("human", 0)),
+                "ignored": int(counts.get("ignored", 0)),
+                "dropped": int(counts.get("dropped", 0)),
+                "sides": sides,
+            }
+        )
+    return rows
