@@ -102,19 +102,18 @@ def clean(args: argparse.Namespace) -> Summary:
 
 def summary_lines(counts: dict[str, Any]) -> list[str]:
     """The accounts, the decisions by reason, and the quality against truth."""
-    from labels.cleaning.human_verdicts import verdict_lines
+    from labels.cleaning.human_verdicts import verdict_lines, verdict_rows
     from labels.cleaning.quality_estimate import quality_lines
 
-    by_hand = f" + {counts['from_verdicts']} from verdicts" if counts["from_verdicts"] else ""
     lines = [
         f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
         f" = {counts['labelled']} labelled + {counts['merged_in']} merged in + {counts['interpolated']} interpolated"
-        f"{by_hand} ({counts['fused']} fused with the round before, {counts['left_behind']} of its dropped stay there)"
+        f"{verdict_rows(counts)}"
+        f" ({counts['fused']} fused with the round before, {counts['left_behind']} of its dropped stay there)"
     ]
     most_first = sorted(counts["reasons"].items(), key=lambda item: (item[0].split()[0], -item[1]))
     lines += [f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in most_first]
-    lines.append(f"dataset: {counts['images']} images")
-    return [*lines, *verdict_lines(counts), *quality_lines(counts["quality"])]
+    return [*lines, f"dataset: {counts['images']} images", *verdict_lines(counts), *quality_lines(counts["quality"])]
 
 
 def main(argv: list[str] | None = None) -> int:
