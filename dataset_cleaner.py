@@ -19,7 +19,6 @@ Where the loop seems to feed on its own mistakes it says so and ends with exit c
 import argparse
 import math
 import sys
-from typing import Any
 
 from labels.cleaning.settings import PARTS, RULE_NAMES, CleaningSettings
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
@@ -73,6 +72,7 @@ def clean(args: argparse.Namespace) -> Summary:
     from tqdm import tqdm
 
     from labels.cleaning.round_cleaning import clean_round, finished_record, round_inputs
+    from labels.cleaning.round_lines import summary_lines
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
 
@@ -101,25 +101,6 @@ def clean(args: argparse.Namespace) -> Summary:
         next_command=f"python train.py {args.work} --round {args.round}",
         alarms=[] if args.force else record.counts["alarms"],
     )
-
-
-def summary_lines(counts: dict[str, Any]) -> list[str]:
-    """The accounts, the decisions by reason, and the quality against truth."""
-    from labels.cleaning.collapse_guard import unanchored_lines
-    from labels.cleaning.human_verdicts import verdict_lines
-    from labels.cleaning.quality_estimate import quality_lines
-
-    by_hand = f" + {counts['from_verdicts']} from verdicts" if counts["from_verdicts"] else ""
-    lines = [
-        f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
-        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in + {counts['interpolated']} interpolated"
-        f"{by_hand} ({counts['fused']} fused with the round before, {counts['left_behind']} of its dropped stay there)"
-    ]
-    most_first = sorted(counts["reasons"].items(), key=lambda item: (item[0].split()[0], -item[1]))
-    lines += [f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in most_first]
-    lines.append(f"dataset: {counts['images']} images")
-    lines += unanchored_lines(counts["unanchored"])
-    return [*lines, *verdict_lines(counts), *quality_lines(counts["quality"])]
 
 
 def main(argv: list[str] | None = None) -> int:

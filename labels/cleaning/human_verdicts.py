@@ -146,6 +146,11 @@ def verdict_lines(counts: dict[str, Any]) -> list[str]:
     ]
 
 
+def verdict_rows(counts: dict[str, Any]) -> str:
+    """What the accounts of a cleaned round add for boxes that only a human saw; empty where there are none."""
+    return f" + {counts['from_verdicts']} from verdicts" if counts["from_verdicts"] else ""
+
+
 def drawn_uid(video_id: str, frame_index: int, class_name: str, xyxy: Box) -> str:
     """The name of a box that no machine drew: the same whenever the same box is given."""
     box = np.array([xyxy], dtype=np.float32)
