@@ -9,6 +9,7 @@ Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, 
     python dataset_cleaner.py work --round 1                            # merged with round 0
     python dataset_cleaner.py work --round 0 --keep 0.7 --ignore 0.3
     python dataset_cleaner.py work --round 0 --without still --without misfit
+    python dataset_cleaner.py work --round 0 --export cvat              # what is cleaned, in a foreign format
 
 Boxes are linked to paths over time in coordinates from which the camera's motion is taken out; what moves like a ball
 is believed though single scores are low, what is on no path needs a high score, short gaps are interpolated. Nothing is
@@ -21,6 +22,7 @@ import sys
 from typing import Any
 
 from labels.cleaning.settings import RULE_NAMES, CleaningSettings
+from labels.exchange.formats import EXPORTS
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 # The thresholds people change; the others are in labels/cleaning/settings.py.
@@ -45,6 +47,9 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         default=[],
         metavar="RULE",
         help=f"switch a rule off, may be repeated: {', '.join(RULE_NAMES)}",
+    )
+    parser.add_argument(
+        "--export", choices=EXPORTS, help="write the cleaned round so, to rounds/NN/export/, and no more"
     )
     thresholds = parser.add_argument_group("thresholds")
     for name, (option, meaning) in OPTIONS.items():
@@ -100,6 +105,18 @@ def clean(args: argparse.Namespace) -> Summary:
     )
 
 
+def export(args: argparse.Namespace) -> Summary:
+    """Write one cleaned round in a foreign format."""
+    from labels.cleaning.label_export import export_round
+    from labels.records.work_folder import WorkFolder
+
+    work = WorkFolder(args.work)
+    work.read_videos()
+    with work.writing():
+        written = export_round(work, args.round, args.export)
+    return written.summary(f"export round {args.round} as {args.export}")
+
+
 def summary_lines(counts: dict[str, Any]) -> list[str]:
     """The accounts, the decisions by reason, and the quality against truth."""
     from labels.cleaning.human_verdicts import verdict_lines
@@ -118,7 +135,7 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     args = get_args(argv)
-    return run_stage(lambda: clean(args), args.strict)
+    return run_stage(lambda: export(args) if args.export else clean(args), args.strict)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ Writes  work/videos/<video_id>.<suffix>    the clips (hard links where the file 
     python dataset_downloader.py work --from kinetics --path kinetics700 --classes kinetics_dancing --short-side 256
     python dataset_downloader.py work --from urls --path my_list.csv          # columns url,start,end,label
     python dataset_downloader.py work --from ucf101 --path ~/UCF-101
+    python dataset_downloader.py work --from cvat --path annotated                # clips with labels: they are truth
+    python dataset_downloader.py work --import-labels annotations.xml             # labels for clips that are here
 
 Run again, it looks only at what is new or has changed, and fetches only what is missing; what other sources brought
 stays. Clips that are gone are not asked for again, unless by --retry-failed or --retry private,geo. On several machines
@@ -24,8 +26,10 @@ in pixels, frames counted from 0. Only the frames it names count; a row without 
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labels.exchange.formats import FORMATS, LABELLED
 from labels.records.command_line import Summary, run_stage, stage_parser
 from labels.videos.archives import ARCHIVES
 from labels.videos.download_arguments import LISTS, list_download
@@ -39,8 +43,16 @@ MOST_LINES = 20
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
-    add_source_arguments(parser)
+    add_source_arguments(parser, LABELLED)
+    labels = parser.add_argument_group("labels that a person made elsewhere, for clips that are here")
+    labels.add_argument("--import-labels", type=Path, metavar="FILE", help="a file or folder, also an edited export")
+    labels.add_argument("--format", choices=FORMATS, help="its format (default: by what is in it)")
+    labels.add_argument("--confirm", action="store_true", help="who made it looked at all: what is unchanged is right")
     args = parser.parse_args(argv)
+    if (args.source is None) == (args.import_labels is None):
+        parser.error("give either --from or --import-labels")
+    if args.import_labels is not None:
+        return args
     if args.source != "synthetic" and args.path is None:
         parser.error(f"--from {args.source} needs --path")
     if args.dry_run and args.source not in LISTS:
@@ -59,6 +71,10 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
             rows = add_synthetic_clips(work, synthetic_settings(args))
             table.add(rows)
             return Summary("download", "clips", len(rows), len(rows))
+        if args.source in LABELLED:
+            from labels.exchange.labelled_clips import add_labelled_clips
+
+            return add_labelled_clips(work, table, args.source, args.path, args.copy)
         if args.source in ARCHIVES:
             result = ARCHIVES[args.source](work, archive_settings(args), table)
             return Summary("download", "clips", result.found, result.used, dict(result.refused), result.lines)
@@ -67,6 +83,16 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
     if len(report.lines) > MOST_LINES:
         lines.append(f"and {len(report.lines) - MOST_LINES} more; column reason of {work.videos_table} says all")
     return Summary("download", "files", report.found, report.used, report.skipped, lines)
+
+
+def import_labels(args: argparse.Namespace) -> Summary:
+    """Labels that a person made elsewhere, for clips that are here."""
+    from labels.cleaning.label_import import import_labels
+    from labels.records.work_folder import WorkFolder
+
+    work = WorkFolder(args.work)
+    with work.writing():
+        return import_labels(work, args.import_labels, args.format, args.confirm).summary(work)
 
 
 def download(args: argparse.Namespace) -> Summary:
@@ -93,7 +119,7 @@ def download(args: argparse.Namespace) -> Summary:
 
 def main(argv: list[str] | None = None) -> int:
     args = get_args(argv)
-    return run_stage(lambda: download(args), args.strict)
+    return run_stage(lambda: download(args) if args.source else import_labels(args), args.strict)
 
 
 if __name__ == "__main__":
