@@ -19,10 +19,11 @@ deleted: a dropped row keeps the rule, the value and the limit that dropped it. 
 import argparse
 import math
 import sys
+from collections import Counter
 from typing import Any
 
 from labels.cleaning.settings import RULE_NAMES, CleaningSettings
-from labels.exchange.formats import EXPORTS
+from labels.exchange.formats import add_export_argument
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 # The thresholds people change; the others are in labels/cleaning/settings.py.
@@ -48,9 +49,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="RULE",
         help=f"switch a rule off, may be repeated: {', '.join(RULE_NAMES)}",
     )
-    parser.add_argument(
-        "--export", choices=EXPORTS, help="write the cleaned round so, to rounds/NN/export/, and no more"
-    )
+    add_export_argument(parser)
     thresholds = parser.add_argument_group("thresholds")
     for name, (option, meaning) in OPTIONS.items():
         default = getattr(CleaningSettings, name)
@@ -72,7 +71,11 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
 
 
 def clean(args: argparse.Namespace) -> Summary:
-    """Clean one round."""
+    """Clean one round, or write a cleaned one in a foreign format."""
+    if args.export is not None:
+        from labels.cleaning.label_export import export_stage
+
+        return export_stage(args.work, args.round, args.export)
     from tqdm import tqdm
 
     from labels.cleaning.round_cleaning import clean_round, finished_record, round_inputs
@@ -91,30 +94,9 @@ def clean(args: argparse.Namespace) -> Summary:
             with tqdm(videos, desc="cleaning", unit="video", file=sys.stderr) as progress:
                 record = clean_round(inputs, settings, progress)
         lines += [*summary_lines(record.counts), *out_of_date(work)]
-    skipped: dict[str, int] = {}
-    for reason in record.counts["skipped"].values():
-        skipped[reason] = skipped.get(reason, 0) + 1
-    return Summary(
-        stage=f"clean round {args.round}",
-        unit="videos",
-        found=len(inputs.videos),
-        used=record.counts["videos"],
-        skipped=skipped,
-        lines=lines,
-        next_command=f"python train.py {args.work} --round {args.round}",
-    )
-
-
-def export(args: argparse.Namespace) -> Summary:
-    """Write one cleaned round in a foreign format."""
-    from labels.cleaning.label_export import export_round
-    from labels.records.work_folder import WorkFolder
-
-    work = WorkFolder(args.work)
-    work.read_videos()
-    with work.writing():
-        written = export_round(work, args.round, args.export)
-    return written.summary(f"export round {args.round} as {args.export}")
+    skipped = dict(Counter(record.counts["skipped"].values()))
+    name, found, used = f"clean round {args.round}", len(inputs.videos), record.counts["videos"]
+    return Summary(name, "videos", found, used, skipped, lines, f"python train.py {args.work} --round {args.round}")
 
 
 def summary_lines(counts: dict[str, Any]) -> list[str]:
@@ -135,7 +117,7 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     args = get_args(argv)
-    return run_stage(lambda: export(args) if args.export else clean(args), args.strict)
+    return run_stage(lambda: clean(args), args.strict)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,9 @@ in pixels, frames counted from 0. Only the frames it names count; a row without 
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labels.exchange.formats import FORMATS, LABELLED
+from labels.exchange.formats import LABELLED, add_import_arguments
 from labels.records.command_line import Summary, run_stage, stage_parser
 from labels.videos.archives import ARCHIVES
 from labels.videos.download_arguments import LISTS, list_download
@@ -44,14 +43,11 @@ MOST_LINES = 20
 def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     add_source_arguments(parser, LABELLED)
-    labels = parser.add_argument_group("labels that a person made elsewhere, for clips that are here")
-    labels.add_argument("--import-labels", type=Path, metavar="FILE", help="a file or folder, also an edited export")
-    labels.add_argument("--format", choices=FORMATS, help="its format (default: by what is in it)")
-    labels.add_argument("--confirm", action="store_true", help="who made it looked at all: what is unchanged is right")
+    add_import_arguments(parser)
     args = parser.parse_args(argv)
     if (args.source is None) == (args.import_labels is None):
         parser.error("give either --from or --import-labels")
-    if args.import_labels is not None:
+    if args.source is None:
         return args
     if args.source != "synthetic" and args.path is None:
         parser.error(f"--from {args.source} needs --path")
@@ -85,21 +81,15 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
     return Summary("download", "files", report.found, report.used, report.skipped, lines)
 
 
-def import_labels(args: argparse.Namespace) -> Summary:
-    """Labels that a person made elsewhere, for clips that are here."""
-    from labels.cleaning.label_import import import_labels
-    from labels.records.work_folder import WorkFolder
-
-    work = WorkFolder(args.work)
-    with work.writing():
-        return import_labels(work, args.import_labels, args.format, args.confirm).summary(work)
-
-
 def download(args: argparse.Namespace) -> Summary:
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
+    if args.import_labels is not None:
+        from labels.cleaning.label_import import import_stage
+
+        return import_stage(work, args.import_labels, args.format, args.confirm)
     if args.dry_run:
         from labels.videos.list_source import download_list
 
@@ -119,7 +109,7 @@ def download(args: argparse.Namespace) -> Summary:
 
 def main(argv: list[str] | None = None) -> int:
     args = get_args(argv)
-    return run_stage(lambda: download(args) if args.source else import_labels(args), args.strict)
+    return run_stage(lambda: download(args), args.strict)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ class Exported:
         return Summary(stage, "labels", found, written, self.left_out, lines)
 
 
+def export_stage(root: Path, number: int, format_name: str) -> Summary:
+    """`dataset_cleaner.py ROOT --round NUMBER --export FORMAT`."""
+    work = WorkFolder(root)
+    work.read_videos()
+    with work.writing():
+        return export_round(work, number, format_name).summary(f"export round {number} as {format_name}")
+
+
 def export_round(work: WorkFolder, number: int, format_name: str) -> Exported:
     """Write a round's labels in a format. InputError when the round is not cleaned or has no labels of that kind."""
     folder, kind = work.round(number), FORMATS[format_name]

@@ -50,6 +50,13 @@ class _Export:
     actions: pd.DataFrame
 
 
+def import_stage(work: WorkFolder, path: Path, format_name: str | None, confirm: bool) -> Summary:
+    """`dataset_downloader.py ROOT --import-labels PATH`."""
+    work.read_videos()
+    with work.writing():
+        return import_labels(work, path, format_name, confirm).summary(work)
+
+
 def import_labels(work: WorkFolder, path: Path, format_name: str | None = None, confirm: bool = False) -> Imported:
     """Read a file (or folder) and append what it says. InputError when it is unsound or names no known video."""
     name = format_name or recognise(path)

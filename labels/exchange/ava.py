@@ -46,8 +46,9 @@ def write_ava(folder: Path, labels: LabelSet) -> list[str]:
             rows.append(
                 [video["video_id"], f"{second:04d}", *corners, numbers[action["class_name"]], action["track_id"]]
             )
+    rows.sort(key=lambda row: (row[0], row[1], row[7], row[6]))
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(sorted(rows, key=lambda row: (row[0], row[1], row[7], row[6])))
+    csv.writer(text, lineterminator="\n").writerows(rows)
     write_text(folder / "annotations" / LABELS_FILE, text.getvalue())
     quoted = {name: name.replace("\\", "\\\\").replace('"', '\\"') for name in names}
     items = (f'label {{\n  name: "{quoted[name]}"\n  label_id: {numbers[name]}\n}}\n' for name in names)

@@ -33,6 +33,7 @@ IMAGES = {
     "split": "str",
     "group": "str",
 }
+INSTANCES = "annotations/instances_default.json"
 ATTRIBUTES = ("label_uid", "track_id", "round_born", "origin", "decision", "quality", "time_s")
 
 
@@ -275,16 +276,17 @@ def _check_table(path: Path, boxes: pd.DataFrame) -> pd.DataFrame:
 
 
 def export_coco(folder: Path, labels: LabelSet) -> list[str]:
-    """A round's labels as `annotations.json` with its pictures, for tools; what stage 4 reads lies in dataset/."""
+    """A round's labels in COCO's own folders, for tools; what stage 4 reads lies in dataset/."""
     inside = labels.in_images(labels.boxes)
-    write_coco(folder / "annotations.json", labels.images.drop(columns="picture"), inside, labels.class_names)
+    write_coco(folder / INSTANCES, labels.images.drop(columns="picture"), inside, labels.class_names)
     link_pictures(folder / "images", labels.images)
     return labels.left_out_lines("COCO", holds_ignored=True)
 
 
 def find_coco(path: Path, videos: KnownVideos) -> FoundLabels:
     """What a COCO file says of the known videos: by Rally's own fields, or by the names of its pictures."""
-    path = path / "annotations.json" if path.is_dir() else path
+    if path.is_dir():
+        path = path / INSTANCES if (path / INSTANCES).is_file() else path / "annotations.json"
     dataset = read_coco(path)
     rows = BoxRows()
     covered: dict[str, list[int]] = {}

@@ -4,6 +4,7 @@ A writer is called with (folder, LabelSet) and gives lines on what the format co
 KnownVideos) and gives FoundLabels.
 """
 
+import argparse
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -57,6 +58,19 @@ LABELLED = ("cvat", "labelstudio", "mot", "coco", "voc", "yolo")  # of clips: `d
 HEAD_LETTERS = 4096
 
 
+def add_export_argument(parser: argparse.ArgumentParser) -> None:
+    help_text = "write the cleaned round in a foreign format, to rounds/NN/export/, and do no more"
+    parser.add_argument("--export", choices=EXPORTS, help=help_text)
+
+
+def add_import_arguments(parser: argparse.ArgumentParser) -> None:
+    """What says which labels of a person are brought in."""
+    labels = parser.add_argument_group("labels that a person made elsewhere, for clips that are here")
+    labels.add_argument("--import-labels", type=Path, metavar="FILE", help="a file or folder, also an edited export")
+    labels.add_argument("--format", choices=FORMATS, help="its format (default: by what is in it)")
+    labels.add_argument("--confirm", action="store_true", help="its maker looked at all: what is unchanged is right")
+
+
 def recognise(path: Path) -> str:
     """The name of the format that a file or folder is in. InputError when it is none of them, or absent."""
     if not path.exists():
@@ -65,7 +79,7 @@ def recognise(path: Path) -> str:
         signs = {
             "yolo": ("data.yaml", "classes.txt", "obj.names"),
             "voc": ("Annotations",),
-            "coco": ("annotations.json",),
+            "coco": ("annotations.json", "annotations"),
         }
         for name, files in signs.items():
             if any((path / file).exists() for file in files):

@@ -178,12 +178,13 @@ class BoxRows:
             self._columns[name].append(value)
 
     def table(self) -> pd.DataFrame:
-        return tables.make_table(FOUND_BOXES, {name: values for name, values in self._columns.items()})  # noqa: C416
+        columns: dict[str, object] = {**self._columns}
+        return tables.make_table(FOUND_BOXES, columns)
 
 
 def found_actions(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     """Rows in the order of FOUND_ACTIONS as a table."""
-    columns = {name: [row[place] for row in rows] for place, name in enumerate(FOUND_ACTIONS)}
+    columns: dict[str, object] = {name: [row[place] for row in rows] for place, name in enumerate(FOUND_ACTIONS)}
     return tables.make_table(FOUND_ACTIONS, columns)
 
 
