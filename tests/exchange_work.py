@@ -6,6 +6,7 @@ on; `v1` at 12.5, 40 frames. Boxes have halves and quarters for corners, so that
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -54,9 +55,10 @@ def a_round(root: Path, boxes=BOXES, actions=ACTIONS) -> WorkFolder:
         said = [row for row in actions if row[1] == video["video_id"]]
         if said:
             write_parquet(folder.actions("cleaned", video["video_id"]), _actions(said, video["fps"]))
+    picture = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))[1].tobytes()
     images = tables.concatenate([_images(video) for video in videos], IMAGES)
     for name in images["file_name"]:
-        write_bytes(folder.dataset / name, b"\xff\xd8\xff\xd9")
+        write_bytes(folder.dataset / name, picture)
     alive = pd.concat(shards)
     alive = alive[alive["decision"] != "drop"]
     write_coco(folder.dataset / "annotations.json", images, alive, ("person", "sports ball"))
@@ -67,7 +69,8 @@ def a_round(root: Path, boxes=BOXES, actions=ACTIONS) -> WorkFolder:
 def _video(video_id: str, fps: float, frame_count: int, url: str, start_s: float) -> dict[str, object]:
     return {
         "video_id": video_id, "status": "ok", "reason": "", "file": f"{video_id}.mp4",
-        "source": f"/clips/{video_id}.mp4", "url": url, "group": f"g{video_id}", "class_name": "", "split": "val" if video_id == "v1" else "",
+        "source": f"/clips/{video_id}.mp4", "url": url,
+        "group": f"g{video_id}", "class_name": "", "split": "val" if video_id == "v1" else "",
         "start_s": start_s, "end_s": start_s + frame_count / fps, "fps": fps, "frame_count": frame_count,
         "width": WIDTH, "height": HEIGHT, "sha256": video_id,
     }  # fmt: skip

@@ -76,6 +76,8 @@ def _write_truth(work: WorkFolder, videos: KnownVideos, paths: list[Path], kind:
     for path in paths:
         found: FoundLabels = kind.read(path, videos)
         lines += found.lines
+        if twice := sorted(set(written) & set(found.covered)):
+            raise InputError(f"{shown(path)}: labels {twice[0]}, which another file labels too; leave one of them")
         for video_id, frames in found.covered.items():
             truth = truth_table(found.boxes[found.boxes["video_id"] == video_id], frames)
             write_parquet(work.truth_boxes(video_id), truth, {"labels": shown(path)})
