@@ -18,6 +18,7 @@ from labels.exchange.label_set import FOUND_ACTIONS, KnownVideos, LabelSet
 from labels.records import run_records, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
+from labels.records.mask_shards import with_masks
 from labels.records.safe_writing import digest_of, read_parquet, whole_folder, write_parquet
 from labels.records.work_folder import RoundFolder, WorkFolder
 
@@ -91,6 +92,7 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
         if path.is_file():
             shard = read_parquet(path)
             stride[video_id] = int(shard.attrs.get("stride", 1))
+            shard = with_masks(shard, folder, video_id)
             shard.attrs = {}
             boxes.append(shard[shard["decision"] != "drop"])
         path = folder.actions("cleaned", video_id)
@@ -99,6 +101,8 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
             shard.attrs = {}
             actions.append(shard[shard["decision"] != "drop"])
     all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
+    if "mask_rle" in all_boxes:
+        all_boxes["mask_rle"] = all_boxes["mask_rle"].fillna("")
     return LabelSet(
         videos=videos,
         images=tables.concatenate([images], IMAGES | {"picture": "str"}),

@@ -7,6 +7,7 @@ import pandas as pd
 
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.mask_shards import with_masks
 from labels.records.run_records import RunRecord, read_run_record, require_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import STAGES, RoundFolder, WorkFolder
@@ -40,7 +41,7 @@ class CleanedRound:
             tables.check_boxes(boxes, str(path), decided=True)
         except ValueError as error:
             raise InputError(str(error)) from None
-        return boxes
+        return with_masks(boxes, self.folder, video_id)
 
     def judged_truth(self, truth: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
         """Truth of the classes this round looked for. A labeller of balls has missed no player.
