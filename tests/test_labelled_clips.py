@@ -9,6 +9,7 @@ from exchange_work import a_round
 import dataset_downloader
 from labels.cleaning.label_export import export_round
 from labels.records import tables
+from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding import decode_frames
 
@@ -83,7 +84,7 @@ def test_coco_names_the_frames_that_count(tmp_path, make_video, capsys):
     assert "no labels: 1 clips, such as b" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("source", ["yolo", "voc", "labelstudio"])
+@pytest.mark.parametrize("source", ["yolo", "voc", "labelstudio", "ava"])
 def test_what_one_work_folder_exports_is_the_truth_of_another(tmp_path, make_video, source):
     """A label of `a_round` on `v1`, 12.5 frames a second, taken in again beside the video."""
     folder = export_round(a_round(tmp_path / "first"), 0, source).folder
@@ -95,6 +96,15 @@ def test_what_one_work_folder_exports_is_the_truth_of_another(tmp_path, make_vid
         tasks.write_text(tasks.read_text().replace('"predictions"', '"annotations"'))
         (tmp_path / "in" / "labels" / "tasks_images.json").unlink()
     assert take(tmp_path / "work", source, tmp_path / "in") == 0
+    if source in ("labelstudio", "ava"):
+        actions = read_parquet(WorkFolder(tmp_path / "work").truth_actions("v0"))
+        found = actions[["track_id", "start_frame", "end_frame", "class_name", "origin"]].to_numpy().tolist()
+        hit = [7, *((20, 60) if source == "labelstudio" else (12, 62)), "hit (a ball)", "human"]  # AVA: seconds 1 and 2
+        assert found == ([[-1, 0, 50, "tennis", "human"]] if source == "labelstudio" else []) + [hit]
+    if source == "ava":
+        people = WorkFolder(tmp_path / "work").read_truth("v0")
+        assert people[["frame_index", "class_name"]].to_numpy().tolist() == [[25, "person"], [50, "person"]]
+        return
     truth = WorkFolder(tmp_path / "work").read_truth("v1")
     ball = truth[~tables.is_empty_frame(truth)].iloc[0]
     expected = [5, 6, 8, 9] if source == "voc" else [5, 6, 7.5, 9.25]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from labels.cleaning.import_comparison import Comparison, compare_actions, compa
 from labels.cleaning.label_export import JUDGED
 from labels.exchange.formats import FORMATS, recognise
 from labels.exchange.label_set import FOUND_ACTIONS, FOUND_BOXES, FoundLabels, KnownVideos
+from labels.exchange.zipped import unzipped
 from labels.records import tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
@@ -59,11 +61,13 @@ def import_stage(work: WorkFolder, path: Path, format_name: str | None, confirm:
 
 def import_labels(work: WorkFolder, path: Path, format_name: str | None = None, confirm: bool = False) -> Imported:
     """Read a file (or folder) and append what it says. InputError when it is unsound or names no known video."""
-    name = format_name or recognise(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    kind, videos = FORMATS[name], KnownVideos(work.usable_videos())
-    found: FoundLabels = kind.read(path, videos)
+    videos = KnownVideos(work.usable_videos())
+    with unzipped(path) as unpacked:
+        name = format_name or recognise(unpacked)
+        kind = FORMATS[name]
+        found: FoundLabels = kind.read(unpacked, videos)
     unknown = sum(videos.unknown.values())
     labels = len(found.boxes) + len(found.actions)
     if videos.unknown and not labels and not found.covered:
@@ -134,17 +138,24 @@ def _unsaid(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         with open(path, newline="", encoding="utf-8-sig", errors="replace") as opened:
             for row in csv.DictReader(opened):
                 last[_key(row)] = {name: text for name, text in row.items() if isinstance(name, str) and text}
-    return [
-        row
-        for row in rows
-        if last.get(_key(row)) != {name: _text(value) for name, value in row.items() if _text(value)}
-    ]
+    said = [{name: _text(value) for name, value in row.items() if _text(value)} for row in rows]
+    return [row for row, texts in zip(rows, said, strict=True) if _without_name(last.get(_key(texts), {})) != texts]
 
 
-def _key(row: dict[str, Any]) -> tuple[str, ...]:
-    """A label's name, or all of what names none."""
-    uid = row.get("label_uid") or ""
-    return (uid,) if uid else tuple(_text(row[name]) for name in sorted(map(str, row)) if row[name] not in (None, ""))
+def _key(row: Mapping[str, str | None]) -> tuple[str, ...]:
+    """A label's name; of a person's own label, which may have been given one when it was written, all else."""
+    if row.get("label_uid") and not _is_own(row):
+        return (str(row["label_uid"]),)
+    return tuple(str(row[name]) for name in sorted(map(str, row)) if row[name] and name != "label_uid")
+
+
+def _without_name(row: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in row.items() if name != "label_uid"} if _is_own(row) else row
+
+
+def _is_own(row: Mapping[str, str | None]) -> bool:
+    """Whether a line of verdicts.csv is a box that no machine drew: it says where it is, and of nothing how it was."""
+    return row.get("verdict") == "y" and bool(row.get("frame_index")) and not row.get("judged_class")
 
 
 def _text(value: Any) -> str:

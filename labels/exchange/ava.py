@@ -105,7 +105,9 @@ def read_ava(path: Path, videos: KnownVideos) -> FoundLabels:
         for (video_id, person, name), seconds in sorted(doing.items())
         for start, end in _stretches(sorted(seconds), videos.rows[video_id])
     ]
-    return FoundLabels(rows.table(), found_actions(actions))
+    table = rows.table()
+    covered = {str(name): np.unique(found["frame_index"]) for name, found in table.groupby("video_id")}
+    return FoundLabels(table, found_actions(actions), covered)
 
 
 def _stretches(seconds: list[float], video: dict[str, Any]) -> list[tuple[int, int]]:

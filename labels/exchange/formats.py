@@ -54,7 +54,7 @@ FORMATS: dict[str, Format] = {
     "csv": Format("box_csv", "", "read_box_csv", holds_uids=False),
 }
 EXPORTS = tuple(name for name, format in FORMATS.items() if format.writer)
-LABELLED = ("cvat", "labelstudio", "mot", "coco", "voc", "yolo")  # of clips: `dataset_downloader.py --from`
+LABELLED = ("cvat", "labelstudio", "mot", "coco", "voc", "yolo", "ava")  # of clips: `dataset_downloader.py --from`
 HEAD_LETTERS = 4096
 
 
@@ -66,7 +66,9 @@ def add_export_argument(parser: argparse.ArgumentParser) -> None:
 def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     """What says which labels of a person are brought in."""
     labels = parser.add_argument_group("labels that a person made elsewhere, for clips that are here")
-    labels.add_argument("--import-labels", type=Path, metavar="FILE", help="a file or folder, also an edited export")
+    labels.add_argument(
+        "--import-labels", type=Path, metavar="FILE", help="a file, folder or .zip; also an edited export"
+    )
     labels.add_argument("--format", choices=FORMATS, help="its format (default: by what is in it)")
     labels.add_argument("--confirm", action="store_true", help="its maker looked at all: what is unchanged is right")
 
@@ -95,6 +97,13 @@ def recognise(path: Path) -> str:
     if found is None:
         raise InputError(f"{path}: in no format known by its beginning; say which one it is: {', '.join(FORMATS)}")
     return found
+
+
+def recognise_or_none(path: Path) -> str | None:
+    try:
+        return recognise(path)
+    except InputError:
+        return None
 
 
 def _by_head(suffix: str, head: str) -> str | None:

@@ -1,10 +1,11 @@
 """Stage 1 from clips that come with labels: the videos of a folder, and what its label files say of them as truth.
 
-For CVAT, Label Studio, COCO, VOC and YOLO the videos lie in the folder beside the labels, which call each by its file's
-name (a picture of it by <name>_<frame>). A MOT sequence may also be a folder of pictures, `img1/`, which becomes
+For CVAT, Label Studio, COCO, VOC, YOLO and AVA the videos lie in the folder beside the labels, which call each by its
+file's name (a picture of it by <name>_<frame>). A MOT sequence may also be a folder of pictures, `img1/`, which becomes
 a video at its `frameRate`. Pictures without a video are no clips.
 """
 
+import json
 import math
 import os
 from collections import Counter
@@ -13,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labels.exchange.formats import FORMATS, Format
-from labels.exchange.label_set import FoundLabels, KnownVideos
+from labels.exchange.formats import FORMATS, Format, recognise_or_none
+from labels.exchange.label_set import FOUND_ACTIONS, FoundLabels, KnownVideos
 from labels.exchange.mot import sequence_info
 from labels.records import tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
-from labels.records.safe_writing import write_parquet
+from labels.records.safe_writing import digest_of, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.archive_clips import ArchiveClip, ArchiveFolder
 from labels.videos.archive_rows import take_clips
@@ -64,6 +65,8 @@ def _label_paths(root: Path, format_name: str) -> list[Path]:
     """What is read: the whole folder, or each file of a format that is one file."""
     if format_name in ("labelstudio", "coco"):
         return sorted(path for path in root.rglob("*.json") if path.is_file())
+    if format_name == "ava":
+        return sorted(path for path in root.rglob("*.csv") if recognise_or_none(path) == "ava")
     signs = {"mot": "gt.txt", "cvat": "*.xml", "voc": "*.xml"}
     if format_name == "yolo":
         return sorted({path.parent for name in ("data.yaml", "classes.txt", "obj.names") for path in root.rglob(name)})
@@ -72,6 +75,7 @@ def _label_paths(root: Path, format_name: str) -> list[Path]:
 
 def _write_truth(work: WorkFolder, videos: KnownVideos, paths: list[Path], kind: Format) -> list[str]:
     written: Counter[str] = Counter()
+    acted: Counter[str] = Counter()
     lines: list[str] = []
     for path in paths:
         found: FoundLabels = kind.read(path, videos)
@@ -80,12 +84,36 @@ def _write_truth(work: WorkFolder, videos: KnownVideos, paths: list[Path], kind:
             raise InputError(f"{shown(path)}: labels {twice[0]}, which another file labels too; leave one of them")
         for video_id, frames in found.covered.items():
             truth = truth_table(found.boxes[found.boxes["video_id"] == video_id], frames)
-            write_parquet(work.truth_boxes(video_id), truth, {"labels": shown(path)})
             written[video_id] = int((~truth["x1"].isna()).sum())
-    without = sorted(set(videos.rows) - set(written))
+            if len(truth):
+                write_parquet(work.truth_boxes(video_id), truth, {"labels": shown(path)})
+        for video_id, actions in found.actions.groupby("video_id"):
+            table = human_actions(actions, float(videos.rows[str(video_id)]["fps"]))
+            write_parquet(work.truth_actions(str(video_id)), table, {"labels": shown(path)})
+            acted[str(video_id)] = len(table)
+    if acted:
+        lines.append(f"actions: {sum(acted.values())} of {len(acted)} clips")
+    without = sorted(set(videos.rows) - set(written) - set(acted))
     if without:
         lines.append(f"no labels: {len(without)} clips, such as {without[0]}")
     return [*lines, *videos.unknown_lines(), f"truth: {sum(written.values())} boxes of {len(written)} clips"]
+
+
+def human_actions(found: pd.DataFrame, fps: float) -> pd.DataFrame:
+    """Actions of one video that a file says (FOUND_ACTIONS), as an actions table of a human's labels."""
+    rows = found.sort_values(["start_frame", "track_id", "class_name"])
+    said = rows[["video_id", "track_id", "start_frame", "end_frame", "class_name"]].itertuples(index=False, name=None)
+    values: dict[str, object] = {name: rows[name].to_numpy() for name in FOUND_ACTIONS}
+    values |= {
+        "label_uid": [digest_of([*map(str, row), "human"])[:16] for row in said],
+        "start_s": rows["start_frame"].to_numpy() / fps,
+        "end_s": rows["end_frame"].to_numpy() / fps,
+        "score": 1.0,
+        "probabilities": [json.dumps({name: 1.0}, ensure_ascii=False) for name in rows["class_name"]],
+        "origin": "human",
+        "round_born": 0,
+    }
+    return tables.make_table(tables.ACTIONS, values)
 
 
 def truth_table(boxes: pd.DataFrame, frames: np.ndarray) -> pd.DataFrame:
