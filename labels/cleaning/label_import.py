@@ -81,7 +81,7 @@ def import_labels(work: WorkFolder, path: Path, format_name: str | None = None, 
     actions = _unsaid(work.root / HUMAN_ACTIONS_FILE, told.actions)
     append_verdicts(work, verdicts)
     _append_actions(work, actions)
-    lines = [f"  {name:<30} {count:>8}" for name, count in sorted(told.counts.items(), key=lambda item: -item[1])]
+    lines = [f"  {name:<30} {count:>8}" for name, count in sorted((+told.counts).items(), key=lambda item: -item[1])]
     of = f"compared with what round {export.round} exported" if export.round >= 0 else "it is from no export of ours"
     lines = [f"{name}: {of}", *lines, *found.lines, *videos.unknown_lines()]
     repeated = len(told.boxes) + len(told.actions) - len(verdicts) - len(actions)

@@ -1,4 +1,4 @@
-"""The pictures of a dataset on their way out: linked where the disk can, else copied."""
+"""The pictures of a dataset on their way out, linked where the disk can, and the small files beside them."""
 
 import os
 import shutil
@@ -14,6 +14,12 @@ DEFAULT_SPLIT = "train"
 def split_of(image: Mapping[str, Any]) -> str:
     """train, val or test; what has no split is trained on."""
     return str(image["split"]) or DEFAULT_SPLIT
+
+
+def small_file(path: Path, text: str) -> None:
+    """One of thousands of files in a folder that is put in place as a whole: not flushed to disk one by one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def link_pictures(folder: Path, images: pd.DataFrame, by_set: bool = False) -> None:

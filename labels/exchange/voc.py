@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from labels.exchange.label_set import BoxRows, FoundLabels, KnownVideos, LabelSet, file_in, found_actions
-from labels.exchange.pictures import link_pictures, split_of
+from labels.exchange.pictures import link_pictures, small_file, split_of
 from labels.exchange.safe_xml import number_of, read_xml, text_of
 from labels.records import tables
 from labels.records.errors import InputError
@@ -39,7 +39,7 @@ def write_voc(folder: Path, labels: LabelSet) -> list[str]:
         for row in [] if rows is None else rows.to_dict("records"):
             _object(root, row)
         ElementTree.indent(root, " ")
-        write_text(folder / "Annotations" / f"{name}.xml", ElementTree.tostring(root, encoding="unicode") + "\n")
+        small_file(folder / "Annotations" / f"{name}.xml", ElementTree.tostring(root, encoding="unicode") + "\n")
     for name, pictures in sets.items():
         write_text(folder / "ImageSets" / "Main" / f"{name}.txt", "".join(f"{picture}\n" for picture in pictures))
     lines = ["# label:color_rgb:parts:actions", "background:::", *(f"{name}:::" for name in labels.class_names)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from labels.exchange.label_set import BoxRows, FoundLabels, KnownVideos, LabelSet, file_in, found_actions
-from labels.exchange.pictures import link_pictures, split_of
+from labels.exchange.pictures import link_pictures, small_file, split_of
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.safe_writing import write_text
@@ -39,7 +39,7 @@ def write_yolo(folder: Path, labels: LabelSet) -> list[str]:
                 f"{numbers[name]} " + " ".join(f"{value:.8f}" for value in share) + "\n"
                 for name, share in zip(found["class_name"], shares, strict=True)
             )
-        write_text(folder / "labels" / row["set"] / f"{Path(row['file_name']).stem}.txt", text)
+        small_file(folder / "labels" / row["set"] / f"{Path(row['file_name']).stem}.txt", text)
     link_pictures(folder / "images", images, by_set=True)
     sets = sorted(images["set"].unique())
     lines = ["path: .", *(f"{name}: images/{name}" for name in sets), "names:"]
