@@ -35,7 +35,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "coco": Format("coco", "export_coco", "find_coco"),
+    "coco": Format("coco_exchange", "export_coco", "find_coco"),
     "yolo": Format("yolo", "write_yolo", "read_yolo", holds_uids=False),
     "voc": Format("voc", "write_voc", "read_voc"),
     "mot": Format("mot", "write_mot", "read_mot", holds_uids=False),
