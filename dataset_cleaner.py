@@ -9,6 +9,7 @@ Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, 
     python dataset_cleaner.py work --round 1                            # merged with round 0
     python dataset_cleaner.py work --round 0 --keep 0.7 --ignore 0.3
     python dataset_cleaner.py work --round 0 --without still --without misfit
+    python dataset_cleaner.py work --round 0 --export cvat              # what is cleaned, in a foreign format
 
 Boxes are linked to paths over time in coordinates from which the camera's motion is taken out; what moves like a ball
 is believed though single scores are low, what is on no path needs a high score, short gaps are interpolated. Nothing is
@@ -19,8 +20,10 @@ Where the loop seems to feed on its own mistakes it says so and ends with exit c
 import argparse
 import math
 import sys
+from collections import Counter
 
 from labels.cleaning.settings import PARTS, RULE_NAMES, CleaningSettings
+from labels.exchange.formats import add_export_argument
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 # The thresholds people change; the others are in labels/cleaning/settings.py.
@@ -46,6 +49,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="RULE",
         help=f"switch a rule off, may be repeated: {', '.join((*RULE_NAMES, *PARTS))}",
     )
+    add_export_argument(parser)
     parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
     thresholds = parser.add_argument_group("thresholds")
     for name, (option, meaning) in OPTIONS.items():
@@ -68,7 +72,11 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
 
 
 def clean(args: argparse.Namespace) -> Summary:
-    """Clean one round."""
+    """Clean one round, or write a cleaned one in a foreign format."""
+    if args.export is not None:
+        from labels.cleaning.label_export import export_stage
+
+        return export_stage(args.work, args.round, args.export)
     from tqdm import tqdm
 
     from labels.cleaning.round_cleaning import clean_round, finished_record, round_inputs
@@ -88,15 +96,12 @@ def clean(args: argparse.Namespace) -> Summary:
             with tqdm(videos, desc="cleaning", unit="video", file=sys.stderr) as progress:
                 record = clean_round(inputs, settings, progress)
         lines += [*summary_lines(record.counts), *inputs.audits, *out_of_date(work)]
-    skipped: dict[str, int] = {}
-    for reason in record.counts["skipped"].values():
-        skipped[reason] = skipped.get(reason, 0) + 1
     return Summary(
         stage=f"clean round {args.round}",
         unit="videos",
         found=len(inputs.videos),
         used=record.counts["videos"],
-        skipped=skipped,
+        skipped=dict(Counter(record.counts["skipped"].values())),
         lines=lines,
         next_command=f"python train.py {args.work} --round {args.round}",
         alarms=[] if args.force else record.counts["alarms"],

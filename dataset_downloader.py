@@ -13,6 +13,8 @@ Writes  work/videos/<video_id>.<suffix>    the clips (hard links where the file 
     python dataset_downloader.py work --from kinetics --path kinetics700 --classes kinetics_dancing --short-side 256
     python dataset_downloader.py work --from urls --path my_list.csv          # columns url,start,end,label
     python dataset_downloader.py work --from ucf101 --path ~/UCF-101
+    python dataset_downloader.py work --from cvat --path annotated                # clips with labels: they are truth
+    python dataset_downloader.py work --import-labels annotations.xml             # labels for clips that are here
 
 Run again, it looks only at what is new or has changed, and fetches only what is missing; what other sources brought
 stays. Clips that are gone are not asked for again, unless by --retry-failed or --retry private,geo. On several machines
@@ -26,6 +28,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from labels.exchange.formats import LABELLED, add_import_arguments
 from labels.records.command_line import Summary, run_stage, stage_parser
 from labels.videos.archives import ARCHIVES
 from labels.videos.download_arguments import LISTS, list_download
@@ -39,8 +42,13 @@ MOST_LINES = 20
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
-    add_source_arguments(parser)
+    add_source_arguments(parser, LABELLED)
+    add_import_arguments(parser)
     args = parser.parse_args(argv)
+    if (args.source is None) == (args.import_labels is None):
+        parser.error("give either --from or --import-labels")
+    if args.source is None:
+        return args
     if args.source != "synthetic" and args.path is None:
         parser.error(f"--from {args.source} needs --path")
     if args.dry_run and args.source not in LISTS:
@@ -59,6 +67,10 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
             rows = add_synthetic_clips(work, synthetic_settings(args))
             table.add(rows)
             return Summary("download", "clips", len(rows), len(rows))
+        if args.source in LABELLED:
+            from labels.exchange.labelled_clips import add_labelled_clips
+
+            return add_labelled_clips(work, table, args.source, args.path, args.copy)
         if args.source in ARCHIVES:
             result = ARCHIVES[args.source](work, archive_settings(args), table)
             return Summary("download", "clips", result.found, result.used, dict(result.refused), result.lines)
@@ -74,6 +86,10 @@ def download(args: argparse.Namespace) -> Summary:
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
+    if args.import_labels is not None:
+        from labels.cleaning.label_import import import_stage
+
+        return import_stage(work, args.import_labels, args.format, args.confirm)
     if args.dry_run:
         from labels.videos.list_source import download_list
 

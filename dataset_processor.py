@@ -11,6 +11,7 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0 --detector ssdlite320_mobilenet_v3_large --classes "sports ball,person"
     python dataset_processor.py work --round 0 --detector yolox.onnx --detector motion --input-size 416,1280 --tiles 480
     python dataset_processor.py work --round 1                          # the student that round 0 trained
+    python dataset_processor.py work --round 0 --masks facebook/sam2.1-hiera-tiny   # masks of the cleaned labels
 
 A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), a .onnx file
 (YOLOX's layout or the (1, 4 + classes, N) one), or a .pt file of train.py. From round 1 on it is the student of the
@@ -66,6 +67,9 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
     )
     parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
+    masks = parser.add_argument_group("masks, instead of boxes: the cleaned labels of the round are the prompts")
+    masks.add_argument("--masks", metavar="NAME|FOLDER", help="a SAM 2 of the Hugging Face hub, or a folder with one")
+    masks.add_argument("--track-masks", action="store_true", help="follow each track through the video")
     return parser.parse_args(argv)
 
 
@@ -77,6 +81,12 @@ def label(args: argparse.Namespace) -> Summary:
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
+    if args.masks is not None:
+        from labels.labelling.round_masks import mask_round
+        from labels.models.segmenters import load_segmenter
+
+        with work.writing():
+            return mask_round(work, args.round, load_segmenter(args.masks, args.track_masks, args.device))
     found = len(work.usable_videos())
     names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None

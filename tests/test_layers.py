@@ -11,7 +11,7 @@ HEAVY = {
     "videos": {"av", "cv2", "yt_dlp"},
     "exchange": set(),
     "tracks": {"cv2", "scipy"},
-    "models": {"torch", "torchvision", "cv2", "onnxruntime"},
+    "models": {"torch", "torchvision", "cv2", "onnxruntime", "transformers"},
     "labelling": set(),
     "cleaning": {"scipy", "sklearn"},
     "training": {"torch", "torchvision", "faster_coco_eval"},

@@ -2,7 +2,8 @@
 
 Ids count from 1 (pycocotools takes an annotation id of 0 for «no match»), `bbox` is x, y, width, height, `score` stands
 at the top of an annotation and all else in its `attributes`, where CVAT and FiftyOne look. A label that is to be
-ignored has `iscrowd` 1. What is read is checked before it is used.
+ignored has `iscrowd` 1. A mask (column `mask_rle` of the boxes) is the annotation's `segmentation`, COCO's compressed
+run lengths. What is read is checked before it is used.
 """
 
 import json
@@ -17,6 +18,7 @@ import pandas as pd
 
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.mask_rle import decode_mask, encode_mask, mask_of_runs
 from labels.records.safe_writing import read_json, whole_file
 
 IMAGES = {
@@ -56,7 +58,8 @@ def write_coco(path: Path, images: pd.DataFrame, boxes: pd.DataFrame, class_name
         opened.write('{"info": {"description": "Rally labels", "version": "1.0"}, "licenses": [],\n"images": [')
         _write_items(opened, ({"id": place} | row for place, row in enumerate(images.to_dict("records"), start=1)))
         opened.write('],\n"annotations": [')
-        _write_items(opened, _annotations(boxes, image_id.astype(np.int64), category))
+        sizes = images[["height", "width"]].to_numpy(dtype=np.int64)
+        _write_items(opened, _annotations(boxes, image_id.astype(np.int64), category, sizes))
         opened.write('],\n"categories": [')
         _write_items(opened, ({"id": place, "name": name, "supercategory": ""} for name, place in category.items()))
         opened.write("]}\n")
@@ -67,11 +70,20 @@ def _write_items(opened: Any, items: Iterator[dict[str, Any]]) -> None:
         opened.write(("," if place else "") + "\n" + json.dumps(item, allow_nan=False))
 
 
-def _annotations(boxes: pd.DataFrame, image_id: np.ndarray, category: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _annotations(
+    boxes: pd.DataFrame, image_id: np.ndarray, category: dict[str, int], sizes: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    """`sizes` are the images' heights and widths, (images, 2), by image id less 1."""
     xyxy = boxes[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
     xywh = np.column_stack([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]]).round(4)
     columns = {name: boxes[name].to_numpy() for name in (*ATTRIBUTES, "class_name", "score")}
+    masks = boxes["mask_rle"].to_numpy() if "mask_rle" in boxes else None
     for row in range(len(boxes)):
+        mask = {}
+        if masks is not None and masks[row]:
+            size = sizes[image_id[row] - 1].tolist()
+            inside = int(decode_mask(masks[row], *size).sum())
+            mask = {"segmentation": {"size": size, "counts": masks[row]}, "area": inside}
         yield {
             "id": row + 1,
             "image_id": int(image_id[row]),
@@ -89,7 +101,7 @@ def _annotations(boxes: pd.DataFrame, image_id: np.ndarray, category: dict[str, 
                 "quality": round(float(columns["quality"][row]), 4),
                 "time_s": round(float(columns["time_s"][row]), 6),
             },
-        }
+        } | mask
 
 
 def read_coco(path: Path) -> CocoDataset:
@@ -113,10 +125,11 @@ def read_coco(path: Path) -> CocoDataset:
     places = [(row["video_id"], row["frame_index"]) for row in rows.values()]
     if len(set(places)) < len(places):
         raise InputError(f"{path}: two images are the same frame of the same video")
-    boxes = [_box_row(path, item, rows, names) for item in _by_id(path, content["annotations"], "annotation").values()]
+    annotations = _by_id(path, content["annotations"], "annotation").values()
+    boxes = _with_own_names([_box_row(path, item, rows, names) for item in annotations])
     return CocoDataset(
         images=_table(IMAGES, list(rows.values())),
-        boxes=_check_table(path, _table(tables.BOXES | tables.DECIDED, boxes)),
+        boxes=_check_table(path, _table(tables.BOXES | tables.DECIDED | {"mask_rle": "str"}, boxes)),
         class_names=tuple(sorted(str(name) for name in names.values())),
     )
 
@@ -201,7 +214,9 @@ def _box_row(
     except (TypeError, ValueError):
         raise InputError(f"{where}: an attribute that must be a number is none") from None
     return numbers | {
-        "label_uid": str(said.get("label_uid", made_name)),
+        "made_name": made_name,
+        "mask_rle": _mask(where, item.get("segmentation"), image["height"], image["width"]),
+        "label_uid": str(said.get("label_uid") or made_name),
         "video_id": image["video_id"],
         "frame_index": image["frame_index"],
         **{column: float(box[0, place]) for place, column in enumerate(tables.BOX_COLUMNS)},
@@ -211,6 +226,33 @@ def _box_row(
         "decision": "ignore" if ignored else "keep",
         "reason": "in the file: ignore" if ignored else "",
     }
+
+
+def _with_own_names(boxes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A label_uid that stands twice, as where a person copied a box, is the first one's; the other gets a name."""
+    seen: set[str] = set()
+    for box in boxes:
+        if box["label_uid"] in seen:
+            box["label_uid"] = box["made_name"]
+        seen.add(box["label_uid"])
+    return boxes
+
+
+def _mask(where: str, segmentation: Any, height: int, width: int) -> str:
+    """The mask of run lengths, compressed or not; polygons are not taken for masks."""
+    if not isinstance(segmentation, dict):
+        return ""
+    counts = segmentation.get("counts")
+    try:
+        if segmentation.get("size") != [height, width]:
+            raise ValueError(f"a mask of the size {segmentation.get('size')!r} in an image of {[height, width]}")
+        if isinstance(counts, str):
+            return encode_mask(decode_mask(counts, height, width))
+        if isinstance(counts, list) and all(isinstance(run, int) for run in counts):
+            return encode_mask(mask_of_runs(counts, height, width))
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+    raise InputError(f"{where}: a mask whose counts are neither text nor whole numbers")
 
 
 def _is_number(value: Any) -> bool:

@@ -82,3 +82,15 @@ class MotionSettings:
     most_evidence: float = 12.0  # log-odds: a longer path says no more
     score_floor: float = 0.05
     working_threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """How boxes become masks."""
+
+    min_inside: float = 0.5  # share of a mask that lies in its box; another mask is of something else
+    grow: float = 0.1  # of the box's sides, on each side, for that: boxes are not exact
+    boxes_at_once: int = 32  # prompts that go through the decoder together
+    session_frames: int = 100  # of a tracked stretch, before it begins anew from the boxes
+    idle_objects: int = 4  # tracked objects without a box, beside as many as have one, before it begins anew
+    remembered_frames: int = 16  # that the tracker looks back on; older ones are let go

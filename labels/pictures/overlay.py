@@ -16,6 +16,7 @@ from labels.pictures.box_drawing import draw_outline, draw_tag, draw_tail, draw_
 from labels.pictures.gif_writing import GifWriter
 from labels.pictures.legend import draw_legend
 from labels.pictures.lettering import draw_text, draw_text_right, fit_text
+from labels.pictures.mask_drawing import draw_mask
 from labels.pictures.palette import MUTED, PANEL, STYLES, style_names
 from labels.pictures.round_reading import labelled_frames
 from labels.pictures.rule_words import rule_name, rule_of
@@ -117,12 +118,21 @@ class OverlayPanel:
         scale = drawn_scale(rgb.shape[1], rgb.shape[0], self._settings)
         size = (round(rgb.shape[1] * scale / 2) * 2, round(rgb.shape[0] * scale / 2) * 2)
         canvas = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+        self._draw_masks(canvas, frame_index, rgb.shape[:2])
         dropped = self._draw_labels(canvas, frame_index, scale)
         strip = self._strip(size[0], frame_index)
         picture = np.vstack(
             [self._header(size[0], frame_index, time_s, dropped), canvas, self._legend_at(size[0]), strip]
         )
         return picture if len(picture) % 2 == 0 else np.vstack([picture, picture[-1:]])
+
+    def _draw_masks(self, canvas: np.ndarray, frame_index: int, size: tuple[int, ...]) -> None:
+        """Tint the masks of what was not dropped in place, where a segmenter made some."""
+        if "mask_rle" not in self._boxes:
+            return
+        here = self._boxes.iloc[self._rows_at.get(frame_index, [])]
+        for row in here[(here["mask_rle"] != "") & (here["decision"] != "drop")].itertuples():
+            draw_mask(canvas, row.mask_rle, (size[0], size[1]), STYLES[row.style].colour)
 
     def _draw_labels(self, canvas: np.ndarray, frame_index: int, scale: float) -> int:
         """Draw truth, tails and boxes in place; returns how many dropped boxes were left out."""

@@ -8,6 +8,7 @@ import pandas as pd
 
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.mask_shards import with_masks
 from labels.records.run_records import RunRecord, read_run_record, require_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import STAGES, RoundFolder, WorkFolder
@@ -45,7 +46,7 @@ class CleanedRound:
             tables.check_boxes(boxes, str(path), decided=True)
         except ValueError as error:
             raise InputError(str(error)) from None
-        return boxes
+        return with_masks(boxes, self.folder, video_id)
 
     def actions(self, video_id: str) -> pd.DataFrame:
         """All decided actions of a video; empty when the round does not hold any."""

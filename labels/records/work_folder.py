@@ -36,6 +36,10 @@ class RoundFolder:
     def actions(self, stage: str, video_id: str) -> Path:
         return self.path / stage / "actions" / f"{video_id}.parquet"
 
+    def masks(self, video_id: str) -> Path:
+        """The masks of a video's cleaned labels, where a segmenter made some."""
+        return self.path / "masks" / f"{video_id}.parquet"
+
     def camera(self, video_id: str) -> Path:
         return self.path / "labelled" / "camera" / f"{video_id}.parquet"
 

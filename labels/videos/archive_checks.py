@@ -31,7 +31,7 @@ def known_check(clip: ArchiveClip, row: Row | None, work: WorkFolder, settings: 
             frames = list_frames(path, clip.frame_count)
             size, mtime_ns = frames.bytes, frames.mtime_ns
             path = work.videos / row["file"]
-            same = row["fps"] == settings.image_fps and row["file"] != "" and path.is_file()
+            same = row["fps"] == (clip.fps or settings.image_fps) and row["file"] != "" and path.is_file()
         else:
             status = path.stat()
             size, mtime_ns, same = status.st_size, status.st_mtime_ns, True
@@ -47,4 +47,4 @@ def known_check(clip: ArchiveClip, row: Row | None, work: WorkFolder, settings: 
 def encode_request(clip: ArchiveClip, folder: Path, settings: ArchiveSettings) -> EncodeRequest:
     """How the images of a clip become a video in `folder`."""
     target = folder / f"{sha256(clip.source.encode()).hexdigest()[:32]}.mp4"
-    return EncodeRequest(path_of(clip), target, settings.image_fps, settings.image_crf, clip.frame_count)
+    return EncodeRequest(path_of(clip), target, clip.fps or settings.image_fps, settings.image_crf, clip.frame_count)

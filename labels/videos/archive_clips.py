@@ -51,6 +51,7 @@ class ArchiveClip:
     url: str = ""
     is_frames: bool = False
     frame_count: int | None = None  # that it must have
+    fps: float | None = None  # of a folder of images, where the archive says it
     refusal: Refusal | None = None
 
 

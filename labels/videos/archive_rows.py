@@ -149,7 +149,8 @@ class _ArchiveRun:
             row |= {"status": refusal.status, "reason": str(refusal), "file": ""}
             self.kinds[row["video_id"]] = refusal.kind
         else:
-            self.without_labels.append(row)
+            if row["class_name"]:
+                self.without_labels.append(row)
             if len(self.without_labels) >= LABELS_AT_ONCE:
                 self._write_labels()
             if self.beside is not None:

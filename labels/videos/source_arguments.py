@@ -13,9 +13,9 @@ SOURCES = ("folder", "synthetic", *LISTS, *ARCHIVES)
 SPLITS = ("train", "val", "test")
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that says where clips come from and which are wanted."""
-    parser.add_argument("--from", dest="source", choices=SOURCES, required=True, help="the source")
+def add_source_arguments(parser: argparse.ArgumentParser, further: tuple[str, ...] = ()) -> None:
+    """Everything that says where clips come from and which are wanted; `further` sources are other rooms'."""
+    parser.add_argument("--from", dest="source", choices=(*SOURCES, *further), help="the source")
     parser.add_argument("--path", type=Path, help="the folder, list or archive; not for synthetic clips")
     parser.add_argument("--seed", type=int, default=SyntheticSettings.seed, help="the same seed gives the same clips")
     parser.add_argument("--copy", action="store_true", help="copy clips that lie on disk instead of linking them")

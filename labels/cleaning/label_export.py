@@ -1,0 +1,163 @@
+"""A cleaned round in a foreign format: `rounds/NN/export/<format>/`, checked by reading it back.
+
+Beside it, `rounds/NN/export/history/` keeps what each export said of which label, as read back from its files: by that
+an edited file is compared later with what the person was given, and not with what the round has become since.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from labels.cleaning.found_matching import match_boxes
+from labels.exchange.coco import IMAGES, read_coco
+from labels.exchange.formats import FORMATS, Format
+from labels.exchange.label_set import FOUND_ACTIONS, KnownVideos, LabelSet
+from labels.records import run_records, tables
+from labels.records.command_line import Summary
+from labels.records.errors import InputError
+from labels.records.mask_shards import with_masks
+from labels.records.safe_writing import digest_of, read_parquet, whole_folder, write_parquet
+from labels.records.work_folder import RoundFolder, WorkFolder
+
+JUDGED = [f"judged_{name}" for name in tables.BOX_COLUMNS]  # a label's own box, before the format rounded it
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written where; `lines` name what the format could not hold."""
+
+    folder: Path
+    boxes: int
+    actions: int
+    left_out: dict[str, int]
+    lines: list[str]
+
+    def summary(self, stage: str) -> Summary:
+        written = self.boxes + self.actions
+        lines = [*self.lines, f"written: {self.folder}"]
+        found = written + sum(self.left_out.values())
+        return Summary(stage, "labels", found, written, self.left_out, lines)
+
+
+def export_stage(root: Path, number: int, format_name: str) -> Summary:
+    """`dataset_cleaner.py ROOT --round NUMBER --export FORMAT`."""
+    work = WorkFolder(root)
+    work.read_videos()
+    with work.writing():
+        return export_round(work, number, format_name).summary(f"export round {number} as {format_name}")
+
+
+def export_round(work: WorkFolder, number: int, format_name: str) -> Exported:
+    """Write a round's labels in a format. InputError when the round is not cleaned or has no labels of that kind."""
+    folder, kind = work.round(number), FORMATS[format_name]
+    command = f"python dataset_cleaner.py {work.root} --round {number}"
+    run_records.require_run_record(folder, "cleaned", command)
+    labels = label_set(work, folder)
+    if kind.needs_actions and not len(labels.actions):
+        raise InputError(f"{folder.path}: round {number} has no labels of actions, and {format_name} holds no others")
+    target = export_folder(folder, format_name)
+    with whole_folder(target) as aside:
+        lines = kind.write(aside, labels)
+        boxes, actions = read_back(aside, kind, format_name, work, labels)
+    history = target.parent / "history" / f"{format_name}-{digest_of([_rows(boxes), _rows(actions)])}.parquet"
+    write_parquet(history, boxes)
+    write_parquet(history.with_suffix(".actions.parquet"), actions)
+    not_held = {
+        "boxes that it cannot hold": len(labels.boxes) - len(boxes),
+        "actions that it cannot hold": len(labels.actions) - len(actions) if format_name != "ava" else 0,
+    }
+    return Exported(target, len(boxes), len(actions), {name: n for name, n in not_held.items() if n > 0}, lines)
+
+
+def export_folder(folder: RoundFolder, format_name: str) -> Path:
+    return folder.path / "export" / format_name
+
+
+def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
+    """The labels of a cleaned round that were not dropped."""
+    videos = work.usable_videos()
+    frozen = _frozen_splits(work.split_table)
+    videos = videos.assign(split=_splits(videos, frozen))
+    dataset = read_coco(folder.dataset / "annotations.json")
+    images = dataset.images.assign(
+        split=_splits(dataset.images, frozen),
+        picture=[str(folder.dataset / name) for name in dataset.images["file_name"]],
+    )
+    boxes, actions, stride = [], [], {}
+    for video_id in videos["video_id"]:
+        path = folder.boxes("cleaned", video_id)
+        if path.is_file():
+            shard = read_parquet(path)
+            stride[video_id] = int(shard.attrs.get("stride", 1))
+            shard = with_masks(shard, folder, video_id)
+            shard.attrs = {}
+            boxes.append(shard[shard["decision"] != "drop"])
+        path = folder.actions("cleaned", video_id)
+        if path.is_file():
+            shard = read_parquet(path)
+            shard.attrs = {}
+            actions.append(shard[shard["decision"] != "drop"])
+    all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
+    if "mask_rle" in all_boxes:
+        all_boxes["mask_rle"] = all_boxes["mask_rle"].fillna("")
+    return LabelSet(
+        videos=videos,
+        images=tables.concatenate([images], IMAGES | {"picture": "str"}),
+        boxes=all_boxes,
+        actions=tables.concatenate(actions, tables.ACTIONS | tables.DECIDED),
+        class_names=tuple(sorted({*dataset.class_names, *all_boxes["class_name"].unique()})),
+        stride=stride,
+    )
+
+
+def read_back(
+    path: Path, kind: Format, format_name: str, work: WorkFolder, labels: LabelSet
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The boxes and actions that the written files say, each box with its label_uid and its own corners (JUDGED).
+
+    AssertionError when they do not say what the labels are.
+    """
+    videos = KnownVideos(work.usable_videos())
+    if format_name == "labelstudio":
+        found = kind.read(path / "tasks_video.json", videos, of_predictions=True)
+    else:
+        single = {"kinetics": path / "kinetics.csv", "ava": path / "annotations" / "ava_train_v2.2.csv"}
+        found = kind.read(single.get(format_name, path), videos)
+    boxes = found.boxes.drop(columns="mask_rle", errors="ignore")
+    if videos.unknown:
+        raise AssertionError(f"{format_name}: what was written names unknown videos: {sorted(videos.unknown)[:3]}")
+    own = labels.boxes.set_index("label_uid")[tables.BOX_COLUMNS]
+    if not kind.holds_uids:
+        here, there = match_boxes(boxes, labels.boxes, min_iou=0.5)
+        uid = boxes["label_uid"].to_numpy(dtype=object, copy=True)
+        uid[here] = labels.boxes["label_uid"].to_numpy(dtype=object)[there]
+        boxes["label_uid"] = pd.Series(uid, dtype="str")
+    unnamed = int((boxes["label_uid"] == "").sum())
+    if format_name != "ava" and (unnamed or boxes["label_uid"].duplicated().any()):
+        raise AssertionError(f"{format_name}: {unnamed} of {len(boxes)} boxes written are no labels, or stand twice")
+    judged = own.reindex(boxes["label_uid"]).to_numpy(dtype=np.float32)
+    for column, name in enumerate(JUDGED):
+        boxes[name] = judged[:, column]
+    return boxes, found.actions[list(FOUND_ACTIONS)]
+
+
+def _rows(table: pd.DataFrame) -> list[list[str]]:
+    return [[str(value) for value in row] for row in table.itertuples(index=False)]
+
+
+def _splits(rows: pd.DataFrame, frozen: dict[str, str]) -> list[str]:
+    """The split that training froze for the group, else the one of the clips' list."""
+    return [frozen.get(group, split) for group, split in zip(rows["group"], rows["split"], strict=True)]
+
+
+def _frozen_splits(path: Path) -> dict[str, str]:
+    try:
+        with open(path, newline="", encoding="utf-8") as opened:
+            return {row["group"]: row["split"] for row in csv.DictReader(opened)}
+    except FileNotFoundError:
+        return {}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as the table of splits: {error}") from None
