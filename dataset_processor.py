@@ -22,51 +22,14 @@ are kept with their source, and cleaning weighs them. Stop it when you like: fin
 import argparse
 import sys
 
-from labels.labelling.settings import LabellingSettings
-from labels.models.settings import DEFAULT_DETECTOR
-from labels.records.command_line import (
-    Summary,
-    positive_number,
-    positive_numbers,
-    round_number,
-    run_stage,
-    stage_parser,
-)
+from labels.labelling.detector_arguments import add_detector_arguments
+from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     parser.add_argument("--round", type=round_number, required=True, help="the round to label")
-    parser.add_argument(
-        "--detector",
-        metavar="NAME|FILE",
-        action="append",
-        help=f"who labels, may be repeated; else {DEFAULT_DETECTOR} in round 0, then the student of the round before",
-    )
-    parser.add_argument(
-        "--classes",
-        metavar="NAMES",
-        help="class names with commas between, or a class list; without it a student's own, of others 'sports ball'",
-    )
-    parser.add_argument(
-        "--stride", type=positive_number, default=LabellingSettings.stride, metavar="N", help="label every Nth frame"
-    )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument(
-        "--input-size",
-        type=positive_numbers,
-        default=(),
-        metavar="PX",
-        help="longer side at which a detector looks; several with commas between",
-    )
-    parser.add_argument(
-        "--tiles", type=positive_number, metavar="PX", help="look in overlapping tiles of this side too"
-    )
-    parser.add_argument("--mirrored", action="store_true", help="look at the mirrored frame too")
-    parser.add_argument(
-        "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
-    )
-    parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
+    add_detector_arguments(parser)
     masks = parser.add_argument_group("masks, instead of boxes: the cleaned labels of the round are the prompts")
     masks.add_argument("--masks", metavar="NAME|FOLDER", help="a SAM 2 of the Hugging Face hub, or a folder with one")
     masks.add_argument("--track-masks", action="store_true", help="follow each track through the video")
@@ -92,6 +55,7 @@ def label(args: argparse.Namespace) -> Summary:
     class_names = class_names_from(args.classes) if args.classes is not None else None
     with work.writing():
         from labels.labelling.round_labelling import finish_round, label_round
+        from labels.labelling.settings import LabellingSettings
         from labels.models.panel import load_panel
         from labels.models.settings import DetectorOptions, Looks
 

@@ -1,0 +1,41 @@
+"""What a user may say of the detectors that label a round. Imports nothing heavy."""
+
+import argparse
+
+from labels.labelling.settings import LabellingSettings
+from labels.models.settings import DEFAULT_DETECTOR
+from labels.records.command_line import positive_number, positive_numbers
+
+
+def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `labels/models/panel.py` and of labelling boxes."""
+    parser.add_argument(
+        "--detector",
+        metavar="NAME|FILE",
+        action="append",
+        help=f"who labels, may be repeated; else {DEFAULT_DETECTOR} in round 0, then the student of the round before",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="class names with commas between, or a class list; without it a student's own, of others 'sports ball'",
+    )
+    parser.add_argument(
+        "--stride", type=positive_number, default=LabellingSettings.stride, metavar="N", help="label every Nth frame"
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(
+        "--input-size",
+        type=positive_numbers,
+        default=(),
+        metavar="PX",
+        help="longer side at which a detector looks; several with commas between",
+    )
+    parser.add_argument(
+        "--tiles", type=positive_number, metavar="PX", help="look in overlapping tiles of this side too"
+    )
+    parser.add_argument("--mirrored", action="store_true", help="look at the mirrored frame too")
+    parser.add_argument(
+        "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
+    )
+    parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
