@@ -10,6 +10,7 @@ from labels.cleaning.settings import CleaningSettings
 from labels.records.features import from_text
 
 NEIGHBOURS = 5
+MOST_SHOWN = 500  # anchors that are compared with, evenly over the video: more say no more
 
 
 def find_anchors(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
@@ -35,7 +36,10 @@ def likeness(
         size = evidence["size"].to_numpy()
         low, high = np.quantile(size[sure], [0.1, 0.9])
         octaves = np.maximum(np.log2(np.maximum(low / size[asked], size[asked] / high)), 0.0)
-        shift[asked] = _alike(features[asked], features[sure], sure[asked], settings)
+        shown = np.flatnonzero(sure)
+        shown = shown[np.linspace(0, len(shown) - 1, min(len(shown), MOST_SHOWN)).round().astype(int)]
+        own = np.isin(np.flatnonzero(asked), shown)
+        shift[asked] = _alike(features[asked], features[shown], own, settings)
         shift[asked] -= np.minimum(settings.size_unlike * octaves, settings.max_unlike)
         # Looks of one labeller err together: that they agree counts where it is seen to see the ball.
         shift[asked] += settings.look_gain * np.log2(evidence["looks"].to_numpy()[asked])
