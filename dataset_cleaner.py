@@ -1,9 +1,10 @@
-"""Stage 3, clean: decide which of a round's boxes are labels, which are doubtful and which are wrong.
+"""Stage 3, clean: decide which of a round's boxes and actions are labels, which are doubtful and which are wrong.
 
 Reads   rounds/NN/labelled/, the cleaned round before, verdicts.csv (label_uid,verdict: y or n) where there is one
 Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, decision (keep | ignore | drop), reason
                              dataset/                   annotations.json (COCO) and images/, to train on
                              run.json                   counts, and quality against truth where there is truth
+                             actions/                   the same of actions, where the round has some
 
     python dataset_cleaner.py work --round 0
     python dataset_cleaner.py work --round 1                            # merged with round 0
@@ -18,6 +19,7 @@ deleted: a dropped row keeps the rule, the value and the limit that dropped it. 
 import argparse
 import math
 import sys
+from collections import Counter
 from typing import Any
 
 from labels.cleaning.settings import RULE_NAMES, CleaningSettings
@@ -38,14 +40,9 @@ OPTIONS = {
 def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     parser.add_argument("--round", type=round_number, required=True, help="the round to clean")
-    parser.add_argument(
-        "--without",
-        action="append",
-        choices=RULE_NAMES,
-        default=[],
-        metavar="RULE",
-        help=f"switch a rule off, may be repeated: {', '.join(RULE_NAMES)}",
-    )
+    parser.add_argument("--task", choices=("boxes", "actions"), help="of a round that has both: what to clean")
+    rules = f"switch a rule off, may be repeated: {', '.join(RULE_NAMES)}"
+    parser.add_argument("--without", action="append", choices=RULE_NAMES, default=[], metavar="RULE", help=rules)
     thresholds = parser.add_argument_group("thresholds")
     for name, (option, meaning) in OPTIONS.items():
         default = getattr(CleaningSettings, name)
@@ -67,12 +64,16 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
 
 
 def clean(args: argparse.Namespace) -> Summary:
-    """Clean one round."""
+    """Clean one round: its actions where it has some, its boxes where it has some."""
+    from labels.cleaning.action_stage import clean_actions_of, wants_actions
+    from labels.records.work_folder import WorkFolder
+
+    if wants_actions(WorkFolder(args.work), args.round, args.task):
+        return clean_actions_of(args)
     from tqdm import tqdm
 
     from labels.cleaning.round_cleaning import clean_round, finished_record, round_inputs
     from labels.records.run_records import out_of_date
-    from labels.records.work_folder import WorkFolder
 
     settings = settings_from(args)
     work = WorkFolder(args.work)
@@ -86,15 +87,12 @@ def clean(args: argparse.Namespace) -> Summary:
             with tqdm(videos, desc="cleaning", unit="video", file=sys.stderr) as progress:
                 record = clean_round(inputs, settings, progress)
         lines += [*summary_lines(record.counts), *out_of_date(work)]
-    skipped: dict[str, int] = {}
-    for reason in record.counts["skipped"].values():
-        skipped[reason] = skipped.get(reason, 0) + 1
     return Summary(
         stage=f"clean round {args.round}",
         unit="videos",
         found=len(inputs.videos),
         used=record.counts["videos"],
-        skipped=skipped,
+        skipped=dict(Counter(record.counts["skipped"].values())),
         lines=lines,
         next_command=f"python train.py {args.work} --round {args.round}",
     )

@@ -1,9 +1,10 @@
-"""Stage 2, label: put every video through a detector and keep all boxes that are not hopeless.
+"""Stage 2, label: put every video through a detector or a recogniser and keep all that is not hopeless.
 
 Reads   videos/, videos.parquet, a detector
 Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its score
                              camera/<video_id>.parquet   how the camera moved, and where it cut
                              run.json                    the labeller, its working threshold, counts
+                             actions/                    who does what, when: a shard a video, and a run.json
         frames/              JPEGs of the frames in which something was found
 
     python dataset_processor.py work --round 0                          # torchvision's Faster R-CNN finds sports balls
@@ -11,6 +12,7 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0 --detector ssdlite320_mobilenet_v3_large --classes "sports ball,person"
     python dataset_processor.py work --round 0 --detector yolox.onnx --input-size 640
     python dataset_processor.py work --round 1                          # the student that round 0 trained
+    python dataset_processor.py work --round 0 --recogniser human       # actions: what an archive says of its clips
 
 A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), a .onnx file
 (YOLOX's layout or the (1, 4 + classes, N) one), or a .pt file of train.py. From round 1 on it is the student of the
@@ -21,6 +23,7 @@ import argparse
 import sys
 from typing import Any
 
+from labels.labelling.action_settings import add_action_arguments
 from labels.labelling.settings import LabellingSettings
 from labels.models.settings import DEFAULT_DETECTOR
 from labels.records.command_line import Summary, positive_number, round_number, run_stage, stage_parser
@@ -50,6 +53,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
     )
     parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
+    add_action_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -70,11 +74,14 @@ def choose_detector(args: argparse.Namespace, work: Any) -> tuple[str, dict[str,
 
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
+    from labels.labelling.action_stage import label_actions_of, wants_actions
     from labels.records.class_lists import class_names_from
     from labels.records.run_records import digest_of_videos, out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
+    if wants_actions(args, work):
+        return label_actions_of(args)
     found = len(work.usable_videos())
     name, inputs = choose_detector(args, work)
     class_names = class_names_from(args.classes) if args.classes is not None else None

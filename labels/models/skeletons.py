@@ -5,21 +5,8 @@ COCO's 17 keypoints are these with eyes and ears beside the nose, which say litt
 
 import numpy as np
 
-JOINTS = (
-    "nose",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
-)
+from labels.videos.pose_tables import JOINTS
+
 # For each joint the one it hangs on, towards the hips; a hip hangs on itself.
 PARENTS = (1, 7, 8, 1, 2, 3, 4, 7, 8, 7, 8, 9, 10)
 LINKS = (

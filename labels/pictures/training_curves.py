@@ -13,8 +13,16 @@ from labels.pictures.chart_style import FACTS, LINE_COLOURS, new_figure
 from labels.records.errors import InputError
 from labels.records.safe_writing import whole_file
 
-SHARES = ("precision", "recall", "f1", "mean_iou", "ap")  # all between 0 and 1
-NAMES = {"f1": "F1", "mean_iou": "mean IoU", "ap": "AP", "ap50": "AP at IoU 0.5"}
+SHARES = ("precision", "recall", "f1", "mean_iou", "ap", "top1", "macro_f1", "balanced", "ece")  # all between 0 and 1
+NAMES = {
+    "f1": "F1",
+    "mean_iou": "mean IoU",
+    "ap": "AP",
+    "ap50": "AP at IoU 0.5",
+    "top1": "top-1",
+    "macro_f1": "macro-F1",
+    "ece": "calibration error",
+}
 DASHES = ["-", "--", "-", ":", "-."]
 
 
