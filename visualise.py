@@ -7,6 +7,7 @@ Writes  rounds/NN/pictures/   overlay videos (H.264) and contact sheets of round
     python visualise.py work --round 1
     python visualise.py work --round 1 --videos clip_03,clip_07 --seconds 0
     python visualise.py work --round 1 --limit 0          # an overlay of every video
+    python visualise.py --clip some.avi --recogniser work/rounds/01/trained/recogniser.pt    # what happens in a clip
 
 Without --round it shows the last round that is cleaned. Overlays show the frames the labeller looked at: kept boxes
 solid, interpolated dotted, ignored thin, dropped dashed with the reason, truth as white corners. Videos drawn already
@@ -94,6 +95,11 @@ def visualise(args: argparse.Namespace) -> Summary:
 
 
 def main(argv: list[str] | None = None) -> int:
+    if any(word == "--clip" or word.startswith("--clip=") for word in (sys.argv[1:] if argv is None else argv)):
+        from labels.pictures.clip_answer import answer_clip, clip_arguments
+
+        clip = clip_arguments(argv)
+        return run_stage(lambda: answer_clip(clip))
     args = get_args(argv)
     return run_stage(lambda: visualise(args), args.strict)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def _write(work: WorkFolder, folder: RoundFolder, decided: DecidedActions) -> Ac
     return quality
 
 
-def _as_csv(columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+def _as_csv(columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -124,7 +124,7 @@ class NetworkRecogniser:
         if self.preset.reads == JOINTS:
             batch = torch.from_numpy(np.stack([normalise(joints, self.preset.frames) for joints in windows]))
         else:
-            batch = torch.from_numpy(np.ascontiguousarray(windows))
+            batch = torch.from_numpy(np.array(windows))  # a copy: they may be mapped from a file
         return view_probabilities(
             self.network, batch.to(self.device), self.class_names, self.preset.reads, self.temperature
         )

@@ -86,7 +86,7 @@ class RecognitionTask:
         values = self.read(window)
         if self.preset.reads == JOINTS:
             return torch.from_numpy(normalise(values, self.preset.frames))
-        return torch.from_numpy(np.ascontiguousarray(values))
+        return torch.from_numpy(np.array(values))
 
     def _augmented(self, window: LabelledWindow, turned: bool) -> Tensor:
         if self.preset.reads == JOINTS:
