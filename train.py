@@ -12,8 +12,7 @@ Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which gr
     detector.pt    the best weights, their classes and working threshold; what `--detector` takes
     last.pt        where training stands; the same command goes on from it after a kill
     metrics.csv    a row an epoch: loss, and how far validation agrees with its labels, which are not truth
-    metrics.json   the best weights on all validation frames; accuracy too where there is truth
-    curves.png, run.json
+    metrics.json   the best weights on all validation frames; accuracy too where there is truth; curves.png, run.json
     recogniser.pt, confusion.csv and .png; actions/ with its own last.pt, metrics, curves and run.json
 
 The architecture is `ballnet`, our own small network for balls, which looks at three frames and learns in minutes on a
@@ -35,7 +34,7 @@ from labels.records.command_line import (
     stage_parser,
     whole_number,
 )
-from labels.training.action_stage import add_action_arguments, train_actions_of, wants_actions
+from labels.training.action_arguments import add_action_arguments
 from labels.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -69,9 +68,13 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
 def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
     from labels.records.work_folder import WorkFolder
+    from labels.training.action_stage import train_actions_of, wants_actions
 
     if wants_actions(WorkFolder(args.work), args.round, args.task):
-        return train_actions_of(args)
+        from labels.pictures.confusion_picture import draw_confusion
+        from labels.pictures.training_curves import draw_training_curves
+
+        return train_actions_of(args, draw_training_curves, draw_confusion)
     from labels.models.loading import torch_device
     from labels.models.networks import own_long_side
     from labels.pictures.training_curves import draw_training_curves

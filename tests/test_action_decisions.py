@@ -77,6 +77,12 @@ def test_what_a_human_said_is_kept_and_a_sure_student_only_raises_a_doubt():
     assert found.doubts[["label_uid", "student_class"]].to_numpy().tolist() == [["h", "run"]]
 
 
+def test_a_student_that_was_never_right_about_a_class_does_not_teach_it():
+    labelled = actions(("a", "v1", "kick", 0.97), ("b", "v2", "run", 0.97), ("c", "v3", "run", 0.999))
+    found = decide_actions(labelled, None, ("kick", "run"), SETTINGS, None, {"kick": 1.0, "run": 0.98})
+    assert found.actions.set_index("label_uid")["decision"].to_dict() == {"a": "ignore", "b": "ignore", "c": "keep"}
+
+
 def test_verdicts_count_for_more_than_scores():
     _, rows = decided(
         actions(("a", "v1", "kick", 0.99), ("b", "v2", "kick", 0.1), ("h", "v3", "run", 1.0, "human")),

@@ -16,6 +16,7 @@ from labels.training.action_metrics import (
     measure_actions,
     tempered,
 )
+from labels.training.recogniser_training import trusted_from
 from labels.training.recognition_tasks import LabelledWindow, by_label, chances
 
 TRUTH = np.array([0, 0, 0, 1])
@@ -87,3 +88,11 @@ def test_windows_of_a_label_are_judged_together():
 def test_rare_classes_are_drawn_by_their_effective_number(beta, rare_share):
     drawn = chances(windows(("a", 0), ("b", 1), ("c", 1), ("d", 1)), 2, beta)
     assert drawn[0] / drawn.sum() == pytest.approx(rare_share)
+
+
+@pytest.mark.parametrize(
+    ("sure", "right", "wanted"),
+    [([0.6, 0.7, 0.9], [0, 1, 1], 0.7), ([0.6, 0.7], [1, 1], 0.6), ([0.6, 0.9], [1, 0], 1.0), ([0.9], [0], 1.0)],
+)
+def test_a_class_is_trusted_from_where_it_was_right(sure, right, wanted):
+    assert trusted_from(np.array(sure), np.array(right, bool), 0.9) == wanted

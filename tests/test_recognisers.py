@@ -114,6 +114,9 @@ class Fixed:
 
     name, digest, class_names, preset = "fixed", "1", ("jab", "hook", "bow", "walk"), preset_of(CNN3D)
 
+    def __init__(self):
+        self.working_threshold = {}
+
     def recognise(self, windows):
         return np.tile([0.3, 0.2, 0.4, 0.1], (len(windows), 1))
 

@@ -47,7 +47,8 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
     labelled = _read_all(work, folder, "labelled", decided=False)
     names = sorted({*labelled["class_name"], *(labelled_record.facts.get("labeller", {}).get("class_names", []))})
     verdicts = {uid: str(said) for uid, said in read_verdicts(work).items()}
-    decided = decide_actions(labelled, old, names, settings, verdicts)
+    trusted = labelled_record.facts.get("labeller", {}).get("working_threshold", {})
+    decided = decide_actions(labelled, old, names, settings, verdicts, trusted)
     quality = _write(work, folder, decided)
     actions = decided.actions
     counts = {

@@ -33,6 +33,7 @@ def decide_actions(
     class_names: Sequence[str],
     settings: ActionSettings,
     verdicts: Mapping[str, str] | None = None,
+    trusted_from: Mapping[str, float] | None = None,
 ) -> DecidedActions:
     """Decide on all actions of a round.
 
@@ -40,6 +41,8 @@ def decide_actions(
         labelled: ACTIONS of all videos, human and detected.
         old: the cleaned ACTIONS of the round before, of all videos.
         verdicts: label_uid -> y or n.
+        trusted_from: class -> the sureness from which the labeller was right in validation. No bar lies below it: a
+            student that was never right about a class (1) does not teach it.
     """
     verdicts = verdicts or {}
     human = labelled[labelled["origin"] == "human"]
@@ -56,6 +59,7 @@ def decide_actions(
     overruled, doubts = said_by_human(found, human, settings)
     free = ~overruled & ~found["label_uid"].isin(verdicts).to_numpy()
     bars = class_bars(found[free], class_names, settings)
+    bars = {name: max(bar, (trusted_from or {}).get(name, 0.0)) for name, bar in bars.items()}
     decision, reason = _by_quality(found, bars, settings)
     _cap_classes(found, human, free, decision, reason, settings)
     decision[overruled], reason[overruled] = "drop", "human: a human said what happens here"
@@ -164,7 +168,9 @@ def log_odds(quality: np.ndarray) -> np.ndarray:
 def _by_quality(found: pd.DataFrame, bars: dict[str, float], settings: ActionSettings) -> tuple[np.ndarray, np.ndarray]:
     quality = found["quality"].to_numpy(np.float64)
     bar = found["class_name"].map(lambda name: bars.get(name, settings.keep_quality)).to_numpy(np.float64)
-    decision = np.where(quality >= bar, "keep", np.where(quality >= settings.ignore_quality, "ignore", "drop"))
+    decision = np.where(
+        (quality >= bar) & (bar < 1), "keep", np.where(quality >= settings.ignore_quality, "ignore", "drop")
+    )
     limit = np.where(decision == "ignore", bar, settings.ignore_quality)
     reason = [
         "" if each == "keep" else f"quality: {value:.2f} < {below:.2f}"

@@ -170,6 +170,7 @@ def finish_actions(
         "name": recogniser.name if recogniser else "human",
         "digest": recogniser.digest if recogniser else "",
         "class_names": names,
+        "working_threshold": recogniser.working_threshold if recogniser else {},
     }
     counts = {
         "videos": outcome.made + outcome.untouched + len(outcome.skipped),

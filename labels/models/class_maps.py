@@ -40,6 +40,7 @@ class MappedRecogniser:
             raise InputError(f"{where}: {recogniser.name} knows no class '{unknown[0]}' ({len(unknown)} unknown)")
         self._recogniser = recogniser
         self.class_names = tuple(sorted(set(class_map.values()) - {""}))
+        self.working_threshold: dict[str, float] = {}  # theirs say nothing of ours
         self.name, self.preset = recogniser.name, recogniser.preset
         self.digest = digest_of([recogniser.digest, class_map])
         self._sums = np.zeros((len(recogniser.class_names), len(self.class_names)))

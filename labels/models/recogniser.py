@@ -28,6 +28,7 @@ class Recogniser(Protocol):
     digest: str  # changes when its answers may change
     class_names: tuple[str, ...]  # in the order of its probabilities
     preset: Preset  # the windows it wants
+    working_threshold: dict[str, float]  # by class: from here it was right in validation; nothing where nobody looked
 
     def recognise(self, windows: np.ndarray) -> np.ndarray:
         """Probabilities (N, K) of windows: (N, T, h, w, 3) uint8, or joints (N, T, J, 2) with NaN for the unseen."""
@@ -78,7 +79,9 @@ def load_recogniser(name_or_file: str, device: str = "cpu", batch_size: int | No
         preset = replace(preset_of(checkpoint["architecture"]), **checkpoint["settings"])
         names = tuple(checkpoint["class_names"])
         temperature = float(checkpoint.get("temperature", 1.0))
-        return NetworkRecogniser(network, names, preset, str(path), file_digest(path), device, temperature, batch_size)
+        trusted = {str(name): float(value) for name, value in checkpoint["working_threshold"].items()}
+        digest = file_digest(path)
+        return NetworkRecogniser(network, names, preset, str(path), digest, device, temperature, batch_size, trusted)
     if name_or_file in ZOO:
         zoo, names = kinetics_network(name_or_file)
         digest = digest_of(["kinetics400", name_or_file, torch.__version__])
@@ -107,7 +110,9 @@ class NetworkRecogniser:
         device: str = "cpu",
         temperature: float = 1.0,
         batch_size: int | None = None,
+        working_threshold: dict[str, float] | None = None,
     ) -> None:
+        self.working_threshold = working_threshold or {}
         self.network, self.class_names, self.preset, self.name = network.to(device).eval(), class_names, preset, name
         self.device, self.temperature = device, temperature
         self.batch_size = batch_size or (BATCH_CUDA if device == "cuda" else BATCH_CPU)

@@ -1,11 +1,13 @@
 """Stage 4 for actions, as the script calls it."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labels.models.recogniser_settings import DEFAULT_ON_CPU, DEFAULT_ON_GPU
-from labels.records.command_line import Summary, above_zero, positive_number
+from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import out_of_date, read_run_record
 from labels.records.work_folder import ACTIONS_CLEANED, WorkFolder
@@ -14,14 +16,7 @@ from labels.training.recognition_settings import RecognitionSettings
 if TYPE_CHECKING:
     from labels.training.action_training import TrainedActions
 
-
-def add_action_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of stage 4 that are of actions alone."""
-    actions = parser.add_argument_group("actions")
-    actions.add_argument("--task", choices=("boxes", "actions"), help="of a round that has both: what to train")
-    actions.add_argument("--window-frames", type=positive_number, default=0, metavar="N", help="frames of a window")
-    actions.add_argument("--window-seconds", type=above_zero, default=0.0, metavar="S", help="length of a window")
-    actions.add_argument("--mixup", type=above_zero, default=0.0, metavar="A", help="mix pairs of windows: Beta(A, A)")
+Draw = Callable[[Path, Path], object]  # a picture from the first file into the second
 
 
 def wants_actions(work: WorkFolder, number: int, task: str | None) -> bool:
@@ -32,11 +27,9 @@ def wants_actions(work: WorkFolder, number: int, task: str | None) -> bool:
     return read_run_record(folder, ACTIONS_CLEANED) is not None and read_run_record(folder, "cleaned") is None
 
 
-def train_actions_of(args: argparse.Namespace) -> Summary:
+def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion: Draw) -> Summary:
     """Train the recogniser of one round and draw its curves and its confusion."""
     from labels.models.loading import torch_device
-    from labels.pictures.confusion_picture import draw_confusion
-    from labels.pictures.training_curves import draw_training_curves
     from labels.training.action_training import train_actions
 
     work = WorkFolder(args.work)
@@ -60,7 +53,7 @@ def train_actions_of(args: argparse.Namespace) -> Summary:
         preset_of(architecture)
         settings = replace(settings, learning_rate=args.lr or RecognitionSettings.rate_for(architecture))
         trained = train_actions(
-            work, args.round, settings, device, args.from_scratch, args.go_on, draw_training_curves, draw_confusion
+            work, args.round, settings, device, args.from_scratch, args.go_on, draw_curves, draw_confusion
         )
         summary = summarise(args, trained)
         summary.lines += out_of_date(work)

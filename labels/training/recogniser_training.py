@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
 from labels.records.errors import InputError
-from labels.training.action_metrics import fit_temperature, measure_actions
+from labels.training.action_metrics import fit_temperature, measure_actions, tempered
 from labels.training.detector_training import deterministic
 from labels.training.optimisation import Optimisation
 from labels.training.recognition_settings import RecognitionSettings
@@ -93,13 +93,20 @@ def validate(
         return {"top1": None, "macro_f1": None, "balanced_accuracy": None, "ece": None}, 1.0, usual
     labels, probabilities = by_label(validation, task.probabilities(network, validation))
     truth = np.array([label.class_id for label in labels])
-    said, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    temperature = fit_temperature(truth, probabilities)
+    calm = tempered(np.log(np.clip(probabilities, 1e-6, 1)), temperature)  # as it will label
+    said, sure = calm.argmax(axis=1), calm.max(axis=1)
     for class_id, name in enumerate(task.class_names):
-        own = np.sort(sure[said == class_id])
-        right = [np.mean(truth[(said == class_id) & (sure >= limit)] == class_id) for limit in own]
-        good = [float(limit) for limit, share in zip(own, right, strict=True) if share >= settings.precision_floor]
-        usual[name] = round(min(good), 4) if good else usual[name]
-    return measure_actions(truth, probabilities), fit_temperature(truth, probabilities), usual
+        own = said == class_id
+        if own.any():
+            usual[name] = trusted_from(sure[own], truth[own] == class_id, settings.precision_floor)
+    return measure_actions(truth, probabilities), temperature, usual
+
+
+def trusted_from(sure: np.ndarray, right: np.ndarray, floor: float) -> float:
+    """The lowest sureness from which at least this share of what was said is right; 1 where no sureness helps."""
+    good = [float(limit) for limit in np.sort(sure) if right[sure >= limit].mean() >= floor]
+    return round(min(good), 4) if good else 1.0
 
 
 def require_no_group_twice(training: Sequence[LabelledWindow], held_out: Sequence[LabelledWindow]) -> None:

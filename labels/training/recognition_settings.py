@@ -28,7 +28,9 @@ class RecognitionSettings:
     beta: float = 0.99
     pseudo_weight: float = 0.5  # of a label that no human gave, against one that a human gave
     backbone_share: float = 0.1  # of the learning rate, for weights that come trained
-    precision_floor: float = 0.9  # the working threshold of a class is the lowest at which it is this often right
+    precision_floor: float = (
+        0.9  # the working threshold of a class is the lowest at which it is this often right (1: none is)
+    )
     seconds: float = 0.0  # of a window; 0: as its architecture has it
     frames: int = 0  # of a window; the same
 
