@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from labels.records.safe_writing import file_digest, read_json, read_parquet, wr
 from labels.records.tables import check_actions
 from labels.records.work_folder import WorkFolder
 from labels.training.recogniser_training import require_no_group_twice
+from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow
 from labels.videos.archive_labels import pose_path
 from tests.conftest import write_test_video
@@ -33,6 +35,18 @@ def frames_of(move, seed, count=10):
         x, y = (start + speed * (at - count / 2) * np.array(MOVES[move])).astype(int)
         rgb[max(0, y - 6) : y + 6, max(0, x - 6) : x + 6] = 235
         yield rgb
+
+
+@dataclass(frozen=True)
+class ShortEpochs(RecognitionSettings):
+    epoch_frames: int = 96
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_epochs():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("labels.training.action_stage.RecognitionSettings", ShortEpochs)
+        yield
 
 
 @pytest.fixture(scope="module")

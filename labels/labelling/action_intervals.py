@@ -15,8 +15,9 @@ from labels.tracks.player_crops import smooth
 @dataclass(frozen=True)
 class IntervalSettings:
     smooth_s: float = 0.15  # standard deviation of the smoothing
-    begin: float = 0.4  # an interval needs a frame whose class is this probable
-    stay: float = 0.25  # and goes on in both directions while it is at least this
+    # Low on purpose: stage 3 decides, and can only decide on what was written.
+    begin: float = 0.25  # an interval needs a frame whose class is this probable
+    stay: float = 0.15  # and goes on in both directions while it is at least this
     least_s: float = 0.0  # shorter intervals are not written
 
 
