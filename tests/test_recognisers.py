@@ -80,6 +80,11 @@ def test_presets_are_those_of_the_weights(architecture):
     assert preset_colours(weights) == (transform.mean, transform.std)
 
 
+@pytest.mark.parametrize("architecture", ["mvit_v1_b", "mvit_v2_s"])
+def test_networks_of_one_size_are_built(architecture):
+    assert build_clip_network(architecture, 3, preset_of(architecture), False).backbone.head[-1].out_features == 3
+
+
 def test_frozen_norms_keep_their_statistics():
     network = build_clip_network(CNN3D, 2, preset_of(CNN3D), False)
     network.frozen_norms = True

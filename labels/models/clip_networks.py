@@ -118,7 +118,7 @@ def build_clip_network(architecture: str, classes: int, preset: Preset, pretrain
         if pretrained:
             take_what_fits(frames, fetch_weights("resnet50", WITHOUT_WEIGHTS))
         return ClipNetwork(SegmentNetwork(frames), preset, IMAGENET_MEAN, IMAGENET_STD, frozen_norms=pretrained)
-    backbone = get_model(architecture, weights=None, num_classes=classes, **_own_arguments(architecture, preset))
+    backbone = get_model(architecture, weights=None, num_classes=classes)
     if pretrained:
         take_what_fits(backbone, fetch_weights(architecture, WITHOUT_WEIGHTS))
     mean, std = preset_colours(get_model_weights(architecture).DEFAULT)
@@ -149,10 +149,3 @@ def take_what_fits(network: nn.Module, state: dict[str, Tensor]) -> None:
         {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape},
         strict=False,
     )
-
-
-def _own_arguments(architecture: str, preset: Preset) -> dict[str, Any]:
-    """MViT is built for one size and length of its input."""
-    if not architecture.startswith("mvit"):
-        return {}
-    return {"spatial_size": (preset.crop, preset.crop), "temporal_size": preset.frames}
