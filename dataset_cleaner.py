@@ -1,9 +1,10 @@
-"""Stage 3, clean: decide which of a round's boxes are labels, which are doubtful and which are wrong.
+"""Stage 3, clean: decide which of a round's boxes and actions are labels, which are doubtful and which are wrong.
 
 Reads   rounds/NN/labelled/, the cleaned round before, what a human said (verdicts.csv, filled audits)
 Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, decision (keep | ignore | drop), reason
                              dataset/                   annotations.json (COCO) and images/, to train on
                              run.json                   counts, and quality against truth where there is truth
+                             actions/                   the same of actions, where the round has some
 
     python dataset_cleaner.py work --round 0
     python dataset_cleaner.py work --round 1                            # merged with round 0
@@ -41,13 +42,10 @@ OPTIONS = {
 def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     parser.add_argument("--round", type=round_number, required=True, help="the round to clean")
+    parser.add_argument("--task", choices=("boxes", "actions"), help="of a round that has both: what to clean")
+    rules = f"switch a rule off, may be repeated: {', '.join((*RULE_NAMES, *PARTS))}"
     parser.add_argument(
-        "--without",
-        action="append",
-        choices=(*RULE_NAMES, *PARTS),
-        default=[],
-        metavar="RULE",
-        help=f"switch a rule off, may be repeated: {', '.join((*RULE_NAMES, *PARTS))}",
+        "--without", action="append", choices=(*RULE_NAMES, *PARTS), default=[], metavar="RULE", help=rules
     )
     add_export_argument(parser)
     parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
@@ -72,17 +70,21 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
 
 
 def clean(args: argparse.Namespace) -> Summary:
-    """Clean one round, or write a cleaned one in a foreign format."""
+    """Clean one round, its actions or its boxes, or write a cleaned one in a foreign format."""
     if args.export is not None:
         from labels.cleaning.label_export import export_stage
 
         return export_stage(args.work, args.round, args.export)
+    from labels.cleaning.action_stage import clean_actions_of, wants_actions
+    from labels.records.work_folder import WorkFolder
+
+    if wants_actions(WorkFolder(args.work), args.round, args.task):
+        return clean_actions_of(args)
     from tqdm import tqdm
 
     from labels.cleaning.round_cleaning import clean_round, finished_record, round_inputs
     from labels.cleaning.round_lines import summary_lines
     from labels.records.run_records import out_of_date
-    from labels.records.work_folder import WorkFolder
 
     settings = settings_from(args)
     work = WorkFolder(args.work)

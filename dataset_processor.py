@@ -1,9 +1,10 @@
-"""Stage 2, label: put every video through a detector and keep all boxes that are not hopeless.
+"""Stage 2, label: put every video through a detector or a recogniser and keep all that is not hopeless.
 
 Reads   videos/, videos.parquet, a detector
 Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its score
                              camera/<video_id>.parquet   how the camera moved, and where it cut
                              run.json                    the labeller, its working threshold, counts
+                             actions/                    who does what, when: a shard a video, and a run.json
         frames/              JPEGs of the frames in which something was found
 
     python dataset_processor.py work --round 0                          # torchvision's Faster R-CNN finds sports balls
@@ -12,6 +13,7 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0 --detector yolox.onnx --detector motion --input-size 416,1280 --tiles 480
     python dataset_processor.py work --round 1                          # the student that round 0 trained
     python dataset_processor.py work --round 0 --masks facebook/sam2.1-hiera-tiny   # masks of the cleaned labels
+    python dataset_processor.py work --round 0 --recogniser human       # actions: what an archive says of its clips
 
 A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), a .onnx file
 (YOLOX's layout or the (1, 4 + classes, N) one), or a .pt file of train.py. From round 1 on it is the student of the
@@ -22,6 +24,7 @@ are kept with their source, and cleaning weighs them. Stop it when you like: fin
 import argparse
 import sys
 
+from labels.labelling.action_settings import add_action_arguments
 from labels.labelling.detector_arguments import add_detector_arguments
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
@@ -30,6 +33,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     parser.add_argument("--round", type=round_number, required=True, help="the round to label")
     add_detector_arguments(parser)
+    add_action_arguments(parser)
     masks = parser.add_argument_group("masks, instead of boxes: the cleaned labels of the round are the prompts")
     masks.add_argument("--masks", metavar="NAME|FOLDER", help="a SAM 2 of the Hugging Face hub, or a folder with one")
     masks.add_argument("--track-masks", action="store_true", help="follow each track through the video")
@@ -38,12 +42,15 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
+    from labels.labelling.action_stage import label_actions_of, wants_actions
     from labels.labelling.labeller_choice import choose_detectors
     from labels.records.class_lists import class_names_from
     from labels.records.run_records import digest_of_videos, out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
+    if wants_actions(args, work):
+        return label_actions_of(args)
     if args.masks is not None:
         from labels.labelling.round_masks import mask_round
         from labels.models.segmenters import load_segmenter

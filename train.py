@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Stage 4: train a detector on a round's cleaned labels. It labels the next round.
+"""Stage 4: train a detector, or a recogniser of actions, on a round's cleaned labels. It labels the next round.
 
     python train.py work --round 0
     python train.py work --round 0 --architecture fasterrcnn_mobilenet_v3_large_320_fpn --epochs 8 --batch-size 4
     python train.py work --round 1 --continue            # from the weights of round 0, not from the start
+    python train.py work --round 0 --task actions --architecture cnn3d
 
 Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which groups train, which validate). Writes into
 `rounds/NN/trained/`:
@@ -11,11 +12,12 @@ Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which gr
     detector.pt    the best weights, their classes and working threshold; what `--detector` takes
     last.pt        where training stands; the same command goes on from it after a kill
     metrics.csv    a row an epoch: loss, and how far validation agrees with its labels, which are not truth
-    metrics.json   the best weights on all validation frames; accuracy too where there is truth
-    curves.png, run.json
+    metrics.json   the best weights on all validation frames; accuracy too where there is truth; curves.png, run.json
+    recogniser.pt, confusion.csv and .png; actions/ with its own last.pt, metrics, curves and run.json
 
 The architecture is `ballnet`, our own small network for balls, which looks at three frames and learns in minutes on a
-CPU, or the name of a torchvision detector, which starts from its COCO weights.
+CPU, or the name of a torchvision detector, which starts from its COCO weights. Of actions: `cnn3d`, our own small one,
+`tsn_resnet50`, `pose` and `pose_gru` on joints, or a torchvision video network, which starts from Kinetics-400.
 """
 
 import argparse
@@ -32,6 +34,7 @@ from labels.records.command_line import (
     stage_parser,
     whole_number,
 )
+from labels.training.action_arguments import add_action_arguments
 from labels.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -42,11 +45,9 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     defaults = TrainingSettings()
     parser = stage_parser(__doc__ or "")
     parser.add_argument("--round", type=round_number, required=True, help="whose cleaned labels to train on")
-    parser.add_argument("--architecture", default=defaults.architecture, help="ballnet, or a torchvision detector")
-    parser.add_argument("--epochs", type=positive_number, default=defaults.epochs, help="at most")
-    parser.add_argument(
-        "--batch-size", type=positive_number, default=defaults.batch_size, help="crops or frames a step"
-    )
+    parser.add_argument("--architecture", help=f"see above (default: {defaults.architecture}; of actions cnn3d)")
+    parser.add_argument("--epochs", type=positive_number, help=f"at most (default: {defaults.epochs}; of actions 30)")
+    parser.add_argument("--batch-size", type=positive_number, help="crops, frames or windows a step (default: 16)")
     parser.add_argument("--lr", type=above_zero, help="the highest learning rate (default: the architecture's)")
     parser.add_argument(
         "--long-side",
@@ -59,28 +60,37 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=whole_number, default=defaults.seed, help="of everything that is drawn")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--from-scratch", action="store_true", help="do not fetch COCO weights (torchvision)")
+    add_action_arguments(parser)
     start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
     return parser.parse_args(argv)
 
 
 def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
+    from labels.records.work_folder import WorkFolder
+    from labels.training.action_stage import train_actions_of, wants_actions
+
+    if wants_actions(WorkFolder(args.work), args.round, args.task):
+        from labels.pictures.confusion_picture import draw_confusion
+        from labels.pictures.training_curves import draw_training_curves
+
+        return train_actions_of(args, draw_training_curves, draw_confusion)
     from labels.models.loading import torch_device
     from labels.models.networks import own_long_side
     from labels.pictures.training_curves import draw_training_curves
     from labels.records.run_records import out_of_date
-    from labels.records.work_folder import WorkFolder
     from labels.training.round_training import train_round
 
     work = WorkFolder(args.work)
     work.usable_videos()  # says what is missing before the folder's lock would make it
+    architecture = args.architecture or TrainingSettings.architecture
     settings = replace(
         TrainingSettings(),
-        architecture=args.architecture,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        learning_rate=args.lr or TrainingSettings.rate_for(args.architecture),
-        long_side=args.long_side or own_long_side(args.architecture),
+        architecture=architecture,
+        epochs=args.epochs or TrainingSettings.epochs,
+        batch_size=args.batch_size or TrainingSettings.batch_size,
+        learning_rate=args.lr or TrainingSettings.rate_for(architecture),
+        long_side=args.long_side or own_long_side(architecture),
         seed=args.seed,
     )
     with work.writing():

@@ -13,6 +13,7 @@ Writes  rounds/NN/pictures/   overlay videos (H.264) and contact sheets of round
     python visualise.py work --round 1 --audit 60         # draw 60 kept labels for you to judge
     python visualise.py work --diff 0 1                   # what round 1 added, lost and moved
     python visualise.py work --why 6f0c2a9d81b3e457       # one label's life, rule by rule
+    python visualise.py --clip some.avi --recogniser work/rounds/01/trained/recogniser.pt    # what happens in a clip
 
 Without --round it shows the last round that is cleaned. Overlays show the frames the labeller looked at: kept boxes
 solid, interpolated dotted, a person's thick, ignored thin, dropped dashed with the reason, truth as white corners, and
@@ -85,6 +86,11 @@ def visualise(args: argparse.Namespace) -> Summary:
 
 
 def main(argv: list[str] | None = None) -> int:
+    if any(word == "--clip" or word.startswith("--clip=") for word in (sys.argv[1:] if argv is None else argv)):
+        from labels.pictures.clip_answer import answer_clip, clip_arguments
+
+        clip = clip_arguments(argv)
+        return run_stage(lambda: answer_clip(clip))
     args = get_args(argv)
     return run_stage(lambda: visualise(args), args.strict)
 

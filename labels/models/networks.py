@@ -97,11 +97,12 @@ def own_long_side(architecture: str) -> int:
     return int(max(transform.fixed_size or (transform.max_size,)))
 
 
-def fetch_coco_weights(name: str, other_ways: str) -> dict[str, torch.Tensor]:
-    """The COCO weights of a torchvision detector, from torch's cache or fetched into it. No code in the file is run.
+def fetch_weights(name: str, other_ways: str, trained_on: str = "") -> dict[str, torch.Tensor]:
+    """The weights of a torchvision network, from torch's cache or fetched into it. No code in the file is run.
 
     Args:
         other_ways: what to do without them, for the message.
+        trained_on: whose weights they are called there.
 
     Raises InputError when they cannot be fetched, or are not what torchvision says they are.
     """
@@ -117,10 +118,15 @@ def fetch_coco_weights(name: str, other_ways: str) -> dict[str, torch.Tensor]:
         file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
         way = f"delete {file}, which is not sound" if file.is_file() else f"put {file.name} into {file.parent}"
         raise InputError(
-            f"{name}: its COCO weights cannot be had from {url} ({reason[:120]}); {way}, or {other_ways}"
+            f"{name}: its {trained_on}weights cannot be had from {url} ({reason[:120]}); {way}, or {other_ways}"
         ) from None
     finally:
         socket.setdefaulttimeout(timeout)
+
+
+def fetch_coco_weights(name: str, other_ways: str) -> dict[str, torch.Tensor]:
+    """The COCO weights of a torchvision detector; see `fetch_weights`."""
+    return fetch_weights(name, other_ways, "COCO ")
 
 
 def network_from_checkpoint(checkpoint: dict[str, Any], where: str) -> nn.Module:

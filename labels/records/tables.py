@@ -149,6 +149,25 @@ def check_boxes(boxes: pd.DataFrame, where: str, decided: bool = False) -> pd.Da
     return boxes
 
 
+def check_actions(actions: pd.DataFrame, where: str, decided: bool = False) -> pd.DataFrame:
+    """Return `actions` if it is a sound actions table (after stage 3: `decided`); otherwise ValueError says why not."""
+    check_columns(actions, ACTIONS | (DECIDED if decided else {}), where)
+    if (actions["start_frame"] < 0).any() or (actions["end_frame"] <= actions["start_frame"]).any():
+        raise ValueError(f"{where}: an interval is empty or begins before the video")
+    if actions["label_uid"].duplicated().any():
+        raise ValueError(f"{where}: label_uid {actions['label_uid'][actions['label_uid'].duplicated()].iloc[0]} twice")
+    if not actions["score"].between(0, 1).all():
+        raise ValueError(f"{where}: a score is not within 0 and 1")
+    check_words(actions, "origin", ORIGINS, where)
+    if decided:
+        check_words(actions, "decision", DECISIONS, where)
+        if (actions.loc[actions["decision"] != "keep", "reason"] == "").any():
+            raise ValueError(f"{where}: an action that is not kept has no reason")
+        if not actions["quality"].between(0, 1).all():
+            raise ValueError(f"{where}: a quality is not within 0 and 1")
+    return actions
+
+
 def check_words(table: pd.DataFrame, column: str, allowed: tuple[str, ...], where: str) -> None:
     """ValueError when a column holds another word than the allowed ones."""
     unknown = set(table[column].unique()) - set(allowed)

@@ -13,7 +13,10 @@ from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.safe_writing import read_parquet, write_parquet
 
-STAGES = ("labelled", "cleaned", "trained")  # the folders of a round in the order they are made
+# The folders of a round in the order they are made. Actions have records of their own: boxes that are cleaned give the
+# players whose actions are labelled in the same round.
+ACTIONS_LABELLED, ACTIONS_CLEANED, ACTIONS_TRAINED = "labelled/actions", "cleaned/actions", "trained/actions"
+STAGES = ("labelled", "cleaned", "trained", ACTIONS_LABELLED, ACTIONS_CLEANED, ACTIONS_TRAINED)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class RoundFolder:
     @property
     def detector(self) -> Path:
         return self.path / "trained" / "detector.pt"
+
+    @property
+    def recogniser(self) -> Path:
+        return self.path / "trained" / "recogniser.pt"
 
     @property
     def pictures(self) -> Path:

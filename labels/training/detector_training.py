@@ -48,7 +48,7 @@ def train_detector(
         write_history(folder.epochs, history)  # it may have been cut off, or taken away
     checked = spread(validation, settings.validation_frames)
     progress = tqdm(total=loop.total_steps, initial=len(history) * loop.epoch_steps, desc="train", unit="step")
-    with progress, _deterministic(loop.device):
+    with progress, deterministic(loop.device):
         while len(history) < settings.epochs and not _is_over(history, settings.patience):
             try:
                 losses = loop.run_epoch(len(history), progress)
@@ -84,7 +84,7 @@ def train_detector(
 
 
 @contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
+def deterministic(device: torch.device) -> Iterator[None]:
     """On a CPU, the same bits each time; on a GPU that would cost much speed."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)

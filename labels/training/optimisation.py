@@ -3,9 +3,9 @@
 import math
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,40 +13,87 @@ from torch import Tensor, nn
 
 from labels.models.checkpoints import load_checkpoint
 from labels.records.errors import InputError
-from labels.training.box_datasets import LabelledFrame
-from labels.training.detector_tasks import DetectorTask
-from labels.training.settings import TrainingSettings
 from labels.training.training_folder import TrainingFolder
 from labels.training.weight_averaging import AverageWeights
 
 
+class Task(Protocol):
+    """What training asks of a kind of network, be it one that finds boxes or one that recognises actions."""
+
+    def make_batch(self, examples: Any) -> Any: ...
+
+    def losses(self, network: nn.Module, batch: Any, progress: float) -> dict[str, Tensor]: ...
+
+
+class StepSettings(Protocol):
+    """The settings that steps go by; see `TrainingSettings`."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def epoch_frames(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warm_up(self) -> float: ...
+    @property
+    def clip_norm(self) -> float: ...
+    @property
+    def average_decay(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
 class Optimisation:
-    """Steps, learning rate, averaged weights, and their state."""
+    """Steps, learning rate, averaged weights, and their state.
+
+    Args:
+        chances: (N,) how often each example is drawn, against the others; None: all in turn.
+        rate_of: a weight's name -> its share of the learning rate; None: all learn alike.
+    """
 
     def __init__(
-        self, network: nn.Module, task: DetectorTask, training: Sequence[LabelledFrame], settings: TrainingSettings
+        self,
+        network: nn.Module,
+        task: Task,
+        training: Sequence[Any],
+        settings: StepSettings,
+        chances: np.ndarray | None = None,
+        rate_of: Callable[[str], float] | None = None,
     ) -> None:
         self.network, self.task, self.training, self.settings = network, task, training, settings
+        self.chances = None if chances is None else chances / chances.sum()
         self.device = next(network.parameters()).device
         seen = max(len(training), settings.epoch_frames)
         self.epoch_steps = math.ceil(seen / settings.batch_size)
         self.total_steps = self.epoch_steps * settings.epochs
         self.step = 0
-        decayed = [weights for weights in network.parameters() if weights.requires_grad and weights.ndim > 1]
-        others = [weights for weights in network.parameters() if weights.requires_grad and weights.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=settings.learning_rate,
-        )
+        self.optimizer = torch.optim.AdamW(self._groups(rate_of), lr=settings.learning_rate)
         self.average = AverageWeights(network, settings.average_decay)
+
+    def _groups(self, rate_of: Callable[[str], float] | None) -> list[dict[str, Any]]:
+        """Weights by their share of the learning rate; vectors (norms, biases) do not decay."""
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, weights in self.network.named_parameters():
+            if weights.requires_grad:
+                groups.setdefault((rate_of(name) if rate_of else 1.0, weights.ndim > 1), []).append(weights)
+        decay = self.settings.weight_decay
+        return [
+            {"params": groups[key], "weight_decay": decay * key[1]} | ({"share": key[0]} if rate_of else {})
+            for key in sorted(groups, reverse=True)
+        ]
 
     def run_epoch(self, epoch: int, progress: Any) -> dict[str, float]:
         """One pass; returns the mean of each part of the loss."""
         seed_everything(self.settings.seed, epoch)
         self.network.train()
         sums: dict[str, float] = {}
-        for frames in self._batches(epoch):
-            batch = self.task.make_batch(frames)
+        for examples in self._batches(epoch):
+            batch = self.task.make_batch(examples)
             parts = self.task.losses(self.network, batch, self.step / self.total_steps)
             loss = torch.stack(list(parts.values())).sum()
             value = float(loss.detach())
@@ -62,17 +109,20 @@ class Optimisation:
             progress.update()
         return {name: round(total / self.epoch_steps, 6) for name, total in sums.items()}
 
-    def _batches(self, epoch: int) -> Iterator[list[LabelledFrame]]:
+    def _batches(self, epoch: int) -> Iterator[list[Any]]:
         order = np.random.default_rng([self.settings.seed, epoch, 1])
         count = self.epoch_steps * self.settings.batch_size
-        passes = [order.permutation(len(self.training)) for _ in range(math.ceil(count / len(self.training)))]
-        drawn = np.concatenate(passes)[:count]
+        if self.chances is not None:
+            drawn = order.choice(len(self.training), size=count, p=self.chances)
+        else:
+            passes = [order.permutation(len(self.training)) for _ in range(math.ceil(count / len(self.training)))]
+            drawn = np.concatenate(passes)[:count]
         for first in range(0, count, self.settings.batch_size):
             yield [self.training[at] for at in drawn[first : first + self.settings.batch_size]]
 
     def _descend(self, loss: Tensor) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+            group["lr"] = self.learning_rate(self.step) * group.get("share", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
@@ -107,7 +157,7 @@ class Optimisation:
         if not folder.last.is_file() or not folder.best.is_file():
             return []
         try:
-            state, best = load_checkpoint(folder.last), load_checkpoint(folder.best)
+            state, best = load_checkpoint(folder.last, folder.kind), load_checkpoint(folder.best, folder.kind)
         except InputError as error:
             print(f"training starts anew, because where it stood cannot be read: {error}", file=sys.stderr)
             return []

@@ -7,34 +7,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labels.models.checkpoints import DETECTOR
 from labels.records.safe_writing import write_text
 
 
 @dataclass(frozen=True)
 class TrainingFolder:
-    """`trained/` of a round."""
+    """`trained/` of a round. A round may train a detector and a recogniser; the latter keeps its own in `actions/`."""
 
     path: Path
+    kind: str = DETECTOR
 
     @property
     def best(self) -> Path:
-        return self.path / "detector.pt"
+        return self.path / f"{self.kind}.pt"
+
+    @property
+    def beside(self) -> Path:
+        return self.path if self.kind == DETECTOR else self.path / "actions"
 
     @property
     def last(self) -> Path:
-        return self.path / "last.pt"
+        return self.beside / "last.pt"
 
     @property
     def epochs(self) -> Path:
-        return self.path / "metrics.csv"
+        return self.beside / "metrics.csv"
 
     @property
     def metrics(self) -> Path:
-        return self.path / "metrics.json"
+        return self.beside / "metrics.json"
 
     @property
     def curves(self) -> Path:
-        return self.path / "curves.png"
+        return self.beside / "curves.png"
+
+    @property
+    def confusion(self) -> Path:
+        return self.path / "confusion.csv"
 
 
 def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:

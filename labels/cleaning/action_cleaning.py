@@ -1,0 +1,156 @@
+"""Stage 3 over the actions of one round: read the labelled shards, decide, write the cleaned ones and the dataset."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from labels.cleaning.action_decisions import DecidedActions, decide_actions
+from labels.cleaning.action_quality import ActionQuality, action_quality_lines
+from labels.cleaning.action_settings import ActionSettings
+from labels.cleaning.human_verdicts import read_verdicts
+from labels.records import run_records, tables
+from labels.records.errors import InputError
+from labels.records.run_records import RunRecord
+from labels.records.safe_writing import read_parquet, write_parquet, write_text
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
+
+DATASET_COLUMNS = ("label", "video_id", "file", "time_start", "time_end", "split", "track_id", "score", "origin")
+
+
+def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> RunRecord:
+    """Clean the actions of a round and write everything, run.json last. InputError names what must run first."""
+    folder = work.round(number)
+    command = f"python dataset_processor.py {work.root} --round {number} --recogniser …"
+    labelled_record = run_records.require_run_record(folder, ACTIONS_LABELLED, command)
+    inputs = {
+        "videos": run_records.digest_of_videos(work),
+        f"round {number} {ACTIONS_LABELLED}": labelled_record.output,
+        "verdicts": run_records.digest_of_verdicts(work),
+    }
+    old = None
+    if number > 0 and run_records.read_run_record(work.round(number - 1), ACTIONS_CLEANED) is not None:
+        before = work.round(number - 1)
+        inputs[f"round {number - 1} {ACTIONS_CLEANED}"] = run_records.require_run_record(
+            before, ACTIONS_CLEANED, ""
+        ).output
+        old = _read_all(work, before, "cleaned", decided=True)
+    finished = run_records.read_run_record(folder, ACTIONS_CLEANED)
+    same = finished is not None and finished.is_made_from(asdict(settings), inputs)
+    if finished is not None and same and finished.output == _output(folder):
+        return finished
+    run_records.start_run(folder, ACTIONS_CLEANED)
+    labelled = _read_all(work, folder, "labelled", decided=False)
+    names = sorted({*labelled["class_name"], *(labelled_record.facts.get("labeller", {}).get("class_names", []))})
+    verdicts = {uid: str(said) for uid, said in read_verdicts(work).items()}
+    trusted = labelled_record.facts.get("labeller", {}).get("working_threshold", {})
+    decided = decide_actions(labelled, old, names, settings, verdicts, trusted)
+    quality = _write(work, folder, decided)
+    actions = decided.actions
+    counts = {
+        "labelled": len(labelled),
+        "merged_in": decided.merged_in,
+        "left_behind": decided.left_behind,
+        **{each: int((actions["decision"] == each).sum()) for each in tables.DECISIONS},
+        "reasons": _reasons(actions),
+        "bars": decided.bars,
+        "doubts": len(decided.doubts),
+        "skipped": labelled_record.counts.get("skipped", {}),
+        "quality": quality.as_counts(),
+    }
+    if counts["labelled"] + counts["merged_in"] != sum(counts[each] for each in tables.DECISIONS):
+        raise AssertionError(f"actions that came in are not those that were decided on: {counts}")
+    facts = {"class_names": names, "per": labelled_record.facts.get("per")}
+    record = RunRecord(ACTIONS_CLEANED, number, asdict(settings), inputs, counts, facts, output=_output(folder))
+    run_records.write_run_record(folder, record)
+    return record
+
+
+def action_lines(record: RunRecord) -> list[str]:
+    """The accounts, the decisions by reason, the bars, and the quality against human labels that were not used."""
+    counts = record.counts
+    lines = [
+        f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
+        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in"
+        f" ({counts['left_behind']} dropped of the round before stay there)"
+    ]
+    lines += [
+        f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in counts["reasons"].items()
+    ]
+    if any(reason.endswith("detected") for reason in counts["reasons"]):
+        lines.append("kept from: " + ", ".join(f"{name} {bar:.2f}" for name, bar in counts["bars"].items()))
+    if counts["doubts"]:
+        lines.append(f"{counts['doubts']} human labels that the student doubts: cleaned/actions/review.csv")
+    return [*lines, *action_quality_lines(counts["quality"])]
+
+
+def _read_all(work: WorkFolder, folder: RoundFolder, stage: str, decided: bool) -> pd.DataFrame:
+    """The actions of all usable videos, in the order of their ids."""
+    kinds = tables.ACTIONS | (tables.DECIDED if decided else {})
+    parts = []
+    for video_id in work.usable_videos()["video_id"]:
+        path = folder.actions(stage, video_id)
+        if path.is_file():
+            try:
+                parts.append(tables.check_actions(read_parquet(path), str(path), decided))
+            except ValueError as error:
+                raise InputError(str(error)) from None
+    return tables.concatenate(parts, kinds)
+
+
+def _write(work: WorkFolder, folder: RoundFolder, decided: DecidedActions) -> ActionQuality:
+    """The shards, review.csv and dataset/actions.csv; returns how good what was kept is."""
+    quality = ActionQuality()
+    rows = []
+    shards = folder.stage(ACTIONS_CLEANED)
+    by_video = dict(tuple(decided.actions.groupby("video_id")))
+    written = set()
+    for video in work.usable_videos().itertuples():
+        video_id = str(video.video_id)
+        own = by_video.get(video_id, decided.actions.iloc[:0]).reset_index(drop=True)
+        path = folder.actions("cleaned", video_id)
+        tables.check_actions(own, str(path), decided=True)
+        write_parquet(path, own, {"video_id": video_id, "fps": float(video.fps), "frame_count": int(video.frame_count)})
+        written.add(path.name)
+        truth = work.truth_actions(video_id)
+        if truth.is_file() and not (own["origin"] == "human").any():
+            quality.add(str(video.split), own, read_parquet(truth))
+        for action in own[own["decision"] == "keep"].itertuples():
+            times = (f"{action.start_s:.3f}", f"{action.end_s:.3f}")
+            what = (str(video.split), action.track_id, f"{action.quality:.4f}", action.origin)
+            rows.append((action.class_name, video_id, video.file, *times, *what))
+    for stale in shards.glob("*.parquet"):
+        if stale.name not in written:
+            stale.unlink()
+    write_text(folder.dataset / "actions.csv", _as_csv(DATASET_COLUMNS, rows))
+    doubts = decided.doubts
+    columns = ("label_uid", "video_id", "track_id", "start_s", "end_s", "class_name", "student_class", "student_score")
+    doubted = [tuple(row) for row in doubts[list(columns)].itertuples(index=False)]
+    write_text(shards / "review.csv", _as_csv(columns, doubted))
+    return quality
+
+
+def _as_csv(columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _reasons(actions: pd.DataFrame) -> dict[str, int]:
+    """«decision rule» -> how many; kept ones by their origin."""
+    counts = Counter(
+        f"{row.decision} {row.origin if row.decision == 'keep' else row.reason.split(':')[0]}"
+        for row in actions.itertuples()
+    )
+    return dict(sorted(counts.items()))
+
+
+def _output(folder: RoundFolder) -> str:
+    shards: list[Path] = sorted(folder.stage(ACTIONS_CLEANED).glob("[!.]*.parquet"))
+    return run_records.digest_of_files(shards)

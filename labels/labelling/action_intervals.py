@@ -1,0 +1,125 @@
+"""From the probabilities of windows to intervals: averaged by frame, smoothed over time, cut with hysteresis."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from labels.records import tables
+from labels.tracks.player_crops import smooth
+
+
+@dataclass(frozen=True)
+class IntervalSettings:
+    smooth_s: float = 0.15  # standard deviation of the smoothing
+    # Low on purpose: stage 3 decides, and can only decide on what was written.
+    begin: float = 0.25  # an interval needs a frame whose class is this probable
+    stay: float = 0.15  # and goes on in both directions while it is at least this
+    least_s: float = 0.0  # shorter intervals are not written
+
+
+@dataclass(frozen=True)
+class FrameProbabilities:
+    """Of one track, or the whole frame: (F,) frame numbers in a row, and (F, K) probabilities that add up to 1."""
+
+    track_id: int
+    frame_index: np.ndarray
+    probabilities: np.ndarray
+
+
+def average_by_frame(
+    track_id: int, spans: Sequence[tuple[int, int]], probabilities: np.ndarray, end_frame: int | None = None
+) -> FrameProbabilities:
+    """Probabilities of windows (N, K), each of the frames from its span's first to before its end, meant by frame.
+
+    A frame between two windows that none of them holds has what the nearest frame has. `end_frame` lets the last
+    window reach to the end of the source.
+    """
+    first = min(start for start, _ in spans)
+    last = max(end for _, end in spans)
+    total = np.zeros((last - first, probabilities.shape[1]))
+    count = np.zeros(last - first)
+    for (start, end), row in zip(spans, probabilities, strict=True):
+        total[start - first : end - first] += row
+        count[start - first : end - first] += 1
+    known = np.flatnonzero(count)
+    nearest = (
+        known[np.abs(np.arange(len(count))[:, None] - known[None]).argmin(axis=1)]
+        if len(known) < len(count)
+        else (np.arange(len(count)))
+    )
+    mean = total[nearest] / count[nearest, None]
+    if end_frame is not None and end_frame > last:
+        mean = np.concatenate([mean, np.repeat(mean[-1:], end_frame - last, axis=0)])
+    return FrameProbabilities(track_id, np.arange(first, first + len(mean)), mean)
+
+
+def cut_intervals(frames: FrameProbabilities, fps: float, settings: IntervalSettings) -> list[tuple[int, int, int]]:
+    """(class id, start, end) of the intervals, places in `frames`, half-open, in order and disjoint.
+
+    In each frame only its most probable class counts: a run of one class, nowhere below `stay`, that somewhere
+    reaches `begin`.
+    """
+    likely = smooth(frames.probabilities, settings.smooth_s * fps)
+    best = likely.argmax(axis=1)
+    value = likely[np.arange(len(best)), best]
+    running = np.where(value >= settings.stay, best, -1)
+    edges = np.flatnonzero(np.diff(running)) + 1
+    found = []
+    for start, end in zip([0, *edges.tolist()], [*edges.tolist(), len(running)], strict=True):
+        long_enough = (end - start) / fps >= settings.least_s
+        if running[start] >= 0 and value[start:end].max() >= settings.begin and long_enough:
+            found.append((int(running[start]), start, end))
+    return found
+
+
+def action_rows(
+    video_id: str,
+    round_born: int,
+    class_names: Sequence[str],
+    subjects: Sequence[FrameProbabilities],
+    fps: float,
+    settings: IntervalSettings,
+) -> pd.DataFrame:
+    """The ACTIONS rows of a video. Its score is the class's mean probability over the interval."""
+    rows = []
+    for frames in subjects:
+        for class_id, start, end in cut_intervals(frames, fps, settings):
+            mean = frames.probabilities[start:end].mean(axis=0)
+            first = int(frames.frame_index[start])
+            rows.append((frames.track_id, first, first + end - start, class_id, mean))
+    return tables.make_table(
+        tables.ACTIONS,
+        {
+            "label_uid": [action_uid(video_id, round_born, *row[:3], class_names[row[3]], "detected") for row in rows],
+            "video_id": [video_id] * len(rows),
+            "track_id": [row[0] for row in rows],
+            "start_frame": [row[1] for row in rows],
+            "end_frame": [row[2] for row in rows],
+            "start_s": [row[1] / fps for row in rows],
+            "end_s": [row[2] / fps for row in rows],
+            "class_name": [class_names[row[3]] for row in rows],
+            "score": [min(1.0, float(row[4][row[3]])) for row in rows],
+            "probabilities": [probabilities_json(class_names, row[4]) for row in rows],
+            "origin": "detected",
+            "round_born": round_born,
+        },
+    )
+
+
+def action_uid(
+    video_id: str, round_born: int, track_id: int, start_frame: int, end_frame: int, class_name: str, origin: str
+) -> str:
+    """A name for a new label, the same whenever the same label is made again: 16 hex digits."""
+    said = f"{video_id}|{round_born}|{track_id}|{start_frame}|{end_frame}|{class_name}|{origin}"
+    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
+
+
+def probabilities_json(class_names: Sequence[str], probabilities: np.ndarray) -> str:
+    return json.dumps(
+        {name: round(float(value), 4) for name, value in zip(class_names, probabilities, strict=True)},
+        ensure_ascii=False,
+    )

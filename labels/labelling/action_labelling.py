@@ -1,0 +1,190 @@
+"""Actions of a round: what people said, and what a recogniser says of every video; one shard a video."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows, average_by_frame
+from labels.labelling.human_actions import human_actions, is_used
+from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
+from labels.labelling.window_store import VideoWindows, WindowStore
+from labels.models.recogniser import Recogniser
+from labels.records import tables
+from labels.records.run_records import RunRecord, digest_of_files, start_run, write_run_record
+from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
+from labels.records.work_folder import ACTIONS_LABELLED, RoundFolder, WorkFolder
+from labels.videos.decoding import DecodeError
+
+FORMAT = 1  # of the shards
+RECOGNISED_TOGETHER = 32  # windows
+PRIOR_GAIN = 4.0  # how much more likely the class is that the clip's own list names, where a recogniser knows it
+
+
+@dataclass(frozen=True)
+class ActionLabelling:
+    """What of a round's labelling can be chosen. `per`: frame or player, see `player_tracks`."""
+
+    per: str = AUTO
+    human_share: float = 1.0
+    intervals: IntervalSettings = field(default_factory=IntervalSettings)
+
+
+@dataclass
+class RoundActions:
+    """How it went; counts are over all shards, also those that were there already."""
+
+    made: int = 0
+    untouched: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)  # video_id -> reason
+    human: int = 0
+    detected: int = 0
+    without_player: int = 0  # videos in which no player is known
+
+    def lines(self) -> list[str]:
+        lines = [f"{video_id}: skipped: {reason}" for video_id, reason in sorted(self.skipped.items())]
+        if self.untouched:
+            lines.append(f"{self.untouched} videos were labelled already and not touched")
+        if self.without_player:
+            lines.append(f"{self.without_player} videos have no player's track, so nothing was recognised in them")
+        return [*lines, f"{self.human} human labels and {self.detected} recognised actions"]
+
+
+def label_actions(
+    work: WorkFolder, folder: RoundFolder, recogniser: Recogniser | None, settings: ActionLabelling
+) -> RoundActions:
+    """Label every usable video. Without a recogniser there are only human labels.
+
+    A video that cannot be decoded is skipped with the reason, and has no shard.
+    """
+    videos = work.usable_videos()
+    start_run(folder, ACTIONS_LABELLED)
+    store = WindowStore(work, recogniser.preset) if recogniser is not None else None
+    outcome = RoundActions()
+    per = subject_of(work, settings.per)
+    wanted = set(videos["video_id"])
+    for path in folder.stage(ACTIONS_LABELLED).glob("*.parquet"):
+        if path.stem not in wanted:
+            path.unlink()
+    for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video", disable=None):
+        video_id = str(video.video_id)
+        human = human_actions(work, video_id)
+        if human is None or not is_used(str(video.split), str(video.group) or video_id, settings.human_share):
+            human = tables.empty_table(tables.ACTIONS)
+        tracks = tracks_of(work, folder.number, video_id) if per == PLAYER else None
+        key = digest_of(
+            [
+                *(FORMAT, video.sha256, video.frame_count, human.to_dict("list"), str(video.class_name)),
+                *(recogniser.digest if recogniser else None, digest_of_tracks(tracks), asdict(settings.intervals)),
+            ]
+        )
+        path = folder.actions("labelled", video_id)
+        metadata = read_parquet_metadata(path)
+        outcome.without_player += tracks == []
+        if metadata is not None and metadata.get("key") == key:
+            outcome.untouched += 1
+        else:
+            try:
+                found = tables.empty_table(tables.ACTIONS)
+                if store is not None and recogniser is not None:
+                    # The class of an archive's clip is its human label: what is not used as one must not tell.
+                    listed = "" if work.truth_actions(video_id).is_file() else str(video.class_name)
+                    subjects = recognise_subjects(store.ensure(video, tracks), recogniser, listed)
+                    names, fps = recogniser.class_names, float(video.fps)
+                    found = action_rows(video_id, folder.number, names, subjects, fps, settings.intervals)
+            except DecodeError as error:
+                path.unlink(missing_ok=True)
+                outcome.skipped[video_id] = str(error)
+                continue
+            metadata = {
+                "key": key,
+                "video_id": video_id,
+                "fps": float(video.fps),
+                "frame_count": int(video.frame_count),
+                "human": len(human),
+                "detected": len(found),
+            }
+            rows = tables.concatenate([human[list(tables.ACTIONS)], found], tables.ACTIONS)
+            write_parquet(path, tables.check_actions(rows, str(path)), metadata)
+            outcome.made += 1
+        outcome.human += metadata["human"]
+        outcome.detected += metadata["detected"]
+    return outcome
+
+
+def recognise_subjects(
+    windows: VideoWindows, recogniser: Recogniser, listed_class: str = ""
+) -> list[FrameProbabilities]:
+    """Probabilities by frame of each player, or of the whole frame.
+
+    Args:
+        listed_class: what the clip's own list says of it; a prior, where it is one of several classes.
+    """
+    parts = [
+        recogniser.recognise(np.asarray(windows.values[first : first + RECOGNISED_TOGETHER]))
+        for first in range(0, len(windows), RECOGNISED_TOGETHER)
+    ]
+    if not parts:
+        return []
+    probabilities = np.concatenate(parts)
+    if listed_class in recogniser.class_names:
+        gain = np.ones(len(recogniser.class_names))
+        gain[recogniser.class_names.index(listed_class)] = PRIOR_GAIN
+        rest = np.clip(1 - probabilities.sum(axis=1, keepdims=True), 0, 1)  # none of the classes
+        probabilities = probabilities * gain
+        probabilities /= probabilities.sum(axis=1, keepdims=True) + rest
+    spans = windows.spans()
+    subjects = []
+    for track_id in np.unique(windows.track_id):
+        own = np.flatnonzero(windows.track_id == track_id)
+        end = int(windows.subject_end[own].max())
+        subjects.append(average_by_frame(int(track_id), [spans[at] for at in own], probabilities[own], end))
+    return subjects
+
+
+def subject_of(work: WorkFolder, per: str) -> str:
+    """frame or player; `auto` is player where human labels are of players, or where players were tracked."""
+    if per != AUTO:
+        return per
+    for video_id in work.usable_videos()["video_id"]:
+        human = human_actions(work, video_id)
+        if human is not None:
+            return PLAYER if (human["track_id"] != tables.NO_TRACK).any() else FRAME
+    return FRAME
+
+
+def finish_actions(
+    folder: RoundFolder,
+    recogniser: Recogniser | None,
+    settings: ActionLabelling,
+    per: str,
+    outcome: RoundActions,
+    arguments: dict[str, Any],
+    inputs: dict[str, str],
+) -> None:
+    """Write run.json, which marks the round's actions as labelled."""
+    names = list(recogniser.class_names) if recogniser else []
+    labeller = {
+        "name": recogniser.name if recogniser else "human",
+        "digest": recogniser.digest if recogniser else "",
+        "class_names": names,
+        "working_threshold": recogniser.working_threshold if recogniser else {},
+    }
+    counts = {
+        "videos": outcome.made + outcome.untouched + len(outcome.skipped),
+        "used": outcome.made + outcome.untouched,
+        "skipped": outcome.skipped,
+        "human": outcome.human,
+        "detected": outcome.detected,
+    }
+    facts = {"labeller": labeller, "per": per, "human_share": settings.human_share}
+    output = digest_of_files(action_shards(folder, "labelled"))
+    write_run_record(
+        folder, RunRecord(ACTIONS_LABELLED, folder.number, arguments, inputs, counts, facts, output=output)
+    )
+
+
+def action_shards(folder: RoundFolder, stage: str) -> list[Path]:
+    return sorted((folder.stage(stage) / "actions").glob("[!.]*.parquet"))

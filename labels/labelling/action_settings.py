@@ -1,0 +1,28 @@
+"""What labelling actions goes by, and its arguments. Imports nothing heavy."""
+
+import argparse
+
+from labels.models.recogniser_settings import HUMAN
+from labels.records.command_line import above_zero
+
+SUBJECTS = ("auto", "frame", "player")
+
+
+def add_action_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of stage 2 that are of actions alone."""
+    actions = parser.add_argument_group("actions")
+    actions.add_argument(
+        "--recogniser",
+        metavar="NAME|FILE",
+        help=f"label actions, not boxes: {HUMAN} (what archives say of their clips), a torchvision video network with "
+        "its Kinetics-400 weights, or a recogniser.pt; a student of the round before is taken without it",
+    )
+    actions.add_argument("--map", metavar="CSV", help="kinetics_class,class_name: a recogniser's classes to ours")
+    actions.add_argument("--per", choices=SUBJECTS, default="auto", help="windows of whole frames or of each player")
+    actions.add_argument(
+        "--human-share",
+        type=above_zero,
+        default=1.0,
+        metavar="X",
+        help="use the human labels of this share of the source videos; the others' measure what labels are worth",
+    )

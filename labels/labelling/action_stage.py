@@ -1,0 +1,71 @@
+"""Stage 2 for actions, as the script calls it."""
+
+import argparse
+
+from labels.models.recogniser_settings import HUMAN
+from labels.records.command_line import Summary
+from labels.records.errors import InputError
+from labels.records.run_records import digest_of_videos, out_of_date, read_run_record, require_run_record
+from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
+
+
+def wants_actions(args: argparse.Namespace, work: WorkFolder) -> bool:
+    """Whether actions are to be labelled: it was said, or the round before trained a recogniser and no detector."""
+    if args.recogniser is not None or args.round == 0 or args.detector is not None:
+        return args.recogniser is not None
+    before = work.round(args.round - 1)
+    return read_run_record(before, ACTIONS_TRAINED) is not None and read_run_record(before, "trained") is None
+
+
+def label_actions_of(args: argparse.Namespace) -> Summary:
+    """Label the actions of one round."""
+    work = WorkFolder(args.work)
+    found = len(work.usable_videos())
+    if not 0 < args.human_share <= 1:
+        raise InputError(f"--human-share: a share above 0 and at most 1, not {args.human_share:g}")
+    if args.detector is not None:
+        raise InputError("--detector and --recogniser: a run labels boxes or actions; run it twice for both")
+    name, inputs = args.recogniser, {}
+    if name is None:
+        before = work.round(args.round - 1)
+        trained = f"python train.py {args.work} --round {before.number} --task actions"
+        inputs = {
+            f"round {before.number} {ACTIONS_TRAINED}": require_run_record(before, ACTIONS_TRAINED, trained).output
+        }
+        name = str(before.recogniser)
+    if args.map is not None and name == HUMAN:
+        raise InputError("--map: human labels are taken as they are; leave it out")
+    with work.writing():
+        from labels.labelling.action_labelling import ActionLabelling, finish_actions, label_actions, subject_of
+        from labels.models.class_maps import MappedRecogniser, read_class_map
+        from labels.models.loading import torch_device
+        from labels.models.recogniser import Recogniser, load_recogniser
+
+        recogniser: Recogniser | None = None
+        if name != HUMAN:
+            recogniser = load_recogniser(name, torch_device(args.device), args.batch_size)
+            if args.map is not None:
+                recogniser = MappedRecogniser(recogniser, read_class_map(args.map), f"--map {args.map}")
+            inputs["labeller"] = recogniser.digest
+        settings = ActionLabelling(args.per, args.human_share)
+        folder = work.round(args.round)
+        inputs["videos"] = digest_of_videos(work)
+        outcome = label_actions(work, folder, recogniser, settings)
+        if not outcome.human and recogniser is None:
+            raise InputError(
+                f"{work.videos}: no clip came with a human label; name a recogniser, or bring a labelled archive: "
+                f"python dataset_downloader.py {args.work} --from kinetics-folder --path …"
+            )
+        arguments = {key: getattr(args, key) for key in ("recogniser", "map", "per", "human_share")}
+        per = subject_of(work, args.per)
+        finish_actions(folder, recogniser, settings, per, outcome, arguments, inputs)
+        lines = [*outcome.lines(), *out_of_date(work)]
+    return Summary(
+        "label actions",
+        "videos",
+        found,
+        outcome.made + outcome.untouched,
+        {"cannot be decoded": len(outcome.skipped)} if outcome.skipped else {},
+        lines,
+        f"python dataset_cleaner.py {args.work} --round {args.round}",
+    )

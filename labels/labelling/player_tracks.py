@@ -1,0 +1,49 @@
+"""Whose windows are cut: the players of a video by their tracks, or nobody's, which is the whole frame."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from labels.records.safe_writing import digest_of, read_parquet
+from labels.records.tables import BOX_COLUMNS, NO_TRACK
+from labels.records.work_folder import WorkFolder
+from labels.tracks.player_crops import CropPath, crop_path
+
+PERSON = "person"
+FRAME, PLAYER, AUTO = "frame", "player", "auto"
+
+
+def tracks_of(work: WorkFolder, round_number: int, video_id: str, least_frames: int = 5) -> list[CropPath]:
+    """The players of a video: the tracks that came with it (people's boxes in its truth), else those cleaning found.
+
+    Cleaned boxes are taken from this round, or from the last one before it that has some.
+    """
+    boxes = _boxes(work, round_number, video_id)
+    if boxes is None:
+        return []
+    people = boxes[(boxes["class_name"] == PERSON) & (boxes["track_id"] != NO_TRACK) & boxes["x1"].notna()]
+    paths = []
+    for track_id, own in people.groupby("track_id"):
+        own = own.drop_duplicates("frame_index")
+        if len(own) >= least_frames:
+            xyxy = own[BOX_COLUMNS].to_numpy()
+            paths.append(crop_path(int(str(track_id)), own["frame_index"].to_numpy(), xyxy))
+    return paths
+
+
+def digest_of_tracks(tracks: list[CropPath] | None) -> str:
+    """Changes when a crop would lie elsewhere."""
+    said = [[path.track_id, path.first_frame, path.squares.round(1).tolist()] for path in tracks or []]
+    return digest_of([tracks is None, said])
+
+
+def _boxes(work: WorkFolder, round_number: int, video_id: str) -> pd.DataFrame | None:
+    truth = work.read_truth(video_id)
+    if truth is not None and (truth["class_name"] == PERSON).any():
+        return truth
+    for number in range(round_number, -1, -1):
+        path: Path = work.round(number).boxes("cleaned", video_id)
+        if path.is_file():
+            cleaned = read_parquet(path)
+            return cleaned[cleaned["decision"] != "drop"]
+    return None

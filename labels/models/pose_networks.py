@@ -1,0 +1,114 @@
+"""Small networks that tell from joints over time what a body does.
+
+`stgcn` follows Yan et al. 2018 (arxiv.org/abs/1801.07455): graph convolutions over the joints, convolutions over time;
+the graph has a learnt part, as in ST-GCN++ (arxiv.org/abs/2205.09443). `gru` is the baseline. Both take what
+`pose_inputs.normalise` gives, and make positions, bones and speeds of it themselves.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from labels.models.skeletons import JOINTS, PARENTS, hops
+
+CHANNELS = 7  # position, bone, speed (x and y each), seen
+
+
+@dataclass(frozen=True)
+class PoseSettings:
+    """Of the networks. `times` is how many moments of a window they look at."""
+
+    kind: str = "stgcn"  # or gru
+    times: int = 24
+    width: int = 32
+    blocks: int = 4  # of stgcn; the second half has twice the width at half the times
+    reach: int = 5  # moments that a convolution over time sees
+    dropout: float = 0.3
+
+
+def streams(poses: Tensor) -> Tensor:
+    """Poses (B, T, J, 3) as positions, bones, speeds and presence, (B, CHANNELS, T, J)."""
+    place, seen = poses[..., :2], poses[..., 2:]
+    bone = place - place[:, :, list(PARENTS)]
+    speed = torch.zeros_like(place)
+    speed[:, 1:] = (place[:, 1:] - place[:, :-1]) * 4  # of the size of the others
+    return torch.cat([place, bone, speed, seen], dim=3).permute(0, 3, 1, 2)
+
+
+class GraphBlock(nn.Module):
+    """A convolution over the graph of joints, one over time, and a way around both."""
+
+    near: Tensor
+
+    def __init__(self, inside: int, outside: int, stride: int, settings: PoseSettings) -> None:
+        super().__init__()
+        steps = torch.from_numpy(hops())
+        near = torch.stack([(steps == distance).float() for distance in (0, 1, 2)])  # (3, J, J)
+        self.register_buffer("near", near / near.sum(dim=2, keepdim=True).clamp(min=1))
+        self.learnt = nn.Parameter(torch.zeros(3, len(JOINTS), len(JOINTS)))
+        self.mix = nn.Conv2d(inside * 3, outside, 1)
+        self.norm = nn.BatchNorm2d(outside)
+        self.over_time = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(outside, outside, (settings.reach, 1), (stride, 1), (settings.reach // 2, 0), bias=False),
+            nn.BatchNorm2d(outside),
+            nn.Dropout(settings.dropout / 2),
+        )
+        same = inside == outside and stride == 1
+        self.around = nn.Identity() if same else nn.Conv2d(inside, outside, 1, (stride, 1))
+
+    def forward(self, values: Tensor) -> Tensor:  # (B, C, T, J)
+        graph = self.near + self.learnt  # (3, J, J): from the second joint to the first
+        gathered = torch.cat([values @ part.T for part in graph], dim=1)  # (B, 3 C, T, J)
+        return torch.relu(self.over_time(self.norm(self.mix(gathered))) + self.around(values))
+
+
+class GraphNetwork(nn.Module):
+    """Poses (B, T, J, 3) to logits (B, K)."""
+
+    def __init__(self, classes: int, settings: PoseSettings) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(CHANNELS * len(JOINTS))
+        widths = [settings.width * (1 if at < settings.blocks // 2 else 2) for at in range(settings.blocks)]
+        inside = [CHANNELS, *widths[:-1]]
+        self.blocks = nn.Sequential(
+            *(
+                GraphBlock(one, other, 2 if at and other > one else 1, settings)
+                for at, (one, other) in enumerate(zip(inside, widths, strict=True))
+            )
+        )
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = nn.Linear(widths[-1], classes)
+
+    def features(self, poses: Tensor) -> Tensor:
+        values = streams(poses)
+        batch, channels, times, joints = values.shape
+        flat = values.permute(0, 1, 3, 2).reshape(batch, channels * joints, times)
+        values = self.norm(flat).view(batch, channels, joints, times).permute(0, 1, 3, 2)
+        return self.blocks(values).mean(dim=(2, 3))
+
+    def forward(self, poses: Tensor) -> Tensor:
+        return self.head(self.dropout(self.features(poses)))
+
+
+class RecurrentNetwork(nn.Module):
+    """The baseline: all joints of a moment as one vector, a GRU both ways over time. (B, T, J, 3) to (B, K)."""
+
+    def __init__(self, classes: int, settings: PoseSettings) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(CHANNELS * len(JOINTS))
+        self.gru = nn.GRU(CHANNELS * len(JOINTS), 2 * settings.width, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = nn.Linear(4 * settings.width, classes)
+
+    def features(self, poses: Tensor) -> Tensor:
+        values = streams(poses).permute(0, 1, 3, 2).flatten(1, 2)  # (B, CHANNELS * J, T)
+        return self.gru(self.norm(values).transpose(1, 2))[0].mean(dim=1)
+
+    def forward(self, poses: Tensor) -> Tensor:
+        return self.head(self.dropout(self.features(poses)))
+
+
+def build_pose_network(classes: int, settings: PoseSettings) -> nn.Module:
+    return (RecurrentNetwork if settings.kind == "gru" else GraphNetwork)(classes, settings)

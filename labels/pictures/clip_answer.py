@@ -1,0 +1,121 @@
+"""A clip in, an answer out: what a recogniser says of a video over time, in words, and drawn over it (mp4, gif)."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, cut_intervals
+from labels.labelling.action_labelling import recognise_subjects
+from labels.labelling.window_store import VideoWindows
+from labels.models.loading import torch_device
+from labels.models.recogniser import load_recogniser, window_shape
+from labels.models.recogniser_settings import JOINTS
+from labels.pictures.lettering import draw_text, fit_text
+from labels.pictures.palette import MUTED, PANEL, SKY_BLUE, TEXT
+from labels.records.command_line import Summary
+from labels.records.errors import InputError
+from labels.records.safe_writing import whole_file
+from labels.records.tables import NO_TRACK
+from labels.videos.decoding import DecodeError, VideoInfo, decode_frames, probe_video
+from labels.videos.encoding import VideoWriter
+from labels.videos.windows import sample_windows
+
+SHOWN_CLASSES = 3
+LINE_PX, BAR_PX, MARGIN_PX = 20, 110, 8
+GIF_SIDE, GIF_FPS, GIF_SECONDS = 320, 8, 12.0
+
+
+def clip_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="visualise.py",
+        description="Stage 5 on one clip: what a recogniser says of it over time.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--clip", type=Path, required=True, metavar="FILE", help="any video")
+    parser.add_argument(
+        "--recogniser", required=True, metavar="FILE|NAME", help="a recogniser.pt, or a torchvision video network"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the overlay goes (default: beside the clip)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.set_defaults(strict=False)
+    return parser.parse_args(argv)
+
+
+def answer_clip(args: argparse.Namespace) -> Summary:
+    """Print the classes with their probabilities over time, and write `<clip>_actions.mp4` and `.gif`."""
+    if not args.clip.is_file():
+        raise InputError(f"--clip {args.clip}: no such file")
+    recogniser = load_recogniser(args.recogniser, torch_device(args.device))
+    if recogniser.preset.reads == JOINTS:
+        raise InputError(f"--recogniser {args.recogniser}: looks at joints, which a clip does not bring; name another")
+    try:
+        info = probe_video(args.clip)
+        windows = list(sample_windows(decode_frames(args.clip), window_shape(recogniser.preset)))
+    except DecodeError as error:
+        raise InputError(f"{args.clip}: cannot be decoded: {error}") from None
+    held = VideoWindows(
+        args.clip.stem,
+        np.stack([window.frame_index for window in windows]),
+        np.full(len(windows), NO_TRACK),
+        np.full(len(windows), info.frame_count),
+        np.stack([window.pixels for window in windows]),
+    )
+    frames = recognise_subjects(held, recogniser)[0]
+    names = recogniser.class_names
+    target = (args.out or args.clip.parent) / f"{args.clip.stem}_actions.mp4"
+    draw_answer(args.clip, info, frames, names, target)
+    written = [f"overlay: {target}", f"overlay: {target.with_suffix('.gif')}"]
+    return Summary("clip", "clips", 1, 1, {}, [*answer_lines(frames, names, info.fps), *written])
+
+
+def answer_lines(frames: FrameProbabilities, names: tuple[str, ...], fps: float) -> list[str]:
+    """Every half second the likeliest classes, then the intervals, then the clip as a whole."""
+    lines = ["time      classes"]
+    for place in range(0, len(frames.frame_index), max(1, round(fps / 2))):
+        lines.append(f"{frames.frame_index[place] / fps:6.2f} s  {_likeliest(frames.probabilities[place], names)}")
+    for class_id, start, end in cut_intervals(frames, fps, IntervalSettings()):
+        sure = frames.probabilities[start:end, class_id].mean()
+        lines.append(f"{start / fps:6.2f} s to {end / fps:.2f} s: {names[class_id]} {sure:.2f}")
+    return [*lines, f"whole clip: {_likeliest(frames.probabilities.mean(axis=0), names)}"]
+
+
+def draw_answer(clip: Path, info: VideoInfo, frames: FrameProbabilities, names: tuple[str, ...], target: Path) -> None:
+    """The clip with its likeliest classes and their probabilities in each frame, as `target` and as a GIF beside it."""
+    step = max(1, round(info.fps / GIF_FPS))
+    pictures: list[Image.Image] = []
+    with VideoWriter(target, info.fps) as writer:
+        for frame in decode_frames(clip):
+            place = min(frame.frame_index, len(frames.probabilities) - 1)
+            rgb = draw_classes(frame.rgb, frames.probabilities[place], names)
+            writer.write(rgb)
+            if frame.frame_index % step == 0 and frame.time_s < GIF_SECONDS:
+                scale = min(1.0, GIF_SIDE / max(rgb.shape[:2]))
+                size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
+                pictures.append(Image.fromarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)))
+    with whole_file(target.with_suffix(".gif")) as aside:
+        duration_ms = round(1000 * step / info.fps)
+        pictures[0].save(aside, save_all=True, append_images=pictures[1:], duration=duration_ms, loop=0)
+
+
+def draw_classes(rgb: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """A frame with a panel below it: the likeliest classes, a bar and a number each."""
+    shown = np.argsort(-probabilities, kind="stable")[:SHOWN_CLASSES]
+    bar = min(BAR_PX, rgb.shape[1] // 3)
+    panel = np.full((LINE_PX * len(shown) + MARGIN_PX, rgb.shape[1], 3), PANEL, dtype=np.uint8)
+    for row, class_id in enumerate(shown):
+        top = MARGIN_PX // 2 + row * LINE_PX
+        value = float(probabilities[class_id])
+        cv2.rectangle(panel, (MARGIN_PX, top + 5), (MARGIN_PX + bar, top + 15), MUTED, 1)
+        cv2.rectangle(panel, (MARGIN_PX, top + 5), (MARGIN_PX + round(bar * value), top + 15), SKY_BLUE, -1)
+        left = 2 * MARGIN_PX + bar
+        words = fit_text(f"{value:.2f} {names[class_id]}", max(1, rgb.shape[1] - left), 12)
+        draw_text(panel, words, left, top + 2, 12, TEXT)
+    return np.concatenate([rgb, panel])
+
+
+def _likeliest(probabilities: np.ndarray, names: tuple[str, ...]) -> str:
+    order = np.argsort(-probabilities, kind="stable")[:SHOWN_CLASSES]
+    return ", ".join(f"{names[class_id]} {probabilities[class_id]:.2f}" for class_id in order)

@@ -1,0 +1,112 @@
+"""What a recogniser of a round is trained, validated and tested on: its cleaned actions, as labelled windows."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from labels.labelling.human_actions import human_actions
+from labels.labelling.player_tracks import PLAYER, tracks_of
+from labels.labelling.window_store import VideoWindows, WindowStore
+from labels.models.recogniser_settings import Preset
+from labels.records.errors import InputError
+from labels.records.run_records import require_run_record
+from labels.records.safe_writing import read_parquet
+from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
+from labels.training.recognition_settings import RecognitionSettings
+from labels.training.recognition_tasks import LabelledWindow
+from labels.training.settings import SplitSettings
+from labels.training.splits import TEST, TRAIN, VAL, linked_groups, split_videos
+from labels.videos.decoding import DecodeError
+
+
+@dataclass
+class ActionData:
+    """Windows by split: those to train and validate on by cleaned labels, those to test on by what humans said."""
+
+    class_names: tuple[str, ...]
+    windows: dict[str, list[LabelledWindow]]
+    splits: dict[str, str]  # train, val or test for each usable video_id
+    store: WindowStore
+    labels: dict[str, int] = field(default_factory=dict)  # split -> labels
+    skipped: dict[str, int] = field(default_factory=dict)  # reason -> videos
+    unknown: dict[str, int] = field(default_factory=dict)  # classes that only held-out clips show -> labels left out
+
+
+def gather_actions(work: WorkFolder, folder: RoundFolder, preset: Preset, settings: RecognitionSettings) -> ActionData:
+    """Read the cleaned actions, divide the videos by group, cut the windows. InputError when there is too little."""
+    videos = work.usable_videos()
+    command = f"python dataset_cleaner.py {work.root} --round {folder.number}"
+    record = require_run_record(folder, ACTIONS_CLEANED, command)
+    kept: dict[str, pd.DataFrame] = {}
+    for video_id in videos["video_id"]:
+        path = folder.actions("cleaned", video_id)
+        table = read_parquet(path) if path.is_file() else None
+        if table is not None and (table["decision"] == "keep").any():
+            kept[str(video_id)] = table[table["decision"] == "keep"]
+    if not kept:
+        raise InputError(f"{folder.path / ACTIONS_CLEANED}: no action was kept, so there is nothing to learn")
+    splits = split_videos(work.split_table, videos, set(kept), folder.number, SplitSettings())
+    taught = {name for video_id, table in kept.items() if splits[video_id] == TRAIN for name in table["class_name"]}
+    class_names = tuple(sorted(taught))
+    if len(class_names) < 2:
+        raise InputError(
+            f"{folder.path / ACTIONS_CLEANED}: the clips to train on show {len(class_names)} class(es) "
+            f"({', '.join(class_names)}); two are needed: keep more in dataset_cleaner.py, or add labelled clips"
+        )
+    store = WindowStore(work, preset)
+    data = ActionData(class_names, {TRAIN: [], VAL: [], TEST: []}, splits, store)
+    groups = linked_groups(videos)
+    for video in videos.itertuples():
+        video_id = str(video.video_id)
+        split = splits[video_id]
+        actions = human_actions(work, video_id) if split == TEST else kept.get(video_id)
+        if actions is None:
+            reason = "test clips without a human label" if split == TEST else "without a kept action"
+            data.skipped[reason] = data.skipped.get(reason, 0) + 1
+            continue
+        try:
+            tracks = tracks_of(work, folder.number, video_id) if record.facts.get("per") == PLAYER else None
+            windows = store.ensure(video, tracks)
+        except DecodeError:
+            data.skipped["that could not be decoded"] = data.skipped.get("that could not be decoded", 0) + 1
+            continue
+        found = label_windows(windows, actions, class_names, groups[video_id], settings.pseudo_weight)
+        for name in actions["class_name"]:
+            if name not in class_names:
+                data.unknown[name] = data.unknown.get(name, 0) + 1
+        data.windows[split] += found
+        data.labels[split] = data.labels.get(split, 0) + len({window.label for window in found})
+    if not data.windows[TRAIN]:
+        raise InputError(
+            f"{folder.path / ACTIONS_CLEANED}: no window in the clips to train on (see {work.split_table})"
+        )
+    return data
+
+
+def label_windows(
+    windows: VideoWindows, actions: pd.DataFrame, class_names: tuple[str, ...], group: str, pseudo_weight: float
+) -> list[LabelledWindow]:
+    """The windows of each action: those whose middle lies in it, and the nearest one where none does.
+
+    A pseudo-label weighs `pseudo_weight` times its quality. Actions of other classes have no windows.
+    """
+    found = []
+    for action in actions.itertuples():
+        if action.class_name not in class_names:
+            continue
+        own = np.flatnonzero(windows.track_id == action.track_id)
+        if not len(own):
+            continue
+        centre = windows.centre[own]
+        inside = own[(centre >= action.start_frame) & (centre < action.end_frame)]
+        if not len(inside):
+            inside = own[[int(np.abs(centre - (action.start_frame + action.end_frame) / 2).argmin())]]
+        human = action.origin == "human"
+        weight = 1.0 if human else pseudo_weight * float(getattr(action, "quality", 1.0))
+        class_id = class_names.index(str(action.class_name))
+        found += [
+            LabelledWindow(str(action.label_uid), windows.video_id, group, int(place), class_id, weight, human)
+            for place in inside
+        ]
+    return found

@@ -1,0 +1,133 @@
+"""How good class probabilities are: accuracy, macro-F1, balanced accuracy, calibration, confusion, and their intervals.
+
+Everything takes `truth` (N,) class ids and `probabilities` (N, K) that add up to 1.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+ECE_BINS = 10
+BOOTSTRAPS = 1000
+LEAST_PROBABILITY = 1e-6
+TEMPERATURE_SPREAD = 0.3
+
+
+def confusion_matrix(truth: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
+    """(K, K) counts: rows are the truth, columns what was said."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (truth, said), 1)
+    return counts
+
+
+def accuracy(truth: np.ndarray, said: np.ndarray) -> float:
+    return float(np.mean(truth == said)) if len(truth) else float("nan")
+
+
+def f1_by_class(confusion: np.ndarray) -> np.ndarray:
+    """(K,), NaN for a class that neither is there nor was said."""
+    right = np.diag(confusion).astype(float)
+    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return np.divide(2 * right, total, out=np.full(len(right), np.nan), where=total > 0)
+
+
+def macro_f1(confusion: np.ndarray) -> float:
+    """The mean F1 over the classes that are there; a class that is only said wrongly costs those it was said for."""
+    there = confusion.sum(axis=1) > 0
+    return float(np.mean(f1_by_class(confusion)[there])) if there.any() else float("nan")
+
+
+def balanced_accuracy(confusion: np.ndarray) -> float:
+    """The mean recall over the classes that are there."""
+    there = confusion.sum(axis=1)
+    recall = np.diag(confusion)[there > 0] / there[there > 0]
+    return float(recall.mean()) if len(recall) else float("nan")
+
+
+def calibration_error(truth: np.ndarray, probabilities: np.ndarray, bins: int = ECE_BINS) -> float:
+    """Expected calibration error: |how sure - how often right| over bins of sureness, weighted by their sizes."""
+    if not len(truth):
+        return float("nan")
+    sure = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    place = np.clip((sure * bins).astype(int), 0, bins - 1)
+    gaps = [abs(sure[place == at].sum() - right[place == at].sum()) for at in range(bins)]
+    return float(sum(gaps) / len(truth))
+
+
+def measure_actions(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """The metrics of an epoch."""
+    said = probabilities.argmax(axis=1)
+    confusion = confusion_matrix(truth, said, probabilities.shape[1])
+    return {
+        "top1": _rounded(accuracy(truth, said)),
+        "macro_f1": _rounded(macro_f1(confusion)),
+        "balanced_accuracy": _rounded(balanced_accuracy(confusion)),
+        "ece": _rounded(calibration_error(truth, probabilities)),
+    }
+
+
+def group_bootstrap(
+    groups: Sequence[str],
+    truth: np.ndarray,
+    said: np.ndarray,
+    figure: Callable[[np.ndarray, np.ndarray], float],
+    seed: int = 0,
+    share: float = 0.95,
+) -> tuple[float, float]:
+    """The interval of a figure when whole groups are drawn again, with replacement: clips of one game are no news.
+
+    Of a single group nothing can be drawn: (NaN, NaN).
+    """
+    names = np.array(groups, dtype=object).astype(str)
+    members = [np.flatnonzero(names == name) for name in np.unique(names)]
+    if len(members) < 2:
+        return float("nan"), float("nan")
+    random = np.random.default_rng(seed)
+    values = []
+    for _ in range(BOOTSTRAPS):
+        drawn = np.concatenate([members[at] for at in random.integers(len(members), size=len(members))])
+        values.append(figure(truth[drawn], said[drawn]))
+    low, high = np.nanquantile(values, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def fit_temperature(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """By what the log-probabilities are divided so that they fit the truth best (Guo et al. 2017), 0.25 to 4.
+
+    Few labels say little: each candidate pays for its distance from 1, as a prior of deviation TEMPERATURE_SPREAD on
+    its logarithm makes it.
+    """
+    if not len(truth):
+        return 1.0
+    logits = np.log(np.clip(probabilities, LEAST_PROBABILITY, 1))
+    candidates = np.exp(np.linspace(np.log(0.25), np.log(4), 65))
+    losses = [
+        -np.log(tempered(logits, value)[np.arange(len(truth)), truth]).sum()
+        + np.log(value) ** 2 / (2 * TEMPERATURE_SPREAD**2)
+        for value in candidates
+    ]
+    return round(float(candidates[int(np.argmin(losses))]), 4)
+
+
+def tempered(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Softmax of (N, K) logits over a temperature."""
+    scaled = logits / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.clip(powers / powers.sum(axis=1, keepdims=True), LEAST_PROBABILITY, 1)
+
+
+def confusion_csv(confusion: np.ndarray, class_names: Sequence[str]) -> str:
+    """The matrix as a CSV: the first row and the first column name the classes, rows are the truth."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["truth \\ said", *class_names])
+    writer.writerows([name, *row.tolist()] for name, row in zip(class_names, confusion, strict=True))
+    return text.getvalue()
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4)

@@ -1,0 +1,74 @@
+"""Stage 4 for actions, as the script calls it."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labels.models.recogniser_settings import DEFAULT_ON_CPU, DEFAULT_ON_GPU
+from labels.records.command_line import Summary
+from labels.records.errors import InputError
+from labels.records.run_records import out_of_date, read_run_record
+from labels.records.work_folder import ACTIONS_CLEANED, WorkFolder
+from labels.training.recognition_settings import RecognitionSettings
+
+if TYPE_CHECKING:
+    from labels.training.action_training import TrainedActions
+
+Draw = Callable[[Path, Path], object]  # a picture from the first file into the second
+
+
+def wants_actions(work: WorkFolder, number: int, task: str | None) -> bool:
+    """Whether a recogniser is to be trained: it was said, or the round has only actions."""
+    if task is not None:
+        return task == "actions"
+    folder = work.round(number)
+    return read_run_record(folder, ACTIONS_CLEANED) is not None and read_run_record(folder, "cleaned") is None
+
+
+def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion: Draw) -> Summary:
+    """Train the recogniser of one round and draw its curves and its confusion."""
+    from labels.models.loading import torch_device
+    from labels.training.action_training import train_actions
+
+    work = WorkFolder(args.work)
+    work.usable_videos()
+    device = torch_device(args.device)
+    if args.long_side is not None:
+        raise InputError("--long-side: recognisers have a size of their own; leave it out")
+    architecture = args.architecture or (DEFAULT_ON_GPU if device == "cuda" else DEFAULT_ON_CPU)
+    settings = replace(RecognitionSettings(), architecture=architecture, seed=args.seed)
+    settings = replace(
+        settings,
+        epochs=args.epochs or settings.epochs,
+        batch_size=args.batch_size or settings.batch_size,
+        frames=args.window_frames,
+        seconds=args.window_seconds,
+        mixup=args.mixup,
+    )
+    with work.writing():
+        from labels.models.recogniser import preset_of
+
+        preset_of(architecture)
+        settings = replace(settings, learning_rate=args.lr or RecognitionSettings.rate_for(architecture))
+        trained = train_actions(
+            work, args.round, settings, device, args.from_scratch, args.go_on, draw_curves, draw_confusion
+        )
+        summary = summarise(args, trained)
+        summary.lines += out_of_date(work)
+    return summary
+
+
+def summarise(args: argparse.Namespace, trained: "TrainedActions") -> Summary:
+    """Which videos were used, and what came out."""
+    data = trained.data
+    return Summary(
+        f"train actions of round {args.round}",
+        "videos",
+        len(data.splits),
+        len(data.splits) - sum(data.skipped.values()),
+        data.skipped,
+        trained.lines(),
+        f"python dataset_processor.py {args.work} --round {args.round + 1}",
+    )

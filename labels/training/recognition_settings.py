@@ -1,0 +1,68 @@
+"""What training a recogniser goes by. Imports nothing heavy: the script takes its defaults from here."""
+
+from dataclasses import dataclass
+
+from labels.models.recogniser_settings import CNN3D, JOINTS, PRESETS, ZOO
+
+
+@dataclass(frozen=True)
+class RecognitionSettings:
+    """How long, how fast, on what. The names that `TrainingSettings` has too mean the same."""
+
+    architecture: str = CNN3D
+    epochs: int = 30
+    batch_size: int = 16
+    learning_rate: float = 3e-3
+    weight_decay: float = 5e-2
+    warm_up: float = 0.08
+    clip_norm: float = 5.0
+    average_decay: float = 0.99
+    patience: int = 30  # epochs without a better macro-F1 after which training stops
+    seed: int = 0
+    epoch_frames: int = 256  # windows that an epoch sees at least
+
+    smoothing: float = 0.1  # of labels: the share of certainty that goes to all classes alike
+    mixup: float = 0.0  # parameter of the Beta distribution; 0: none
+    # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
+    # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
+    beta: float = 0.99
+    pseudo_weight: float = 0.5  # of a label that no human gave, against one that a human gave
+    backbone_share: float = 0.1  # of the learning rate, for weights that come trained
+    precision_floor: float = (
+        0.9  # the working threshold of a class is the lowest at which it is this often right (1: none is)
+    )
+    seconds: float = 0.0  # of a window; 0: as its architecture has it
+    frames: int = 0  # of a window; the same
+
+    @staticmethod
+    def rate_for(architecture: str) -> float:
+        """The learning rate that suits: large for what starts from chance, small for weights worth keeping."""
+        if architecture in ZOO:
+            return 5e-4
+        return 3e-3 if architecture == CNN3D or PRESETS[architecture].reads == JOINTS else 1e-3
+
+
+@dataclass(frozen=True)
+class ClipAugmentation:
+    """Of pixels; the same for all frames of a window. Drawn for each window each time it is seen."""
+
+    turn_degrees: float = 15.0
+    shift: float = 0.1  # of the side
+    scale: tuple[float, float] = (0.8, 1.25)
+    brightness: float = 0.3
+    contrast: float = 0.3
+    colour: float = 0.2
+    colourless: float = 0.1  # share of the windows
+    erased: float = 0.2  # share of the windows that lose a rectangle
+
+
+@dataclass(frozen=True)
+class PoseAugmentation:
+    turn_radians: float = 0.25
+    stretch: float = 0.15
+    shear: float = 0.2
+    noise: float = 0.03  # torso lengths
+    shortest: float = 0.7  # share of the window that is looked at
+    warp: float = 0.4  # exponent of time, in the logarithm
+    dropped: float = 0.3  # share of the windows that lose joints
+    most_dropped: int = 3

@@ -1,0 +1,86 @@
+"""Windows as training sees them: turned, moved, mirrored, lit otherwise; all frames of a window alike.
+
+Everything is drawn from torch's global generator, so that an epoch depends on its seed alone.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from labels.models.pose_inputs import normalise
+from labels.models.skeletons import JOINTS, MIRROR
+from labels.training.recognition_settings import ClipAugmentation, PoseAugmentation
+
+GREY = torch.tensor([0.299, 0.587, 0.114])
+
+
+def augment_clip(window: Tensor, crop: int, turned: bool, settings: ClipAugmentation) -> Tensor:
+    """A window (T, H, W, 3) uint8 as (3, T, crop, crop) float 0-255; mirrored if `turned`."""
+    frames = window.permute(0, 3, 1, 2).float()  # (T, 3, H, W)
+    height, width = frames.shape[2:]
+    angle = _between(-1, 1) * np.deg2rad(settings.turn_degrees)
+    low, high = np.log(settings.scale)
+    size = min(height, width) / float(np.exp(_between(low, high)))  # pixels of the source that fill the crop
+    shift = [(_between(-1, 1) * (settings.shift * size + max(0, side - size) / 2)) for side in (width, height)]
+    cos, sin = np.cos(angle) * size, np.sin(angle) * size
+    flip = -1 if turned else 1
+    matrix = torch.tensor(
+        [
+            [flip * cos / width, -sin / width, 2 * shift[0] / width],
+            [flip * sin / height, cos / height, 2 * shift[1] / height],
+        ],
+        dtype=torch.float32,
+    )
+    grid = functional.affine_grid(matrix[None], [1, 3, crop, crop], align_corners=False)
+    clip = functional.grid_sample(
+        frames, grid.expand(len(frames), -1, -1, -1), padding_mode="reflection", align_corners=False
+    )
+    return _erase(_light(clip, settings), settings).transpose(0, 1)
+
+
+def _light(clip: Tensor, settings: ClipAugmentation) -> Tensor:
+    if _between(0, 1) < settings.colourless:
+        clip = (clip * GREY[:, None, None]).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    gain = 1 + _between(-1, 1) * settings.contrast
+    colour = 1 + (torch.rand(3) * 2 - 1)[:, None, None] * settings.colour
+    middle = clip.mean() * (1 + _between(-1, 1) * settings.brightness)
+    return (((clip - clip.mean()) * gain + middle) * colour).clamp(0, 255)
+
+
+def _erase(clip: Tensor, settings: ClipAugmentation) -> Tensor:
+    if _between(0, 1) >= settings.erased:
+        return clip
+    side = clip.shape[-1]
+    height, width = (max(1, int(side * _between(0.15, 0.4))) for _ in range(2))
+    top, left = int(_between(0, side - height)), int(_between(0, side - width))
+    erased = clip.clone()
+    erased[:, :, top : top + height, left : left + width] = 114.0
+    return erased
+
+
+def augment_pose(joints: np.ndarray, times: int, turned: bool, settings: PoseAugmentation) -> Tensor:
+    """Joints (T, J, 2) as (times, J, 3), at a stretch of the window, faster here and slower there."""
+    last = len(joints) - 1
+    span = _between(settings.shortest, 1) * last
+    start = _between(0, last - span)
+    places = start + np.linspace(0, 1, times) ** np.exp(_between(-1, 1) * settings.warp) * span
+    values = normalise(joints, times, places)
+    if turned:
+        values = values[:, list(MIRROR)]
+        values[..., 0] = -values[..., 0]
+    angle = _between(-1, 1) * settings.turn_radians
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    stretch = np.diag([1 + _between(-1, 1) * settings.stretch for _ in range(2)])
+    shear = np.array([[1, _between(-1, 1) * settings.shear], [0, 1]])
+    pose = torch.from_numpy(values)
+    pose[..., :2] = pose[..., :2] @ torch.from_numpy((turn @ stretch @ shear).astype(np.float32))
+    pose[..., :2] += torch.randn_like(pose[..., :2]) * settings.noise
+    if _between(0, 1) < settings.dropped:
+        lost = torch.randperm(len(JOINTS))[: int(_between(1, settings.most_dropped + 1))]
+        pose[:, lost] = 0
+    return pose
+
+
+def _between(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))

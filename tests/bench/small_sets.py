@@ -1,0 +1,113 @@
+"""Recognisers on small real sets: moments of martial arts, each left out once; sports, half the clips to train on.
+
+    python tests/bench/small_sets.py --path REAL --set moments --architecture cnn3d --seed 0
+    python tests/bench/small_sets.py --path REAL --set sports --architecture cnn3d --seed 0
+
+From random weights, which is what can be had without a network. Prints accuracy and macro-F1 with intervals from
+drawing clips again (each clip is a group of its own). `--frames` and `--crop` make it cheaper.
+"""
+
+import argparse
+import contextlib
+import io
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from loop_runs import stage
+
+from labels.labelling.window_store import WindowStore
+from labels.models.recogniser import build_recogniser, preset_of
+from labels.records.work_folder import WorkFolder
+from labels.training import action_metrics
+from labels.training.optimisation import seed_everything
+from labels.training.recogniser_training import train_recogniser
+from labels.training.recognition_settings import RecognitionSettings
+from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, by_label
+from labels.training.training_folder import TrainingFolder
+
+SETS = {"moments": ("moments", "moments"), "sports": ("kinetics-folder", "actions/sports")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", type=Path, required=True)
+    parser.add_argument("--set", choices=sorted(SETS), required=True)
+    parser.add_argument("--architecture", default="cnn3d")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=0)
+    parser.add_argument("--crop", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--epoch-windows", type=int, default=64)
+    args = parser.parse_args()
+    preset = preset_of(args.architecture)
+    crop = args.crop or preset.crop
+    preset = replace(preset, frames=args.frames or preset.frames, crop=crop, side=crop + crop // 8)
+    settings = RecognitionSettings(
+        args.architecture,
+        args.epochs,
+        args.batch_size,
+        RecognitionSettings.rate_for(args.architecture),
+        epoch_frames=args.epoch_windows,
+        seed=args.seed,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch) / "work"
+        kind, folder = SETS[args.set]
+        stage("dataset_downloader.py", work, "--from", kind, "--path", str(args.path / folder))
+        videos = WorkFolder(work).usable_videos()
+        store = WindowStore(WorkFolder(work), preset)
+        classes = tuple(sorted(videos["class_name"].unique()))
+        clips = {}
+        for video in videos.itertuples():
+            held = store.ensure(video, None)
+            class_id = classes.index(video.class_name)
+            clips[video.video_id] = [
+                LabelledWindow(video.video_id, video.video_id, video.video_id, place, class_id)
+                for place in range(len(held))
+            ]
+        names = sorted(clips)
+        if args.set == "moments":
+            folds = [[name] for name in names]
+        else:  # half of each class, drawn by the seed
+            random = np.random.default_rng(args.seed)
+            own = [
+                random.permutation([name for name in names if clips[name][0].class_id == at])
+                for at in range(len(classes))
+            ]
+            folds = [[str(name) for each in own for name in each[len(each) // 2 :]]]
+        truth, said = [], []
+        for fold in folds:
+            training = [window for name in names if name not in fold for window in clips[name]]
+            judged = [window for name in fold for window in clips[name]]
+            task = RecognitionTask(classes, preset, lambda window: store.read(window.video_id, window.place), settings)
+            seed_everything(args.seed, 2**32 - 1)
+            network = build_recogniser(args.architecture, len(classes), preset, False)
+            with tempfile.TemporaryDirectory() as trained, contextlib.redirect_stderr(io.StringIO()):
+                files = TrainingFolder(Path(trained), "recogniser")
+                train_recogniser(network, task, training, [], settings, files, "bench")
+            labels, probabilities = by_label(judged, task.probabilities(network, judged))
+            truth += [label.class_id for label in labels]
+            said += probabilities.argmax(axis=1).tolist()
+            print(
+                f"{len(truth)} judged, {np.mean(np.array(truth) == said):.3f} right so far", file=sys.stderr, flush=True
+            )
+        real, answers = np.array(truth), np.array(said)
+        groups = [str(at) for at in range(len(real))]
+        confusion = action_metrics.confusion_matrix(real, answers, len(classes))
+        low, high = action_metrics.group_bootstrap(groups, real, answers, action_metrics.accuracy)
+        print(
+            f"{args.set} {args.architecture} seed {args.seed}: accuracy {np.mean(real == answers):.3f} "
+            f"({low:.2f} to {high:.2f}), macro-F1 {action_metrics.macro_f1(confusion):.3f}, {len(real)} clips judged, "
+            f"confusion {confusion.tolist()} of {classes}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""Actions through the stage scripts, on clips made here: squares that go right, go left or fall."""
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dataset_cleaner
+import dataset_downloader
+import dataset_processor
+import train
+import visualise
+from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
+from labels.records.tables import check_actions
+from labels.records.work_folder import WorkFolder
+from labels.training.recogniser_training import require_no_group_twice
+from labels.training.recognition_settings import RecognitionSettings
+from labels.training.recognition_tasks import LabelledWindow
+from labels.videos.archive_labels import pose_path
+from tests.conftest import write_test_video
+
+MOVES = {"goes right": (1, 0), "goes left": (-1, 0), "falls": (0, 1)}
+SHORT = ["--architecture", "cnn3d", "--window-frames", "4", "--window-seconds", "0.4", "--batch-size", "16"]
+
+
+def frames_of(move, seed, count=10):
+    random = np.random.default_rng(seed)
+    ground, start, speed = random.integers(0, 100, 3), random.uniform(20, 28, 2), random.uniform(1.2, 2)
+    for at in range(count):
+        rgb = np.tile(ground, (48, 48, 1)).astype(np.uint8)
+        x, y = (start + speed * (at - count / 2) * np.array(MOVES[move])).astype(int)
+        rgb[max(0, y - 6) : y + 6, max(0, x - 6) : x + 6] = 235
+        yield rgb
+
+
+@dataclass(frozen=True)
+class ShortEpochs(RecognitionSettings):
+    epoch_frames: int = 96
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_epochs():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("labels.training.action_stage.RecognitionSettings", ShortEpochs)
+        yield
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """train/ and test/ of a Kinetics folder, four and one clips a class."""
+    root = tmp_path_factory.mktemp("archive")
+    for number, move in enumerate(MOVES):
+        for clip in range(5):
+            split = "test" if clip == 4 else "train"
+            path = root / split / move / f"{move.replace(' ', '')}_{clip}.mp4"
+            write_test_video(path, frames_of(move, 10 * number + clip), width=48, height=48)
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(archive, tmp_path_factory):
+    """A work folder whose round 0 is trained."""
+    work = tmp_path_factory.mktemp("trained") / "work"
+    assert dataset_downloader.main([str(work), "--from", "kinetics-folder", "--path", str(archive)]) == 0
+    assert dataset_processor.main([str(work), "--round", "0", "--recogniser", "human"]) == 0
+    assert dataset_cleaner.main([str(work), "--round", "0"]) == 0
+    assert train.main([str(work), "--round", "0", *SHORT, "--epochs", "2"]) == 0
+    return work
+
+
+@pytest.fixture
+def work(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "work")
+
+
+def actions_of(work, number, stage="cleaned"):
+    folder = WorkFolder(work).round(number)
+    videos = WorkFolder(work).usable_videos()["video_id"]
+    return pd.concat([read_parquet(folder.actions(stage, video)) for video in videos], ignore_index=True)
+
+
+def test_human_labels_of_training_clips_are_the_first_labels_and_test_clips_have_none(trained):
+    rows = check_actions(actions_of(trained, 0), "test", decided=True)
+    assert len(rows) == 12 and set(rows["origin"]) == {"human"} and set(rows["decision"]) == {"keep"}
+    assert not rows["video_id"].str.endswith("_4").any()
+    listed = list(csv.DictReader((trained / "rounds/00/cleaned/dataset/actions.csv").open()))
+    assert len(listed) == 12 and {row["label"] for row in listed} == set(MOVES)
+
+
+def test_training_leaves_what_it_promises(trained):
+    folder = trained / "rounds/00/trained"
+    names = sorted(MOVES)
+    table = list(csv.reader((folder / "confusion.csv").open()))
+    assert table[0][1:] == names and [row[0] for row in table[1:]] == names
+    assert [sum(map(int, row[1:])) for row in table[1:]] == [1, 1, 1]  # the test clips, rows are the truth
+    assert (folder / "confusion.png").is_file() and (folder / "actions/curves.png").is_file()
+    epochs = pd.read_csv(folder / "actions/metrics.csv")
+    assert len(epochs) == 2 and {"top1", "macro_f1", "balanced_accuracy", "ece", "loss"} <= set(epochs)
+    metrics = read_json(folder / "actions/metrics.json")
+    assert metrics["confusion_of"] == "test" and metrics["test"]["groups"] == 3
+    assert len(metrics["test"]["top1_interval"]) == 2
+
+
+def test_no_test_clip_is_in_training_or_validation(trained):
+    split = {row["group"]: row["split"] for row in csv.DictReader((trained / "split.csv").open())}
+    assert [group[-1] for group, side in split.items() if side == "test"] == ["4"] * 3
+    assert all(side != "test" for group, side in split.items() if not group.endswith("_4"))
+    assert sorted(split.values()).count("val") == 2
+
+
+def test_a_planted_leak_is_seen(work, monkeypatch):
+    """Clips of one group on both sides of the split: whoever made the split wrong, training stops."""
+    import labels.training.action_data as action_data
+
+    videos = WorkFolder(work).read_videos()
+    videos["group"] = videos["class_name"]  # the test clip is of a training clip's group
+    videos["split"] = ""
+    WorkFolder(work).write_videos(videos)
+    sides = {video: "test" if video.endswith("_4") else "train" for video in videos["video_id"]}
+    monkeypatch.setattr(action_data, "split_videos", lambda *_: sides)
+    with pytest.raises(AssertionError, match="trained on and judged by"):
+        train.main([str(work), "--round", "0", *SHORT, "--epochs", "1", "--seed", "5"])
+
+
+def test_the_assertion_itself():
+    one = [LabelledWindow("a", "v1", "g1", 0, 0)]
+    require_no_group_twice(one, [LabelledWindow("b", "v2", "g2", 0, 0)])
+    for leak in (LabelledWindow("b", "v2", "g1", 0, 0), LabelledWindow("b", "v1", "g2", 0, 0)):
+        with pytest.raises(AssertionError):
+            require_no_group_twice(one, [leak])
+
+
+def test_trained_again_is_not_trained_again(work, capsys):
+    before = file_digest(work / "rounds/00/trained/recogniser.pt")
+    assert train.main([str(work), "--round", "0", *SHORT, "--epochs", "2"]) == 0
+    assert "trained already" in capsys.readouterr().out
+    assert file_digest(work / "rounds/00/trained/recogniser.pt") == before
+
+
+def test_killed_after_an_epoch_and_run_again_gives_the_same_bytes(work, monkeypatch):
+    import labels.training.recogniser_training as loop
+
+    folder = work / "rounds/00/trained"
+    before = {name: file_digest(folder / name) for name in ("recogniser.pt", "actions/metrics.csv", "confusion.csv")}
+    shutil.rmtree(folder)
+    real = loop.Optimisation.run_epoch
+
+    def killed(self, epoch, progress):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return real(self, epoch, progress)
+
+    monkeypatch.setattr(loop.Optimisation, "run_epoch", killed)
+    assert train.main([str(work), "--round", "0", *SHORT, "--epochs", "2"]) == 130
+    assert not (folder / "actions/run.json").is_file()
+    monkeypatch.setattr(loop.Optimisation, "run_epoch", real)
+    assert train.main([str(work), "--round", "0", *SHORT, "--epochs", "2"]) == 0
+    assert {name: file_digest(folder / name) for name in before} == before
+
+
+def test_the_student_labels_the_next_round_and_humans_stay(work, capsys):
+    assert dataset_processor.main([str(work), "--round", "1"]) == 0  # it holds nothing but actions: no need to say so
+    assert dataset_cleaner.main([str(work), "--round", "1"]) == 0
+    assert "against human labels that were not used" in capsys.readouterr().out
+    rows = check_actions(actions_of(work, 1), "test", decided=True)
+    human = rows[rows["origin"] == "human"]
+    assert len(human) == 12 and set(human["decision"]) == {"keep"}
+    found = rows[rows["origin"] == "detected"]
+    assert set(found[found["video_id"].str.endswith("_4")]["decision"]) <= {"keep", "ignore"}
+    assert found[~found["video_id"].str.endswith("_4")]["reason"].str.startswith("human:").all()
+    record = json.loads((work / "rounds/01/cleaned/actions/run.json").read_text())
+    assert record["counts"]["quality"]["test"]["labelled"]["coverage"] > 0
+    # Again: nothing is done, and nothing changes.
+    before = record["output"]
+    assert dataset_processor.main([str(work), "--round", "1"]) == 0
+    assert "15 videos were labelled already" in capsys.readouterr().out
+    assert dataset_cleaner.main([str(work), "--round", "1"]) == 0
+    assert json.loads((work / "rounds/01/cleaned/actions/run.json").read_text())["output"] == before
+
+
+def test_a_share_of_the_human_labels(work):
+    assert dataset_processor.main([str(work), "--round", "0", "--recogniser", "human", "--human-share", "0.5"]) == 0
+    fewer = {path.stem for path in (work / "rounds/00/labelled/actions").glob("*.parquet") if len(read_parquet(path))}
+    assert 0 < len(fewer) < 12
+
+
+def test_a_verdict_on_an_action(work):
+    rows = actions_of(work, 0)
+    (work / "verdicts.csv").write_text(f"label_uid,verdict\n{rows['label_uid'][0]},n\n")
+    assert dataset_cleaner.main([str(work), "--round", "0"]) == 0
+    after = actions_of(work, 0).set_index("label_uid")
+    assert after.loc[rows["label_uid"][0], "decision"] == "drop"
+    assert (after["decision"] == "keep").sum() == 11
+
+
+def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
+    clip = archive / "test" / "falls" / "falls_4.mp4"
+    student = work / "rounds/00/trained/recogniser.pt"
+    assert visualise.main(["--clip", str(clip), "--recogniser", str(student), "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "whole clip:" in out and all(move in out for move in MOVES)
+    assert (tmp_path / "falls_4_actions.mp4").is_file()
+    assert (tmp_path / "falls_4_actions.gif").read_bytes()[:6] == b"GIF89a"
+    assert visualise.main(["--clip", str(tmp_path / "no.mp4"), "--recogniser", str(student)]) == 2
+    assert visualise.main(["--clip", str(clip), "--recogniser", str(clip)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "said"),
+    [
+        (dataset_processor, ["--recogniser", "nobody"], "no such recogniser"),
+        (dataset_processor, ["--recogniser", "human", "--detector", "motion"], "boxes or actions"),
+        (dataset_processor, ["--recogniser", "human", "--human-share", "2"], "--human-share"),
+        (train, ["--task", "actions", "--architecture", "r4d"], "unknown"),
+        (train, ["--task", "actions", "--continue"], "no round before"),
+        (train, ["--task", "actions", "--architecture", "mvit_v2_s", "--window-frames", "4"], "--window-frames"),
+    ],
+)
+def test_wrong_input_gets_one_line(work, capsys, script, arguments, said):
+    assert script.main([str(work), "--round", "0", *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "error:" in error and said in error
+
+
+def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work):
+    """Joints as an archive brings them, made here: they go where the square goes."""
+    videos = WorkFolder(work).usable_videos()
+    joints = ["nose", *(f"{side}{part}" for part in ("shoulder", "hip", "wrist") for side in "lr")]
+    for video in videos.itertuples():
+        random = np.random.default_rng(abs(hash(video.video_id)) % 1000)
+        place = random.normal(0, 1, (len(joints), 2)) + np.arange(len(joints))[:, None]
+        rows = [
+            (at, joint, *(place[number] + (at if joint.endswith("wrist") else 0) * np.array(MOVES[video.class_name])))
+            for at in range(int(video.frame_count))
+            for number, joint in enumerate(joints)
+        ]
+        table = pd.DataFrame(rows, columns=["frame_index", "joint", "x", "y"])
+        table = table.astype({"x": "float32", "y": "float32"})
+        write_parquet(pose_path(WorkFolder(work).videos, video.video_id), table)
+    assert train.main([str(work), "--round", "0", "--architecture", "pose_gru", "--epochs", "1"]) == 0
+    assert dataset_processor.main([str(work), "--round", "1"]) == 0
+    rows = actions_of(work, 1, "labelled")
+    assert (rows["origin"] == "detected").sum() > 0
