@@ -1,13 +1,13 @@
 """One video through stage 3: merge with the round before, find the paths, decide on every row. A pure function."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.box_pairs import same_objects
 from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
+from labels.cleaning.gap_filling import fill_gaps, matching, place_old_gap_boxes
 from labels.cleaning.human_verdicts import Verdict
 from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
@@ -18,10 +18,8 @@ from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.shadows import add_shadow
 from labels.cleaning.verdict_use import hear
 from labels.records import tables
-from labels.tracks.candidates import Timeline, make_timeline
+from labels.tracks.candidates import make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
-
-GAP_SCORE = 0.9  # share of the neighbours' score that an interpolated box gets
 
 
 @dataclass
@@ -125,12 +123,12 @@ def clean_video(
         decision=decision.astype(object),
         reason=reason.astype(object),
     )
-    filled = _fill_gaps(decided, gaps, timeline, round_number, settings)
+    filled = fill_gaps(decided, gaps, timeline, round_number, settings)
     there = decided[(said == "n") | (decision != "drop").astype(bool)]
     for taken in (there, heard.left):
-        filled = filled.drop(filled.index[_matching(filled, taken, settings)]).reset_index(drop=True)
+        filled = filled.drop(filled.index[matching(filled, taken, settings)]).reset_index(drop=True)
     filled = filled[~filled["label_uid"].isin(decided["label_uid"])].reset_index(drop=True)
-    decided, filled, merged = _place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
+    decided, filled, merged = place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE | tables.SEEN)
     for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id", *tables.SEEN):
         result[name] = result[name].astype("str")
@@ -160,95 +158,3 @@ def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:
     before = np.where(boxes["old_decision"] == "human no", "n", "") if "old_decision" in boxes else ""
     now = boxes["label_uid"].map(lambda uid: verdicts.get(uid, "")).to_numpy(dtype=object)
     return np.where(now != "", now, before).astype(object)
-
-
-def _fill_gaps(
-    decided: pd.DataFrame, gaps: pd.DataFrame, timeline: Timeline, round_number: int, settings: CleaningSettings
-) -> pd.DataFrame:
-    """Rows for the frames a path passes without a box, where both ends of the gap are kept or ignored."""
-    if not len(gaps):
-        return decided.iloc[:0]
-    ends = [decided.iloc[gaps[side].to_numpy()] for side in ("row_before", "row_after")]
-    fine = (ends[0]["decision"].to_numpy() != "drop") & (ends[1]["decision"].to_numpy() != "drop")
-    gaps, ends = gaps[fine], [end[fine] for end in ends]
-    if not len(gaps):
-        return decided.iloc[:0]
-    step = gaps["step"].to_numpy()
-    made = tables.make_boxes(
-        str(decided["video_id"].iloc[0]),
-        round_number,
-        timeline.frame_index[step],
-        timeline.time_s[step],
-        gaps[tables.BOX_COLUMNS].to_numpy(),
-        gaps["class_name"].to_numpy(dtype=object),
-        np.minimum(ends[0]["score"].to_numpy(), ends[1]["score"].to_numpy()) * np.float32(GAP_SCORE),
-        origin="interpolated",
-        track_id=gaps["path"].to_numpy(),
-    )
-    gap = gaps["gap"].to_numpy()
-    both_kept = (ends[0]["decision"].to_numpy() == "keep") & (ends[1]["decision"].to_numpy() == "keep")
-    deviation = gaps["deviation"].to_numpy()
-    short, known = gap - 1 <= settings.sure_gap_steps, deviation <= settings.sure_gap_deviation_sizes
-    keeps = both_kept & short & known
-    reason = np.select(
-        [keeps, ~both_kept, ~short],
-        ["", "gap: an end is not kept", [f"gap: {missing} > {settings.sure_gap_steps}" for missing in gap - 1]],
-        [f"gap: {value:.3g} > {settings.sure_gap_deviation_sizes} sizes" for value in deviation],
-    ).astype(object)
-    quality = np.minimum(ends[0]["quality"].to_numpy(), ends[1]["quality"].to_numpy()) * np.float32(GAP_SCORE)
-    return made.assign(
-        log_odds=np.minimum(ends[0]["log_odds"].to_numpy(), ends[1]["log_odds"].to_numpy()),
-        rounds_seen=np.int64(0),
-        rounds_lost=np.int64(0),
-        quality=quality.astype(np.float32),
-        decision=np.where(keeps, "keep", "ignore"),
-        reason=reason,
-    )
-
-
-def _matching(boxes: pd.DataFrame, others: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Places in `boxes` that mean what a row of `others` means: nothing is interpolated on what was found or denied."""
-    return same_objects(boxes, others, settings.match_iou, settings.match_distance_sizes)[0]
-
-
-def _place_old_gap_boxes(
-    decided: pd.DataFrame,
-    filled: pd.DataFrame,
-    old: pd.DataFrame,
-    merged: MergeCounts,
-    settings: CleaningSettings,
-) -> tuple[pd.DataFrame, pd.DataFrame, MergeCounts]:
-    """Lay the round before's interpolated boxes beside what now stands there: fused with it, or ignored as lost."""
-    if not len(old):
-        return decided, filled, merged
-    fused = 0
-    left = np.ones(len(old), dtype=bool)
-    parts = []
-    for table in (filled, decided):
-        standing = np.flatnonzero((table["decision"] != "drop").to_numpy())
-        remaining = np.flatnonzero(left)
-        here, there = same_objects(
-            table.iloc[standing], old.iloc[remaining], settings.match_iou, settings.match_distance_sizes
-        )
-        rows, olds = standing[here], remaining[there]
-        table = table.copy()
-        # A detection keeps its own name; an interpolated box is the older one again.
-        again = (table["origin"].to_numpy()[rows] == "interpolated") if len(rows) else np.zeros(0, dtype=bool)
-        for name in ("label_uid", "round_born"):
-            column = table[name].to_numpy(copy=True)
-            column[rows[again]] = old[name].to_numpy()[olds[again]]
-            table[name] = pd.Series(column, index=table.index).astype(old[name].dtype)
-        left[olds] = False
-        fused += len(olds)
-        parts.append(table)
-    filled, decided = parts
-    lost = old[left].assign(
-        decision="ignore",
-        reason="lost: 1 > 0",
-        rounds_lost=old["rounds_lost"][left] + 1,
-        track_id=np.int64(tables.NO_TRACK),
-        quality=np.minimum(old["quality"][left], np.float32(settings.keep_quality)),
-    )
-    decided = tables.concatenate([decided, lost[decided.columns]], tables.BOXES)
-    counts = replace(merged, merged_in=merged.merged_in + len(lost), fused=merged.fused + fused)
-    return decided, filled, counts
