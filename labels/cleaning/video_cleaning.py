@@ -106,8 +106,7 @@ def clean_video(
     if (evidence["likeness"] != 0).any():
         agreed = (evidence["looks"] >= settings.agreeing_looks).to_numpy()
         surer = np.where(agreed, said_odds, boxes["log_odds"]) + evidence["likeness"].to_numpy()
-        boxes["log_odds"] = np.clip(surer, -LIMIT, LIMIT).astype(np.float32)
-        evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], boxes["log_odds"])
+        evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], np.clip(surer, -LIMIT, LIMIT))
         gaps = add_paths(evidence, boxes, usable, timeline, *how)
         add_quality(evidence, timeline.step_s, settings)
     add_shadow(evidence, boxes, usable, timeline, settings)
