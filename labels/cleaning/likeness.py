@@ -27,6 +27,8 @@ def likeness(
 ) -> np.ndarray:
     """What its look says of each box, log-odds (N,); 0 where there are too few anchors of its class."""
     shift = np.zeros(len(boxes))
+    if boxes["source"].nunique() < 2:  # a single look's second thing like the ball has no second witness
+        return shift
     features, known = from_text(boxes["appearance"])
     for class_name in boxes["class_name"].unique():
         of_class = (boxes["class_name"] == class_name).to_numpy() & ~evidence["is_player"].to_numpy()

@@ -7,7 +7,7 @@ from typing import Any
 from labels.cleaning.settings import CleaningSettings
 from labels.labelling.settings import LabellingSettings
 from labels.pictures.round_reading import CleanedRound
-from labels.records.work_folder import STAGES
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, STAGES
 from labels.training.settings import FrameChoice, SplitSettings, TrainingSettings
 
 SCRIPTS = {"labelled": "dataset_processor.py", "cleaned": "dataset_cleaner.py", "trained": "train.py"}
@@ -18,19 +18,29 @@ OPTION_NAMES = {
     "min_size_pixels": "min-size",
     "learning_rate": "lr",
 }
-REPEATED = {"without"}  # one option for each value, rather than values with commas between
+REPEATED = {"without", "detector"}  # one option for each value, rather than values with commas between
 DEFAULTS: dict[str, list[Any]] = {
     "labelled": [LabellingSettings()],
     "cleaned": [CleaningSettings()],
     "trained": [TrainingSettings(), SplitSettings(), FrameChoice()],
 }
+# Of the stages of actions, the arguments that are options too; the others are settings that are derived.
+ACTION_OPTIONS = {
+    ACTIONS_LABELLED: {"recogniser", "map", "per", "human_share"},
+    ACTIONS_CLEANED: set(),
+    ACTIONS_TRAINED: {"architecture", "epochs", "batch_size", "seed", "from_scratch"},
+}
 
 
 def stage_command(stage: str, work: str, number: int, arguments: dict[str, Any]) -> str:
     """A line for the shell. Options that are off, empty or as they are anyway are left out."""
-    usual = {name: value for settings in DEFAULTS[stage] for name, value in asdict(settings).items()}
-    words = ["python", SCRIPTS[stage], work, "--round", str(number)]
+    usual = {name: value for settings in DEFAULTS.get(stage, []) for name, value in asdict(settings).items()}
+    words = ["python", SCRIPTS[stage.split("/")[0]], work, "--round", str(number)]
+    if stage in (ACTIONS_CLEANED, ACTIONS_TRAINED):
+        words += ["--task", "actions"]
     for name, value in sorted(arguments.items()):
+        if name not in ACTION_OPTIONS.get(stage, {name}):
+            continue
         if name in NOT_AN_OPTION or value is None or value is False or value in ("", [], {}):
             continue
         if isinstance(value, dict) or value == usual.get(name):
@@ -56,7 +66,8 @@ def commands_of(found: CleanedRound, work: str) -> list[str]:
 
 def next_stage(found: CleanedRound, work: str) -> str | None:
     """The command of the first stage of a round that is not finished yet; None when all are."""
-    for stage in STAGES:
+    of_boxes = any(found.records[stage] is not None for stage in SCRIPTS)
+    for stage in SCRIPTS if of_boxes or not any(found.records.values()) else ACTION_OPTIONS:
         if found.records[stage] is None:
             return stage_command(stage, work, found.number, {})
     return None
