@@ -98,6 +98,7 @@ def clean(args: argparse.Namespace) -> Summary:
             with tqdm(videos, desc="cleaning", unit="video", file=sys.stderr) as progress:
                 record = clean_round(inputs, settings, progress)
         lines += [*summary_lines(record.counts), *inputs.audits, *out_of_date(work)]
+        lines += [f"alarm, but --force: {alarm}" for alarm in record.counts["alarms"] if args.force]
     return Summary(
         stage=f"clean round {args.round}",
         unit="videos",

@@ -5,11 +5,15 @@ import pytest
 from labels.cleaning.collapse_guard import find_alarms
 
 
-def counts(kept=100, believed=100, kept_believed=90, old_kept=100, found_again=80, f1=0.8, classes=None, unanchored=0):
+def counts(
+    kept=100, believed=100, kept_believed=90, old_kept=100, found_again=80, f1=0.8, classes=None, unanchored=0, videos=2
+):
     return {
         "kept_by_class": classes or {"sports ball": kept},
         "believed": believed,
         "kept_believed": kept_believed,
+        "videos": videos,
+        "kept_balls": kept,
         "kept_unanchored": unanchored,
         "old_kept": old_kept,
         "found_again": found_again,
@@ -23,6 +27,7 @@ def counts(kept=100, believed=100, kept_believed=90, old_kept=100, found_again=8
         ({}, []),
         ({"kept": 400}, []),  # four times as many is the limit
         ({"kept": 401}, ["growth: 4.0"]),
+        ({"kept": 600, "videos": 6}, []),  # more clips, not more boxes in each
         ({"found_again": 30}, []),
         ({"found_again": 29}, ["survival: 0.29"]),
         ({"old_kept": 49, "found_again": 0}, []),  # too few to say anything

@@ -291,6 +291,25 @@ def test_a_teacher_that_labels_the_scoreboard_trips_the_guard(work, capsys):
     assert "next: python train.py" in capsys.readouterr().out
 
 
+def test_a_round_of_people_alone_is_no_alarm(work, capsys):
+    """Nobody flies as a ball does, and nobody needs to."""
+    people = [(f, 60 + 2 * f, 100, 60, 0.95, "person") for f in range(FRAMES)]
+    label(work, 0, lambda video: people)
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    assert read_run_record(work.round(0), "cleaned").counts["keep"] == 2 * FRAMES
+    assert "surely flies" not in capsys.readouterr().out
+
+
+def test_a_round_before_of_another_version_is_named(work, capsys):
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    record = read_run_record(work.round(0), "cleaned")
+    record.inputs["format"] = "1"
+    write_run_record(work.round(0), record)
+    label(work, 1, truth_rows)
+    assert dataset_cleaner.main([str(work.root), "--round", "1"]) == 2
+    assert "another version; run first: python dataset_cleaner.py" in capsys.readouterr().err
+
+
 def test_a_student_that_forgets_trips_the_guard(work, capsys):
     """Round 1's student finds other things that move, on the same clips, instead of round 0's balls."""
     assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0

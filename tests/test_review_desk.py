@@ -335,7 +335,7 @@ def test_without_the_libraries_there_is_one_line(work, capsys, monkeypatch):
 def test_what_cannot_be_served_is_one_line(work, tmp_path, capsys):
     pytest.importorskip("uvicorn")
     assert visualise.main([str(work.root), "--review", "--round", "7"]) == 2
-    assert "--round 7" in capsys.readouterr().err
+    assert "there is no round 7; there is round 0 only" in capsys.readouterr().err
     assert visualise.main([str(work.root), "--review", "--port", "70000"]) == 2
     assert "--port 70000" in capsys.readouterr().err
     assert visualise.main([str(tmp_path / "none"), "--review"]) == 2

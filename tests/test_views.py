@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from labels.models.panel import Panel, sources_of
-from labels.models.settings import TileSettings
+from labels.models.settings import DetectorOptions, Looks, TileSettings
 from labels.models.views import MirroredDetector, TiledDetector, tile_starts
 from labels.records.detections import Detections
+from labels.records.errors import InputError
 from labels.records.features import as_text, from_text
 from labels.videos.decoding import Frame
 
@@ -130,3 +131,41 @@ def test_features_survive_as_text():
     assert from_text([])[0].shape == (0, 0)
     with pytest.raises(ValueError, match="different lengths"):
         from_text(["00", "0000"])
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """`load_panel` with detectors that only remember how they were loaded."""
+    from labels.models import panel
+
+    def load(name, class_names, device, options):
+        return Dots(digest=f"{name} {options.input_size}", every_frame=name == "motion")
+
+    monkeypatch.setattr(panel, "load_detector", load)
+    return panel
+
+
+def load(panel, names, **looks):
+    return panel.load_panel(names, None, "cpu", DetectorOptions(), Looks(**looks), 1)
+
+
+def test_each_detector_gets_its_looks_and_what_compares_frames_looks_once(loaded):
+    panel = load(loaded, ("yolox.onnx", "motion"), input_sizes=(416, 1280), tile_side=480, mirrored=True)
+    assert set(panel.members) == {
+        "yolox 416", "yolox 1280", "yolox tiles 480", "yolox mirrored", "motion",
+    }  # fmt: skip
+    assert panel.members["yolox 1280"].digest == "yolox.onnx 1280"
+    assert panel.members["yolox mirrored"]._detector is panel.members["yolox 416"]  # at the first size
+    assert panel.every_frame
+    assert load(loaded, ("yolox.onnx",), input_sizes=(416,)).digest == "yolox.onnx 416"  # one look is itself
+
+
+def test_detectors_of_one_name_are_told_apart(loaded):
+    panel = load(loaded, ("a/detector.pt", "b/detector.pt"))
+    assert {source: each.digest for source, each in panel.members.items()} == {
+        "a/detector.pt": "a/detector.pt None", "b/detector.pt": "b/detector.pt None",
+    }  # fmt: skip
+    panel = load(loaded, ("yolox_s.onnx", "yolox.onnx"), mirrored=True)
+    assert panel.members["yolox mirrored"]._detector is panel.members["yolox"]
+    with pytest.raises(InputError, match="named twice"):
+        load(loaded, ("motion", "motion"))

@@ -14,7 +14,7 @@ MOST_NAMED = 5
 @dataclass(frozen=True)
 class GuardSettings:
     enough_boxes: int = 50  # fewer say nothing
-    max_growth: float = 4.0  # kept boxes a round, against the round before
+    max_growth: float = 4.0  # kept boxes a video, against the round before
     min_survival: float = 0.3  # share of the kept boxes of the round before that this round's labeller finds again
     max_class_drift: float = 0.3  # total variation distance of the classes' shares of the kept boxes
     min_believed: float = 0.05  # share of the boxes the labeller is sure of that are kept
@@ -27,9 +27,9 @@ def find_alarms(
 ) -> list[str]:
     """A line for each sign, from the counts of this round's run record and of the round before; none is well.
 
-    Used of both: `kept_by_class`, `quality`. Of this one also `kept_unanchored` (in videos without a sure flight),
-    `believed` (boxes from the working threshold on), `kept_believed`, `old_kept` and `found_again` (kept labels of the
-    round before, and those that were found again).
+    Used of both: `videos`, `kept_by_class`, `quality`. Of this one also `kept_balls` and of those `kept_unanchored` (in
+    videos without a sure flight), `believed` (boxes from the working threshold on), `kept_believed`, `old_kept` and
+    `found_again` (kept labels of the round before, and those that were found again).
     """
     settings = settings or GuardSettings()
     alarms = []
@@ -41,20 +41,23 @@ def find_alarms(
                 f"believed: {share:.2f} < {settings.min_believed}: of {now['believed']} boxes that the labeller is "
                 f"sure of, cleaning keeps {now['kept_believed']}; it sees something else than what is looked for"
             )
-    if kept >= settings.enough_boxes:
-        share = now["kept_unanchored"] / kept
+    if now["kept_balls"] >= settings.enough_boxes:
+        share = now["kept_unanchored"] / now["kept_balls"]
         if share > settings.max_unanchored:
             alarms.append(
-                f"unanchored: {share:.2f} > {settings.max_unanchored}: of {kept} boxes that are kept, "
+                f"unanchored: {share:.2f} > {settings.max_unanchored}: of {now['kept_balls']} boxes that are kept, "
                 f"{now['kept_unanchored']} are in videos where nothing surely flies as a ball does"
             )
     if before is None:
         return alarms
     old_kept = sum(before["kept_by_class"].values())
     if old_kept >= settings.enough_boxes:
-        growth = kept / old_kept
+        growth = kept / now["videos"] / (old_kept / before["videos"])
         if growth > settings.max_growth:
-            alarms.append(f"growth: {growth:.1f} > {settings.max_growth:g}: {kept} boxes are kept, {old_kept} were")
+            alarms.append(
+                f"growth: {growth:.1f} > {settings.max_growth:g}: {kept} boxes are kept in {now['videos']} videos, "
+                f"{old_kept} were in {before['videos']}"
+            )
         drift = _drift(now["kept_by_class"], before["kept_by_class"])
         if drift > settings.max_class_drift:
             alarms.append(f"classes: {drift:.2f} > {settings.max_class_drift}: other classes are kept than before")

@@ -67,6 +67,11 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
         cleaned = run_records.require_run_record(
             before, "cleaned", f"python dataset_cleaner.py {work.root} --round {number - 1}"
         )
+        if cleaned.inputs.get("format") != str(FORMAT):
+            raise InputError(
+                f"{before.stage('cleaned')}: was cleaned by another version; run first: "
+                f"python dataset_cleaner.py {work.root} --round {number - 1}"
+            )
         digests[f"round {number - 1} cleaned"] = cleaned.output
     labeller = labelled.facts.get("labeller", {})
     return RoundInputs(
@@ -121,11 +126,11 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
         unheard.difference_update(cleaned.boxes["label_uid"])
         unheard = {uid for uid in unheard if not is_here(inputs.verdicts[uid], cleaned.boxes.attrs)}
         counts.update(asdict(cleaned.merged) | cleaned.decisions | {"interpolated": cleaned.interpolated, "videos": 1})
-        counts.update({"believed": cleaned.believed, "kept_believed": cleaned.kept_believed})
+        counts.update({name: getattr(cleaned, name) for name in ("believed", "kept_believed", "kept_balls")})
         kept_by_class.update(cleaned.boxes["class_name"][cleaned.boxes["decision"] == "keep"].tolist())
         if cleaned.believed and not cleaned.is_anchored:
             unanchored.append(video_id)
-            counts["kept_unanchored"] += cleaned.decisions["keep"]
+            counts["kept_unanchored"] += cleaned.kept_balls
         counts.update(labelled=-cleaned.from_verdicts, from_verdicts=cleaned.from_verdicts)
         reasons.update(_reasons(cleaned.boxes))
         truth = work.read_truth(video_id)
@@ -156,7 +161,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
             "images": len(all_images),
             **{
                 name: counts[name]
-                for name in ("believed", "kept_believed", "kept_unanchored", "old_kept", "found_again")
+                for name in ("believed", "kept_believed", "kept_balls", "kept_unanchored", "old_kept", "found_again")
             },
             "kept_by_class": dict(sorted(kept_by_class.items())),
             "unanchored": unanchored,

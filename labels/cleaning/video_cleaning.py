@@ -20,6 +20,7 @@ from labels.cleaning.verdict_use import hear
 from labels.records import tables
 from labels.tracks.candidates import make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
+from labels.tracks.trajectories import PLAYER_CLASSES
 
 
 @dataclass
@@ -29,8 +30,9 @@ class CleanedVideo:
     boxes: pd.DataFrame
     merged: MergeCounts
     interpolated: int
-    believed: int = 0  # boxes of this round that its labeller is sure of
+    believed: int = 0  # boxes of this round that its labeller is sure of, players aside
     kept_believed: int = 0
+    kept_balls: int = 0  # of whatever class is no player's
     is_anchored: bool = True  # something surely flies as a ball does, or frames are too far apart to say
     from_verdicts: int = 0  # of the labelled: boxes that a human saw or drew and this labeller did not give
     decisions: dict[str, int] = field(default_factory=dict)
@@ -68,6 +70,8 @@ def clean_video(
     detected = labelled[labelled["origin"] != "interpolated"]
     detected = detected.assign(**{name: detected.get(name, "") for name in tables.SEEN})
     detected.attrs = meta
+    if old is not None:
+        old = old.assign(**{name: old.get(name, "") for name in tables.SEEN})
     heard = hear(detected, old, verdicts or {}, round_number, settings)
     detected, old, words = heard.new, heard.old, heard.words
     boxes = with_lineage(detected, calibrated(detected, scales))
@@ -92,7 +96,7 @@ def clean_video(
     covered = usable & (evidence["overlap"] > settings.max_overlap).to_numpy()
     usable = (early == "keep") & (said != "n")
     sure = (boxes["log_odds"] >= 0) & (boxes["rounds_lost"] == 0) & (evidence["overlap"] <= settings.max_overlap)
-    believed = set(boxes["label_uid"][sure])
+    believed = set(boxes["label_uid"][sure & ~evidence["is_player"]])
     boxes, evidence["looks"] = fuse_looks(boxes, usable, covered, settings)
     said_odds = boxes["log_odds"].to_numpy(dtype=np.float64)
     boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), settings)
@@ -139,13 +143,14 @@ def clean_video(
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
     is_anchored = bool(anchors.any()) or timeline.step_s >= settings.sparse_step_s
-    kept_believed = int(((result["decision"] == "keep") & result["label_uid"].isin(believed)).sum())
+    kept = result[(result["decision"] == "keep") & ~result["class_name"].isin(PLAYER_CLASSES)]
     return CleanedVideo(
         boxes=result,
         merged=merged,
         interpolated=len(filled),
         believed=len(believed),
-        kept_believed=kept_believed,
+        kept_believed=int(kept["label_uid"].isin(believed).sum()),
+        kept_balls=len(kept),
         is_anchored=is_anchored,
         from_verdicts=heard.added,
         evidence=evidence.set_axis(pd.Index(boxes["label_uid"]), axis="index"),

@@ -88,19 +88,21 @@ def load_panel(
         size = looks.input_sizes[0] if looks.input_sizes else None
         return load_detector(names[0], class_names, device, replace(options, input_size=size))
     members: dict[str, Detector] = {}
+    stems = [Path(name).stem for name in names]
     for name in names:
         known = (BALL,) if name == "motion" and class_names is not None and BALL in class_names else class_names
         own = replace(options, class_list=options.class_list if name.endswith(".onnx") else None)
         first = load_detector(name, known, device, own)
-        label = Path(name).stem
+        label = Path(name).stem if stems.count(Path(name).stem) == 1 else name
+        whole_frame = first
         if first.every_frame:
             members[label] = first
             continue
-        for size in looks.input_sizes:
-            members[f"{label} {size}"] = load_detector(name, known, device, replace(own, input_size=size))
+        for size in reversed(looks.input_sizes):
+            whole_frame = load_detector(name, known, device, replace(own, input_size=size))
+            members[f"{label} {size}"] = whole_frame
         if not looks.input_sizes:
             members[label] = first
-        whole_frame = next(iter(members[look] for look in members if look.startswith(label)))
         if looks.tile_side:
             side = load_detector(name, known, device, replace(own, input_size=looks.tile_side))
             members[f"{label} tiles {looks.tile_side}"] = TiledDetector(side, looks.tile_side)

@@ -119,6 +119,7 @@ def _made_from(work: WorkFolder, here: CleanedRound, video: Any, settings: Pictu
         here.folder.actions("cleaned", video.video_id),
         work.truth_actions(video.video_id),
         here.folder.camera(video.video_id),
+        here.folder.masks(video.video_id),
         work.truth_boxes(video.video_id),
     ]
     digests = [digest_of_files([path]) if path.is_file() else "" for path in files]

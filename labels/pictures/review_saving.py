@@ -37,7 +37,7 @@ class VerdictDesk:
             now = self._state()
             if now != self._seen:
                 self._said, self._seen = read_verdicts(self.work), now
-            return self._said
+            return dict(self._said)  # others read it while the next one is saved
 
     def judge(
         self,
