@@ -223,7 +223,7 @@ def test_interrupted_and_run_again_it_fetches_only_what_is_missing(films, tmp_pa
         while len(list(read_ledgers(work))) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(interruption)
-        assert process.wait(timeout=10) == (130 if interruption == signal.SIGINT else -signal.SIGKILL)
+        assert process.wait(timeout=120) == (130 if interruption == signal.SIGINT else -signal.SIGKILL)
         finished = {row["url"].rpartition("/")[2] for row in read_ledgers(work)}
         assert 2 <= len(finished) < 6
         if interruption == signal.SIGINT:  # the table says how far it came

@@ -113,12 +113,13 @@ class ClipDesk:
                 self._look_at(clip)
             except OSError as error:
                 clip.error = f"{clip.name}: {error.strerror or error}"
-            clip.state = "failed" if clip.error or not clip.result else "done"
-            if clip.state == "failed":
+            failed = bool(clip.error) or not clip.result
+            if failed:
                 clip.error = clip.error or f"{clip.name}: nothing came of it"
                 shutil.rmtree(clip.folder, ignore_errors=True)
             else:
                 clip.path.unlink(missing_ok=True)
+            clip.state = "failed" if failed else "done"  # last: who reads it finds the rest as it says
 
     def _look_at(self, clip: Clip) -> None:
         models = current_models(self._work)
