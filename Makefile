@@ -40,7 +40,7 @@ demo: .venv/ready
 
 # One thread: two busy thread pools on a small machine slow each other down many times over.
 test: .venv/ready-dev
-	OMP_NUM_THREADS=1 $(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto
 
 lint: .venv/ready-dev
 	$(PY) -m ruff check .
