@@ -12,10 +12,10 @@ from exchange_work import BOXES, a_round
 import dataset_cleaner
 import dataset_downloader
 from labels.cleaning.label_export import export_round
-from labels.cleaning.label_import import HUMAN_ACTIONS_FILE, import_labels
+from labels.cleaning.label_import import import_labels
 from labels.exchange.formats import EXPORTS
 from labels.records.errors import InputError
-from labels.records.run_records import VERDICTS_FILE
+from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE
 
 KEPT = [row for row in BOXES if row[-1] == "keep"]
 
@@ -153,10 +153,10 @@ def test_a_task_that_nobody_annotated_or_that_was_cancelled_denies_nothing(work)
 
 def test_importing_twice_says_it_once_and_a_later_word_again(work):
     path = export_round(work, 0, "cvat").folder / "v1.xml"
-    path.write_text(path.read_text().replace('xtl="5.0000"', 'xtl="4.0000"'))
+    path.write_text(path.read_text().replace('xtl="5.0000"', 'xtl="4.1234567"'))
     for _ in range(2):
         import_labels(work, path)
-    assert [row["x1"] for row in rows_of(work)] == ["4"]
+    assert [row["x1"] for row in rows_of(work)] == ["4.12345648"]  # float32, nine digits
     with open(work.root / VERDICTS_FILE, "a") as opened:
         opened.write("e0,n\n")
     import_labels(work, path)
