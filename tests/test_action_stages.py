@@ -271,6 +271,32 @@ def test_true_actions_and_players_boxes_are_inputs(work):
     assert "round 0 labelled/actions: out of date, because round 0 cleaned changed" in out_of_date(WorkFolder(work))
 
 
+def test_a_round_of_actions_alone_is_exported_and_looked_at(work, capsys):
+    for name in ("kinetics", "labelstudio"):
+        assert dataset_cleaner.main([str(work), "--round", "0", "--export", name]) == 0
+        assert "= 12 used" in capsys.readouterr().out
+    assert len((work / "rounds/00/export/kinetics/kinetics.csv").read_text().splitlines()) == 13
+    assert dataset_cleaner.main([str(work), "--round", "0", "--export", "coco"]) == 2
+    assert "round 0 is not cleaned yet" in capsys.readouterr().err
+    assert visualise.main([str(work), "--limit", "1"]) == 0
+    assert "visualise: 1 videos = 1 used" in capsys.readouterr().out
+    assert "<h3>Actions</h3>" in (work / "report.html").read_text()
+    for asked in (["--audit", "5"], ["--diff", "0", "0"], ["--review"]):
+        assert visualise.main([str(work), *asked]) == 2, asked
+        assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--without", "still"], ["--min-size", "2"]])
+def test_options_of_boxes_are_refused_for_actions(work, capsys, options):
+    assert dataset_cleaner.main([str(work), "--round", "0", *options]) == 2
+    assert f"error: {options[0]}: of boxes alone" in capsys.readouterr().err
+
+
+def test_keep_counts_for_actions_also_where_it_is_what_boxes_have(work):
+    assert dataset_cleaner.main([str(work), "--round", "0", "--keep", "0.7"]) == 0
+    assert read_json(work / "rounds/00/cleaned/actions/run.json")["arguments"]["keep_quality"] == 0.7
+
+
 def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
     clip = archive / "test" / "falls" / "falls_4.mp4"
     student = work / "rounds/00/trained/recogniser.pt"
@@ -288,6 +314,9 @@ def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
     [
         (dataset_processor, ["--recogniser", "nobody"], "no such recogniser"),
         (dataset_processor, ["--recogniser", "human", "--detector", "motion"], "boxes or actions"),
+        (dataset_processor, ["--masks", "sam", "--recogniser", "human"], "--masks: "),
+        (dataset_processor, ["--masks", "sam", "--detector", "motion"], "--masks: "),
+        (dataset_processor, ["--track-masks"], "--track-masks: "),
         (dataset_processor, ["--recogniser", "human", "--human-share", "2"], "--human-share"),
         (train, ["--task", "actions", "--architecture", "r4d"], "unknown"),
         (train, ["--task", "actions", "--continue"], "no round before"),

@@ -45,10 +45,12 @@ def read_stretches(work: WorkFolder) -> HumanStretches:
                 if missing := set(FOUND_ACTIONS) - set(reader.fieldnames or []):
                     raise InputError(f"{path}: columns missing: {', '.join(sorted(missing))}")
                 for number, row in enumerate(reader, start=2):
-                    if (row["video_id"] or "").strip() not in videos.index:
+                    video_id = (row["video_id"] or "").strip()
+                    if video_id not in videos.index:
                         elsewhere += 1
                         continue
-                    stretch = _stretch_of(row, int(videos.at[row["video_id"].strip(), "frame_count"]), f"{path}: line {number}")
+                    frame_count = int(videos.at[video_id, "frame_count"])
+                    stretch = _stretch_of(row, frame_count, f"{path}: line {number}")
                     said[stretch[0]] = stretch
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path}: cannot be read as CSV: {error}") from None
