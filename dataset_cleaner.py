@@ -23,6 +23,7 @@ import math
 import sys
 from collections import Counter
 
+from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.settings import PARTS, RULE_NAMES, CleaningSettings
 from labels.exchange.formats import add_export_argument
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
@@ -52,14 +53,17 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     thresholds = parser.add_argument_group("thresholds")
     for name, (option, meaning) in OPTIONS.items():
         default = getattr(CleaningSettings, name)
-        thresholds.add_argument(option, dest=name, type=type(default), default=default, metavar="X", help=meaning)
+        others = f", of actions {getattr(ActionSettings, name):g}" if hasattr(ActionSettings, name) else ""
+        told = f"{meaning} (default: {default:g}{others})"
+        thresholds.add_argument(option, dest=name, type=type(default), metavar="X", help=told)
     return parser.parse_args(argv)
 
 
 def settings_from(args: argparse.Namespace) -> CleaningSettings:
     from labels.records.errors import InputError
 
-    settings = CleaningSettings(without=tuple(args.without), **{name: getattr(args, name) for name in OPTIONS})
+    said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    settings = CleaningSettings(without=tuple(args.without), **said)
     if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
         raise InputError("--ignore and --keep are qualities: 0 <= ignore <= keep <= 1")
     for name, (option, _) in OPTIONS.items():
@@ -67,6 +71,17 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
         if not (math.isfinite(value) and value >= 0):
             raise InputError(f"{option}: a number from 0, not {value}")
     return settings
+
+
+def said_of_boxes(args: argparse.Namespace) -> list[str]:
+    """The options that were given and that only boxes know."""
+    said = ["--without"] if args.without else []
+    own = [
+        option
+        for name, (option, _) in OPTIONS.items()
+        if not hasattr(ActionSettings, name) and getattr(args, name) is not None
+    ]
+    return [*said, *own]
 
 
 def clean(args: argparse.Namespace) -> Summary:
@@ -79,7 +94,7 @@ def clean(args: argparse.Namespace) -> Summary:
     from labels.records.work_folder import WorkFolder
 
     if wants_actions(WorkFolder(args.work), args.round, args.task):
-        return clean_actions_of(args)
+        return clean_actions_of(args, said_of_boxes(args))
     from tqdm import tqdm
 
     from labels.cleaning.round_cleaning import clean_round, finished_record, round_inputs

@@ -45,18 +45,23 @@ def label(args: argparse.Namespace) -> Summary:
     from labels.labelling.action_stage import label_actions_of, wants_actions
     from labels.labelling.labeller_choice import choose_detectors
     from labels.records.class_lists import class_names_from
+    from labels.records.errors import InputError
     from labels.records.run_records import digest_of_videos, out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
-    if wants_actions(args, work):
-        return label_actions_of(args)
     if args.masks is not None:
+        if args.recogniser is not None or args.detector is not None:
+            raise InputError("--masks: its prompts are the cleaned labels; leave --recogniser and --detector out")
         from labels.labelling.round_masks import mask_round
         from labels.models.segmenters import load_segmenter
 
         with work.writing():
             return mask_round(work, args.round, load_segmenter(args.masks, args.track_masks, args.device))
+    if args.track_masks:
+        raise InputError("--track-masks: is of --masks; name a SAM 2 with --masks, or leave it out")
+    if wants_actions(args, work):
+        return label_actions_of(args)
     found = len(work.usable_videos())
     names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None

@@ -14,6 +14,7 @@ import dataset_downloader
 import dataset_processor
 import train
 import visualise
+from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.tables import check_actions
 from labels.records.work_folder import WorkFolder
@@ -23,6 +24,7 @@ from labels.training.recognition_tasks import LabelledWindow
 from labels.videos.archive_labels import pose_path
 from tests.conftest import write_test_video
 
+STAGES = ("labelled", "cleaned", "trained")
 MOVES = {"goes right": (1, 0), "goes left": (-1, 0), "falls": (0, 1)}
 SHORT = ["--architecture", "cnn3d", "--window-frames", "4", "--window-seconds", "0.4", "--batch-size", "16"]
 
@@ -197,6 +199,104 @@ def test_a_verdict_on_an_action(work):
     assert (after["decision"] == "keep").sum() == 11
 
 
+def test_a_verdict_that_renames_an_action(work):
+    rows = actions_of(work, 0)
+    uid, name = rows["label_uid"][0], next(move for move in MOVES if move != rows["class_name"][0])
+    (work / "verdicts.csv").write_text(f"label_uid,verdict,class_name\n{uid},y,{name}\n")
+    assert dataset_cleaner.main([str(work), "--round", "0"]) == 0
+    after = actions_of(work, 0).set_index("label_uid")
+    assert after.loc[uid, ["class_name", "decision", "origin"]].tolist() == [name, "keep", "human"]
+    assert len(after) == 12
+
+
+HUMAN_HEADER = "label_uid,video_id,track_id,start_frame,end_frame,class_name"
+
+
+def test_stretches_of_a_person_replace_and_add(work, capsys):
+    """The first label is said twice, the last time counts; one stretch is new; one is of a video unknown here."""
+    rows = actions_of(work, 0)
+    uid, video, name = rows.loc[0, ["label_uid", "video_id", "class_name"]]
+    said = [f"{uid},{video},-1,0,9,{name}", f"{uid},{video},-1,2,6,{name}", f",{video},-1,6,8,rests", ",no,-1,0,1,x"]
+    (work / "human_actions.csv").write_text("\n".join([HUMAN_HEADER, *said, ""]))
+    assert dataset_cleaner.main([str(work), "--round", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "12 labelled + 0 merged in + 2 of human_actions.csv - 1 that they replace" in out
+    assert "human_actions.csv: 1 lines are of videos not usable here" in out
+    assert "round 0 trained/actions: out of date, because round 0 cleaned/actions changed" in out
+    after = actions_of(work, 0)
+    assert len(after) == 13 and set(after["decision"]) == {"keep"} and set(after["origin"]) == {"human"}
+    spans = after.set_index("label_uid").loc[uid, ["start_frame", "end_frame", "end_s"]].tolist()
+    assert spans == [2, 6, pytest.approx(6 / WorkFolder(work).usable_videos()["fps"][0])]
+    assert (after["class_name"] == "rests").sum() == 1
+    # In the next round they stand too, and what the student says in their place does not.
+    assert dataset_processor.main([str(work), "--round", "1"]) == 0
+    assert dataset_cleaner.main([str(work), "--round", "1"]) == 0
+    later = actions_of(work, 1)
+    human = later[later["origin"] == "human"].set_index("label_uid")
+    assert len(human) == 13 and human.loc[uid, "end_frame"] == 6
+    # A person's own stretch is moved by its name, as it comes back from an export.
+    own = after.loc[after["class_name"] == "rests", "label_uid"].iloc[0]
+    with (work / "human_actions.csv").open("a") as opened:
+        opened.write(f"{own},{video},-1,5,7,rests\n")
+    assert dataset_cleaner.main([str(work), "--round", "0"]) == 0
+    moved = actions_of(work, 0).set_index("label_uid")
+    assert len(moved) == 13 and moved.loc[own, ["start_frame", "end_frame"]].tolist() == [5, 7]
+    # Taken back, they are gone.
+    (work / "human_actions.csv").unlink()
+    assert dataset_cleaner.main([str(work), "--round", "0"]) == 0
+    pd.testing.assert_frame_equal(actions_of(work, 0), rows)
+
+
+@pytest.mark.parametrize("line", ["{0},-1,5,5,x", "{0},-1,0,999,x", "{0},-1,a,5,x", "{0},-1,0,5,", "{0},-2,0,5,x"])
+def test_a_bad_stretch_is_named_and_changes_nothing(work, capsys, line):
+    video = actions_of(work, 0)["video_id"][0]
+    (work / "human_actions.csv").write_text(f"{HUMAN_HEADER}\n,{line.format(video)}\n")
+    assert dataset_cleaner.main([str(work), "--round", "0"]) == 2
+    assert "human_actions.csv: line 2" in capsys.readouterr().err
+    assert (work / "rounds/00/cleaned/actions/run.json").is_file()
+
+
+def test_true_actions_and_players_boxes_are_inputs(work):
+    truth = WorkFolder(work).truth_actions(actions_of(work, 0)["video_id"][0])
+    write_parquet(truth, read_parquet(truth).assign(end_frame=4))
+    late = out_of_date(WorkFolder(work))
+    assert [line.split(":")[0] for line in late] == [f"round 0 {stage}/actions" for stage in STAGES]
+    assert all("true actions changed" in line for line in late)
+    arguments = ["--recogniser", "human", "--per", "player"]
+    assert dataset_processor.main([str(work), "--round", "0", *arguments]) == 0
+    inputs = read_json(work / "rounds/00/labelled/actions/run.json")["inputs"]
+    assert inputs["round 0 cleaned"] == UNFINISHED and "truth" in inputs
+    assert not any(line.startswith("round 0 labelled") for line in out_of_date(WorkFolder(work)))
+    write_run_record(WorkFolder(work).round(0), RunRecord("cleaned", 0, {}, {}, output="boxes"))
+    assert "round 0 labelled/actions: out of date, because round 0 cleaned changed" in out_of_date(WorkFolder(work))
+
+
+def test_a_round_of_actions_alone_is_exported_and_looked_at(work, capsys):
+    for name in ("kinetics", "labelstudio"):
+        assert dataset_cleaner.main([str(work), "--round", "0", "--export", name]) == 0
+        assert "= 12 used" in capsys.readouterr().out
+    assert len((work / "rounds/00/export/kinetics/kinetics.csv").read_text().splitlines()) == 13
+    assert dataset_cleaner.main([str(work), "--round", "0", "--export", "coco"]) == 2
+    assert "round 0 is not cleaned yet" in capsys.readouterr().err
+    assert visualise.main([str(work), "--limit", "1"]) == 0
+    assert "visualise: 1 videos = 1 used" in capsys.readouterr().out
+    assert "<h3>Actions</h3>" in (work / "report.html").read_text()
+    for asked in (["--audit", "5"], ["--diff", "0", "0"], ["--review"]):
+        assert visualise.main([str(work), *asked]) == 2, asked
+        assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--without", "still"], ["--min-size", "2"]])
+def test_options_of_boxes_are_refused_for_actions(work, capsys, options):
+    assert dataset_cleaner.main([str(work), "--round", "0", *options]) == 2
+    assert f"error: {options[0]}: of boxes alone" in capsys.readouterr().err
+
+
+def test_keep_counts_for_actions_also_where_it_is_what_boxes_have(work):
+    assert dataset_cleaner.main([str(work), "--round", "0", "--keep", "0.7"]) == 0
+    assert read_json(work / "rounds/00/cleaned/actions/run.json")["arguments"]["keep_quality"] == 0.7
+
+
 def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
     clip = archive / "test" / "falls" / "falls_4.mp4"
     student = work / "rounds/00/trained/recogniser.pt"
@@ -214,6 +314,9 @@ def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
     [
         (dataset_processor, ["--recogniser", "nobody"], "no such recogniser"),
         (dataset_processor, ["--recogniser", "human", "--detector", "motion"], "boxes or actions"),
+        (dataset_processor, ["--masks", "sam", "--recogniser", "human"], "--masks: "),
+        (dataset_processor, ["--masks", "sam", "--detector", "motion"], "--masks: "),
+        (dataset_processor, ["--track-masks"], "--track-masks: "),
         (dataset_processor, ["--recogniser", "human", "--human-share", "2"], "--human-share"),
         (train, ["--task", "actions", "--architecture", "r4d"], "unknown"),
         (train, ["--task", "actions", "--continue"], "no round before"),

@@ -12,10 +12,10 @@ from exchange_work import BOXES, a_round
 import dataset_cleaner
 import dataset_downloader
 from labels.cleaning.label_export import export_round
-from labels.cleaning.label_import import HUMAN_ACTIONS_FILE, import_labels
+from labels.cleaning.label_import import import_labels
 from labels.exchange.formats import EXPORTS
 from labels.records.errors import InputError
-from labels.records.run_records import VERDICTS_FILE
+from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE
 
 KEPT = [row for row in BOXES if row[-1] == "keep"]
 
@@ -141,6 +141,14 @@ def test_what_a_person_does_in_label_studio_comes_back(work):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("span", ['{"start": 1, "end": Infinity}', '{"start": NaN, "end": 4}'])
+def test_a_range_without_an_end_is_refused(work, span):
+    path = submitted(export_round(work, 0, "labelstudio").folder / "tasks_video.json")
+    path.write_text(path.read_text().replace('{"start": 1, "end": 50}', span))
+    with pytest.raises(InputError, match="a range from"):
+        import_labels(work, path)
+
+
 def test_a_task_that_nobody_annotated_or_that_was_cancelled_denies_nothing(work):
     path = submitted(export_round(work, 0, "labelstudio").folder / "tasks_video.json")
     tasks = json.loads(path.read_text())
@@ -153,10 +161,10 @@ def test_a_task_that_nobody_annotated_or_that_was_cancelled_denies_nothing(work)
 
 def test_importing_twice_says_it_once_and_a_later_word_again(work):
     path = export_round(work, 0, "cvat").folder / "v1.xml"
-    path.write_text(path.read_text().replace('xtl="5.0000"', 'xtl="4.0000"'))
+    path.write_text(path.read_text().replace('xtl="5.0000"', 'xtl="4.1234567"'))
     for _ in range(2):
         import_labels(work, path)
-    assert [row["x1"] for row in rows_of(work)] == ["4"]
+    assert [row["x1"] for row in rows_of(work)] == ["4.12345648"]  # float32, nine digits
     with open(work.root / VERDICTS_FILE, "a") as opened:
         opened.write("e0,n\n")
     import_labels(work, path)
@@ -236,8 +244,16 @@ def test_a_zip_is_opened_and_one_that_leads_out_is_not(work, tmp_path):
     with pytest.raises(InputError, match="leads out of the archive"):
         import_labels(work, tmp_path / "bad.zip")
     (tmp_path / "broken.zip").write_bytes(b"PK no")
-    with pytest.raises(InputError, match="cannot be unpacked"):
-        import_labels(work, tmp_path / "broken.zip")
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        broken = tmp_path / f"broken{method}.zip"
+        with zipfile.ZipFile(broken, "w", method) as archive:
+            archive.writestr("annotations.xml", text)
+        packed, start = bytearray(broken.read_bytes()), 30 + len("annotations.xml")
+        packed[start + 9 : start + 40] = b"\xff" * 31
+        broken.write_bytes(packed)
+    for name in ("broken.zip", f"broken{zipfile.ZIP_DEFLATED}.zip", f"broken{zipfile.ZIP_LZMA}.zip"):
+        with pytest.raises(InputError, match="cannot be unpacked"):
+            import_labels(work, tmp_path / name)
     assert not (tmp_path.parent / "annotations.xml").exists()
 
 

@@ -6,19 +6,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from labels.cleaning.action_decisions import DecidedActions, decide_actions
 from labels.cleaning.action_quality import ActionQuality, action_quality_lines
 from labels.cleaning.action_settings import ActionSettings
+from labels.cleaning.human_stretches import heard, read_stretches
 from labels.cleaning.human_verdicts import read_verdicts
 from labels.records import run_records, tables
 from labels.records.errors import InputError
-from labels.records.run_records import RunRecord
+from labels.records.run_records import HUMAN_ACTIONS_FILE, RunRecord
 from labels.records.safe_writing import read_parquet, write_parquet, write_text
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 
+FORMAT = 2  # of what is written; raise it when the same settings on the same labels give something else
 DATASET_COLUMNS = ("label", "video_id", "file", "time_start", "time_end", "split", "track_id", "score", "origin")
 
 
@@ -28,9 +31,12 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
     command = f"python dataset_processor.py {work.root} --round {number} --recogniser …"
     labelled_record = run_records.require_run_record(folder, ACTIONS_LABELLED, command)
     inputs = {
+        "format": str(FORMAT),
         "videos": run_records.digest_of_videos(work),
         f"round {number} {ACTIONS_LABELLED}": labelled_record.output,
         "verdicts": run_records.digest_of_verdicts(work),
+        "human actions": run_records.digest_of_human_actions(work),
+        "true actions": run_records.digest_of_true_actions(work),
     }
     old = None
     if number > 0 and run_records.read_run_record(work.round(number - 1), ACTIONS_CLEANED) is not None:
@@ -43,16 +49,25 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
     same = finished is not None and finished.is_made_from(asdict(settings), inputs)
     if finished is not None and same and finished.output == _output(folder):
         return finished
+    verdicts, stretches = read_verdicts(work), read_stretches(work)
     run_records.start_run(folder, ACTIONS_CLEANED)
     labelled = _read_all(work, folder, "labelled", decided=False)
+    found = len(labelled)
+    labelled = heard(labelled, stretches.actions, verdicts)
+    replaced = found - len(labelled)
+    labelled = tables.concatenate([labelled, stretches.actions], tables.ACTIONS)
+    old = heard(old, stretches.actions, verdicts) if old is not None else None
     names = sorted({*labelled["class_name"], *(labelled_record.facts.get("labeller", {}).get("class_names", []))})
-    verdicts = {uid: str(said) for uid, said in read_verdicts(work).items()}
+    words = {uid: said.verdict for uid, said in verdicts.items()}
     trusted = labelled_record.facts.get("labeller", {}).get("working_threshold", {})
-    decided = decide_actions(labelled, old, names, settings, verdicts, trusted)
+    decided = decide_actions(labelled, old, names, settings, words, trusted)
     quality = _write(work, folder, decided)
     actions = decided.actions
     counts = {
-        "labelled": len(labelled),
+        "labelled": found,
+        "replaced": replaced,
+        "stretches": len(stretches.actions),
+        "stretches_elsewhere": stretches.elsewhere,
         "merged_in": decided.merged_in,
         "left_behind": decided.left_behind,
         **{each: int((actions["decision"] == each).sum()) for each in tables.DECISIONS},
@@ -62,7 +77,8 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
         "skipped": labelled_record.counts.get("skipped", {}),
         "quality": quality.as_counts(),
     }
-    if counts["labelled"] + counts["merged_in"] != sum(counts[each] for each in tables.DECISIONS):
+    came_in = found - replaced + len(stretches.actions) + decided.merged_in
+    if came_in != sum(counts[each] for each in tables.DECISIONS):
         raise AssertionError(f"actions that came in are not those that were decided on: {counts}")
     facts = {"class_names": names, "per": labelled_record.facts.get("per")}
     record = RunRecord(ACTIONS_CLEANED, number, asdict(settings), inputs, counts, facts, output=_output(folder))
@@ -75,17 +91,25 @@ def action_lines(record: RunRecord) -> list[str]:
     counts = record.counts
     lines = [
         f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
-        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in"
+        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in{_stretches(counts)}"
         f" ({counts['left_behind']} dropped of the round before stay there)"
     ]
     lines += [
         f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in counts["reasons"].items()
     ]
+    if counts["stretches_elsewhere"]:
+        lines.append(f"{HUMAN_ACTIONS_FILE}: {counts['stretches_elsewhere']} lines are of videos not usable here")
     if any(reason.endswith("detected") for reason in counts["reasons"]):
         lines.append("kept from: " + ", ".join(f"{name} {bar:.2f}" for name, bar in counts["bars"].items()))
     if counts["doubts"]:
         lines.append(f"{counts['doubts']} human labels that the student doubts: cleaned/actions/review.csv")
     return [*lines, *action_quality_lines(counts["quality"])]
+
+
+def _stretches(counts: dict[str, Any]) -> str:
+    """What the account adds for what people said themselves; empty where they did not."""
+    own, replaced = counts["stretches"], counts["replaced"]
+    return f" + {own} of {HUMAN_ACTIONS_FILE} - {replaced} that they replace" if own else ""
 
 
 def _read_all(work: WorkFolder, folder: RoundFolder, stage: str, decided: bool) -> pd.DataFrame:

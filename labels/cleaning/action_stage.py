@@ -4,7 +4,6 @@ import argparse
 
 from labels.cleaning.action_cleaning import action_lines, clean_actions
 from labels.cleaning.action_settings import ActionSettings
-from labels.cleaning.settings import CleaningSettings
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import out_of_date, read_run_record
@@ -22,16 +21,17 @@ def wants_actions(work: WorkFolder, number: int, task: str | None) -> bool:
 def settings_of(args: argparse.Namespace) -> ActionSettings:
     """--keep and --ignore where they were said; boxes and actions have other defaults."""
     settings = ActionSettings()
-    keep = settings.keep_quality if args.keep_quality == CleaningSettings.keep_quality else args.keep_quality
-    if not 0 <= args.ignore_quality <= keep <= 1:
+    keep = settings.keep_quality if args.keep_quality is None else args.keep_quality
+    ignore = settings.ignore_quality if args.ignore_quality is None else args.ignore_quality
+    if not 0 <= ignore <= keep <= 1:
         raise InputError("--ignore and --keep are qualities: 0 <= ignore <= keep <= 1")
-    return ActionSettings(
-        keep_quality=keep, least_quality=min(settings.least_quality, keep), ignore_quality=args.ignore_quality
-    )
+    return ActionSettings(keep_quality=keep, least_quality=min(settings.least_quality, keep), ignore_quality=ignore)
 
 
-def clean_actions_of(args: argparse.Namespace) -> Summary:
-    """Clean the actions of one round."""
+def clean_actions_of(args: argparse.Namespace, said_of_boxes: list[str]) -> Summary:
+    """Clean the actions of one round. InputError for options that only boxes know."""
+    if said_of_boxes:
+        raise InputError(f"{', '.join(said_of_boxes)}: of boxes alone, and actions are cleaned here; leave it out")
     work = WorkFolder(args.work)
     settings = settings_of(args)
     found = len(work.usable_videos())

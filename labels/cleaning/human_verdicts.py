@@ -103,7 +103,7 @@ def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]]) -> int:
     path = work.root / VERDICTS_FILE
     said: list[dict[str, str]] = []
     for row in rows:
-        texts = {name: _as_text(row.get(name)) for name in COLUMNS}
+        texts = {name: as_text(row.get(name)) for name in COLUMNS}
         uid, _ = _verdict_of(texts, f"{path}: a new verdict")
         said.append(texts | {"label_uid": uid})
     if not said:
@@ -119,7 +119,7 @@ def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]]) -> int:
 
 def verdict_from(row: Mapping[str, Any]) -> Verdict:
     """A verdict from what `append_verdicts` takes. InputError when it says nothing, or nothing sound."""
-    _, verdict = _verdict_of({name: _as_text(row.get(name)) for name in COLUMNS}, "a new verdict")
+    _, verdict = _verdict_of({name: as_text(row.get(name)) for name in COLUMNS}, "a new verdict")
     if verdict is None:
         raise InputError("a new verdict: a verdict is y or n, not ''")
     return verdict
@@ -195,7 +195,8 @@ def _box_of(texts: Mapping[str, str], columns: list[str], where: str) -> Box | N
     return x1, y1, x2, y2
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value as it stands in verdicts.csv: float32 is told apart in nine digits."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float | np.floating):

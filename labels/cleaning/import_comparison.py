@@ -146,6 +146,8 @@ def compare_actions(found: FoundLabels, went_out: pd.DataFrame, denies: bool, co
         renamed = row["class_name"] != label["class_name"]
         if moved and label["label_uid"]:
             told.actions.append({"label_uid": label["label_uid"]} | stretch)
+            if renamed:  # a verdict of before may name another class
+                told.boxes.append({"label_uid": label["label_uid"], "verdict": "y", "class_name": row["class_name"]})
             told.counts["moved actions"] += 1
         elif label["label_uid"] and (renamed or confirm):
             said = {"label_uid": label["label_uid"], "verdict": "y"}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.found_matching import match_boxes
-from labels.exchange.coco import IMAGES, read_coco
+from labels.exchange.coco import IMAGES, CocoDataset, read_coco
 from labels.exchange.formats import FORMATS, Format
 from labels.exchange.label_set import FOUND_ACTIONS, KnownVideos, LabelSet
 from labels.records import run_records, tables
@@ -20,7 +20,7 @@ from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.mask_shards import with_masks
 from labels.records.safe_writing import digest_of, read_parquet, whole_folder, write_parquet
-from labels.records.work_folder import RoundFolder, WorkFolder
+from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
 
 JUDGED = [f"judged_{name}" for name in tables.BOX_COLUMNS]  # a label's own box, before the format rounded it
 
@@ -54,7 +54,9 @@ def export_round(work: WorkFolder, number: int, format_name: str) -> Exported:
     """Write a round's labels in a format. InputError when the round is not cleaned or has no labels of that kind."""
     folder, kind = work.round(number), FORMATS[format_name]
     command = f"python dataset_cleaner.py {work.root} --round {number}"
-    run_records.require_run_record(folder, "cleaned", command)
+    of_actions = run_records.read_run_record(folder, ACTIONS_CLEANED) is not None
+    if not (of_actions and kind.holds_actions):
+        run_records.require_run_record(folder, "cleaned", command)
     labels = label_set(work, folder)
     if kind.needs_actions and not len(labels.actions):
         raise InputError(f"{folder.path}: round {number} has no labels of actions, and {format_name} holds no others")
@@ -77,11 +79,12 @@ def export_folder(folder: RoundFolder, format_name: str) -> Path:
 
 
 def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
-    """The labels of a cleaned round that were not dropped."""
+    """The labels of a cleaned round that were not dropped; no boxes where only its actions are cleaned."""
     videos = work.usable_videos()
     frozen = _frozen_splits(work.split_table)
     videos = videos.assign(split=_splits(videos, frozen))
-    dataset = read_coco(folder.dataset / "annotations.json")
+    of_boxes = run_records.read_run_record(folder, "cleaned") is not None
+    dataset = read_coco(folder.dataset / "annotations.json") if of_boxes else CocoDataset.empty()
     images = dataset.images.assign(
         split=_splits(dataset.images, frozen),
         picture=[str(folder.dataset / name) for name in dataset.images["file_name"]],
@@ -89,7 +92,7 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
     boxes, actions, stride = [], [], {}
     for video_id in videos["video_id"]:
         path = folder.boxes("cleaned", video_id)
-        if path.is_file():
+        if of_boxes and path.is_file():
             shard = read_parquet(path)
             stride[video_id] = int(shard.attrs.get("stride", 1))
             shard = with_masks(shard, folder, video_id)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from labels.cleaning.human_verdicts import append_verdicts
+from labels.cleaning.human_verdicts import append_verdicts, as_text
 from labels.cleaning.import_comparison import Comparison, compare_actions, compare_boxes
 from labels.cleaning.label_export import JUDGED
 from labels.exchange.formats import FORMATS, recognise
@@ -18,11 +18,10 @@ from labels.exchange.zipped import unzipped
 from labels.records import tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
-from labels.records.run_records import VERDICTS_FILE, out_of_date
+from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE, out_of_date
 from labels.records.safe_writing import read_parquet, write_text
 from labels.records.work_folder import WorkFolder
 
-HUMAN_ACTIONS_FILE = "human_actions.csv"  # stretches of a person's own, or as they should be
 WENT_OUT = FOUND_BOXES | dict.fromkeys(JUDGED, "float32")
 
 
@@ -138,7 +137,7 @@ def _unsaid(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         with open(path, newline="", encoding="utf-8-sig", errors="replace") as opened:
             for row in csv.DictReader(opened):
                 last[_key(row)] = {name: text for name, text in row.items() if isinstance(name, str) and text}
-    said = [{name: _text(value) for name, value in row.items() if _text(value)} for row in rows]
+    said = [{name: as_text(value) for name, value in row.items() if as_text(value)} for row in rows]
     return [row for row, texts in zip(rows, said, strict=True) if _without_name(last.get(_key(texts), {})) != texts]
 
 
@@ -156,10 +155,6 @@ def _without_name(row: dict[str, str]) -> dict[str, str]:
 def _is_own(row: Mapping[str, str | None]) -> bool:
     """Whether a line of verdicts.csv is a box that no machine drew: it says where it is, and of nothing how it was."""
     return row.get("verdict") == "y" and bool(row.get("frame_index")) and not row.get("judged_class")
-
-
-def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _append_actions(work: WorkFolder, rows: list[dict[str, Any]]) -> None:

@@ -42,6 +42,10 @@ class CocoDataset:
     boxes: pd.DataFrame
     class_names: tuple[str, ...]
 
+    @classmethod
+    def empty(cls) -> "CocoDataset":
+        return cls(tables.empty_table(IMAGES), tables.empty_table(tables.BOXES | tables.DECIDED), ())
+
 
 def write_coco(path: Path, images: pd.DataFrame, boxes: pd.DataFrame, class_names: tuple[str, ...]) -> None:
     """Write images (see IMAGES) and decided boxes; every box must lie in one of the images. The same gives the same."""

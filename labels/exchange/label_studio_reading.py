@@ -1,5 +1,6 @@
 """What people made of tasks in Label Studio: the annotations of an export called JSON. Predictions are not read."""
 
+import math
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -133,7 +134,11 @@ class _Reading:
         track_id = _meta(region).get("track_id", tables.NO_TRACK)
         for place, span in enumerate(ranges):
             start, end = (span.get(name) if isinstance(span, dict) else None for name in ("start", "end"))
-            if not isinstance(start, int | float) or not isinstance(end, int | float) or not 1 <= start <= end:
+            if (
+                not isinstance(start, int | float)
+                or not isinstance(end, int | float)
+                or not 1 <= start <= end < math.inf
+            ):
                 raise InputError(f"{where}: a range from {start!r} to {end!r}, not frames counted from 1")
             first, last = int(start) - 1, min(int(end), int(video["frame_count"]))
             if first >= last:

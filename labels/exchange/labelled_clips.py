@@ -99,13 +99,18 @@ def _write_truth(work: WorkFolder, videos: KnownVideos, paths: list[Path], kind:
     return [*lines, *videos.unknown_lines(), f"truth: {sum(written.values())} boxes of {len(written)} clips"]
 
 
+def human_action_uid(video_id: str, track_id: int, start_frame: int, end_frame: int, class_name: str) -> str:
+    """The name of an action that a person said, the same whenever the same is said."""
+    return digest_of([*map(str, (video_id, track_id, start_frame, end_frame, class_name)), "human"])[:16]
+
+
 def human_actions(found: pd.DataFrame, fps: float) -> pd.DataFrame:
     """Actions of one video that a file says (FOUND_ACTIONS), as an actions table of a human's labels."""
     rows = found.sort_values(["start_frame", "track_id", "class_name"])
     said = rows[["video_id", "track_id", "start_frame", "end_frame", "class_name"]].itertuples(index=False, name=None)
     values: dict[str, object] = {name: rows[name].to_numpy() for name in FOUND_ACTIONS}
     values |= {
-        "label_uid": [digest_of([*map(str, row), "human"])[:16] for row in said],
+        "label_uid": [human_action_uid(*row) for row in said],
         "start_s": rows["start_frame"].to_numpy() / fps,
         "end_s": rows["end_frame"].to_numpy() / fps,
         "score": 1.0,

@@ -1,8 +1,10 @@
 """Label files out of a .zip, as CVAT and Label Studio give them: unpacked to a folder that is gone afterwards."""
 
+import lzma
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -44,7 +46,7 @@ def _unpacked(path: Path, folder: Path) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(info) as packed, open(target, "wb") as opened:
                     shutil.copyfileobj(packed, opened)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError) as error:
         raise InputError(f"{path}: cannot be unpacked: {' '.join(str(error).split())[:120]}") from None
     if not members:
         raise InputError(f"{path}: holds no label file")

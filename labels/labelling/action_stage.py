@@ -5,7 +5,14 @@ import argparse
 from labels.models.recogniser_settings import HUMAN
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
-from labels.records.run_records import digest_of_videos, out_of_date, read_run_record, require_run_record
+from labels.records.run_records import (
+    digest_of_true_actions,
+    digest_of_videos,
+    inputs_of_players,
+    out_of_date,
+    read_run_record,
+    require_run_record,
+)
 from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
 
 
@@ -37,6 +44,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         raise InputError("--map: human labels are taken as they are; leave it out")
     with work.writing():
         from labels.labelling.action_labelling import ActionLabelling, finish_actions, label_actions, subject_of
+        from labels.labelling.player_tracks import PLAYER
         from labels.models.class_maps import MappedRecogniser, read_class_map
         from labels.models.loading import torch_device
         from labels.models.recogniser import Recogniser, load_recogniser
@@ -49,7 +57,10 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
             inputs["labeller"] = recogniser.digest
         settings = ActionLabelling(args.per, args.human_share)
         folder = work.round(args.round)
-        inputs["videos"] = digest_of_videos(work)
+        per = subject_of(work, args.per)
+        inputs |= {"videos": digest_of_videos(work), "true actions": digest_of_true_actions(work)}
+        if per == PLAYER:
+            inputs |= inputs_of_players(work, args.round)
         outcome = label_actions(work, folder, recogniser, settings)
         if not outcome.human and recogniser is None:
             raise InputError(
@@ -57,7 +68,6 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
                 f"python dataset_downloader.py {args.work} --from kinetics-folder --path …"
             )
         arguments = {key: getattr(args, key) for key in ("recogniser", "map", "per", "human_share")}
-        per = subject_of(work, args.per)
         finish_actions(folder, recogniser, settings, per, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
     return Summary(

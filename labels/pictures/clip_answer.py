@@ -5,7 +5,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, cut_intervals
 from labels.labelling.action_labelling import recognise_subjects
@@ -13,11 +12,11 @@ from labels.labelling.window_store import VideoWindows
 from labels.models.loading import torch_device
 from labels.models.recogniser import load_recogniser, window_shape
 from labels.models.recogniser_settings import JOINTS
+from labels.pictures.gif_writing import GifWriter
 from labels.pictures.lettering import draw_text, fit_text
 from labels.pictures.palette import MUTED, PANEL, SKY_BLUE, TEXT
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
-from labels.records.safe_writing import whole_file
 from labels.records.tables import NO_TRACK
 from labels.videos.decoding import DecodeError, VideoInfo, decode_frames, probe_video
 from labels.videos.encoding import VideoWriter
@@ -25,7 +24,7 @@ from labels.videos.windows import sample_windows
 
 SHOWN_CLASSES = 3
 LINE_PX, BAR_PX, MARGIN_PX = 20, 110, 8
-GIF_SIDE, GIF_FPS, GIF_SECONDS = 320, 8, 12.0
+GIF_SIDE, GIF_SECONDS = 320, 12.0
 
 
 def clip_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -84,20 +83,15 @@ def answer_lines(frames: FrameProbabilities, names: tuple[str, ...], fps: float)
 
 def draw_answer(clip: Path, info: VideoInfo, frames: FrameProbabilities, names: tuple[str, ...], target: Path) -> None:
     """The clip with its likeliest classes and their probabilities in each frame, as `target` and as a GIF beside it."""
-    step = max(1, round(info.fps / GIF_FPS))
-    pictures: list[Image.Image] = []
-    with VideoWriter(target, info.fps) as writer:
+    with VideoWriter(target, info.fps) as writer, GifWriter(target.with_suffix(".gif"), info.fps) as gif:
         for frame in decode_frames(clip):
             place = min(frame.frame_index, len(frames.probabilities) - 1)
             rgb = draw_classes(frame.rgb, frames.probabilities[place], names)
             writer.write(rgb)
-            if frame.frame_index % step == 0 and frame.time_s < GIF_SECONDS:
+            if frame.time_s < GIF_SECONDS:
                 scale = min(1.0, GIF_SIDE / max(rgb.shape[:2]))
                 size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
-                pictures.append(Image.fromarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)))
-    with whole_file(target.with_suffix(".gif")) as aside:
-        duration_ms = round(1000 * step / info.fps)
-        pictures[0].save(aside, save_all=True, append_images=pictures[1:], duration=duration_ms, loop=0)
+                gif.write(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
 
 def draw_classes(rgb: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]) -> np.ndarray:

@@ -33,7 +33,7 @@ def life_of(work: WorkFolder, rounds: list[CleanedRound], label_uid: str) -> Lab
     for here in rounds:
         labelled = _shard(here.folder.boxes("labelled", video_id))
         cleaned = here.boxes(video_id)
-        if not here.is_cleaned:
+        if not here.has_boxes:
             continue
         fused = _fused_into(labelled, cleaned, label_uid)
         if fused is not None:
@@ -44,7 +44,7 @@ def life_of(work: WorkFolder, rounds: list[CleanedRound], label_uid: str) -> Lab
     for word in [word for uid, word in words_ever_said(work) if uid == told]:
         lines.append(f"a person said: {word or 'taken back'} (verdicts.csv; the last word counts)")
     for here in rounds:
-        if not here.is_cleaned:
+        if not here.has_boxes:
             continue
         labelled, cleaned = _shard(here.folder.boxes("labelled", video_id)), here.boxes(video_id)
         row = cleaned[cleaned["label_uid"] == told]

@@ -52,7 +52,7 @@ class ReviewDesk:
 
     def about(self, number: int) -> dict[str, Any]:
         """What the page is told first."""
-        cleaned = [each for each in self.work.round_numbers() if read_round(self.work, each).is_cleaned]
+        cleaned = [each for each in self.work.round_numbers() if read_round(self.work, each).has_boxes]
         held = self.round(number, fresh=True)
         return {
             "work": str(self.work.root), "rounds": cleaned, "round": number, "classes": held.class_names,

@@ -11,7 +11,7 @@ from labels.cleaning.settings import CleaningSettings
 from labels.pictures.palette import style_names
 from labels.pictures.review_choice import ReviewItem, choose_items
 from labels.pictures.review_settings import REVIEW, ReviewSettings
-from labels.pictures.round_reading import CleanedRound, require_cleaned_round
+from labels.pictures.round_reading import CleanedRound, require_cleaned_boxes
 from labels.pictures.rule_words import rule_of
 from labels.records import tables
 from labels.records.errors import InputError
@@ -90,7 +90,7 @@ class ReviewRound:
 
 def load_round(work: WorkFolder, number: int) -> ReviewRound:
     """All labels of a cleaned round. InputError when it is not cleaned; unreadable shards are named, not fatal."""
-    found: CleanedRound = require_cleaned_round(work, number)
+    found: CleanedRound = require_cleaned_boxes(work, number)
     record = found.records["cleaned"]
     assert record is not None
     parts, videos, unreadable = [], {}, {}

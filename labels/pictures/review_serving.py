@@ -20,7 +20,7 @@ from labels.pictures.review_frames import ReviewFrames
 from labels.pictures.review_guard import Guard
 from labels.pictures.review_settings import REVIEW, ReviewSettings
 from labels.pictures.review_uploads import ClipDesk
-from labels.pictures.round_reading import read_round, require_cleaned_round
+from labels.pictures.round_reading import read_round, require_cleaned_boxes
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
@@ -203,8 +203,8 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
         ) from None
     work = WorkFolder(root)
     work.usable_videos()
-    cleaned = [each for each in work.round_numbers() if read_round(work, each).is_cleaned]
-    here = require_cleaned_round(work, (cleaned[-1] if cleaned else 0) if number is None else number).number
+    cleaned = [each for each in work.round_numbers() if read_round(work, each).has_boxes]
+    here = require_cleaned_boxes(work, (cleaned[-1] if cleaned else 0) if number is None else number).number
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and leaves nothing behind
     listening = _listen(port)

@@ -10,7 +10,7 @@ from labels.pictures.picture_making import make_overlays, make_sheets, sheet_pat
 from labels.pictures.report import write_report
 from labels.pictures.report_contents import Rounds
 from labels.pictures.round_difference import show_difference
-from labels.pictures.round_reading import CleanedRound, read_round, require_cleaned_round
+from labels.pictures.round_reading import CleanedRound, read_round, require_cleaned_boxes, require_cleaned_round
 from labels.pictures.round_survey import survey_rounds
 from labels.pictures.rounds_table import rounds_table
 from labels.pictures.settings import PictureSettings
@@ -57,12 +57,13 @@ def draw_audit(
 ) -> Summary:
     """A sample of a round's kept labels for a person to judge."""
     here = _asked_round(work, [read_round(work, each) for each in work.round_numbers()], number)
+    here = require_cleaned_boxes(work, here.number)
     return make_audit(work, here, work.usable_videos(), count, settings, progress)
 
 
 def draw_difference(work: WorkFolder, old: int, new: int, settings: PictureSettings, progress: Progress) -> Summary:
     """What round `new` added, lost and moved against round `old`."""
-    rounds = [require_cleaned_round(work, number) for number in (old, new)]
+    rounds = [require_cleaned_boxes(work, number) for number in (old, new)]
     return show_difference(work, rounds[0], rounds[1], work.usable_videos(), settings, progress)
 
 

@@ -11,7 +11,7 @@ from labels.records.errors import InputError
 from labels.records.mask_shards import with_masks
 from labels.records.run_records import RunRecord, read_run_record, require_run_record
 from labels.records.safe_writing import read_parquet
-from labels.records.work_folder import STAGES, RoundFolder, WorkFolder
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, STAGES, RoundFolder, WorkFolder
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class CleanedRound:
 
     @property
     def is_cleaned(self) -> bool:
+        """Whether its boxes are, or its actions."""
+        return self.has_boxes or self.records[ACTIONS_CLEANED] is not None
+
+    @property
+    def has_boxes(self) -> bool:
         return self.records["cleaned"] is not None
 
     def has(self, video_id: str) -> bool:
@@ -37,9 +42,9 @@ class CleanedRound:
         return [self.folder.boxes("cleaned", video_id), self.folder.actions("cleaned", video_id)]
 
     def boxes(self, video_id: str) -> pd.DataFrame:
-        """All decided boxes of a video in the order of their frames; empty when the round does not hold the video."""
+        """All decided boxes of a video in the order of their frames; empty where the round has none."""
         path = self.folder.boxes("cleaned", video_id)
-        if not path.is_file():
+        if not self.has_boxes or not path.is_file():
             return tables.empty_table(tables.BOXES | tables.DECIDED)
         boxes = read_parquet(path)
         try:
@@ -89,8 +94,17 @@ def require_cleaned_round(work: WorkFolder, number: int) -> CleanedRound:
         raise InputError(f"{work.root}: there is no round {number}; {rounds_in_words(numbers)}")
     found = read_round(work, number)
     if not found.is_cleaned:
-        script = "dataset_cleaner.py" if found.records["labelled"] else "dataset_processor.py"
+        labelled = found.records["labelled"] or found.records[ACTIONS_LABELLED]
+        script = "dataset_cleaner.py" if labelled else "dataset_processor.py"
         require_run_record(found.folder, "cleaned", f"python {script} {work.root} --round {number}")
+    return found
+
+
+def require_cleaned_boxes(work: WorkFolder, number: int) -> CleanedRound:
+    """The same of a round whose boxes can be looked at."""
+    found = require_cleaned_round(work, number)
+    if not found.has_boxes:
+        raise InputError(f"{found.folder.path}: round {number} has actions alone, and this shows boxes")
     return found
 
 

@@ -11,6 +11,7 @@ from labels.records.safe_writing import digest_of, file_digest, read_json, write
 from labels.records.work_folder import STAGES, RoundFolder, WorkFolder
 
 VERDICTS_FILE = "verdicts.csv"  # in the work folder: what a human said of single labels
+HUMAN_ACTIONS_FILE = "human_actions.csv"  # beside it: stretches of a person's own, or as they should be
 UNFINISHED = "unfinished"  # stands for the digest of a stage that has no record
 VIDEO_FACTS = ["video_id", "sha256", "file", "group", "split", "fps", "frame_count", "width", "height"]
 VERSIONED_PACKAGES = ("numpy", "pandas", "torch", "torchvision", "opencv-python-headless", "av", "scikit-learn")
@@ -85,10 +86,35 @@ def digest_of_verdicts(work: WorkFolder) -> str:
     return file_digest(path) if path.is_file() else "none"
 
 
+def digest_of_human_actions(work: WorkFolder) -> str:
+    path = work.root / HUMAN_ACTIONS_FILE
+    return file_digest(path) if path.is_file() else "none"
+
+
 def digest_of_truth(work: WorkFolder) -> str:
     """Changes when the truth boxes of a usable video change."""
     truth = map(work.truth_boxes, work.usable_videos()["video_id"])
     return digest_of_files([path for path in truth if path.is_file()])
+
+
+def digest_of_true_actions(work: WorkFolder) -> str:
+    """Changes when the true actions of a usable video change."""
+    truth = map(work.truth_actions, work.usable_videos()["video_id"])
+    return digest_of_files([path for path in truth if path.is_file()])
+
+
+def inputs_of_players(work: WorkFolder, number: int) -> dict[str, str]:
+    """What the players' tracks of a round are made from: true boxes, and the last cleaned ones up to that round.
+
+    A round without cleaned boxes is named as unfinished: once it is cleaned, its tracks are taken.
+    """
+    inputs = {"truth": digest_of_truth(work)}
+    for each in range(number, -1, -1):
+        record = read_run_record(work.round(each), "cleaned")
+        inputs[f"round {each} cleaned"] = record.output if record is not None else UNFINISHED
+        if record is not None:
+            break
+    return inputs
 
 
 def out_of_date(work: WorkFolder) -> list[str]:
@@ -103,7 +129,13 @@ def out_of_date(work: WorkFolder) -> list[str]:
         for stage in STAGES
     ]
     named = {name for _, _, record in records if record is not None for name in record.inputs}
-    outside = {"videos": digest_of_videos, "verdicts": digest_of_verdicts, "truth": digest_of_truth}
+    outside = {
+        "videos": digest_of_videos,
+        "verdicts": digest_of_verdicts,
+        "human actions": digest_of_human_actions,
+        "truth": digest_of_truth,
+        "true actions": digest_of_true_actions,
+    }
     made = {name: digest(work) for name, digest in outside.items() if name in named}
     for number, stage, record in records:
         own_name = f"round {number} {stage}"

@@ -9,11 +9,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from labels.labelling.player_tracks import PLAYER
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit, save_checkpoint
 from labels.models.recogniser import build_recogniser, network_from_file, preset_of
 from labels.models.recogniser_settings import ZOO, Preset
 from labels.records.errors import InputError
-from labels.records.run_records import RunRecord, read_run_record, require_run_record, start_run, write_run_record
+from labels.records.run_records import (
+    RunRecord,
+    digest_of_true_actions,
+    inputs_of_players,
+    read_run_record,
+    require_run_record,
+    start_run,
+    write_run_record,
+)
 from labels.records.safe_writing import digest_of, file_digest, write_json, write_text
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED, WorkFolder
 from labels.training import action_metrics
@@ -80,7 +89,9 @@ def train_actions(
     folder = work.round(number)
     command = f"python dataset_cleaner.py {work.root} --round {number}"
     cleaned = require_run_record(folder, ACTIONS_CLEANED, command)
-    inputs = {f"round {number} {ACTIONS_CLEANED}": cleaned.output}
+    inputs = {f"round {number} {ACTIONS_CLEANED}": cleaned.output, "true actions": digest_of_true_actions(work)}
+    if cleaned.facts.get("per") == PLAYER:
+        inputs |= inputs_of_players(work, number)
     pretrained = not from_scratch and (settings.architecture in ZOO or settings.architecture == "tsn_resnet50")
     if go_on:
         if number == 0:
