@@ -19,25 +19,13 @@ Where the loop seems to feed on its own mistakes it says so and ends with exit c
 """
 
 import argparse
-import math
 import sys
 from collections import Counter
 
-from labels.cleaning.action_settings import ActionSettings
-from labels.cleaning.settings import PARTS, RULE_NAMES, CleaningSettings
+from labels.cleaning.settings import PARTS, RULE_NAMES
+from labels.cleaning.threshold_arguments import add_threshold_arguments, said_of_boxes, settings_from
 from labels.exchange.formats import add_export_argument
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
-
-# The thresholds people change; the others are in labels/cleaning/settings.py.
-OPTIONS = {
-    "keep_quality": ("--keep", "quality from which a label is trained on"),
-    "ignore_quality": ("--ignore", "quality from which it is neither trained on nor background"),
-    "max_per_frame": ("--max-per-frame", "balls in play at once, where you know it; 0: not known"),
-    "max_overlap": ("--max-overlap", "IoU with a better box of its class"),
-    "max_aspect": ("--max-aspect", "longer over shorter side of a ball's box"),
-    "min_size_pixels": ("--min-size", "square root of the area in pixels"),
-    "max_frame_share": ("--max-frame-share", "size of a ball over the frame's shorter side"),
-}
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -50,38 +38,8 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_export_argument(parser)
     parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
-    thresholds = parser.add_argument_group("thresholds")
-    for name, (option, meaning) in OPTIONS.items():
-        default = getattr(CleaningSettings, name)
-        others = f", of actions {getattr(ActionSettings, name):g}" if hasattr(ActionSettings, name) else ""
-        told = f"{meaning} (default: {default:g}{others})"
-        thresholds.add_argument(option, dest=name, type=type(default), metavar="X", help=told)
+    add_threshold_arguments(parser)
     return parser.parse_args(argv)
-
-
-def settings_from(args: argparse.Namespace) -> CleaningSettings:
-    from labels.records.errors import InputError
-
-    said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
-    settings = CleaningSettings(without=tuple(args.without), **said)
-    if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
-        raise InputError("--ignore and --keep are qualities: 0 <= ignore <= keep <= 1")
-    for name, (option, _) in OPTIONS.items():
-        value = getattr(settings, name)
-        if not (math.isfinite(value) and value >= 0):
-            raise InputError(f"{option}: a number from 0, not {value}")
-    return settings
-
-
-def said_of_boxes(args: argparse.Namespace) -> list[str]:
-    """The options that were given and that only boxes know."""
-    said = ["--without"] if args.without else []
-    own = [
-        option
-        for name, (option, _) in OPTIONS.items()
-        if not hasattr(ActionSettings, name) and getattr(args, name) is not None
-    ]
-    return [*said, *own]
 
 
 def clean(args: argparse.Namespace) -> Summary:

@@ -213,7 +213,7 @@ def test_a_row_that_gets_lost_is_an_error(monkeypatch):
     def loses_one(decided, filled, old, merged, settings):
         return decided.iloc[1:], filled, merged
 
-    monkeypatch.setattr(video_cleaning, "_place_old_gap_boxes", loses_one)
+    monkeypatch.setattr(video_cleaning, "place_old_gap_boxes", loses_one)
     with pytest.raises(AssertionError, match=r"1 boxes of .* got lost"):
         clean(boxes_from(flight(), 30))
 

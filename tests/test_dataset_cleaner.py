@@ -10,6 +10,7 @@ from simulated_balls import boxes_from, metadata
 import dataset_cleaner
 from labels.cleaning import dataset_writing, round_cleaning
 from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
+from labels.cleaning.threshold_arguments import settings_from
 from labels.exchange.coco import read_coco
 from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
@@ -272,7 +273,7 @@ def test_a_damaged_shard_is_skipped_and_counted(work, capsys):
 
 def test_what_a_user_may_change_reaches_the_settings(work):
     args = dataset_cleaner.get_args([str(work.root), "--round", "0", "--max-per-frame", "1", "--min-size", "2.5"])
-    settings = dataset_cleaner.settings_from(args)
+    settings = settings_from(args)
     assert (settings.max_per_frame, settings.min_size_pixels, settings.max_overlap) == (1, 2.5, 0.4)
 
 

@@ -48,7 +48,7 @@ def stage_command(stage: str, work: str, number: int, arguments: dict[str, Any])
         option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
         if value is True:
             words.append(option)
-        elif name in REPEATED:
+        elif name in REPEATED and not isinstance(value, str):
             words += [word for item in value for word in (option, str(item))]
         else:
             words += [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
