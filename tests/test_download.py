@@ -208,7 +208,9 @@ def test_interrupted_and_run_again_it_fetches_only_what_is_missing(films, tmp_pa
         path = write_list(tmp_path / "l.csv", [f"{server.url(f'video_{n:05d}.mp4')},1,2,x" for n in range(CLIPS)])
         script = tmp_path / "go.py"
         script.write_text(
-            "import sys; sys.path[:0] = sys.argv[1:3]\n"
+            "import signal, sys; sys.path[:0] = sys.argv[1:3]\n"
+            # A shell starts what runs in its background deaf to Ctrl-C.
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "from pathlib import Path\n"
             "from labels.records.command_line import run_stage\n"
             "from test_download import *\n"
