@@ -53,13 +53,19 @@ def test_the_order_of_the_videos_does_not_matter(tmp_path):
     assert one == other
 
 
-def test_a_split_without_labels_on_both_sides_is_not_frozen(tmp_path):
+def test_while_one_group_alone_has_labels_it_trains_and_the_others_are_not_decided(tmp_path):
     table = tmp_path / "split.csv"
-    with pytest.raises(InputError, match="boxes were kept in 1 group of source videos"):
-        split(table, plain(3), labelled={"v1a", "v1b"})
-    assert not table.exists()
-    splits = split(table, plain(4), labelled={"v1a", "v3b"})
-    assert {splits["v1a"], splits["v3b"]} == {"train", "val"}
+    assert set(split(table, plain(3), labelled={"v1a", "v1b"}).values()) == {"train"}
+    assert read_split_table(table) == {"g1": ("train", 0)}
+    splits = split(table, plain(4), labelled={"v1a", "v3b"}, round_number=1)
+    assert (splits["v1a"], splits["v3b"]) == ("train", "val")
+    assert split(table, plain(4), labelled={"v0a", "v1a", "v2b", "v3b"}, round_number=2) == splits
+
+
+def test_a_list_that_trains_only_is_not_decided_where_it_has_no_labels_yet(tmp_path):
+    table = tmp_path / "split.csv"
+    split(table, ALL_TRAIN, labelled={"v1"})
+    assert read_split_table(table) == {"g1": ("train", 0)}
 
 
 def test_validation_gets_a_group_that_has_labels(tmp_path):
@@ -106,7 +112,7 @@ def test_a_list_without_validation_gives_some_of_its_training_groups(tmp_path, v
 
 def test_a_list_that_only_validates_cannot_be_trained_on(tmp_path):
     videos = make_videos(("a", "ga", "val", "1"), ("b", "gb", "val", "2"))
-    with pytest.raises(InputError, match="2 groups of source videos besides the held-out clips, and none to train on"):
+    with pytest.raises(InputError, match="all clips are held out or validate, and none is left to train on"):
         split(tmp_path / "split.csv", videos)
 
 
@@ -134,10 +140,9 @@ def test_a_copy_that_arrives_later_goes_where_the_first_one_is(tmp_path):
     [plain(1), make_videos(("a", "ga", "", "1"), ("t", "gt", "test", "2")), make_videos(("a", "g", "", "1"))],
     ids=["one group", "one besides the test", "one clip"],
 )
-def test_one_group_cannot_be_divided(tmp_path, videos):
-    with pytest.raises(InputError, match="1 group of source videos besides the held-out clips"):
-        split(tmp_path / "split.csv", videos)
-    assert not (tmp_path / "split.csv").exists()
+def test_one_group_trains(tmp_path, videos):
+    assert set(split(tmp_path / "split.csv", videos).values()) <= {"train", "test"}
+    assert "val" not in (tmp_path / "split.csv").read_text()
 
 
 def test_a_leak_raises(tmp_path):

@@ -133,7 +133,15 @@ def add_paths(
         if likely.any():
             ratio = evidence["size"].to_numpy()[of_class] / np.median(evidence["size"].to_numpy()[likely])
             evidence.loc[of_class, "class_size_ratio"] = np.maximum(ratio, 1 / ratio)
+    _vouch(evidence, settings)
     return pd.concat(gaps, ignore_index=True) if gaps else pd.DataFrame()
+
+
+def _vouch(evidence: pd.DataFrame, settings: CleaningSettings) -> None:
+    """What a human's box lies on the path of is what the human says, all along the path."""
+    drawn = np.unique(evidence["path"].to_numpy()[evidence["human"].to_numpy()])
+    vouched = np.isin(evidence["path"], drawn[drawn >= 0])
+    evidence.loc[vouched, "support"] = evidence["support"][vouched].clip(lower=settings.vouched_log_odds)
 
 
 def _add_found(evidence: pd.DataFrame, found: Trajectories, first_path: int) -> None:

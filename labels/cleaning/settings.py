@@ -48,6 +48,7 @@ class CleaningSettings:
     min_scene_stay: float = 0.4  # share of the frames around it in which it is in its place: it lies still
     max_screen_stay: float = 0.3  # the same on the screen while the camera moves: it is painted there
     sure_still_log_odds: float = 2.0  # a still thing that the labeller is this sure of is a ball lying still
+    vouched_log_odds: float = 3.0  # what a path on which a human drew a box is believed at least, all along
     isolated_log_odds: float = 2.0  # what a box on no path needs to be kept
     isolated_log_odds_sparse: float = (
         0.6  # the same where labelled frames are so far apart that no ball can be followed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labels.models.detector import Detector, chosen_classes
+from labels.models.no_detector import HUMAN, NoDetector
 from labels.models.settings import AS_IT_COMES, DetectorOptions, MotionSettings
 from labels.records.detections import Detections
 from labels.records.errors import InputError
@@ -24,7 +25,7 @@ def load_detector(
     device: str = "auto",
     options: DetectorOptions = AS_IT_COMES,
 ) -> Detector:
-    """`motion`, the name of a torchvision detector, a .onnx file, or a .pt file that train.py made.
+    """`motion`, `human`, the name of a torchvision detector, a .onnx file, or a .pt file that train.py made.
 
     Args:
         class_names: the classes wanted. None: all of a .pt file's; of others balls, or all where they know no balls.
@@ -37,6 +38,8 @@ def load_detector(
         raise InputError(f"--class-list names the classes of a .onnx file; {name_or_file} knows its own: leave it out")
     if name_or_file == "motion":
         return _motion(class_names, device, options)
+    if name_or_file == HUMAN:
+        return NoDetector(class_names)
     if path.suffix in (".onnx", ".pt") or path.is_file():
         if not path.is_file():
             raise InputError(f"--detector {name_or_file}: no such file")

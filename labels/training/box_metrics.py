@@ -5,7 +5,7 @@ one.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ class BoxMetrics:
     precision: float
     recall: float
     f1: float
+    f1_error: float  # standard error of the F1, by the jackknife over videos; NaN for a single one
     mean_iou: float
     ap: float
 
@@ -116,12 +117,25 @@ def _platt_slope(odds: np.ndarray, right: np.ndarray) -> float:
 
 def measure(found: Tables, labels: Tables, thresholds: Mapping[str, float]) -> BoxMetrics:
     """The metrics over several videos."""
-    counts = MatchCounts()
+    by_video = []
     for video_id, label in labels.items():
         boxes = found[video_id]
         working = boxes["class_name"].map(dict(thresholds)).astype(float)
-        counts += count_matches(boxes[boxes["score"] >= working], label)
-    return BoxMetrics(counts.precision, counts.recall, counts.f1, counts.mean_iou, coco_ap(found, labels, thresholds))
+        by_video.append(count_matches(boxes[boxes["score"] >= working], label))
+    counts = sum(by_video, MatchCounts())
+    return BoxMetrics(
+        counts.precision, counts.recall, counts.f1, f1_error(by_video), counts.mean_iou,
+        coco_ap(found, labels, thresholds),
+    )  # fmt: skip
+
+
+def f1_error(by_video: Sequence[MatchCounts]) -> float:
+    """Standard error of the F1 over all videos, by leaving out one video at a time (jackknife, Tukey 1958)."""
+    count = len(by_video)
+    if count < 2:
+        return float("nan")
+    without = [sum((*by_video[:at], *by_video[at + 1 :]), MatchCounts()).f1 for at in range(count)]
+    return float(np.std(without) * math.sqrt(count - 1))
 
 
 def coco_ap(found: Tables, labels: Tables, class_names: Mapping[str, float] | tuple[str, ...]) -> float:

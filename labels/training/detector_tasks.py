@@ -17,6 +17,7 @@ class DetectorTask(Protocol):
     class_names: tuple[str, ...]
     video_sizes: Mapping[str, tuple[int, int]]  # video_id -> (width, height) of its frames
     working: WorkingFrames
+    weighs_boxes: bool  # its loss counts a box by the weight of its label
 
     def make_batch(self, frames: Sequence[LabelledFrame]) -> Any:
         """Read and augment frames. Draws from torch's global generator only."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -42,7 +43,7 @@ def train_detector(
 
     Raises InputError when the loss is no longer finite, and when a batch does not fit into the GPU.
     """
-    loop = Optimisation(network, task, training, settings)
+    loop = Optimisation(network, task, training, settings, None if task.weighs_boxes else sureness(training))
     history = loop.resume(folder, identity)
     if history:
         write_history(folder.epochs, history)  # it may have been cut off, or taken away
@@ -65,7 +66,6 @@ def train_detector(
                 **losses,
             }
             row |= metrics | {f"threshold {name}": value for name, value in thresholds.items()}
-            best = max((_f1(past) for past in history), default=-1.0)
             payload = {
                 "architecture": settings.architecture,
                 "class_names": list(task.class_names),
@@ -74,13 +74,18 @@ def train_detector(
                 "identity": identity,
                 "epoch": len(history) + 1,
             }
-            if _f1(row) > best:
-                save_checkpoint(folder.best, payload | {"network": averaged.state_dict(), "metrics": metrics})
             history.append(row)
+            if is_chosen(history):
+                save_checkpoint(folder.best, payload | {"network": averaged.state_dict(), "metrics": metrics})
             save_checkpoint(folder.last, payload | loop.state() | {"metrics": metrics, "history": history})
             write_history(folder.epochs, history)
             progress.write(_line_of(row, settings.epochs), file=sys.stderr)
     return history
+
+
+def sureness(frames: Sequence[LabelledFrame]) -> np.ndarray:
+    """How sure the labels of each frame are on average (N,); frames that are surely empty count in full."""
+    return np.array([float(frame.weight.mean()) if len(frame.weight) else 1.0 for frame in frames])
 
 
 @contextmanager
@@ -102,6 +107,17 @@ def _too_large(settings: TrainingSettings) -> str:
             f"say --batch-size {settings.batch_size // 2}"
         )
     return f"training: a frame does not fit into the GPU; say a --long-side below {settings.long_side}, or --device cpu"
+
+
+def is_chosen(history: Sequence[dict[str, Any]]) -> bool:
+    """Whether the last epoch is the one to keep so far: as good as the best, within a standard error of its F1.
+
+    A few noisy validation labels cannot tell epochs apart that lie closer together, and of such ones the later has
+    learnt from more frames at a smaller learning rate (the one-standard-error rule of Breiman et al., Classification
+    and Regression Trees, 1984, section 3.4.3, turned towards the longer training).
+    """
+    best = max(history, key=_f1)
+    return _f1(history[-1]) >= _f1(best) - (best["f1_error"] or 0.0)
 
 
 def _is_over(history: Sequence[dict[str, Any]], patience: int) -> bool:

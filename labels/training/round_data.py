@@ -7,12 +7,11 @@ from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest
 from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.training.box_datasets import FrameCounts, LabelledFrame, choose_frames, read_cleaned
+from labels.training.detector_tasks import spread
 from labels.training.settings import FrameChoice, SplitSettings, TrainingSettings
 from labels.training.splits import TEST, TRAIN, VAL, split_videos
 from labels.training.working_frames import WorkingFrames
 from labels.videos.frame_store import FrameStore
-
-OWN_VALIDATION_STEP = 5  # every so many training frames validate where no other can
 
 
 @dataclass
@@ -26,7 +25,7 @@ class RoundData:
     skipped: dict[str, int]  # reason -> videos
     splits: dict[str, str]  # train, val or test for each usable video_id
     working: WorkingFrames
-    validates_on_training: bool = False  # no box was kept in the clips that validate
+    validates_on_training: bool = False  # no box was kept in clips of another group, that could validate
 
 
 def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSettings) -> RoundData:
@@ -70,16 +69,15 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
                 data.counts[splits[video_id]] += counted
         if reason:
             data.skipped[reason] = data.skipped.get(reason, 0) + 1
-    # The split is frozen, and of few clips those that validate may lose all their labels in a later round.
-    data.validates_on_training = not any(splits[video_id] == VAL for video_id in labelled)
-    for split, purpose in ((TRAIN, "train"), (VAL, "validate")):
-        if not data.counts[split].with_kept and not (split == VAL and data.validates_on_training):
-            raise InputError(
-                f"{folder.path / 'cleaned'}: no kept box in the clips to {purpose} on (see {work.split_table}); "
-                "keep more in dataset_cleaner.py, or add clips with dataset_downloader.py"
-            )
+    if not data.counts[TRAIN].with_kept:
+        raise InputError(
+            f"{folder.path / 'cleaned'}: no kept box in the clips to train on (see {work.split_table}); "
+            "keep more in dataset_cleaner.py, or add clips with dataset_downloader.py"
+        )
+    # One group alone may hold labels, and of few clips those that validate may lose all theirs in a later round.
+    data.validates_on_training = not data.counts[VAL].with_kept
     if data.validates_on_training:
-        data.frames[VAL] = data.frames[TRAIN][::OWN_VALIDATION_STEP]
+        data.frames[VAL] = spread(data.frames[TRAIN], settings.validation_frames)
     return data
 
 

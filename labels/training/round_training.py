@@ -52,10 +52,12 @@ class TrainedRound:
             )
         if self.data.validates_on_training:
             lines.append(
-                "no box was kept in the clips to validate on: agreement is with clips trained on, and says little"
+                "no box was kept in clips of another source to validate on: agreement is with clips trained on, and "
+                "says little; label some more clips"
             )
+        judges = "training" if self.data.validates_on_training else "validation"
         for name, values in (
-            ("agreement with the validation labels", self.metrics["agreement_with_labels"]),
+            (f"agreement with the {judges} labels", self.metrics["agreement_with_labels"]),
             (f"accuracy against {(self.metrics['accuracy'] or {}).get('against')}", self.metrics["accuracy"]),
         ):
             if values:

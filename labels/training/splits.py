@@ -32,10 +32,10 @@ def split_videos(
     Args:
         table: `WorkFolder.split_table`, columns `group,split,round`; made when absent.
         videos: usable rows of the videos table.
-        labelled: video_ids that hold labels worth training on. When the split is first made, training and validation
-            are both given groups that have some.
+        labelled: video_ids that hold labels worth training on. Training and validation are both given groups that have
+            some; with a single one, nothing validates yet, and who is undecided is `train` without a line in the table.
 
-    Raises InputError when there are not two groups to divide, and when the table is no such table.
+    Raises InputError when no group is left to train on, and when the table is no such table.
     """
     linked, own = linked_groups(videos), _own_groups(videos)
     frozen = read_split_table(table)
@@ -52,31 +52,24 @@ def split_videos(
         trained = any(split == TRAIN for group, split in decided.items() if group not in official)
         free = sorted([*new, *(group for group, split in official.items() if split == TRAIN)])
         chosen = _first_validation_groups(free, with_labels, trained, settings)
+        if not chosen:  # decided now, the groups without labels could not validate later
+            new = [group for group in new if group in with_labels]
+            decided = {group: split for group, split in decided.items() if group not in free or group in with_labels}
     elif frozen:
         chosen = {group for group in new if _draw(group) < settings.validation_share}
     else:
         chosen = set()  # the list says what validates
     decided |= dict.fromkeys(new, TRAIN) | dict.fromkeys(chosen, VAL)
     for video_id, group in own.items():
-        frozen.setdefault(group, (decided[linked[video_id]], round_number))
-    splits = {video_id: frozen[group][0] for video_id, group in own.items()}
-    for side, purpose in ((TRAIN, "train"), (VAL, "validate")):
-        if side not in splits.values():
-            count = len({linked[video_id] for video_id, split in splits.items() if split != TEST})
-            raise InputError(
-                f"{table.parent}: {count} {'group' if count == 1 else 'groups'} of source videos besides the held-out "
-                f"clips, and none to {purpose} on; one to train on and another to validate on are needed: add clips of "
-                "another source with dataset_downloader.py"
-            )
-    require_no_leak(splits, videos)
-    if not table.is_file() and not {TRAIN, VAL} <= {splits[video_id] for video_id in labelled}:
-        # Frozen now, it would stand in the way of every clip that is added later.
-        count = len({linked[video_id] for video_id in labelled})
+        if linked[video_id] in decided:
+            frozen.setdefault(group, (decided[linked[video_id]], round_number))
+    splits = {video_id: frozen[group][0] if group in frozen else TRAIN for video_id, group in own.items()}
+    if TRAIN not in splits.values():
         raise InputError(
-            f"{table.parent}: boxes were kept in {count} {'group' if count == 1 else 'groups'} of source videos; one "
-            "to train on and another to validate on are needed: keep more in dataset_cleaner.py, or add clips of "
-            "another source with dataset_downloader.py"
+            f"{table.parent}: all clips are held out or validate, and none is left to train on; add clips of another "
+            "source with dataset_downloader.py"
         )
+    require_no_leak(splits, videos)
     _write_split_table(table, frozen)
     return splits
 
@@ -167,14 +160,14 @@ def _official_splits(videos: pd.DataFrame, group_of: dict[str, str]) -> dict[str
 def _first_validation_groups(
     free: list[str], with_labels: set[str], trained: bool, settings: SplitSettings
 ) -> set[str]:
-    """The groups to validate on, those with labels first, in an order that depends on their names alone.
+    """The groups to validate on, among those with labels, in an order that depends on their names alone.
 
     Args:
         free: the groups that may be drawn, of which one is left to train on unless `trained`: others train already.
     """
-    drawn = sorted(free, key=lambda group: (group not in with_labels, _draw(group)))
-    count = max(1, round(settings.validation_share * len([group for group in free if group in with_labels] or free)))
-    return set(drawn[: max(0, min(count, len(free) - (not trained)))])
+    drawn = sorted((group for group in free if group in with_labels), key=_draw)
+    count = max(1, round(settings.validation_share * len(drawn)))
+    return set(drawn[: max(0, min(count, len(drawn) - (not trained)))])
 
 
 def _draw(group: str) -> float:

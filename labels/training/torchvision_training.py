@@ -1,7 +1,8 @@
 """A torchvision detector as the training loop sees it. Its own transform resizes and normalises.
 
 torchvision's losses know no region to be left alone, so the pixels of one are replaced by the mean colour: they then
-show neither the object nor its background. They know no weights either: every kept box counts in full.
+show neither the object nor its background. They know no weights either: a frame is drawn as often as its labels are
+sure (`weighs_boxes`), which weighs the loss on average.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from torchvision.transforms import v2
 from labels.models.torchvision_detectors import TorchvisionDetector
 from labels.records.detections import Detections
 from labels.training.box_datasets import LabelledFrame
+from labels.training.copy_paste import PasteSettings, cut_out, draw_source, paste
 from labels.training.working_frames import WorkingFrames
 from labels.videos.decoding import Frame
 
@@ -26,13 +28,17 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 class TorchvisionTask:
     """Makes batches of augmented frames; see `detector_tasks.DetectorTask`."""
 
+    weighs_boxes = False
+
     def __init__(
         self,
         class_names: tuple[str, ...],
         video_sizes: Mapping[str, tuple[int, int]],
         working: WorkingFrames,
+        pasting: PasteSettings | None = None,
     ) -> None:
         self.class_names, self.video_sizes, self.working = class_names, video_sizes, working
+        self.pasting = pasting or PasteSettings()
         self.augment = v2.Compose(
             [
                 v2.RandomHorizontalFlip(0.5),
@@ -47,19 +53,38 @@ class TorchvisionTask:
         """Images (3, h, w) float 0-1 and their targets, labels from 1: 0 is torchvision's background."""
         images, targets = [], []
         for frame in frames:
-            picture = self.working.read(frame).float() / 255  # a copy
-            full_width, full_height = self.video_sizes[frame.video_id]
-            scale = np.array([picture.shape[2] / full_width, picture.shape[1] / full_height] * 2, dtype=np.float32)
-            blank_regions(picture, frame.ignored * scale)
-            boxes = tv_tensors.BoundingBoxes(
-                torch.from_numpy(frame.xyxy * scale), format="XYXY", canvas_size=picture.shape[1:]
-            )
+            picture, xyxy, class_ids = self._with_one_more(frame, frames)
+            boxes = tv_tensors.BoundingBoxes(torch.from_numpy(xyxy), format="XYXY", canvas_size=picture.shape[1:])
             image, boxes = self.augment(tv_tensors.Image(picture), boxes)
             there = ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIDE).all(dim=1)
             images.append(image.as_subclass(Tensor))
-            labels = torch.from_numpy(frame.class_ids + 1)
+            labels = torch.from_numpy(class_ids + 1)
             targets.append({"boxes": boxes.as_subclass(Tensor)[there], "labels": labels[there]})
         return images, targets
+
+    def _with_one_more(
+        self, frame: LabelledFrame, sources: Sequence[LabelledFrame]
+    ) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """The picture (3, h, w) 0-1, its boxes and their classes; now and then an object of another frame is added."""
+        picture, scale = self._picture(frame)
+        xyxy, ignored = frame.xyxy * scale, frame.ignored * scale
+        blank_regions(picture, ignored)
+        drawn = draw_source([source.weight for source in sources], self.pasting)
+        if drawn is None:
+            return picture, xyxy, frame.class_ids
+        source, row = sources[drawn[0]], drawn[1]
+        shown, own_scale = self._picture(source)
+        cutting = cut_out(shown, source.xyxy[row] * own_scale, self.pasting)
+        pasted = cutting and paste(picture, cutting, np.concatenate([xyxy, ignored]), self.pasting)
+        if not pasted:
+            return picture, xyxy, frame.class_ids
+        return pasted[0], np.append(xyxy, pasted[1][None], axis=0), np.append(frame.class_ids, source.class_ids[row])
+
+    def _picture(self, frame: LabelledFrame) -> tuple[Tensor, np.ndarray]:
+        """A copy of the frame (3, h, w) 0-1, and what its boxes are to be multiplied with (4,)."""
+        picture = self.working.read(frame).float() / 255
+        width, height = self.video_sizes[frame.video_id]
+        return picture, np.array([picture.shape[2] / width, picture.shape[1] / height] * 2, dtype=np.float32)
 
     def losses(self, network: nn.Module, batch: Batch, progress: float) -> dict[str, Tensor]:
         device = next(network.parameters()).device

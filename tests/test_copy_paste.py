@@ -1,0 +1,90 @@
+"""Copy-paste: what is cut out, where it is laid, and that it moves between the frames of a triple."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from labels.records.matching import MatchCounts
+from labels.training.box_datasets import empty_frame
+from labels.training.box_metrics import f1_error
+from labels.training.copy_paste import Cutting, PasteSettings, cut_out, draw_source, paste
+from labels.training.detector_training import is_chosen, sureness
+
+ALWAYS = PasteSettings(share=1.0, scale=(1.0, 1.0))
+LYING = PasteSettings(share=1.0, lying=1.0)
+FLYING = PasteSettings(share=1.0, lying=0.0, speed=(2.0, 2.0))
+WHITE = Cutting(torch.full((3, 8, 8), 255.0), torch.ones(8, 8))
+NOTHING = np.zeros((0, 4), dtype=np.float32)
+
+
+def test_an_ellipse_is_cut_out():
+    picture = torch.zeros(5, 20, 30, dtype=torch.uint8)
+    picture[:3, 4:12, 10:20] = 200
+    cutting = cut_out(picture, np.array([10.0, 4, 20, 12]), ALWAYS)
+    assert cutting.colour.shape == (3, 8, 10) and (cutting.colour == 200).all()
+    assert cutting.cover[4, 5] == 1 and cutting.cover[0, 0] == 0
+    assert cut_out(picture, np.array([10.0, 4, 12, 12]), ALWAYS) is None  # two pixels across show nothing
+    assert cut_out(picture, np.array([29.0, 4, 39, 12]), ALWAYS) is None  # one pixel of it is in the picture
+
+
+def test_what_lies_is_in_all_three_frames_and_what_flies_in_each_elsewhere():
+    torch.manual_seed(0)
+    lying, box = paste(torch.zeros(5, 64, 64, dtype=torch.uint8), WHITE, NOTHING, LYING)
+    left, top, right, bottom = box.astype(int)
+    assert (lying[:, top:bottom, left:right] == 255).all()
+    assert lying.float().sum() == 5 * 64 * 255
+    flown = 0
+    for _ in range(20):
+        triple, box = paste(torch.zeros(5, 64, 64, dtype=torch.uint8), WHITE, NOTHING, FLYING)
+        left, top, right, bottom = box.astype(int)
+        assert (triple[:3, top:bottom, left:right] == 255).all()
+        before, after = triple[3].nonzero().float(), triple[4].nonzero().float()
+        if len(before) == len(after) == 64:  # both whole: as far to one side as to the other
+            flown += 1
+            middle = torch.tensor([(top + bottom - 1) / 2, (left + right - 1) / 2], dtype=torch.float32)
+            assert torch.allclose(before.mean(0) + after.mean(0), 2 * middle, atol=1.01)
+            assert (before.mean(0) - middle).norm() == pytest.approx(16, abs=1)
+    assert flown
+
+
+def test_nothing_is_laid_over_what_is_there_and_the_picture_given_stays_as_it_is():
+    picture = torch.zeros(3, 32, 32)
+    assert paste(picture, WHITE, np.array([[0.0, 0, 32, 32]]), ALWAYS) is None
+    assert paste(torch.zeros(3, 6, 6), WHITE, NOTHING, ALWAYS) is None
+    assert paste(picture, WHITE, NOTHING, ALWAYS) is not None
+    assert not picture.any()
+
+
+def test_only_sure_labels_are_copied():
+    assert draw_source([np.array([0.5]), np.array([0.3, 0.9])], ALWAYS) == (1, 1)
+    assert draw_source([np.array([0.5])], ALWAYS) is None
+    assert draw_source([np.array([0.9])], PasteSettings(share=0.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("history", "chosen"),
+    [
+        ([(0.8, 0.1)], True),
+        ([(0.8, 0.1), (0.71, 0.1)], True),  # within a standard error of the best
+        ([(0.8, 0.05), (0.7, 0.1)], False),
+        ([(0.8, None), (0.79, None)], False),  # a single video tells no error
+        ([(0.8, 0.1), (0.9, 0.01), (0.85, 0.1)], False),
+    ],
+)
+def test_the_epoch_to_keep_is_the_last_as_good_as_the_best(history, chosen):
+    assert is_chosen([{"f1": f1, "f1_error": error} for f1, error in history]) is chosen
+
+
+def test_the_standard_error_of_an_f1_by_hand():
+    # without the first video F1 is 1/2, without the second 1: mean 3/4, deviation 1/4, times sqrt(2 - 1)
+    videos = [MatchCounts(right=1), MatchCounts(right=1, wrong=1, missed=1)]
+    assert f1_error(videos) == pytest.approx(0.25)
+    assert np.isnan(f1_error(videos[:1]))
+
+
+def test_frames_are_drawn_as_often_as_their_labels_are_sure():
+    empty = empty_frame("v", 0, 9)
+    frames = [replace(empty, weight=np.array([0.8, 0.4])), empty]
+    assert sureness(frames).tolist() == pytest.approx([0.6, 1.0])
