@@ -57,7 +57,8 @@ def clean(args: argparse.Namespace) -> Summary:
 
     from labels.cleaning.round_cleaning import clean_round, finished_record, round_inputs
     from labels.cleaning.round_lines import summary_lines
-    from labels.records.run_records import out_of_date
+    from labels.records.run_records import last_arguments, out_of_date
+    from labels.training.settings import said_again
 
     settings = settings_from(args)
     work = WorkFolder(args.work)
@@ -72,6 +73,7 @@ def clean(args: argparse.Namespace) -> Summary:
                 record = clean_round(inputs, settings, progress)
         lines += [*summary_lines(record.counts), *inputs.audits, *out_of_date(work)]
         lines += [f"alarm, but --force: {alarm}" for alarm in record.counts["alarms"] if args.force]
+        trained = last_arguments(work, args.round, "trained")
     return Summary(
         stage=f"clean round {args.round}",
         unit="videos",
@@ -79,7 +81,7 @@ def clean(args: argparse.Namespace) -> Summary:
         used=record.counts["videos"],
         skipped=dict(Counter(record.counts["skipped"].values())),
         lines=lines,
-        next_command=f"python train.py {args.work} --round {args.round}",
+        next_command=f"python train.py {args.work} --round {args.round}{said_again(trained) if trained else ''}",
         alarms=[] if args.force else record.counts["alarms"],
     )
 

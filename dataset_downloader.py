@@ -32,7 +32,12 @@ from labels.exchange.formats import LABELLED, add_import_arguments
 from labels.records.command_line import Summary, run_stage, stage_parser
 from labels.videos.archives import ARCHIVES
 from labels.videos.download_arguments import LISTS, list_download
-from labels.videos.source_arguments import add_source_arguments, archive_settings, synthetic_settings
+from labels.videos.source_arguments import (
+    add_source_arguments,
+    archive_settings,
+    refuse_what_is_not_asked_of,
+    synthetic_settings,
+)
 
 if TYPE_CHECKING:
     from labels.records.work_folder import WorkFolder
@@ -51,8 +56,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         return args
     if args.source != "synthetic" and args.path is None:
         parser.error(f"--from {args.source} needs --path")
-    if args.dry_run and args.source not in LISTS:
-        parser.error(f"--dry-run is for the lists {', '.join(LISTS)}")
+    refuse_what_is_not_asked_of(parser, args)
     return args
 
 

@@ -17,8 +17,9 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
 
 A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), a .onnx file
 (YOLOX's layout or the (1, 4 + classes, N) one), a .pt file of train.py, or `human`, who leaves the round to the boxes
-that you drew or imported. From round 1 on it is the student of the round before, unless --detector says otherwise. Small things are found better at several sizes and in tiles: all boxes
-are kept with their source, and cleaning weighs them. Stop it when you like: finished videos are not done again.
+that you drew or imported. From round 1 on it is the student of the round before, unless --detector says otherwise.
+Small things are found better at several sizes and in tiles: all boxes are kept with their source, and cleaning weighs
+them. Stop it when you like: finished videos are not done again.
 """
 
 import argparse
@@ -42,11 +43,12 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
+    from labels.cleaning.threshold_arguments import said_again
     from labels.labelling.action_stage import label_actions_of, wants_actions
     from labels.labelling.labeller_choice import choose_detectors
     from labels.records.class_lists import class_names_from
     from labels.records.errors import InputError
-    from labels.records.run_records import digest_of_videos, out_of_date
+    from labels.records.run_records import digest_of_videos, last_arguments, out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
@@ -84,6 +86,7 @@ def label(args: argparse.Namespace) -> Summary:
         }
         finish_round(folder, detector, settings, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
+        cleaned = last_arguments(work, args.round, "cleaned")
     return Summary(
         "label",
         "videos",
@@ -91,7 +94,7 @@ def label(args: argparse.Namespace) -> Summary:
         outcome.made + outcome.untouched,
         {"cannot be decoded": len(outcome.skipped)} if outcome.skipped else {},
         lines,
-        f"python dataset_cleaner.py {args.work} --round {args.round}",
+        f"python dataset_cleaner.py {args.work} --round {args.round}{said_again(cleaned) if cleaned else ''}",
     )
 
 

@@ -118,6 +118,16 @@ def test_a_labeller_that_is_sure_may_keep_a_ball_that_lies():
     assert (clean(boxes_from(lying, 30))["decision"] == "keep").all()
 
 
+def test_a_thing_that_lies_where_a_human_drew_a_ball_is_one_all_along():
+    lying = [(f, 640, 500, 14, 0.6) for f in range(30)]
+    lamp = [(f, 200, 100, 14, 0.6) for f in range(30)]
+    boxes = boxes_from([*lying, *lamp], 30)
+    drawn = boxes["label_uid"][(boxes["frame_index"] == 12) & (boxes["y1"] > 300)].iloc[0]
+    cleaned = clean(boxes, verdicts={drawn: "y"})
+    assert set(cleaned["decision"][cleaned["y1"] > 300]) == {"keep"}
+    assert set(cleaned["decision"][cleaned["y1"] < 300]) == {"ignore"}
+
+
 def test_short_gaps_are_kept_long_ones_ignored_and_all_are_marked():
     rows = [row for row in flight() if row[0] not in (8, 9, 18, 19, 20, 21, 22)]
     cleaned = clean(boxes_from(rows, 30))

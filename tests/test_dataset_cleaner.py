@@ -1,6 +1,7 @@
 """Stage 3 as a script: whole on a tiny work folder, twice, in the wrong order, with verdicts and with damage."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -8,14 +9,17 @@ import pytest
 from simulated_balls import boxes_from, metadata
 
 import dataset_cleaner
-from labels.cleaning import dataset_writing, round_cleaning
+from labels.cleaning import dataset_writing, round_cleaning, threshold_arguments
 from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
+from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.threshold_arguments import settings_from
 from labels.exchange.coco import read_coco
 from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.work_folder import WorkFolder
+from labels.training import settings as training_settings
+from labels.training.settings import TrainingSettings
 from labels.videos.frame_store import FrameStore
 
 FRAMES = 30
@@ -318,3 +322,13 @@ def test_a_student_that_forgets_trips_the_guard(work, capsys):
     capsys.readouterr()
     assert dataset_cleaner.main([str(work.root), "--round", "1"]) == 3
     assert "alarm: probe: 0." in capsys.readouterr().err
+
+
+def test_the_next_command_says_again_what_was_said_before():
+    cleaned = asdict(CleaningSettings(max_per_frame=1, keep_quality=0.75, without=("still",)))
+    assert threshold_arguments.said_again(cleaned) == " --keep 0.75 --max-per-frame 1 --without still"
+    assert threshold_arguments.said_again(asdict(CleaningSettings())) == ""
+    trained = asdict(TrainingSettings(epochs=8)) | {"continue": True, "from_scratch": False, "device": "cpu"}
+    assert training_settings.said_again(trained) == " --epochs 8 --continue"
+    other = asdict(TrainingSettings(architecture="ssdlite320_mobilenet_v3_large", learning_rate=2e-4))
+    assert training_settings.said_again(other) == " --architecture ssdlite320_mobilenet_v3_large"

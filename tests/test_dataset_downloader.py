@@ -128,3 +128,24 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, make_video: Callable[...,
     assert (finished["status"] == "ok").all()
     assert dataset_downloader.main([str(tmp_path / "work"), "--from", "folder", "--path", str(tmp_path / "clips")]) == 0
     assert len(WorkFolder(tmp_path / "work").usable_videos()) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--from", "folder", "--path", "x", "--limit", "3"], "--limit is of --from sports1m"),
+        (["--from", "synthetic", "--per-hour", "3"], "--per-hour is of --from sports1m, kinetics, urls"),
+        (["--from", "folder", "--path", "x", "--dry-run"], "--dry-run is of --from"),
+        (["--from", "folder", "--path", "x", "--clips", "3"], "--clips is of --from synthetic"),
+        (["--from", "kinetics", "--path", "x", "--with-copies"], "--with-copies is of --from"),
+    ],
+)
+def test_an_argument_that_the_source_would_ignore_is_refused(tmp_path, arguments, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        dataset_downloader.main([str(tmp_path / "work"), *arguments])
+    assert said in capsys.readouterr().err
+
+
+def test_a_path_that_is_not_there_leaves_no_work_folder(tmp_path, capsys):
+    assert dataset_downloader.main([str(tmp_path / "work"), "--from", "folder", "--path", str(tmp_path / "no")]) == 2
+    assert not (tmp_path / "work").exists()

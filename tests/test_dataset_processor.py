@@ -11,7 +11,9 @@ import pytest
 from test_labelling import states, work_with
 from test_motion import clip
 
+import dataset_cleaner
 import dataset_processor
+from labels.cleaning.human_verdicts import append_verdicts
 from labels.labelling.labeller_choice import choose_detectors
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet
@@ -41,6 +43,19 @@ def test_whole(balls, capsys):
     assert set(record.inputs) == {"videos", "labeller"}
     boxes = read_parquet(balls.round(0).boxes("labelled", "a"))
     assert boxes["frame_index"].nunique() >= 15 and record.counts["boxes"] == 3 * len(boxes)
+
+
+def test_a_round_is_left_to_what_a_human_drew(balls, capsys):
+    drawn = {"verdict": "y", "class_name": "shuttlecock", "video_id": "b", "frame_index": 7}
+    append_verdicts(balls, [drawn | {"x1": 10, "y1": 20, "x2": 22, "y2": 32}])
+    assert dataset_processor.main([str(balls.root), "--detector", "human", "--round", "0"]) == 0
+    assert "0 boxes in 60 frames" in capsys.readouterr().out
+    assert dataset_cleaner.main([str(balls.root), "--round", "0"]) == 0
+    kept = read_parquet(balls.round(0).boxes("cleaned", "b"))
+    assert kept[["frame_index", "class_name", "origin", "decision"]].values.tolist() == [
+        [7, "shuttlecock", "human", "keep"]
+    ]
+    assert not len(read_parquet(balls.round(0).boxes("cleaned", "a")))
 
 
 def test_again_changes_nothing(balls):

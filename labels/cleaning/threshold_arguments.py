@@ -2,6 +2,8 @@
 
 import argparse
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.settings import CleaningSettings
@@ -51,3 +53,11 @@ def said_of_boxes(args: argparse.Namespace) -> list[str]:
         if not hasattr(ActionSettings, name) and getattr(args, name) is not None
     ]
     return [*said, *own]
+
+
+def said_again(arguments: Mapping[str, Any]) -> str:
+    """The options that a round was cleaned with, from its run record, as they are typed; with a space before."""
+    usual = {name: getattr(CleaningSettings, name) for name in OPTIONS}
+    said = {name: arguments.get(name, value) for name, value in usual.items()}
+    changed = [f" {OPTIONS[name][0]} {value:g}" for name, value in said.items() if value != usual[name]]
+    return "".join([*changed, *(f" --without {rule}" for rule in arguments.get("without", ()))])

@@ -65,6 +65,14 @@ def require_run_record(folder: RoundFolder, stage: str, command: str) -> RunReco
     return record
 
 
+def last_arguments(work: WorkFolder, number: int, stage: str) -> dict[str, Any] | None:
+    """What a stage was run with in this round, else in the one before; None where it ran in neither."""
+    for folder in (work.round(at) for at in (number, number - 1) if at >= 0):
+        if (record := read_run_record(folder, stage)) is not None:
+            return record.arguments
+    return None
+
+
 def start_run(folder: RoundFolder, stage: str) -> None:
     """Take the mark 'done' off a stage before its output is touched."""
     folder.run_record(stage).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from labels.records.safe_writing import read_parquet, write_parquet
 # The folders of a round in the order they are made. Actions have records of their own: boxes that are cleaned give the
 # players whose actions are labelled in the same round.
 ACTIONS_LABELLED, ACTIONS_CLEANED, ACTIONS_TRAINED = "labelled/actions", "cleaned/actions", "trained/actions"
+LOCK_FILE = ".lock"
 STAGES = ("labelled", "cleaned", "trained", ACTIONS_LABELLED, ACTIONS_CLEANED, ACTIONS_TRAINED)
 
 
@@ -139,10 +140,14 @@ class WorkFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the folder's lock. InputError when another process is writing to it."""
+        """Hold the folder's lock. InputError when another process is writing to it.
+
+        A folder that this made, and in which a wrong input left nothing, is taken away again.
+        """
+        is_new = not self.root.exists()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise InputError(f"{self.root}: cannot be written to: {error.strerror}") from None
         try:
@@ -152,5 +157,10 @@ class WorkFolder:
             raise InputError(f"{self.root}: another stage is writing to it; wait until it has ended") from None
         try:
             yield
+        except InputError:
+            if is_new and [path.name for path in self.root.iterdir()] == [LOCK_FILE]:
+                (self.root / LOCK_FILE).unlink()
+                self.root.rmdir()
+            raise
         finally:
             os.close(handle)

@@ -1,6 +1,17 @@
 """What training a detector goes by. Imports nothing heavy: the script takes its defaults from here."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# What people change; a larger frame than the architecture's own is not said again.
+OPTIONS = {
+    "--architecture": "architecture",
+    "--epochs": "epochs",
+    "--batch-size": "batch_size",
+    "--lr": "learning_rate",
+    "--seed": "seed",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,19 @@ class TrainingSettings:
     def rate_for(architecture: str) -> float:
         """The learning rate that suits: ballnet starts from chance, the others from weights worth keeping."""
         return TrainingSettings.learning_rate if architecture == TrainingSettings.architecture else 2e-4
+
+
+def said_again(arguments: Mapping[str, Any]) -> str:
+    """The options that a round was trained with, from its run record, as they are typed; with a space before."""
+    architecture = arguments.get("architecture", TrainingSettings.architecture)
+    usual = asdict(TrainingSettings()) | {"learning_rate": TrainingSettings.rate_for(architecture)}
+    said = [
+        f" {option} {arguments[name]}"
+        for option, name in OPTIONS.items()
+        if arguments.get(name, usual[name]) != usual[name]
+    ]
+    switches = [f" --{name.replace('_', '-')}" for name in ("from_scratch", "continue") if arguments.get(name)]
+    return "".join([*said, *switches])
 
 
 @dataclass(frozen=True)

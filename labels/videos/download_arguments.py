@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from labels.videos.list_source import ListDownload
 
 LISTS = ("sports1m", "kinetics", "urls")
+LIST_ARGUMENTS = (
+    *("labels", "min_height", "max_duration", "shard", "dry_run", "short_side", "max_height", "max_size"),
+    *("workers", "rate_limit", "per_hour", "pause", "retries", "retry_failed", "retry"),
+)
 SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from labels.records.command_line import positive_number
 from labels.videos.archives import ARCHIVES, ArchiveSettings
-from labels.videos.download_arguments import LISTS, add_list_arguments
+from labels.videos.download_arguments import LIST_ARGUMENTS, LISTS, add_list_arguments
 from labels.videos.list_filters import wanted_classes
 from labels.videos.synthetic_settings import DIFFICULTIES, MIXED, SPORTS, SyntheticSettings
 
@@ -42,6 +42,23 @@ def add_source_arguments(parser: argparse.ArgumentParser, further: tuple[str, ..
     scene.add_argument("--height", type=int, default=SyntheticSettings.height, help="pixels")
     scene.add_argument("--fps", type=float, default=SyntheticSettings.fps, help="frames a second")
     scene.add_argument("--frames", type=int, default=SyntheticSettings.frame_count, help="frames in each clip")
+
+
+# Which sources an argument is for, where it is not for all.
+OWN_SOURCES = {
+    **dict.fromkeys(("classes", "split", "limit", "per_class"), (*LISTS, *ARCHIVES)),
+    **dict.fromkeys(LIST_ARGUMENTS, LISTS),
+    **dict.fromkeys(("annotations", "split_number", "with_copies"), tuple(ARCHIVES)),
+    **dict.fromkeys(("clips", "held_out", "sport", "difficulty", "width", "height", "fps", "frames"), ("synthetic",)),
+}
+
+
+def refuse_what_is_not_asked_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with a usage error when an argument was given that the source has no use for: it would be ignored."""
+    for name, sources in OWN_SOURCES.items():
+        if args.source not in sources and getattr(args, name) != parser.get_default(name):
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"{option} is of --from {', '.join(sources)}; with --from {args.source} leave it out")
 
 
 def synthetic_settings(args: argparse.Namespace) -> SyntheticSettings:
