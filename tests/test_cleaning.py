@@ -128,6 +128,27 @@ def test_a_thing_that_lies_where_a_human_drew_a_ball_is_one_all_along():
     assert set(cleaned["decision"][cleaned["y1"] < 300]) == {"ignore"}
 
 
+def drawn_twice(x_then, frames=(4, 14), size_then=14):
+    """A box that a human drew in one frame, and one in another; how they were decided, and what came in between."""
+    boxes = boxes_from([(frames[0], 300, 200, 14, 0.9), (frames[1], x_then, 210, size_then, 0.9)], 60, fps=10.0)
+    return clean(boxes.assign(origin="human"))
+
+
+def test_what_hardly_moves_between_two_drawn_frames_is_there_in_between():
+    cleaned = drawn_twice(320)
+    between = cleaned[cleaned["origin"] == "interpolated"]
+    assert between["frame_index"].tolist() == list(range(5, 14)) and set(between["decision"]) == {"keep"}
+    middle = between[between["frame_index"] == 9].iloc[0]
+    assert [middle[name] for name in ("x1", "y1", "x2", "y2")] == pytest.approx([303, 198, 317, 212])
+
+
+@pytest.mark.parametrize(
+    ("x_then", "frames", "size_then"), [(340, (4, 14), 14), (320, (4, 34), 14), (320, (4, 14), 40), (320, (4, 5), 14)]
+)
+def test_what_may_be_another_thing_or_was_drawn_too_long_ago_is_not(x_then, frames, size_then):
+    assert set(drawn_twice(x_then, frames, size_then)["origin"]) == {"human"}
+
+
 def test_short_gaps_are_kept_long_ones_ignored_and_all_are_marked():
     rows = [row for row in flight() if row[0] not in (8, 9, 18, 19, 20, 21, 22)]
     cleaned = clean(boxes_from(rows, 30))

@@ -62,6 +62,10 @@ class CleaningSettings:
     sure_gap_steps: int = 2  # interpolated boxes are kept in gaps of at most this many labelled frames
     sure_gap_deviation_sizes: float = 0.2  # and where the smoothed path is known this well
 
+    # Frames that a human drew
+    drawn_gap_s: float = 2.0  # two drawn frames at most so far apart tell what is between them
+    drawn_gap_sizes: float = 2.0  # where a box of the one lies so near to a box of the other
+
     # Rounds
     match_iou: float = 0.4  # two rounds mean the same object
     match_distance_sizes: float = 0.5  # or their centres are this near and their sizes alike

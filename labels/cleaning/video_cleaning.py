@@ -9,6 +9,7 @@ import pandas as pd
 from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
 from labels.cleaning.gap_filling import fill_gaps, matching, place_old_gap_boxes
 from labels.cleaning.human_verdicts import Verdict
+from labels.cleaning.keyframes import between_drawn
 from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
@@ -127,6 +128,9 @@ def clean_video(
         reason=reason.astype(object),
     )
     filled = fill_gaps(decided, gaps, timeline, round_number, settings)
+    drawn = between_drawn(decided, timeline, round_number, settings)
+    drawn = drawn.drop(drawn.index[matching(drawn, filled, settings)])
+    filled = pd.concat([filled, drawn], ignore_index=True) if len(drawn) else filled
     there = decided[(said == "n") | (decision != "drop").astype(bool)]
     for taken in (there, heard.left):
         filled = filled.drop(filled.index[matching(filled, taken, settings)]).reset_index(drop=True)
