@@ -29,7 +29,7 @@ class BoxMetrics:
     precision: float
     recall: float
     f1: float
-    f1_error: float  # standard error of the F1, by the jackknife over videos; NaN for a single one
+    f1_error: float  # standard error of the F1, by the jackknife over videos, of a single one over its frames
     mean_iou: float
     ap: float
 
@@ -117,24 +117,29 @@ def _platt_slope(odds: np.ndarray, right: np.ndarray) -> float:
 
 def measure(found: Tables, labels: Tables, thresholds: Mapping[str, float]) -> BoxMetrics:
     """The metrics over several videos."""
-    by_video = []
+    parts = []
     for video_id, label in labels.items():
         boxes = found[video_id]
         working = boxes["class_name"].map(dict(thresholds)).astype(float)
-        by_video.append(count_matches(boxes[boxes["score"] >= working], label))
+        parts.append((boxes[boxes["score"] >= working], label))
+    by_video = [count_matches(*part) for part in parts]
     counts = sum(by_video, MatchCounts())
-    return BoxMetrics(
-        counts.precision, counts.recall, counts.f1, f1_error(by_video), counts.mean_iou,
-        coco_ap(found, labels, thresholds),
-    )  # fmt: skip
+    error = f1_error(by_video if len(parts) != 1 else [count_matches(*one) for one in _frames_of(*parts[0])])
+    ap = coco_ap(found, labels, thresholds)
+    return BoxMetrics(counts.precision, counts.recall, counts.f1, error, counts.mean_iou, ap)
 
 
-def f1_error(by_video: Sequence[MatchCounts]) -> float:
-    """Standard error of the F1 over all videos, by leaving out one video at a time (jackknife, Tukey 1958)."""
-    count = len(by_video)
+def _frames_of(boxes: pd.DataFrame, label: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """What was found in each labelled frame of a video, and its label."""
+    return [(boxes[boxes["frame_index"] == frame], rows) for frame, rows in label.groupby("frame_index")]
+
+
+def f1_error(parts: Sequence[MatchCounts]) -> float:
+    """Standard error of the F1 over all parts, by leaving out one at a time (jackknife, Tukey 1958)."""
+    count = len(parts)
     if count < 2:
         return float("nan")
-    without = [sum((*by_video[:at], *by_video[at + 1 :]), MatchCounts()).f1 for at in range(count)]
+    without = [sum((*parts[:at], *parts[at + 1 :]), MatchCounts()).f1 for at in range(count)]
     return float(np.std(without) * math.sqrt(count - 1))
 
 

@@ -121,11 +121,8 @@ def is_chosen(history: Sequence[dict[str, Any]]) -> bool:
 
 
 def _is_over(history: Sequence[dict[str, Any]], patience: int) -> bool:
-    """Whether the best F1 is that many epochs old."""
-    if not history:
-        return False
-    best = max(range(len(history)), key=lambda at: (_f1(history[at]), -at))
-    return len(history) - 1 - best >= patience
+    """Whether so many epochs in a row were not worth keeping."""
+    return len(history) > patience and not any(is_chosen(history[: len(history) - at]) for at in range(patience))
 
 
 def _f1(row: dict[str, Any]) -> float:

@@ -26,7 +26,7 @@ class TrainingSettings:
     warm_up: float = 0.08  # share of all steps in which the learning rate rises
     clip_norm: float = 5.0  # gradients longer than this are shortened
     average_decay: float = 0.99  # of the moving average of the weights, which is what is validated and saved
-    patience: int = 6  # epochs without a better F1 after which training stops
+    patience: int = 6  # epochs in a row not worth keeping after which training stops
     seed: int = 0
 
     long_side: int = 512  # larger frames are reduced to it
