@@ -10,12 +10,12 @@ from labels.records.matching import MatchCounts
 from labels.training.box_datasets import empty_frame
 from labels.training.box_metrics import f1_error
 from labels.training.copy_paste import Cutting, PasteSettings, cut_out, draw_source, paste
-from labels.training.detector_training import is_chosen, sureness
+from labels.training.detector_training import is_chosen, is_over, sureness
 
 ALWAYS = PasteSettings(share=1.0, scale=(1.0, 1.0))
-LYING = PasteSettings(share=1.0, lying=1.0)
-FLYING = PasteSettings(share=1.0, lying=0.0, speed=(2.0, 2.0))
+FAST = PasteSettings(share=1.0, speed=(2.0, 2.0))
 WHITE = Cutting(torch.full((3, 8, 8), 255.0), torch.ones(8, 8))
+LYING = replace(WHITE, flies=False)
 NOTHING = np.zeros((0, 4), dtype=np.float32)
 
 
@@ -25,19 +25,22 @@ def test_an_ellipse_is_cut_out():
     cutting = cut_out(picture, np.array([10.0, 4, 20, 12]), ALWAYS)
     assert cutting.colour.shape == (3, 8, 10) and (cutting.colour == 200).all()
     assert cutting.cover[4, 5] == 1 and cutting.cover[0, 0] == 0
+    assert cutting.flies  # it is in this frame and in neither neighbour
+    picture[3:, 4:12, 10:20] = 200
+    assert not cut_out(picture, np.array([10.0, 4, 20, 12]), ALWAYS).flies
     assert cut_out(picture, np.array([10.0, 4, 12, 12]), ALWAYS) is None  # two pixels across show nothing
     assert cut_out(picture, np.array([29.0, 4, 39, 12]), ALWAYS) is None  # one pixel of it is in the picture
 
 
 def test_what_lies_is_in_all_three_frames_and_what_flies_in_each_elsewhere():
     torch.manual_seed(0)
-    lying, box = paste(torch.zeros(5, 64, 64, dtype=torch.uint8), WHITE, NOTHING, LYING)
+    lying, box = paste(torch.zeros(5, 64, 64, dtype=torch.uint8), LYING, NOTHING, FAST)
     left, top, right, bottom = box.astype(int)
     assert (lying[:, top:bottom, left:right] == 255).all()
     assert lying.float().sum() == 5 * 64 * 255
     flown = 0
     for _ in range(20):
-        triple, box = paste(torch.zeros(5, 64, 64, dtype=torch.uint8), WHITE, NOTHING, FLYING)
+        triple, box = paste(torch.zeros(5, 64, 64, dtype=torch.uint8), WHITE, NOTHING, FAST)
         left, top, right, bottom = box.astype(int)
         assert (triple[:3, top:bottom, left:right] == 255).all()
         before, after = triple[3].nonzero().float(), triple[4].nonzero().float()
@@ -75,6 +78,11 @@ def test_only_sure_labels_are_copied():
 )
 def test_the_epoch_to_keep_is_the_last_as_good_as_the_best(history, chosen):
     assert is_chosen([{"f1": f1, "f1_error": error} for f1, error in history]) is chosen
+
+
+def test_training_is_over_when_so_many_epochs_in_a_row_were_not_worth_keeping():
+    history = [{"f1": f1, "f1_error": 0.05} for f1 in (0.8, 0.9, 0.86, 0.7, 0.7)]
+    assert is_over(history, 2) and not is_over(history, 3) and not is_over(history[:2], 2)
 
 
 def test_the_standard_error_of_an_f1_by_hand():

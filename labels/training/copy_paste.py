@@ -1,7 +1,7 @@
 """Copy-paste: objects that are surely there, shown once more in other places (Ghiasi et al. 2021, arXiv 2012.07177).
 
-A few clips show a ball against few backgrounds, and hardly ever lying still. Pasted, it is seen before all of them. In
-the neighbouring frames of a triple it is laid where it would be if it flew on evenly, or, for some, where it lies.
+A few clips show a ball against few backgrounds. Pasted, it is seen before all of them. In the neighbouring frames of a
+triple, what lay still lies in the same place, and what flew is laid where it would be if it flew on evenly.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class PasteSettings:
     share: float = 0.3  # of the pictures that get one more object
     least_weight: float = 0.8  # quality of a label that may be copied
     scale: tuple[float, float] = (0.7, 1.4)  # of its size
-    lying: float = 0.3  # share of the objects that do not move
-    speed: tuple[float, float] = (0.3, 3.0)  # of the others, in their own sizes a frame
+    speed: tuple[float, float] = (0.3, 3.0)  # of what flies, in its own sizes a frame
+    least_change: float = 8.0  # grey levels, on average over the object, to a neighbour: it flies
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Cutting:
 
     colour: Tensor
     cover: Tensor
+    flies: bool = True
 
 
 def cut_out(picture: Tensor, xyxy: np.ndarray, settings: PasteSettings) -> Cutting | None:
@@ -46,12 +47,15 @@ def cut_out(picture: Tensor, xyxy: np.ndarray, settings: PasteSettings) -> Cutti
     size = [round((bottom - top) * scale), round((right - left) * scale)]
     if min(bottom - top, right - left, *size) < LEAST_SIDE:
         return None
-    piece = picture[None, :3, top:bottom, left:right].float()
-    colour = functional.interpolate(piece, size=size, mode="bilinear", align_corners=False, antialias=True)[0]
+    there = picture[None, :, top:bottom, left:right].float()
+    piece = functional.interpolate(there, size=size, mode="bilinear", align_corners=False, antialias=True)[0]
     down = (torch.arange(size[0]) + 0.5) / size[0] * 2 - 1
     across = (torch.arange(size[1]) + 0.5) / size[1] * 2 - 1
     radius = (down[:, None] ** 2 + across[None] ** 2).sqrt()
-    return Cutting(colour, ((1.1 - radius) / 0.3).clamp(0, 1))
+    cover = ((1.1 - radius) / 0.3).clamp(0, 1)
+    change = (_grey(piece[:3]) - piece[3:]).abs() * cover  # (2, h, w) of a triple
+    flies = bool(change.numel() == 0 or (change.sum(dim=(1, 2)) / cover.sum()).max() >= settings.least_change)
+    return Cutting(piece[:3], cover, flies)
 
 
 def paste(
@@ -75,8 +79,8 @@ def paste(
     picture = picture.clone()
     _lay_over(picture[:3], cutting.colour, cutting.cover, left, top)
     if len(picture) > 3:
-        velocity = _draw_velocity(max(height, width), settings)
-        grey = (cutting.colour * GREY[:, None, None]).sum(dim=0, keepdim=True)
+        velocity = _draw_velocity(max(height, width), settings) if cutting.flies else torch.zeros(2)
+        grey = _grey(cutting.colour)
         for channel, sign in ((3, -1), (4, 1)):
             moved = (torch.tensor([left, top]) + sign * velocity).round().int().tolist()
             _lay_over(picture[channel : channel + 1], grey, cutting.cover, *moved)
@@ -96,11 +100,14 @@ def draw_source(weights: Sequence[np.ndarray], settings: PasteSettings) -> tuple
 
 def _draw_velocity(size: int, settings: PasteSettings) -> Tensor:
     """(2,) pixels a frame, x and y."""
-    if float(torch.rand(())) < settings.lying:
-        return torch.zeros(2)
     low, high = settings.speed
     angle = float(torch.rand(())) * 2 * np.pi
     return torch.tensor([np.cos(angle), np.sin(angle)]) * size * (low + (high - low) * float(torch.rand(())))
+
+
+def _grey(colour: Tensor) -> Tensor:
+    """(3, h, w) to (1, h, w)."""
+    return (colour * GREY[:, None, None]).sum(dim=0, keepdim=True)
 
 
 def _lay_over(picture: Tensor, colour: Tensor, cover: Tensor, left: int, top: int) -> None:

@@ -50,7 +50,7 @@ def train_detector(
     checked = spread(validation, settings.validation_frames)
     progress = tqdm(total=loop.total_steps, initial=len(history) * loop.epoch_steps, desc="train", unit="step")
     with progress, deterministic(loop.device):
-        while len(history) < settings.epochs and not _is_over(history, settings.patience):
+        while len(history) < settings.epochs and not is_over(history, settings.patience):
             try:
                 losses = loop.run_epoch(len(history), progress)
             except torch.OutOfMemoryError:
@@ -120,7 +120,7 @@ def is_chosen(history: Sequence[dict[str, Any]]) -> bool:
     return _f1(history[-1]) >= _f1(best) - (best["f1_error"] or 0.0)
 
 
-def _is_over(history: Sequence[dict[str, Any]], patience: int) -> bool:
+def is_over(history: Sequence[dict[str, Any]], patience: int) -> bool:
     """Whether so many epochs in a row were not worth keeping."""
     return len(history) > patience and not any(is_chosen(history[: len(history) - at]) for at in range(patience))
 

@@ -31,12 +31,16 @@ def run_rounds(work: Path, labeller: list[str], cleaning: list[str], training: l
             stage("train.py", work, *named, *training)
 
 
-def kept_counts(work: Path, number: int) -> dict[str, MatchCounts]:
-    """Kept balls of a round against truth, centre in the box: video_id -> counts, for the videos with truth."""
+def kept_counts(work: Path, number: int, left_out: tuple[int, ...] = ()) -> dict[str, MatchCounts]:
+    """Kept balls of a round against truth, centre in the box: video_id -> counts, for the videos with truth.
+
+    Frames that are `left_out` do not count.
+    """
     folder, counts = WorkFolder(work), {}
     for video_id in folder.usable_videos()["video_id"]:
         truth = folder.read_truth(video_id)
         if truth is not None:
+            truth = truth[~truth["frame_index"].isin(left_out)]
             boxes = read_parquet(folder.round(number).boxes("cleaned", video_id))
             counts[video_id] = count_matches(boxes[boxes["decision"] == "keep"], truth, class_names=BALL)
     return counts
