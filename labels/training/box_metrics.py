@@ -17,6 +17,7 @@ from labels.records.geometry import xyxy_to_xywh
 from labels.records.matching import MIN_VISIBILITY, MatchCounts, count_matches, match_video
 from labels.records.tables import BOX_COLUMNS, is_empty_frame, is_point
 
+LEAST_VIDEOS = 3  # whose F1s differ by something that can be told
 SLOPES = (0.5, 5.0)  # what validation frames may say of a detector's sureness; few frames say too much
 
 Tables = Mapping[str, pd.DataFrame]  # video_id -> detections (frame_index, box, class_name, score) or truth
@@ -29,7 +30,7 @@ class BoxMetrics:
     precision: float
     recall: float
     f1: float
-    f1_error: float  # standard error of the F1, by the jackknife over videos, of a single one over its frames
+    f1_error: float  # standard error of the F1, by the jackknife over videos; NaN where they are too few to tell
     mean_iou: float
     ap: float
 
@@ -117,29 +118,21 @@ def _platt_slope(odds: np.ndarray, right: np.ndarray) -> float:
 
 def measure(found: Tables, labels: Tables, thresholds: Mapping[str, float]) -> BoxMetrics:
     """The metrics over several videos."""
-    parts = []
+    by_video = []
     for video_id, label in labels.items():
         boxes = found[video_id]
         working = boxes["class_name"].map(dict(thresholds)).astype(float)
-        parts.append((boxes[boxes["score"] >= working], label))
-    by_video = [count_matches(*part) for part in parts]
-    counts = sum(by_video, MatchCounts())
-    error = f1_error(by_video if len(parts) != 1 else [count_matches(*one) for one in _frames_of(*parts[0])])
-    ap = coco_ap(found, labels, thresholds)
-    return BoxMetrics(counts.precision, counts.recall, counts.f1, error, counts.mean_iou, ap)
+        by_video.append(count_matches(boxes[boxes["score"] >= working], label))
+    counts, ap = sum(by_video, MatchCounts()), coco_ap(found, labels, thresholds)
+    return BoxMetrics(counts.precision, counts.recall, counts.f1, f1_error(by_video), counts.mean_iou, ap)
 
 
-def _frames_of(boxes: pd.DataFrame, label: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """What was found in each labelled frame of a video, and its label."""
-    return [(boxes[boxes["frame_index"] == frame], rows) for frame, rows in label.groupby("frame_index")]
-
-
-def f1_error(parts: Sequence[MatchCounts]) -> float:
-    """Standard error of the F1 over all parts, by leaving out one at a time (jackknife, Tukey 1958)."""
-    count = len(parts)
-    if count < 2:
+def f1_error(by_video: Sequence[MatchCounts]) -> float:
+    """Standard error of the F1 over all videos, by leaving out one at a time (jackknife, Tukey 1958)."""
+    count = len(by_video)
+    if count < LEAST_VIDEOS:
         return float("nan")
-    without = [sum((*parts[:at], *parts[at + 1 :]), MatchCounts()).f1 for at in range(count)]
+    without = [sum((*by_video[:at], *by_video[at + 1 :]), MatchCounts()).f1 for at in range(count)]
     return float(np.std(without) * math.sqrt(count - 1))
 
 

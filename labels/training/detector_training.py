@@ -114,10 +114,11 @@ def is_chosen(history: Sequence[dict[str, Any]]) -> bool:
 
     A few noisy validation labels cannot tell epochs apart that lie closer together, and of such ones the later has
     learnt from more frames at a smaller learning rate (the one-standard-error rule of Breiman et al., Classification
-    and Regression Trees, 1984, section 3.4.3, turned towards the longer training).
+    and Regression Trees, 1984, section 3.4.3, turned towards the longer training). One or two validation clips tell
+    nothing: then the last epoch is kept.
     """
     best = max(history, key=_f1)
-    return _f1(history[-1]) >= _f1(best) - (best["f1_error"] or 0.0)
+    return best["f1_error"] is None or _f1(history[-1]) >= _f1(best) - best["f1_error"]
 
 
 def is_over(history: Sequence[dict[str, Any]], patience: int) -> bool:
