@@ -126,6 +126,9 @@ def add_paths(
                 player_settings,
             )
             _add_found(evidence, found, paths)
+            if part is still:  # what lies is one thing all along: it is judged as a whole
+                lying = evidence["path"] >= paths
+                evidence.loc[lying, "support"] = evidence[lying].groupby("path")["support"].transform("mean")
             if len(found.gaps):
                 gaps.append(found.gaps.assign(path=found.gaps["path"] + paths, class_name=class_name))
             paths += len(found.features)

@@ -22,8 +22,8 @@ from labels.records.run_records import RunRecord, read_run_record, require_run_r
 from labels.records.safe_writing import digest_of, file_digest, write_json
 from labels.records.work_folder import WorkFolder
 from labels.training.ballnet_training import BallNetTask
-from labels.training.box_metrics import find_slopes, find_thresholds, measure
-from labels.training.detector_tasks import DetectorTask, detection_tables
+from labels.training.box_metrics import LEAST_VIDEOS, find_slopes, find_thresholds, measure
+from labels.training.detector_tasks import DetectorTask, detection_tables, spread
 from labels.training.detector_training import train_detector
 from labels.training.optimisation import seed_everything
 from labels.training.round_accuracy import measure_accuracy
@@ -180,8 +180,12 @@ def _train_on(
     best = network_from_checkpoint(checkpoint, str(files.best)).to(next(network.parameters()).device)
     weights = {name: tensor.clone() for name, tensor in best.state_dict().items()}  # detecting may rearrange them
     found, labels = detection_tables(task, best, data.frames[VAL])
-    thresholds = find_thresholds(found, labels, data.class_names, settings.precision_floor)
-    slopes = find_slopes(found, labels, thresholds)
+    told = found, labels
+    if len(labels) < LEAST_VIDEOS:  # one or two clips do not tell how the scores in all the others are to be read
+        shown = detection_tables(task, best, spread(data.frames[TRAIN], settings.validation_frames))
+        told = found | shown[0], labels | shown[1]
+    thresholds = find_thresholds(*told, data.class_names, settings.precision_floor)
+    slopes = find_slopes(*told, thresholds)
     accuracy, unused = measure_accuracy(work, task, best, data.frames[VAL], thresholds)
     metrics = {
         "best_epoch": checkpoint["epoch"],
