@@ -109,6 +109,7 @@ class BallNetTask:
         draw = float(torch.rand(()))
         if draw < self.augmentation.near_object:
             return centre_of(frame.xyxy)
-        if draw < self.augmentation.near_object + self.augmentation.near_dropped:
+        is_sure = not len(frame.ignored)  # what was dropped beside something doubtful may be doubtful too
+        if is_sure and draw < self.augmentation.near_object + self.augmentation.near_dropped:
             return centre_of(frame.dropped)
         return np.zeros((0, 2), dtype=np.float32)
