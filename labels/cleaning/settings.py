@@ -74,7 +74,18 @@ class CleaningSettings:
     sure_negative_steps: int = 2  # labelled frames around a negative that must be as empty
 
 
-PARTS = ("looks", "likeness")  # what is no rule and can be switched off too
+# What is no rule and can be switched off too, for a bench or a doubt
+PARTS = (
+    "looks",  # fusion of several looks at a frame
+    "stays",  # what stays in its place, in the scene or on the screen, is told before paths are looked for
+    "sobering",  # a labeller that sees balls everywhere is believed less
+    "camera",  # the camera's motion is taken out
+    "paths",  # trajectories: without them the labeller's word alone counts
+    "likeness",  # how like the video's surest balls a box is
+    "outliers",  # how unlike the others of its class a track is
+    "gaps",  # interpolated boxes
+    "merging",  # with the round before
+)
 RULE_NAMES = (
     "overlap",
     "aspect",

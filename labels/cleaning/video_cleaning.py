@@ -1,7 +1,7 @@
 """One video through stage 3: merge with the round before, find the paths, decide on every row. A pure function."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -66,6 +66,8 @@ def clean_video(
         verdicts: what a human said of labels, by label_uid; also those of other videos.
     """
     meta = dict(labelled.attrs)
+    old = old if "merging" not in settings.without else None
+    camera = camera if "camera" not in settings.without else None
     # Rows that stage 3 itself made are made anew: cleaning what was cleaned gives the same.
     detected = labelled[labelled["origin"] != "interpolated"]
     detected = detected.assign(**{name: detected.get(name, "") for name in tables.SEEN})
@@ -91,7 +93,8 @@ def clean_video(
     usable = (judge(evidence, settings, needs_paths=False)[0] == "keep") & (said != "n")
     if "overlap" not in settings.without:
         add_overlap(evidence, boxes, usable, settings)
-    add_stays(evidence, boxes, usable & ~(evidence["overlap"] > settings.max_overlap).to_numpy(), timeline)
+    if "stays" not in settings.without:
+        add_stays(evidence, boxes, usable & ~(evidence["overlap"] > settings.max_overlap).to_numpy(), timeline)
     early, early_reason = judge(evidence, settings, needs_paths=False)
     covered = usable & (evidence["overlap"] > settings.max_overlap).to_numpy()
     usable = (early == "keep") & (said != "n")
@@ -99,9 +102,11 @@ def clean_video(
     believed = set(boxes["label_uid"][sure & ~evidence["is_player"]])
     boxes, evidence["looks"] = fuse_looks(boxes, usable, covered, settings)
     said_odds = boxes["log_odds"].to_numpy(dtype=np.float64)
-    boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), settings)
+    sober = settings if "sobering" not in settings.without else replace(settings, max_sobering=0.0)
+    boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), sober)
     how = (path_settings or PathSettings(), player_settings or PlayerSettings(), settings)
-    gaps = add_paths(evidence, boxes, usable, timeline, *how)
+    linked = usable & ("paths" not in settings.without)
+    gaps = add_paths(evidence, boxes, linked, timeline, *how)
     add_quality(evidence, timeline.step_s, settings)
     anchors = usable & find_anchors(evidence, settings)
     if old is not None:  # what a student alone sees here is not proof yet
@@ -111,7 +116,7 @@ def clean_video(
         agreed = (evidence["looks"] >= settings.agreeing_looks).to_numpy()
         surer = np.where(agreed, said_odds, boxes["log_odds"]) + evidence["likeness"].to_numpy()
         evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], np.clip(surer, -LIMIT, LIMIT))
-        gaps = add_paths(evidence, boxes, usable, timeline, *how)
+        gaps = add_paths(evidence, boxes, linked, timeline, *how)
         add_quality(evidence, timeline.step_s, settings)
     add_shadow(evidence, boxes, usable, timeline, settings)
     shadows = (evidence["shadow"] > settings.max_shadow_flatness).to_numpy() & ("shadow" not in settings.without)
@@ -126,7 +131,7 @@ def clean_video(
         decision=decision.astype(object),
         reason=reason.astype(object),
     )
-    filled = fill_gaps(decided, gaps, timeline, round_number, settings)
+    filled = fill_gaps(decided, gaps if "gaps" not in settings.without else gaps[:0], timeline, round_number, settings)
     there = decided[(said == "n") | (decision != "drop").astype(bool)]
     for taken in (there, heard.left):
         filled = filled.drop(filled.index[matching(filled, taken, settings)]).reset_index(drop=True)
