@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 
 from labels.cleaning.audits import gather_audits
+from labels.cleaning.calibration import Calibration
 from labels.cleaning.collapse_guard import find_alarms
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, is_whole, write_dataset
 from labels.cleaning.human_verdicts import Verdict, read_verdicts
 from labels.cleaning.quality_estimate import QualityEstimate
 from labels.cleaning.scores import Scales, scales_from
+from labels.cleaning.self_agreement import SelfAgreement
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video_cleaning import CleanedVideo, clean_video
@@ -110,6 +112,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     skipped: dict[str, str] = {}
     unheard = set(inputs.verdicts)
     quality = QualityEstimate(inputs.scales, inputs.class_names)
+    calibration, agreement = Calibration(inputs.class_names), SelfAgreement()
     images, boxes, written = [], [], set()
     for _, video in inputs.videos.iterrows():
         next(steps, None)
@@ -133,9 +136,11 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
             counts["kept_unanchored"] += cleaned.kept_balls
         counts.update(labelled=-cleaned.from_verdicts, from_verdicts=cleaned.from_verdicts)
         reasons.update(_reasons(cleaned.boxes))
+        agreement.add(str(video["group"]) or video_id, cleaned.agreement)
         truth = work.read_truth(video_id)
         if truth is not None:
             quality.add(str(video["split"]), labelled, cleaned.boxes, truth)
+            calibration.add(cleaned.boxes, truth)
         if len(frames):
             images.append(image_rows(video, cleaned.boxes, frames))
         boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
@@ -170,6 +175,8 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
             "verdicts": len(inputs.verdicts),
             "verdicts_without_label": sorted(unheard),
             "quality": quality.as_counts(),
+            "calibration": calibration.as_counts(),
+            "agreement": agreement.as_counts(),
         },
         facts={"labeller": inputs.labeller, "class_names": list(names)},
         output=_output_digest(folder),

@@ -14,6 +14,7 @@ from labels.cleaning.look_fusion import fuse_looks
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
 from labels.cleaning.rules import judge
 from labels.cleaning.scores import LIMIT, Scales, calibrated
+from labels.cleaning.self_agreement import Share, agreement_of_looks, agreement_of_paths, backward_paths
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.shadows import add_shadow
 from labels.cleaning.verdict_use import hear
@@ -35,6 +36,7 @@ class CleanedVideo:
     kept_balls: int = 0  # of whatever class is no player's
     is_anchored: bool = True  # something surely flies as a ball does, or frames are too far apart to say
     from_verdicts: int = 0  # of the labelled: boxes that a human saw or drew and this labeller did not give
+    agreement: dict[str, Share] = field(default_factory=dict)  # of the labels with themselves, by measure
     decisions: dict[str, int] = field(default_factory=dict)
     evidence: pd.DataFrame = field(default_factory=pd.DataFrame)  # what the rules saw, by label_uid; not interpolated
 
@@ -147,6 +149,13 @@ def clean_video(
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
+    backward = backward_paths(evidence, boxes, linked, timeline, *how)
+    is_kept = decision == "keep"
+    agreement = {
+        "paths": agreement_of_paths(boxes["frame_index"].to_numpy(), evidence["path"].to_numpy(), backward, is_kept),
+        "looks": agreement_of_looks(evidence["looks"].to_numpy(), is_kept & usable, detected["source"].nunique()),
+        "survival": Share(merged.found_again, merged.old_kept),
+    }
     is_anchored = bool(anchors.any()) or timeline.step_s >= settings.sparse_step_s
     kept = result[(result["decision"] == "keep") & ~result["class_name"].isin(PLAYER_CLASSES)]
     return CleanedVideo(
@@ -158,6 +167,7 @@ def clean_video(
         kept_balls=len(kept),
         is_anchored=is_anchored,
         from_verdicts=heard.added,
+        agreement=agreement,
         evidence=evidence.set_axis(pd.Index(boxes["label_uid"]), axis="index"),
     )
 
