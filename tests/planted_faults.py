@@ -1,9 +1,9 @@
 """True boxes given as a labeller's, with faults planted among them: what the test and the bench of cleaning share.
 
-A tenth of a clip's true balls are shifted beside the ball, swapped onto a player's head or a logo on the screen, or left
-out. Scores are those that students of this project give: right boxes about 2.5 in log-odds above the working threshold,
-wrong ones about 1.1, with much between them (measured on rendered and real clips, above the threshold). Places and sides
-are as inexact as a detector's.
+A tenth of a clip's true balls are shifted beside the ball, swapped onto a player's head or a logo on the screen, or
+left out. Scores are those that students of this project give: right boxes about 2.5 in log-odds above the working
+threshold, wrong ones about 1.1, with much between them (measured on rendered and real clips, above the threshold).
+Places and sides are as inexact as a detector's.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ RIGHT_LOG_ODDS, WRONG_LOG_ODDS = (2.5, 1.3), (1.1, 0.8)  # mean and standard dev
 
 @dataclass(frozen=True)
 class Planted:
-    """`kind` (N,) of each labelled row: "right" or one of KINDS; of what is missing there is only the `missing` truth."""
+    """`kind` (N,) of each labelled row: "right" or one of KINDS; of what is missing there is the `missing` truth."""
 
     labelled: pd.DataFrame
     kind: np.ndarray

@@ -26,7 +26,7 @@ def clips():
 
 
 def test_faults_are_found_and_what_is_right_is_not_dropped(clips):
-    """Six drawings of faults on each clip: nine wrong ones of ten are not kept, at most 3 % of the right are dropped."""
+    """Six drawings of faults on each clip: nine wrong of ten are not kept, at most 3 % of the right are dropped."""
     total = sum(
         fates(plant(truth, meta, seed), truth, camera, max_per_frame=1)
         for truth, camera, meta in clips

@@ -6,8 +6,8 @@ compared here may make the same mistake; but what does not even agree with itsel
 - `looks`: where several detectors or scales looked, the share of the others that see what is kept.
 - `survival`: of the labels that the round before kept, those that this round's labeller finds again.
 
-Each with an interval from drawing whole groups of videos anew (percentile bootstrap over clusters, Efron and Tibshirani,
-1993), because the frames of one video are alike.
+Each with an interval from drawing whole groups of videos anew (percentile bootstrap over clusters, Efron and
+Tibshirani, 1993), because the frames of one video are alike.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,11 @@
-"""How long cleaning takes and how much memory it needs, on one core: simulated scenes, round 0 and round 1 merged with it.
+"""How long cleaning takes on one core and how much memory: simulated scenes, round 0 and round 1 merged with it.
 
     OMP_NUM_THREADS=1 python tests/bench/cleaning_speed.py [--boxes 100000] [--profile]
 
-Each scene has 300 frames with a dozen boxes or so in each, of two looks, with what boxes look like; scenes are made before
-the clock starts. The processor's time is what counts, so that other work on the machine does not; frames and JPEGs are
-left out, because decoding them is no part of deciding. The bar is 60 s and 2 GB for 100,000 boxes, without torch.
+Each scene has 300 frames with a dozen boxes or so in each, of two looks, with what boxes look like; scenes are made
+before the clock starts. The processor's time is what counts, so that other work on the machine does not; frames and
+JPEGs are left out, because decoding them is no part of deciding. The bar is 60 s and 2 GB for 100,000 boxes, without
+torch.
 """
 
 import argparse
@@ -15,15 +16,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
-import numpy as np
-from simulated_balls import Scene, make_scene
+from simulated_balls import Scene, make_scene  # noqa: E402
 
-from labels.cleaning.scores import ScoreScale
-from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video_cleaning import clean_video
-from labels.records.features import as_text
+from labels.cleaning.scores import ScoreScale  # noqa: E402
+from labels.cleaning.settings import CleaningSettings  # noqa: E402
+from labels.cleaning.video_cleaning import clean_video  # noqa: E402
+from labels.records.features import as_text  # noqa: E402
 
 SCALES = {(source, "sports ball"): ScoreScale(0.5) for source in ("near", "far")}
 FEATURES = 56

@@ -5,11 +5,11 @@
     LABELS_REAL_DATA=FOLDER python tests/bench/label_quality.py --real --keep FOLDER
 
 Work folders of one `--work` are judged together. Their labelled rounds are cleaned again in memory, with the settings
-they were cleaned with: the candidates stay the same, so that only cleaning is compared; what a student would have learned
-from other labels is not in the table. Beside it, on the same candidates: one threshold at the value that is best for
-these clips, which nobody knows without truth; and the procedure that this project replaces (score > 0.7, overlap > 0.8
-keeps the largest, aspect < 2, rounds merged frame by frame). Prints Markdown: precision / recall / F1 (centre in the
-box), and F1 at IoU 0.5. Nothing is written to the folders.
+they were cleaned with: the candidates stay the same, so that only cleaning is compared; what a student would have
+learned from other labels is not in the table. Beside it, on the same candidates: one threshold at the value that is
+best for these clips, which nobody knows without truth; and the procedure that this project replaces (score > 0.7,
+overlap > 0.8 keeps the largest, aspect < 2, rounds merged frame by frame). Prints Markdown: precision / recall / F1
+(centre in the box), and F1 at IoU 0.5. Nothing is written to the folders.
 """
 
 import argparse
@@ -20,10 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from loop_runs import BALL  # first: it puts the project on the path
-
 import numpy as np
 import pandas as pd
+from loop_runs import BALL
 
 from labels.cleaning.box_pairs import overlap_with_better
 from labels.cleaning.scores import Scales, calibrated, scales_from
@@ -43,7 +42,7 @@ DUPLICATE_IOU = 0.5
 
 @dataclass(frozen=True)
 class Clip:
-    """One video with truth: what each round's labeller gave, how its scores are read, and the settings it was cleaned with."""
+    """One video with truth: what each round's labeller gave, how its scores are read, the settings of its cleaning."""
 
     name: str
     labelled: list[pd.DataFrame]
@@ -133,7 +132,7 @@ def one_threshold(clips: list[Clip]) -> Method:
 
 
 def replaced_procedure(clip: Clip) -> Iterator[pd.DataFrame]:
-    """Score > 0.7, aspect < 2, together with the round before; of boxes that overlap by more than 0.8 the largest stays."""
+    """Score > 0.7, aspect < 2, with the round before; of boxes that overlap by more than 0.8 the largest stays."""
     before = clip.labelled[0].iloc[:0]
     for labelled in clip.labelled:
         sides = size_of(labelled[tables.BOX_COLUMNS].to_numpy(dtype=np.float64))
@@ -169,7 +168,10 @@ def print_table(title: str, clips: list[Clip], parts: list[str]) -> None:
     print("| labels | " + " | ".join(f"round {number}" for number in rounds) + " |")
     print("|---|" + "---|" * len(rounds))
     whole = judge(clips, cleaning())
-    methods = {"one threshold, the best for these clips": one_threshold(clips), "what this replaces": replaced_procedure}
+    methods = {
+        "one threshold, the best for these clips": one_threshold(clips),
+        "what this replaces": replaced_procedure,
+    }
     rows = {"cleaned": whole} | {name: judge(clips, method) for name, method in methods.items()}
     for name, counts in rows.items():
         print(f"| {name} | " + " | ".join(cells(counts)) + " |", flush=True)

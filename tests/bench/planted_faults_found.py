@@ -2,8 +2,8 @@
 
     python tests/bench/planted_faults_found.py --work FOLDER [FOLDER …] [--seeds 5] [--max-per-frame 1]
 
-Takes truth and camera motion of work folders whose round 0 is labelled. The bar: at least 0.90 of the wrong boxes end as
-ignore or drop, at most 0.03 of the right ones as drop. `missing` counts as kept where an interpolated box is right.
+Takes truth and camera motion of work folders whose round 0 is labelled. The bar: at least 0.90 of the wrong boxes end
+as ignore or drop, at most 0.03 of the right ones as drop. `missing` counts as kept where an interpolated box is right.
 """
 
 import argparse
@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
-from planted_faults import fates, found_share, lost_share, plant
+from planted_faults import fates, found_share, lost_share, plant  # noqa: E402
 
-from labels.records.safe_writing import read_parquet
-from labels.records.work_folder import WorkFolder
+from labels.records.safe_writing import read_parquet  # noqa: E402
+from labels.records.work_folder import WorkFolder  # noqa: E402
 
 
 def main() -> None:
