@@ -34,7 +34,7 @@ class Planted:
 
 def plant(truth: pd.DataFrame, meta: dict[str, object], seed: int, share: float = 0.1) -> Planted:
     """Faults among the visible balls of one clip's truth; `meta` is what a shard's metadata are."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, *str(meta["video_id"]).encode()])
     seen = truth[(truth["visibility"] >= MIN_VISIBILITY) & ~tables.is_empty_frame(truth)]
     balls, people = seen[seen["class_name"] == BALL], seen[seen["class_name"] == "person"]
     corner = np.array([0.06 * meta["width"], 0.08 * meta["height"]])

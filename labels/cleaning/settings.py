@@ -41,6 +41,11 @@ class CleaningSettings:
     unlike_from: float = 2.0  # from this far off, in units of their spread, looks speak against it
     max_look_unlike: float = 1.0  # a game may have balls of two colours
 
+    # Tracks that look unlike those that the round before kept in other videos
+    min_usual_tracks: int = 20  # of a class; fewer say nothing
+    max_outlier_share: float = 0.02  # of those tracks are themselves beyond the limit
+    min_outlier_factor: float = 1.5  # and the limit is at least this local outlier factor
+
     # Paths
     max_misfit_sizes: float = 0.75  # distance from the smoothed path
     min_extent_sizes: float = 1.2  # a path that covers less stays where it is
@@ -82,7 +87,6 @@ PARTS = (
     "camera",  # the camera's motion is taken out
     "paths",  # trajectories: without them the labeller's word alone counts
     "likeness",  # how like the video's surest balls a box is
-    "outliers",  # how unlike the others of its class a track is
     "gaps",  # interpolated boxes
     "merging",  # with the round before
 )
@@ -100,5 +104,6 @@ RULE_NAMES = (
     "lost",
     "shadow",
     "crowded",
+    "outlier",
     "quality",
 )

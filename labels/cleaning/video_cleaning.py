@@ -11,6 +11,7 @@ from labels.cleaning.gap_filling import fill_gaps, matching, place_old_gap_boxes
 from labels.cleaning.human_verdicts import Verdict
 from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
+from labels.cleaning.outliers import UsualLooks, outlier_factors
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
 from labels.cleaning.rules import judge
 from labels.cleaning.scores import LIMIT, Scales, calibrated
@@ -58,6 +59,7 @@ def clean_video(
     verdicts: Mapping[str, Verdict] | None = None,
     path_settings: PathSettings | None = None,
     player_settings: PlayerSettings | None = None,
+    usual: UsualLooks | None = None,
 ) -> CleanedVideo:
     """Decide on every box of one video.
 
@@ -66,6 +68,7 @@ def clean_video(
         old: the decided boxes of the round before.
         scales: how the scores of each source and class are read.
         verdicts: what a human said of labels, by label_uid; also those of other videos.
+        usual: how the tracks look that the round before kept in all videos.
     """
     meta = dict(labelled.attrs)
     old = old if "merging" not in settings.without else None
@@ -123,6 +126,7 @@ def clean_video(
     add_shadow(evidence, boxes, usable, timeline, settings)
     shadows = (evidence["shadow"] > settings.max_shadow_flatness).to_numpy() & ("shadow" not in settings.without)
     add_rank(evidence, boxes, usable & ~shadows)
+    evidence["outlier"] = outlier_factors(usual, evidence, boxes, find_anchors(evidence, settings))
     late, late_reason = judge(evidence, settings, needs_paths=True)
     decision = np.where(said == "n", "drop", np.where(usable, late, early))
     reason = np.where(said == "n", HUMAN_NO, np.where(usable, late_reason, early_reason))

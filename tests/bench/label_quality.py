@@ -25,6 +25,7 @@ import pandas as pd
 from loop_runs import BALL
 
 from labels.cleaning.box_pairs import overlap_with_better
+from labels.cleaning.outliers import UsualLooks
 from labels.cleaning.scores import Scales, calibrated, scales_from
 from labels.cleaning.settings import PARTS, RULE_NAMES, CleaningSettings
 from labels.cleaning.threshold_arguments import OPTIONS
@@ -52,11 +53,11 @@ class Clip:
     said: dict[str, float]
 
 
-Method = Callable[[Clip], Iterator[pd.DataFrame]]  # the labels of each round
+Method = Callable[[list[Clip]], Iterator[list[pd.DataFrame]]]  # of each round, the labels of each clip
 Counts = list[dict[str, dict[str, MatchCounts]]]  # of each round: matching rule -> clip -> counts
 
 
-def read_clips(folders: list[Path]) -> list[Clip]:
+def read_clips(folders: list[Path], most: int) -> list[Clip]:
     clips = []
     for root in folders:
         work = WorkFolder(root)
@@ -64,7 +65,7 @@ def read_clips(folders: list[Path]) -> list[Clip]:
         records = [read_run_record(work.round(number), "labelled") for number in numbers]
         cleaned = read_run_record(work.round(0), "cleaned")
         arguments = cleaned.arguments if cleaned else {}
-        for video_id in work.usable_videos()["video_id"]:
+        for video_id in work.usable_videos()["video_id"][: most or None]:
             truth = work.read_truth(video_id)
             if truth is None:
                 continue
@@ -84,12 +85,16 @@ def read_clips(folders: list[Path]) -> list[Clip]:
 
 
 def cleaning(without: tuple[str, ...] = ()) -> Method:
-    def labels(clip: Clip) -> Iterator[pd.DataFrame]:
-        old, settings = None, CleaningSettings(without=without, **clip.said)
-        for number, labelled in enumerate(clip.labelled):
-            cleaned = clean_video(labelled, number, clip.scales[number], settings, old, clip.cameras[number])
-            old = cleaned.boxes
-            yield old[old["decision"] == "keep"]
+    def labels(clips: list[Clip]) -> Iterator[list[pd.DataFrame]]:
+        old: list[pd.DataFrame | None] = [None] * len(clips)
+        for number in range(len(clips[0].labelled)):
+            looked = number > 0 and "outlier" not in without
+            usual = UsualLooks(old, CleaningSettings()) if looked else None
+            for place, clip in enumerate(clips):
+                settings = CleaningSettings(without=without, **clip.said)
+                how = (clip.scales[number], settings, old[place], clip.cameras[number])
+                old[place] = clean_video(clip.labelled[number], number, *how, usual=usual).boxes
+            yield [boxes[boxes["decision"] == "keep"] for boxes in old]
 
     return labels
 
@@ -123,33 +128,35 @@ def best_thresholds(clips: list[Clip], number: int) -> float:
 def one_threshold(clips: list[Clip]) -> Method:
     limits = [best_thresholds(clips, number) for number in range(len(clips[0].labelled))]
 
-    def labels(clip: Clip) -> Iterator[pd.DataFrame]:
+    def labels(clips: list[Clip]) -> Iterator[list[pd.DataFrame]]:
         for number, limit in enumerate(limits):
-            boxes, sure = sureness(clip, number)
-            yield boxes[sure >= limit]
+            found = [sureness(clip, number) for clip in clips]
+            yield [boxes[sure >= limit] for boxes, sure in found]
 
     return labels
 
 
-def replaced_procedure(clip: Clip) -> Iterator[pd.DataFrame]:
+def replaced_procedure(clips: list[Clip]) -> Iterator[list[pd.DataFrame]]:
     """Score > 0.7, aspect < 2, with the round before; of boxes that overlap by more than 0.8 the largest stays."""
-    before = clip.labelled[0].iloc[:0]
-    for labelled in clip.labelled:
-        sides = size_of(labelled[tables.BOX_COLUMNS].to_numpy(dtype=np.float64))
-        fine = (labelled["score"] > 0.7).to_numpy() & (sides.max(axis=1) < 2 * sides.min(axis=1))
-        merged = pd.concat([before, labelled[fine]], ignore_index=True)
-        area = area_of(merged[tables.BOX_COLUMNS].to_numpy(dtype=np.float64))
-        overlap = overlap_with_better(merged, area, np.ones(len(merged), dtype=bool), 0.8, 1.0)
-        before = merged[overlap <= 0.8].reset_index(drop=True)
-        yield before
+    before = [clip.labelled[0].iloc[:0] for clip in clips]
+    for number in range(len(clips[0].labelled)):
+        for place, clip in enumerate(clips):
+            labelled = clip.labelled[number]
+            sides = size_of(labelled[tables.BOX_COLUMNS].to_numpy(dtype=np.float64))
+            fine = (labelled["score"] > 0.7).to_numpy() & (sides.max(axis=1) < 2 * sides.min(axis=1))
+            merged = pd.concat([before[place], labelled[fine]], ignore_index=True)
+            area = area_of(merged[tables.BOX_COLUMNS].to_numpy(dtype=np.float64))
+            overlap = overlap_with_better(merged, area, np.ones(len(merged), dtype=bool), 0.8, 1.0)
+            before[place] = merged[overlap <= 0.8].reset_index(drop=True)
+        yield list(before)
 
 
 def judge(clips: list[Clip], method: Method) -> Counts:
     rounds: Counts = [{"centre": {}, "iou": {}} for _ in clips[0].labelled]
-    for clip in clips:
-        for number, labels in enumerate(method(clip)):
-            for rule, of_clips in rounds[number].items():
-                of_clips[clip.name] = count_matches(labels, clip.truth, rule, BALL)
+    for of_round, labels in zip(rounds, method(clips), strict=True):
+        for clip, found in zip(clips, labels, strict=True):
+            for rule, of_clips in of_round.items():
+                of_clips[clip.name] = count_matches(found, clip.truth, rule, BALL)
     return rounds
 
 
@@ -194,6 +201,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", default=[], help="make folders of rendered clips, see rounds_by_seed.py")
     parser.add_argument("--real", action="store_true", help="make a folder of real clips, see real_rounds.py")
     parser.add_argument("--keep", type=Path, help="keep what was made here")
+    parser.add_argument("--clips", type=int, default=0, help="at most so many of each folder; 0: all")
     every = list(dict.fromkeys((*PARTS, *RULE_NAMES)))
     parser.add_argument("--parts", nargs="*", choices=every, default=every, metavar="PART", help=", ".join(every))
     args = parser.parse_args()
@@ -206,7 +214,7 @@ def main() -> None:
             make_folders("real_rounds.py", keep / "real")
             sets.append([keep / "real"])
         for folders in sets:
-            print_table(", ".join(folder.name for folder in folders), read_clips(folders), args.parts)
+            print_table(", ".join(folder.name for folder in folders), read_clips(folders, args.clips), args.parts)
 
 
 if __name__ == "__main__":
