@@ -89,6 +89,21 @@ def test_it_says_whether_the_last_round_is_better_by_how_much_and_why(words):
     assert "No finished stage is out of date" in words
 
 
+def test_agreement_and_calibration_are_told_with_their_counts(tmp_path):
+    work = make_work(tmp_path / "work", [Clip("a", [range(5), range(10)]), Clip("b", [range(5), range(9)])], 2)
+    for number in (0, 1):
+        record = read_run_record(work.round(number), "cleaned")
+        paths = {"value": 0.875, "interval": [0.8, 0.95], "agreed": 7, "asked": 8, "groups": 2}
+        record.counts["agreement"] = {"paths": paths, "survival": paths | {"value": 0.5, "interval": None}}
+        bins = [{"from": 0.7, "to": 0.8, "labels": 1234, "right": 617, "mean_quality": 0.75}]
+        record.counts["calibration"] = {"ece": 0.25, "labels": 1234, "bins": bins}
+        write_run_record(work.round(number), record)
+    words = page_of(work).words
+    assert "Agreement of the labels with themselves" in words
+    assert "0.875 (0.80 to 0.95)–0.500 (no interval)" in words
+    assert "(expected calibration error), is 0.250 over 1,234 labels" in words
+
+
 def test_sentences_are_apart(words):
     assert not re.findall(r"[a-z)]\.[A-Z0-9][a-z ]", words)
 

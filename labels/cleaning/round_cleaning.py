@@ -1,7 +1,8 @@
 """Stage 3 over one round: read the labelled shards, clean each, write the cleaned ones, the dataset and run.json."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import pandas as pd
 
 from labels.cleaning.audits import gather_audits
+from labels.cleaning.calibration import Calibration
 from labels.cleaning.collapse_guard import find_alarms
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, is_whole, write_dataset
 from labels.cleaning.human_verdicts import Verdict, read_verdicts
+from labels.cleaning.outliers import UsualLooks
 from labels.cleaning.quality_estimate import QualityEstimate
 from labels.cleaning.scores import Scales, scales_from
+from labels.cleaning.self_agreement import SelfAgreement
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video_cleaning import CleanedVideo, clean_video
@@ -26,7 +30,7 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
-FORMAT = 7  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 8  # of what is written; raise it when the same settings on the same labels give something else
 NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
 
 
@@ -110,12 +114,14 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     skipped: dict[str, str] = {}
     unheard = set(inputs.verdicts)
     quality = QualityEstimate(inputs.scales, inputs.class_names)
+    calibration, agreement = Calibration(inputs.class_names), SelfAgreement()
+    usual = UsualLooks(_before(inputs), settings) if "outlier" not in settings.without else None
     images, boxes, written = [], [], set()
     for _, video in inputs.videos.iterrows():
         next(steps, None)
         video_id = str(video["video_id"])
         try:
-            labelled, cleaned = _clean_one(inputs, settings, video_id)
+            labelled, cleaned = _clean_one(inputs, settings, video_id, usual)
             frames = dataset_frames(cleaned.boxes, settings)
             store.ensure(video_id, work.videos / str(video["file"]), frames.tolist(), str(video["sha256"]))
         except (InputError, DecodeError) as error:
@@ -133,9 +139,11 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
             counts["kept_unanchored"] += cleaned.kept_balls
         counts.update(labelled=-cleaned.from_verdicts, from_verdicts=cleaned.from_verdicts)
         reasons.update(_reasons(cleaned.boxes))
+        agreement.add(str(video["group"]) or video_id, cleaned.agreement)
         truth = work.read_truth(video_id)
         if truth is not None:
             quality.add(str(video["split"]), labelled, cleaned.boxes, truth)
+            calibration.add(cleaned.boxes, truth)
         if len(frames):
             images.append(image_rows(video, cleaned.boxes, frames))
         boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
@@ -170,6 +178,8 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
             "verdicts": len(inputs.verdicts),
             "verdicts_without_label": sorted(unheard),
             "quality": quality.as_counts(),
+            "calibration": calibration.as_counts(),
+            "agreement": agreement.as_counts(),
         },
         facts={"labeller": inputs.labeller, "class_names": list(names)},
         output=_output_digest(folder),
@@ -181,7 +191,18 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     return record
 
 
-def _clean_one(inputs: RoundInputs, settings: CleaningSettings, video_id: str) -> tuple[pd.DataFrame, CleanedVideo]:
+def _before(inputs: RoundInputs) -> Iterator[pd.DataFrame]:
+    """The cleaned boxes of each video of the round before that can be read."""
+    for video_id in inputs.videos["video_id"] if inputs.before is not None else ():
+        path = inputs.before.boxes("cleaned", str(video_id))
+        with contextlib.suppress(InputError):  # told where the video itself is cleaned
+            if path.is_file():
+                yield _checked(path, decided=True)
+
+
+def _clean_one(
+    inputs: RoundInputs, settings: CleaningSettings, video_id: str, usual: UsualLooks | None
+) -> tuple[pd.DataFrame, CleanedVideo]:
     """The labelled and the cleaned boxes of one video. InputError when its shard is missing or unsound."""
     folder = inputs.folder
     path = folder.boxes("labelled", video_id)
@@ -204,6 +225,7 @@ def _clean_one(inputs: RoundInputs, settings: CleaningSettings, video_id: str) -
         old,
         camera,
         verdicts=inputs.verdicts,
+        usual=usual,
     )
     return labelled, cleaned
 

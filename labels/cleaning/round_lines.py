@@ -5,6 +5,7 @@ from typing import Any
 from labels.cleaning.collapse_guard import unanchored_lines
 from labels.cleaning.human_verdicts import verdict_lines, verdict_rows
 from labels.cleaning.quality_estimate import quality_lines
+from labels.cleaning.self_agreement import agreement_lines
 
 
 def summary_lines(counts: dict[str, Any]) -> list[str]:
@@ -19,4 +20,5 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
     lines += [f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in most_first]
     lines.append(f"dataset: {counts['images']} images")
     lines += unanchored_lines(counts["unanchored"])
+    lines += agreement_lines(counts.get("agreement", {}))
     return [*lines, *verdict_lines(counts), *quality_lines(counts["quality"])]

@@ -104,6 +104,11 @@ def _crowded(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     return np.where(evidence["is_player"] | (settings.max_per_frame == 0), np.nan, evidence["rank"])
 
 
+def _outlier(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """Its track looks unlike those kept before in other videos: outlier factor in units of what is too much."""
+    return evidence["outlier"].to_numpy()
+
+
 def _quality(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     """The probability that it is right, all in all."""
     return evidence["quality"].to_numpy()
@@ -119,6 +124,10 @@ def _isolated_keeps(evidence: pd.DataFrame, settings: CleaningSettings) -> np.nd
 
 def _isolated_ignores(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     return evidence["isolated_needs"].to_numpy() - settings.isolated_drop_below
+
+
+def _one(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    return np.ones(len(evidence))
 
 
 def _nothing(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
@@ -141,6 +150,7 @@ RULES = (
     Rule("misfit", _misfit, "high", ignore=_setting("max_misfit_sizes")),
     Rule("quality", _quality, "low", ignore=_setting("keep_quality")),
     Rule("crowded", _crowded, "high", ignore=_setting("max_per_frame")),
+    Rule("outlier", _outlier, "high", ignore=_one),
 )
 if {rule.name for rule in RULES} != set(RULE_NAMES):
     raise AssertionError("RULE_NAMES and RULES name different rules")

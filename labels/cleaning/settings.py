@@ -41,6 +41,11 @@ class CleaningSettings:
     unlike_from: float = 2.0  # from this far off, in units of their spread, looks speak against it
     max_look_unlike: float = 1.0  # a game may have balls of two colours
 
+    # Tracks that look unlike those that the round before kept in other videos
+    min_usual_tracks: int = 20  # of a class; fewer say nothing
+    max_outlier_share: float = 0.02  # of those tracks are themselves beyond the limit
+    min_outlier_factor: float = 1.5  # and the limit is at least this local outlier factor
+
     # Paths
     max_misfit_sizes: float = 0.75  # distance from the smoothed path
     min_extent_sizes: float = 1.2  # a path that covers less stays where it is
@@ -79,7 +84,17 @@ class CleaningSettings:
     sure_negative_steps: int = 2  # labelled frames around a negative that must be as empty
 
 
-PARTS = ("looks", "likeness")  # what is no rule and can be switched off too
+# What is no rule and can be switched off too, for a bench or a doubt
+PARTS = (
+    "looks",  # fusion of several looks at a frame
+    "stays",  # what stays in its place, in the scene or on the screen, is told before paths are looked for
+    "sobering",  # a labeller that sees balls everywhere is believed less
+    "camera",  # the camera's motion is taken out
+    "paths",  # trajectories: without them the labeller's word alone counts
+    "likeness",  # how like the video's surest balls a box is
+    "gaps",  # interpolated boxes
+    "merging",  # with the round before
+)
 RULE_NAMES = (
     "overlap",
     "aspect",
@@ -94,5 +109,6 @@ RULE_NAMES = (
     "lost",
     "shadow",
     "crowded",
+    "outlier",
     "quality",
 )

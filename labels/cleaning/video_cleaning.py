@@ -1,7 +1,7 @@
 """One video through stage 3: merge with the round before, find the paths, decide on every row. A pure function."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,11 @@ from labels.cleaning.human_verdicts import Verdict
 from labels.cleaning.keyframes import between_drawn
 from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
+from labels.cleaning.outliers import UsualLooks, outlier_factors
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
 from labels.cleaning.rules import judge
 from labels.cleaning.scores import LIMIT, Scales, calibrated
+from labels.cleaning.self_agreement import Share, agreement_of_looks, agreement_of_paths, backward_paths
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.shadows import add_shadow
 from labels.cleaning.verdict_use import hear
@@ -36,6 +38,7 @@ class CleanedVideo:
     kept_balls: int = 0  # of whatever class is no player's
     is_anchored: bool = True  # something surely flies as a ball does, or frames are too far apart to say
     from_verdicts: int = 0  # of the labelled: boxes that a human saw or drew and this labeller did not give
+    agreement: dict[str, Share] = field(default_factory=dict)  # of the labels with themselves, by measure
     decisions: dict[str, int] = field(default_factory=dict)
     evidence: pd.DataFrame = field(default_factory=pd.DataFrame)  # what the rules saw, by label_uid; not interpolated
 
@@ -57,6 +60,7 @@ def clean_video(
     verdicts: Mapping[str, Verdict] | None = None,
     path_settings: PathSettings | None = None,
     player_settings: PlayerSettings | None = None,
+    usual: UsualLooks | None = None,
 ) -> CleanedVideo:
     """Decide on every box of one video.
 
@@ -65,8 +69,11 @@ def clean_video(
         old: the decided boxes of the round before.
         scales: how the scores of each source and class are read.
         verdicts: what a human said of labels, by label_uid; also those of other videos.
+        usual: how the tracks look that the round before kept in all videos.
     """
     meta = dict(labelled.attrs)
+    old = old if "merging" not in settings.without else None
+    camera = camera if "camera" not in settings.without else None
     # Rows that stage 3 itself made are made anew: cleaning what was cleaned gives the same.
     detected = labelled[labelled["origin"] != "interpolated"]
     detected = detected.assign(**{name: detected.get(name, "") for name in tables.SEEN})
@@ -92,7 +99,8 @@ def clean_video(
     usable = (judge(evidence, settings, needs_paths=False)[0] == "keep") & (said != "n")
     if "overlap" not in settings.without:
         add_overlap(evidence, boxes, usable, settings)
-    add_stays(evidence, boxes, usable & ~(evidence["overlap"] > settings.max_overlap).to_numpy(), timeline)
+    if "stays" not in settings.without:
+        add_stays(evidence, boxes, usable & ~(evidence["overlap"] > settings.max_overlap).to_numpy(), timeline)
     early, early_reason = judge(evidence, settings, needs_paths=False)
     covered = usable & (evidence["overlap"] > settings.max_overlap).to_numpy()
     usable = (early == "keep") & (said != "n")
@@ -100,9 +108,11 @@ def clean_video(
     believed = set(boxes["label_uid"][sure & ~evidence["is_player"]])
     boxes, evidence["looks"] = fuse_looks(boxes, usable, covered, settings)
     said_odds = boxes["log_odds"].to_numpy(dtype=np.float64)
-    boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), settings)
+    sober = settings if "sobering" not in settings.without else replace(settings, max_sobering=0.0)
+    boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), sober)
     how = (path_settings or PathSettings(), player_settings or PlayerSettings(), settings)
-    gaps = add_paths(evidence, boxes, usable, timeline, *how)
+    linked = usable & ("paths" not in settings.without)
+    gaps = add_paths(evidence, boxes, linked, timeline, *how)
     add_quality(evidence, timeline.step_s, settings)
     anchors = usable & find_anchors(evidence, settings)
     if old is not None:  # what a student alone sees here is not proof yet
@@ -112,11 +122,12 @@ def clean_video(
         agreed = (evidence["looks"] >= settings.agreeing_looks).to_numpy()
         surer = np.where(agreed, said_odds, boxes["log_odds"]) + evidence["likeness"].to_numpy()
         evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], np.clip(surer, -LIMIT, LIMIT))
-        gaps = add_paths(evidence, boxes, usable, timeline, *how)
+        gaps = add_paths(evidence, boxes, linked, timeline, *how)
         add_quality(evidence, timeline.step_s, settings)
     add_shadow(evidence, boxes, usable, timeline, settings)
     shadows = (evidence["shadow"] > settings.max_shadow_flatness).to_numpy() & ("shadow" not in settings.without)
     add_rank(evidence, boxes, usable & ~shadows)
+    evidence["outlier"] = outlier_factors(usual, evidence, boxes, find_anchors(evidence, settings))
     late, late_reason = judge(evidence, settings, needs_paths=True)
     decision = np.where(said == "n", "drop", np.where(usable, late, early))
     reason = np.where(said == "n", HUMAN_NO, np.where(usable, late_reason, early_reason))
@@ -127,7 +138,7 @@ def clean_video(
         decision=decision.astype(object),
         reason=reason.astype(object),
     )
-    filled = fill_gaps(decided, gaps, timeline, round_number, settings)
+    filled = fill_gaps(decided, gaps if "gaps" not in settings.without else gaps[:0], timeline, round_number, settings)
     drawn = between_drawn(decided, timeline, round_number, settings)
     drawn = drawn.drop(drawn.index[matching(drawn, filled, settings)])
     filled = pd.concat([filled, drawn], ignore_index=True) if len(drawn) else filled
@@ -146,6 +157,13 @@ def clean_video(
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
+    backward = backward_paths(evidence, boxes, linked, timeline, *how)
+    is_kept = decision == "keep"
+    agreement = {
+        "paths": agreement_of_paths(boxes["frame_index"].to_numpy(), evidence["path"].to_numpy(), backward, is_kept),
+        "looks": agreement_of_looks(evidence["looks"].to_numpy(), is_kept & usable, detected["source"].nunique()),
+        "survival": Share(merged.found_again, merged.old_kept),
+    }
     is_anchored = bool(anchors.any()) or timeline.step_s >= settings.sparse_step_s
     kept = result[(result["decision"] == "keep") & ~result["class_name"].isin(PLAYER_CLASSES)]
     return CleanedVideo(
@@ -157,6 +175,7 @@ def clean_video(
         kept_balls=len(kept),
         is_anchored=is_anchored,
         from_verdicts=heard.added,
+        agreement=agreement,
         evidence=evidence.set_axis(pd.Index(boxes["label_uid"]), axis="index"),
     )
 

@@ -1,5 +1,7 @@
 """Charts of how sure the cleaning was: its own probability that a label is right, which is no measurement."""
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,6 +43,43 @@ def quality_by_round_chart(surveys: list[RoundSurvey]) -> Figure | None:
         axes.set_xlabel("share of the labels kept (numbers: labels), by quality")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=9.5, borderaxespad=0.2)
         return figure
+
+
+def calibration_chart(surveys: list[RoundSurvey]) -> Figure | None:
+    """A reliability diagram of the last round with truth: share of right labels by quality, and how many they are."""
+    judged = [(survey, found) for survey in surveys if (found := calibration_of(survey))]
+    if not judged:
+        return None
+    survey, found = judged[-1]
+    bins = found["bins"]
+    with matplotlib.rc_context(FACTS):
+        figure, (shares, counts) = new_figure(9, 3.2, panels=2)
+        shares.plot([0, 1], [0, 1], "--", color=LINE_COLOURS[5], linewidth=1.2, label="as sure as it should be")
+        quality = [one["mean_quality"] for one in bins]
+        right = [one["right"] / one["labels"] for one in bins]
+        shares.plot(quality, right, "-o", color=LINE_COLOURS[0], linewidth=1.8, label=f"round {survey.number}")
+        shares.set_xlim(0, 1)
+        shares.set_ylim(0, 1.04)
+        shares.set_xlabel("quality (mean of a bin)")
+        shares.set_ylabel("share of the labels that is right")
+        shares.legend(loc="lower right", fontsize=9.5)
+        width = bins[0]["to"] - bins[0]["from"]
+        bars = counts.bar(
+            [one["from"] for one in bins], [one["labels"] for one in bins], width, align="edge",
+            color=LINE_COLOURS[5], edgecolor="#222222", linewidth=0.4,
+        )  # fmt: skip
+        counts.bar_label(bars, labels=[f"{one['labels']:,}" for one in bins], fontsize=8.5, padding=1)
+        counts.set_xlim(0, 1)
+        counts.margins(y=0.12)
+        counts.set_xlabel("quality")
+        counts.set_ylabel("labels")
+        return figure
+
+
+def calibration_of(survey: RoundSurvey) -> dict[str, Any]:
+    """What the cleaner wrote of a round's calibration; empty where there is no truth."""
+    record = survey.round.records["cleaned"]
+    return record.counts.get("calibration", {}) if record is not None else {}
 
 
 def quality_chart(survey: RoundSurvey) -> Figure:

@@ -92,6 +92,7 @@ def _charts(rounds: Rounds, shown: int, settings: ReportSettings) -> dict[str, A
         "qualities": quality_charts.quality_by_round_chart(rounds.surveys),
         "truth": charts.truth_chart(rounds.surveys, settings),
         "agreement": charts.agreement_chart(rounds.surveys, settings),
+        "calibration": quality_charts.calibration_chart(rounds.surveys),
         "quality": quality_charts.quality_chart(survey) if len(survey.decided) else None,
     }
     drawn: dict[str, Any] = {name: Markup(as_svg(figure)) if figure else None for name, figure in figures.items()}

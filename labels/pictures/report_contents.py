@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 
 from labels.pictures.palette import STYLES
+from labels.pictures.quality_charts import calibration_of
 from labels.pictures.report_tables import (
     action_rows,
+    agreement_rows,
     audit_rows,
     class_rows,
     iou_rows,
@@ -58,6 +60,8 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "by_class": class_rows(surveys[-1]),
         "unlike": different_clips_notes(surveys),
         "audits": audit_rows(work),
+        "agreements": agreement_rows(surveys),
+        "calibrations": [found for survey in surveys if (found := calibration_of(survey))],
         "actions": action_rows(surveys),
         "has_true_actions": any(len(survey.true_actions) for survey in surveys),
         "resamples": settings.resamples,

@@ -10,6 +10,8 @@ from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
 from labels.pictures.rule_words import RULE_WORDS, rule_name
 from labels.records.work_folder import WorkFolder
 
+AGREEMENTS = ("paths", "looks", "survival")  # as cleaning/self_agreement.py names them
+
 
 def quality_row(survey: RoundSurvey) -> dict[str, Any]:
     """A row of the table of rounds: the same numbers as the script prints."""
@@ -93,6 +95,25 @@ def rule_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
         }
         for rule in sorted(totals, key=lambda rule: (-totals[rule], rule))
     ]
+
+
+def agreement_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
+    """How far each round's labels agree with themselves, as the cleaner wrote it; none where nothing was compared."""
+    rows = []
+    for survey in surveys:
+        record = survey.round.records["cleaned"]
+        found = record.counts.get("agreement", {}) if record is not None else {}
+        if found:
+            rows.append({"number": survey.number, "cells": [_agreement_cell(found.get(name)) for name in AGREEMENTS]})
+    return rows
+
+
+def _agreement_cell(found: dict[str, Any] | None) -> tuple[str, str]:
+    """The value and its interval, as text."""
+    if found is None:
+        return "–", ""
+    interval = found["interval"]
+    return f"{found['value']:.3f}", f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "no interval"
 
 
 def audit_rows(work: WorkFolder) -> list[dict[str, Any]]:

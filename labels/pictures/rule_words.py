@@ -17,6 +17,7 @@ RULE_WORDS = {
     "misfit": "beside the smooth path of its neighbours",
     "shadow": "goes along below a ball and is flatter: its shadow",
     "crowded": "a stronger path passes this frame, and no more are in play at once",
+    "outlier": "its track looks unlike those that the round before kept in other videos",
     "gap": "interpolated across a gap that is too long, or between ends that are not kept",
     "human": "a person said so",
 }

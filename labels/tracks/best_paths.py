@@ -59,6 +59,7 @@ class _Programme:
         starts = np.flatnonzero(np.diff(step, prepend=-1))
         bounds = np.append(starts, len(step))
         bend_bounds = np.searchsorted(links.second, bounds)
+        to_node, to_link = _Groups(links.after), _Groups(links.second)
         for place in range(len(starts)):
             low, high = bounds[place], bounds[place + 1]
             before, after = links.before[low:high], links.after[low:high]
@@ -79,9 +80,8 @@ class _Programme:
             if bend_high > bend_low:
                 first, second = links.first[bend_low:bend_high], links.second[bend_low:bend_high] - low
                 bent = self.total[first] + links.gain[bend_low:bend_high]
-                edges = np.flatnonzero(np.diff(second, prepend=-1))
+                edges, group = to_link.within(bend_low, bend_high)
                 best = np.maximum.reduceat(bent, edges)
-                group = np.cumsum(np.diff(second, prepend=-1) > 0) - 1
                 is_best = np.flatnonzero(bent == best[group])[::-1]
                 winner = np.empty(len(edges), dtype=np.int64)
                 winner[group[is_best]] = is_best  # the first of equals
@@ -91,9 +91,8 @@ class _Programme:
                 total[link], how[link], link_before[link] = bent[winner], BY_BEND, first[winner]
             total = total + evidence[after] + links.weight[low:high]
             self.total[low:high], self.how[low:high], self.link_before[low:high] = total, how, link_before
-            edges = np.flatnonzero(np.diff(after, prepend=-1))
+            edges, group = to_node.within(low, high)
             best = np.maximum.reduceat(total, edges)
-            group = np.cumsum(np.diff(after, prepend=-1) > 0) - 1
             is_best = np.flatnonzero(total == best[group])[::-1]
             nodes = after[edges]
             best_at[nodes] = best
@@ -117,6 +116,19 @@ class _Programme:
             link = earlier
         # turns[i] belongs to the candidate the link starts from, nodes[i + 1]
         return nodes[::-1], [*turns[::-1], False]
+
+
+class _Groups:
+    """Runs of equal numbers in an ascending array, of which slices are asked for that begin where a run begins."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        starts = np.diff(numbers, prepend=-1) > 0
+        self._starts, self._group = np.flatnonzero(starts), np.cumsum(starts) - 1
+
+    def within(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the slice low:high, where its runs begin, and for each place the number of its run."""
+        group = self._group[low:high]
+        return self._starts[group[0] : group[-1] + 1] - low, group - group[0]
 
 
 def _log_speed(candidates: Candidates, links: Links) -> np.ndarray:

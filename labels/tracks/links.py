@@ -4,7 +4,7 @@ A *link* joins two candidates of one shot that one object could be. Two links th
 much likelier the third candidate is where the first two predict it than by chance is the gain of the bend.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from labels.tracks.candidates import Candidates, Timeline
 from labels.tracks.settings import PathSettings
 
 PAIRS_AT_ONCE = 2_000_000
+BENDS_AT_ONCE = 200_000  # they stay in the processor's cache
+LEAST_GAIN = -6.0  # nats; a bend that is worth less is no motion of one object
 
 
 @dataclass(frozen=True)
@@ -118,17 +120,15 @@ def _bends(
     bends = into_count[before]
     ends = np.cumsum(bends)
     found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))]
+    bend_gain = _bend_gains(candidates, before, after, np.maximum(turn_gain, LEAST_GAIN), density, settings)
     start = 0
     while start < len(before):
         done = ends[start - 1] if start else 0
-        end = max(int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")), start + 1)
+        end = max(int(np.searchsorted(ends, done + BENDS_AT_ONCE, side="right")), start + 1)
         second = np.repeat(np.arange(start, end), bends[start:end])
-        offset = np.repeat(ends[start:end] - bends[start:end] - done, bends[start:end])
-        first = np.repeat(into_first[before[start:end]], bends[start:end]) + np.arange(len(second)) - offset
-        gain = _bend_gain(candidates, before[first], after[first], after[second], density, settings)
-        worth = gain > turn_gain[second]
-        worth &= gain > -6.0
-        found.append((first[worth], second[worth], gain[worth]))
+        first_bend = into_first[before[start:end]] - (ends[start:end] - bends[start:end] - done)
+        first = np.repeat(first_bend, bends[start:end]) + np.arange(len(second))
+        found.append(bend_gain(first, second))
         start = end
     return (
         np.concatenate([part[0] for part in found]),
@@ -137,29 +137,40 @@ def _bends(
     )
 
 
-def _bend_gain(
+def _bend_gains(
     candidates: Candidates,
-    one: np.ndarray,
-    two: np.ndarray,
-    three: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    least: np.ndarray,
     density: float,
     settings: PathSettings,
-) -> np.ndarray:
-    """Log of (density of the third candidate where the first two predict it) over (density of chance finds)."""
-    elapsed = candidates.time_s[two] - candidates.time_s[one]
-    ahead = candidates.time_s[three] - candidates.time_s[two]
-    ratio = (ahead / elapsed)[:, None]
-    moved = candidates.steady[two] - candidates.steady[one]
-    residual = candidates.steady[three] - candidates.steady[two] - moved * ratio
-    size = candidates.size[two]
-    noise = np.maximum(settings.position_noise_pixels, settings.position_noise_sizes * size)
-    step = np.linalg.norm(moved, axis=1) * ratio[:, 0]
-    spread = (
-        noise**2 * (1 + (1 + ratio[:, 0]) ** 2 + ratio[:, 0] ** 2)
-        + (settings.acceleration_sizes_s2 * size * ahead * (elapsed + ahead) / 2) ** 2
-        + (settings.speed_noise * step) ** 2
-    )
-    likelihood = -0.5 * (residual**2).sum(axis=1) / spread - np.log(2 * np.pi * spread)
-    # Capped after the misfit is taken off: the cap stands for finds by chance that move together.
-    best = np.minimum(-np.log(2 * np.pi * spread) - np.log(density), settings.smooth_gain)
-    return np.minimum(likelihood - np.log(density), best - 0.5 * (residual**2).sum(axis=1) / spread)
+) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """A function of first and second links, which gives those bends that gain more than `least` of the second.
+
+    The gain is the log of (density of the third candidate where the first two predict it) over (density of chance
+    finds), capped before the misfit is taken off: the cap stands for finds by chance that move together. There are a
+    thousand bends to a box, so what can be said of a link alone is said once, and logarithms are left to the few that
+    fit.
+    """
+    elapsed = candidates.time_s[after] - candidates.time_s[before]
+    moved_x, moved_y = (candidates.steady[after] - candidates.steady[before]).T.copy()
+    length = np.hypot(moved_x, moved_y)
+    size = candidates.size[before]
+    noise = np.maximum(settings.position_noise_pixels, settings.position_noise_sizes * size) ** 2
+    swerve = (settings.acceleration_sizes_s2 * size * elapsed / 2) ** 2
+    worst = 2 * (settings.smooth_gain - least)  # squared misfit over its spread, beyond which no bend is worth it
+
+    def gains(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        earlier, later = elapsed[first], elapsed[second]
+        ratio = later / earlier
+        misfit = (moved_x[second] - moved_x[first] * ratio) ** 2 + (moved_y[second] - moved_y[first] * ratio) ** 2
+        spread = noise[second] * (1 + (1 + ratio) ** 2 + ratio**2) + swerve[second] * (earlier + later) ** 2
+        spread += (settings.speed_noise * length[first] * ratio) ** 2
+        near = np.flatnonzero(misfit < worst[second] * spread)
+        first, second, spread = first[near], second[near], spread[near]
+        cap = np.minimum(-np.log(2 * np.pi * spread) - np.log(density), settings.smooth_gain)
+        gain = cap - 0.5 * misfit[near] / spread
+        worth = gain > least[second]
+        return first[worth], second[worth], gain[worth]
+
+    return gains
