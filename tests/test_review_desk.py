@@ -11,7 +11,8 @@ from review_server import ReviewServer
 
 import visualise
 from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
-from labels.pictures.review_clip import current_models, measured
+from labels.pictures.clip_reading import measured
+from labels.pictures.current_models import current_models
 from labels.pictures.review_desk import ReviewDesk, strip_step
 from labels.pictures.review_frames import ReviewFrames
 from labels.pictures.review_guard import Guard

@@ -87,3 +87,9 @@ export function element(tag, properties = {}, ...children) {
   made.append(...children);
   return made;
 }
+
+export function table(heads, rows) {
+  const row = (tag, texts) => element("tr", {}, ...texts.map((text) => element(tag, { textContent: text })));
+  return element("div", { className: "scroll" }, element("table", {},
+    element("thead", {}, row("th", heads)), element("tbody", {}, ...rows.map((texts) => row("td", texts)))));
+}

@@ -34,6 +34,7 @@ PAGE_FILES = {
     "review_canvas.js": "text/javascript; charset=utf-8",
     "review_judging.js": "text/javascript; charset=utf-8",
     "review_clip.js": "text/javascript; charset=utf-8",
+    "review_actions.js": "text/javascript; charset=utf-8",
     "review_browsing.js": "text/javascript; charset=utf-8",
 }
 TOKEN_PLACE = "{{ token }}"
@@ -232,6 +233,7 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
             clips.close()
             frames.close()
             listening.close()
+            desk.verdicts.close()
         saved = desk.verdicts.saved
     lines = [f"{video_id}: not shown: {reason}" for video_id, reason in held.unreadable.items()]
     lines.append(f"verdicts on {saved} labels saved: {work.root / VERDICTS_FILE}")

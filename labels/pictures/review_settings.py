@@ -32,6 +32,7 @@ class ReviewSettings:
     clip_decode_s: int = 120  # processor time to decode it
     clip_memory_bytes: int = 4 * 2**30
     clip_wait_s: float = 600.0  # for all of it; then it is given up
+    clip_players: int = 8  # whose actions are recognised, those seen longest; each costs as much as a whole clip
     clips_kept: int = 4  # results on the page; older ones go
 
 

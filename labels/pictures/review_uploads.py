@@ -15,11 +15,11 @@ import threading
 import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labels.pictures.review_clip import current_models, settings_text
+from labels.pictures.current_models import current_models
 from labels.pictures.review_settings import REVIEW, ReviewSettings
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
@@ -127,7 +127,7 @@ class ClipDesk:
         command = [sys.executable, "-m", "labels.pictures.review_clip", str(clip.path), str(clip.folder)]
         with open(clip.folder / "said", "w+") as said:
             self._process = process = subprocess.Popen(
-                [*command, models.detector, settings_text(self._settings)],
+                [*command, json.dumps(asdict(models)), json.dumps(asdict(self._settings))],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True,
                 env={**os.environ, "PYTHONPATH": search}, start_new_session=True,
             )  # fmt: skip
@@ -137,7 +137,7 @@ class ClipDesk:
             with process.stdout:
                 for line in process.stdout:
                     with suppress(ValueError):
-                        self._hear(clip, json.loads(line), models.round_number)
+                        self._hear(clip, json.loads(line))
             process.wait()
             is_late = not late.is_alive()
             late.cancel()
@@ -148,12 +148,12 @@ class ClipDesk:
         elif process.returncode != 0 and not clip.error:
             clip.error = f"{clip.name}: the labeller stopped: {last[-1][:200] if last else process.returncode}"
 
-    def _hear(self, clip: Clip, told: dict[str, Any], round_number: int | None) -> None:
+    def _hear(self, clip: Clip, told: dict[str, Any]) -> None:
         if "error" in told:
             reason = str(told["error"]).replace(str(clip.path), "the clip")
             clip.error = f"{clip.name}: {reason}"
         elif "result" in told:
-            clip.result = told["result"] | {"round": round_number}
+            clip.result = told["result"]
         clip.step = told.get("step", clip.step)
 
     def _end_process(self) -> None:
