@@ -39,6 +39,8 @@ def recognise_clip(
     """
     if recogniser.preset.reads == JOINTS:
         raise InputError(f"{recogniser.name}: looks at joints, which a clip does not bring; name another recogniser")
+    if recogniser.preset.masked:
+        raise InputError(f"{recogniser.name}: looks at masks, which a clip does not bring; name another recogniser")
     windows = list(sample_windows(frames, window_shape(recogniser.preset), tracks))
     if not windows:
         raise DecodeError("no frame of it could be decoded")

@@ -41,7 +41,7 @@ export function send(path, file, progress) {
       if (answer.error) reject(new Refused(answer.error));
       else resolve(answer);
     };
-    request.onerror = () => reject(new Refused("The clip was not taken in: the server ended the connection."));
+    request.onerror = () => reject(new Refused(`${file.name || "The clip"} was not taken in: the connection ended before all of it was there. It may be too large, or the page's server has ended.`));
     request.send(file);
   });
 }

@@ -119,7 +119,7 @@ def make_app(desk: ReviewDesk, clips: ClipDesk, first_round: int, port: int, tok
             said_bytes = int(length) if length.isdecimal() else None
             return JSONResponse({"clip": await clips.take(name, said_bytes, request.stream())})
         except InputError as error:
-            # What still comes is not read: the connection ends with this answer.
+            # Should more still come, it is not read: the connection ends with this answer.
             return JSONResponse({"error": str(error)}, 413, headers={"connection": "close"})
         except ClientDisconnect:  # nobody is there to be told
             return Response(status_code=400)

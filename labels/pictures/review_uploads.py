@@ -70,8 +70,10 @@ class ClipDesk:
             f"{shown_name(name)}: larger than {most // 2**20} MB; cut it shorter, or lower its quality"
         )
         if said_bytes is not None and said_bytes > most:
+            await self._let_pass(chunks)
             raise too_large
         if sum(clip.state in ("waiting", "working") for clip in self.clips.values()) >= self._settings.clips_kept:
+            await self._let_pass(chunks)
             raise InputError("other clips are waiting already; give this one when they are done")
         key = secrets.token_hex(8)
         clip = Clip(shown_name(name), self._folder / key)
@@ -82,6 +84,8 @@ class ClipDesk:
                 async for chunk in chunks:
                     written += len(chunk)
                     if written > most:
+                        opened.truncate(0)
+                        await self._let_pass(chunks)
                         raise too_large
                     opened.write(chunk)
             if not written:
@@ -93,6 +97,14 @@ class ClipDesk:
         self._waiting.put(key)
         self._forget_old()
         return key
+
+    async def _let_pass(self, chunks: AsyncIterator[bytes]) -> None:
+        """Hear out what is refused: a browser that is cut off while it sends shows no answer. Not for ever, though."""
+        passed = 0
+        async for chunk in chunks:
+            passed += len(chunk)
+            if passed > self._settings.clip_heard_out_bytes:
+                return
 
     def close(self) -> None:
         self._closed = True

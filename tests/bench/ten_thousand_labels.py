@@ -4,7 +4,7 @@
     python tests/bench/ten_thousand_labels.py --videos 4 --keep /tmp/labels
 
 Prints, with the load of the machine: the bytes of report.html; the seconds from opening the page to a label on the
-screen (in Chromium, where that and playwright are there); the seconds until a verdict is saved, at the pace of a person,
+screen (in Chromium, where that and playwright are there); the seconds until a verdict is saved, at a person's pace,
 beside those of an answer that costs the server nothing, which is what the machine itself takes.
 """
 
