@@ -14,10 +14,11 @@ import visualise
 from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
 from labels.pictures.clip_reading import measured
 from labels.pictures.current_models import current_models
-from labels.pictures.review_desk import ReviewDesk, strip_step
+from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_frames import ReviewFrames
 from labels.pictures.review_guard import Guard
 from labels.pictures.review_settings import ReviewSettings
+from labels.pictures.review_telling import strip_step
 from labels.pictures.review_uploads import ClipDesk, shown_name
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, write_run_record
@@ -339,7 +340,7 @@ def test_the_page_is_served_judged_and_ended_with_ctrl_c(work):
 def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(desk, clips, tmp_path):
     """A browser whose connection ends while it sends shows no message."""
     pytest.importorskip("starlette")
-    from labels.pictures.review_serving import make_app
+    from labels.pictures.review_app import make_app
 
     app = make_app(desk, clips, 0, 8777, "word")
     waiting, said = [b"x" * 100_000] * 5, []
@@ -393,10 +394,10 @@ def test_what_cannot_be_served_is_one_line(work, tmp_path, capsys):
 def test_every_file_of_the_page_is_there_and_nothing_is_fetched_from_elsewhere():
     from pathlib import Path
 
-    from labels.pictures import review_serving
+    from labels.pictures import review_app
 
-    folder = Path(review_serving.__file__).parent
-    texts = {name: (folder / name).read_text() for name in review_serving.PAGE_FILES}
+    folder = Path(review_app.__file__).parent
+    texts = {name: (folder / name).read_text() for name in review_app.PAGE_FILES}
     assert {path.name for path in folder.glob("review_*.js")} <= set(texts)
     for name, text in texts.items():
         assert "http://" not in text and "https://" not in text, name
