@@ -13,7 +13,7 @@ from labels.cleaning import dataset_writing, round_cleaning, threshold_arguments
 from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.threshold_arguments import settings_from
-from labels.exchange.coco import read_coco
+from labels.exchange.coco_reading import read_coco
 from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet

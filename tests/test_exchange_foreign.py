@@ -179,3 +179,70 @@ def test_label_studio_and_we_read_one_brush(tmp_path):
         assert (decode_brush(theirs, *mask.shape) == mask).all()
         seen = brush.decode_rle(encode_brush(mask)).reshape(*mask.shape, 4)[:, :, 3] > 0
         assert (seen == mask).all()
+
+
+# --- FiftyOne: its own readers; the database it keeps samples in, which cannot be had everywhere, is a stand-in ---
+
+
+@pytest.fixture
+def fiftyone(monkeypatch):
+    mongomock, pymongo = pytest.importorskip("mongomock"), pytest.importorskip("pymongo")
+    for name, value in {"URI": "mongodb://localhost:1/", "VALIDATION": "false"}.items():
+        monkeypatch.setenv(f"FIFTYONE_DATABASE_{name}", value)
+    monkeypatch.setenv("FIFTYONE_DO_NOT_TRACK", "true")
+    monkeypatch.setattr(mongomock.MongoClient, "_closed", False, raising=False)
+    monkeypatch.setattr(pymongo, "MongoClient", mongomock.MongoClient)
+    return pytest.importorskip("fiftyone")
+
+
+def fiftyone_boxes(importer):
+    found = []
+    with importer:
+        for path, _, label in importer:
+            video, frame = Path(path).stem.rsplit("_", 1)
+            label = label.get("detections") if isinstance(label, dict) else label
+            for each in label.detections if label else ():
+                left, top, width, height = each.bounding_box
+                box = left * WIDTH, top * HEIGHT, (left + width) * WIDTH, (top + height) * HEIGHT
+                found.append((video, int(frame), each.label, *box))
+    return found
+
+
+def test_fiftyone_reads_coco(fiftyone, export):
+    from fiftyone.utils.coco import COCODetectionDatasetImporter
+
+    folder = export("coco")
+    labels = folder / "annotations" / "instances_default.json"
+    same(fiftyone_boxes(COCODetectionDatasetImporter(data_path=str(folder), labels_path=str(labels))), STANDING)
+
+
+def test_fiftyone_reads_yolo(fiftyone, export):
+    from fiftyone.utils.yolo import YOLOv5DatasetImporter
+
+    folder, found = export("yolo"), []
+    for split in ("train", "val"):
+        found += fiftyone_boxes(YOLOv5DatasetImporter(dataset_dir=str(folder), yaml_path="data.yaml", split=split))
+    same(found, [row for row in KEPT if (row[1], row[2]) not in BESIDE_AN_IGNORED])
+
+
+def test_fiftyone_reads_voc(fiftyone, export):
+    """It takes a corner that VOC counts from 1 as if it were counted from 0: beside the rounding, a pixel off."""
+    from fiftyone.utils.voc import VOCDetectionDatasetImporter
+
+    folder = export("voc")
+    pictures, labels = str(folder / "JPEGImages"), str(folder / "Annotations")
+    same(fiftyone_boxes(VOCDetectionDatasetImporter(data_path=pictures, labels_path=labels)), STANDING, tolerance=1.51)
+
+
+def test_fiftyone_reads_cvat(fiftyone, export):
+    from fiftyone.utils import cvat
+
+    found = []
+    for path in sorted(export("cvat").glob("*.xml")):
+        frames = cvat._cvat_tracks_to_frames_dict(cvat.load_cvat_video_annotations(str(path))[2])
+        for number, frame in frames.items():  # counted from 1
+            for each in frame["detections"].detections:
+                left, top, width, height = each.bounding_box
+                box = left * WIDTH, top * HEIGHT, (left + width) * WIDTH, (top + height) * HEIGHT
+                found.append((path.stem, number - 1, each.label, *box))
+    same(found, KEPT, tolerance=0.51)  # it rounds corners to whole pixels

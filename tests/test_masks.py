@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import dataset_cleaner
 import dataset_downloader
 import dataset_processor
 from labels.labelling.round_masks import mask_round
-from labels.models.mask_channel import mask_clip, normalise_with_mask, widen_first_convolution, with_mask_channel
 from labels.models.segmenters import FrameSegmenter, Prompt, TrackingSegmenter, fits, load_segmenter
 from labels.models.settings import SegmenterSettings
 from labels.pictures.mask_drawing import draw_mask
@@ -257,30 +255,3 @@ def test_a_mask_is_drawn_where_it_is():
     assert canvas[10, 20].tolist() == [160, 60, 60]
     assert canvas[2, 2].tolist() == [100, 100, 100]
     assert canvas[4, 8].tolist() == [250, 0, 0]  # the line around it
-
-
-def test_a_fourth_channel_changes_nothing_until_it_is_trained():
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Sequential(nn.Conv3d(3, 5, 3, padding=1, bias=False)), nn.ReLU())
-    rgb = torch.randint(0, 256, (2, 3, 4, 8, 8))
-    mean, std = (0.4, 0.4, 0.4), (0.2, 0.2, 0.2)
-    before = network((rgb.float() / 255 - 0.4) / 0.2)
-    masks = torch.randint(0, 2, (2, 1, 4, 8, 8)) * 255
-    widen_first_convolution(network)
-    after = network(normalise_with_mask(torch.cat([rgb, masks], dim=1), mean, std))
-    assert torch.allclose(before, after, atol=1e-5)
-    after.sum().backward()
-    assert network[0][0].weight.grad[:, 3].abs().sum() > 0
-    with pytest.raises(ValueError, match="takes 4 channels"):
-        widen_first_convolution(network)
-
-
-def test_masks_become_a_clips_channel():
-    mask = np.eye(4, 6, dtype=bool)
-    clip = mask_clip(["", encode_mask(mask)], 4, 6)
-    assert (clip[0] == 0).all()
-    assert (clip[1] == mask * 255).all()
-    both = with_mask_channel(np.zeros((2, 4, 6, 3), dtype=np.uint8), clip)
-    assert both.shape == (2, 4, 6, 4)
-    with pytest.raises(ValueError, match="masks of"):
-        with_mask_channel(np.zeros((3, 4, 6, 3), dtype=np.uint8), clip)

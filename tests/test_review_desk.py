@@ -4,6 +4,7 @@ import asyncio
 import csv
 import time
 import zipfile
+from dataclasses import astuple
 
 import pytest
 from picture_work import BALL_TOP, Clip, ball_box, make_work
@@ -11,13 +12,17 @@ from review_server import ReviewServer
 
 import visualise
 from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
-from labels.pictures.review_clip import current_models, measured
-from labels.pictures.review_desk import ReviewDesk, strip_step
+from labels.pictures.clip_reading import measured
+from labels.pictures.current_models import current_models
+from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_frames import ReviewFrames
 from labels.pictures.review_guard import Guard
 from labels.pictures.review_settings import ReviewSettings
+from labels.pictures.review_telling import strip_step
 from labels.pictures.review_uploads import ClipDesk, shown_name
 from labels.records.errors import InputError
+from labels.records.run_records import RunRecord, write_run_record
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED
 from labels.videos.decoding import DecodeError
 
 
@@ -241,11 +246,8 @@ def test_a_clip_is_labelled_by_motion_where_there_is_no_student_and_only_its_fir
     video = make_video("fine.mp4", 30, fps=25.0)
     key, clip = given(clips, "C:\\clips\\fine.mp4", video.read_bytes())
     assert (clip.state, clip.error, clip.name) == ("done", "", "fine.mp4")
-    assert (clip.result["frames"], clip.result["whole"], clip.result["round"]) == (
-        13,
-        False,
-        None,
-    )  # frames 0 to 0.48 s
+    assert (clip.result["frames"], clip.result["whole"]) == (13, False)  # frames 0 to 0.48 s
+    assert clip.result["models"]["detector"] == "motion" and clip.result["models"]["detector_round"] is None
     assert (clip.result["width"], clip.result["height"], clip.result["fps"]) == (96, 64, 25.0)
     assert clip.overlay.read_bytes()[4:8] == b"ftyp"
     assert not clip.path.exists()
@@ -259,15 +261,26 @@ def test_old_clips_make_room(clips, monkeypatch):
 
 
 def test_the_models_are_the_newest_finished_student(work, tmp_path):
-    assert (current_models(work).detector, current_models(work).round_number) == ("motion", None)
+    models = current_models(work)
+    assert (models.detector, models.detector_round, models.recogniser) == ("motion", None, "")
     work.round(0).detector.write_bytes(b"x")
-    assert current_models(work).round_number == 0
+    assert current_models(work).detector_round == 0
+    work.round(0).recogniser.write_bytes(b"x")
+    assert current_models(work).recogniser == ""  # not finished
+    write_run_record(work.round(0), RunRecord(ACTIONS_CLEANED, 0, {}, {}, {}, {"per": "player"}))
+    write_run_record(work.round(0), RunRecord(ACTIONS_TRAINED, 0, {}, {}, {}, {}))
+    models = current_models(work)
+    assert (models.detector_round, models.recogniser_round, models.per) == (0, 0, "player")
+    work.round(0).detector.unlink()
+    assert current_models(work).detector == ""  # what tells actions alone is not helped by balls that move
 
 
 def test_a_clip_is_measured_by_its_frames(make_video):
     settings = ReviewSettings(clip_seconds=0.4)
-    assert measured(make_video("a.mp4", 30, fps=25.0), settings) == pytest.approx((25.0, 96, 64, 11, 0.48), abs=0.01)
-    assert measured(make_video("b.mp4", 5, fps=25.0), settings)[3:] == pytest.approx((5, 0.2), abs=0.01)
+    long = measured(make_video("a.mp4", 30, fps=25.0), settings)
+    assert astuple(long) == pytest.approx((25.0, 96, 64, 11, 0.48), abs=0.01) and not long.is_whole
+    short = measured(make_video("b.mp4", 5, fps=25.0), settings)
+    assert (short.frames, short.length_s) == pytest.approx((5, 0.2), abs=0.01) and short.is_whole
     with pytest.raises(DecodeError):
         measured(make_video("c.mp4", 5).with_name("absent.mp4"), settings)
 
@@ -324,6 +337,43 @@ def test_the_page_is_served_judged_and_ended_with_ctrl_c(work):
         ]
 
 
+def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(desk, clips, tmp_path):
+    """A browser whose connection ends while it sends shows no message."""
+    pytest.importorskip("starlette")
+    from labels.pictures.review_app import make_app
+
+    app = make_app(desk, clips, 0, 8777, "word")
+    waiting, said = [b"x" * 100_000] * 5, []
+
+    async def receive():
+        body = waiting.pop()
+        return {"type": "http.request", "body": body, "more_body": bool(waiting)}
+
+    async def send(message):
+        said.append(message)
+
+    headers = [(b"host", b"127.0.0.1:8777"), (b"x-rally-token", b"word"), (b"x-clip-name", b"big.mp4")]
+    scope = {"type": "http", "method": "POST", "path": "/api/clip", "query_string": b"", "headers": headers}
+    asyncio.run(app(scope, receive, send))
+    assert not waiting and said[0]["status"] == 413
+    assert b"big.mp4: larger than" in said[1]["body"]
+    assert not list(tmp_path.glob("clips/*"))
+
+
+def test_verdicts_reach_the_disk_beside_the_work_and_what_goes_wrong_is_told():
+    from labels.pictures.disk_syncing import DiskSync
+
+    done = []
+    disk = DiskSync(lambda: done.append(1))
+    disk.soon()
+    disk.close()
+    assert done
+    full = DiskSync(lambda: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    full.soon()
+    with pytest.raises(OSError, match="No space"):
+        full.close()
+
+
 def test_without_the_libraries_there_is_one_line(work, capsys, monkeypatch):
     import sys
 
@@ -344,10 +394,10 @@ def test_what_cannot_be_served_is_one_line(work, tmp_path, capsys):
 def test_every_file_of_the_page_is_there_and_nothing_is_fetched_from_elsewhere():
     from pathlib import Path
 
-    from labels.pictures import review_serving
+    from labels.pictures import review_app
 
-    folder = Path(review_serving.__file__).parent
-    texts = {name: (folder / name).read_text() for name in review_serving.PAGE_FILES}
+    folder = Path(review_app.__file__).parent
+    texts = {name: (folder / name).read_text() for name in review_app.PAGE_FILES}
     assert {path.name for path in folder.glob("review_*.js")} <= set(texts)
     for name, text in texts.items():
         assert "http://" not in text and "https://" not in text, name

@@ -12,13 +12,11 @@ from pathlib import Path
 import pandas as pd
 
 from labels.cleaning.audit_precision import AuditPrecision, precision_of
-from labels.cleaning.human_verdicts import append_verdicts
+from labels.cleaning.human_verdicts import JUDGED_COLUMNS, append_verdicts
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
-from labels.records.tables import BOX_COLUMNS
 from labels.records.work_folder import RoundFolder, WorkFolder
 
-JUDGED_COLUMNS = [f"judged_{name}" for name in BOX_COLUMNS]
 VERDICT_COLUMNS = ["label_uid", "verdict", "video_id", "frame_index", "judged_class", *JUDGED_COLUMNS]
 AUDIT_COLUMNS = ["number", *VERDICT_COLUMNS, "time_s", "quality", "stratum", "stratum_size"]
 WORDS = ("", "y", "n")

@@ -94,11 +94,12 @@ def read_verdicts(work: WorkFolder) -> dict[str, Verdict]:
     return verdicts
 
 
-def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]]) -> int:
+def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]], sync: bool = True) -> int:
     """Append verdicts, each a mapping of some of `COLUMNS` (an empty verdict takes back); how many there were.
 
-    They are on disk, all or none, when this returns. May be called from many processes at once, also while a stage
-    runs; the work folder's own lock is not asked for. InputError when one of them is not sound: then none is written.
+    They are in the file, all or none, when this returns, and on disk too; without `sync` the caller sees to that with
+    `sync_verdicts`. May be called from many processes at once, also while a stage runs; the work folder's own lock is
+    not asked for. InputError when one of them is not sound: then none is written.
     """
     path = work.root / VERDICTS_FILE
     said: list[dict[str, str]] = []
@@ -111,10 +112,22 @@ def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]]) -> int:
     handle = os.open(work.root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        _append(path, said)
+        _append(path, said, sync)
     finally:
         os.close(handle)
     return len(said)
+
+
+def sync_verdicts(work: WorkFolder) -> None:
+    """Wait until all that was appended is on disk. OSError when it cannot be."""
+    try:
+        handle = os.open(work.root / VERDICTS_FILE, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def verdict_from(row: Mapping[str, Any]) -> Verdict:
@@ -204,7 +217,7 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def _append(path: Path, said: list[dict[str, str]]) -> None:
+def _append(path: Path, said: list[dict[str, str]], sync: bool) -> None:
     """Whole lines at the end. A file of other columns, or one that ends within a line, is written anew first."""
     columns, before = COLUMNS, b""
     if path.is_file():
@@ -224,7 +237,8 @@ def _append(path: Path, said: list[dict[str, str]]) -> None:
         if os.write(handle, data) != len(data):  # the disk is full
             os.ftruncate(handle, size)
             raise OSError(28, "No space left on device", str(path))
-        os.fsync(handle)
+        if sync:
+            os.fsync(handle)
     finally:
         os.close(handle)
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.found_matching import match_boxes
-from labels.exchange.coco import IMAGES, CocoDataset, read_coco
+from labels.exchange.coco import IMAGES, CocoDataset
+from labels.exchange.coco_reading import read_coco
 from labels.exchange.formats import FORMATS, Format
 from labels.exchange.label_set import FOUND_ACTIONS, KnownVideos, LabelSet
 from labels.records import run_records, tables

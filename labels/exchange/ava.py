@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labels.exchange.csv_lines import csv_lines
 from labels.exchange.label_set import BoxRows, FoundLabels, KnownVideos, LabelSet, found_actions
 from labels.records import tables
 from labels.records.errors import InputError
@@ -80,7 +81,7 @@ def read_ava(path: Path, videos: KnownVideos) -> FoundLabels:
     Seconds in a row in which the same person does the same are one action.
     """
     names = _action_names(path)
-    rows, doing, lines = BoxRows(), defaultdict(set), _lines(path)
+    rows, doing, lines = BoxRows(), defaultdict(set), csv_lines(path)
     boxes: dict[tuple[str, int, int], list[float]] = {}
     for number, line in enumerate(lines, start=1):
         where = f"{path}: line {number}"
@@ -131,14 +132,6 @@ def _values(where: str, line: list[str]) -> tuple[float, list[float], int, int]:
     if not np.isfinite(values).all() or not 0 <= values[0] < 10**7 or min(values[1:]) < 0 or max(values[1:]) > 1:
         raise InputError(f"{where}: a time below 0, or a corner that is no share from 0 to 1")
     return values[0], values[1:], action, person
-
-
-def _lines(path: Path) -> list[list[str]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as opened:
-            return [row for row in csv.reader(opened) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV: {error}") from None
 
 
 def _action_names(path: Path) -> dict[int, str]:

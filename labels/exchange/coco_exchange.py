@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from labels.exchange.coco import read_coco, write_coco
+from labels.exchange.coco import write_coco
+from labels.exchange.coco_reading import read_coco
 from labels.exchange.label_set import BoxRows, FoundLabels, KnownVideos, LabelSet, found_actions
 from labels.exchange.pictures import link_pictures
 from labels.records import tables

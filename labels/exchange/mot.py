@@ -5,13 +5,13 @@ column of the truth says whether a row counts: an ignored label is there with 0.
 has no place for its `label_uid`, and every box needs a track: one without gets its own.
 """
 
-import csv
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from pathlib import Path
 
 import numpy as np
 
+from labels.exchange.csv_lines import csv_lines
 from labels.exchange.label_set import (
     BoxRows,
     FoundLabels,
@@ -73,7 +73,7 @@ def read_mot(path: Path, videos: KnownVideos) -> FoundLabels:
     covered: dict[str, np.ndarray] = {}
     for gt_path in file_in(path, "gt.txt"):
         sequence = gt_path.parent.parent if gt_path.parent.name == "gt" else gt_path.parent
-        lines = _lines(gt_path)
+        lines = csv_lines(gt_path)
         video = videos.find(sequence_info(sequence).get("name"), sequence.name, gt_path.stem)
         if video is None:
             videos.miss(sequence.name, len(lines))
@@ -107,14 +107,6 @@ def _class_names(gt_path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     return names or MOT_CLASSES
-
-
-def _lines(path: Path) -> list[list[str]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as opened:
-            return [row for row in csv.reader(opened) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV: {error}") from None
 
 
 def _read_line(where: str, line: list[str], video: dict, names: tuple[str, ...], rows: BoxRows) -> None:

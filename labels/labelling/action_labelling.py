@@ -10,6 +10,7 @@ from tqdm import tqdm
 from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows, average_by_frame
 from labels.labelling.human_actions import human_actions, is_used
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
+from labels.labelling.round_mask_channel import RoundMasks
 from labels.labelling.window_store import VideoWindows, WindowStore
 from labels.models.recogniser import Recogniser
 from labels.records import tables
@@ -63,6 +64,8 @@ def label_actions(
     start_run(folder, ACTIONS_LABELLED)
     store = WindowStore(work, recogniser.preset) if recogniser is not None else None
     outcome = RoundActions()
+    if store is not None and store.preset.masked:
+        store.masks = RoundMasks(work, folder.number)
     per = subject_of(work, settings.per)
     wanted = set(videos["video_id"])
     for path in folder.stage(ACTIONS_LABELLED).glob("*.parquet"):
@@ -80,6 +83,8 @@ def label_actions(
                 *(recogniser.digest if recogniser else None, digest_of_tracks(tracks), asdict(settings.intervals)),
             ]
         )
+        if store is not None and store.masks is not None:
+            key = digest_of([key, _masks_key(store.masks, video_id)])
         path = folder.actions("labelled", video_id)
         metadata = read_parquet_metadata(path)
         outcome.without_player += tracks == []
@@ -112,6 +117,13 @@ def label_actions(
         outcome.human += metadata["human"]
         outcome.detected += metadata["detected"]
     return outcome
+
+
+def _masks_key(masks: RoundMasks, video_id: str) -> str:
+    try:
+        return masks.key(video_id)
+    except DecodeError:
+        return "none"
 
 
 def recognise_subjects(

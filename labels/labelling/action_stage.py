@@ -61,6 +61,10 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         inputs |= {"videos": digest_of_videos(work), "true actions": digest_of_true_actions(work)}
         if per == PLAYER:
             inputs |= inputs_of_players(work, args.round)
+        if recogniser is not None and recogniser.preset.masked:
+            from labels.labelling.round_mask_channel import inputs_of_masks
+
+            inputs |= inputs_of_masks(work, args.round)
         outcome = label_actions(work, folder, recogniser, settings)
         if not outcome.human and recogniser is None:
             raise InputError(

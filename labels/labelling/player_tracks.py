@@ -19,8 +19,11 @@ def tracks_of(work: WorkFolder, round_number: int, video_id: str, least_frames: 
     Cleaned boxes are taken from this round, or from the last one before it that has some.
     """
     boxes = _boxes(work, round_number, video_id)
-    if boxes is None:
-        return []
+    return [] if boxes is None else players_in(boxes, least_frames)
+
+
+def players_in(boxes: pd.DataFrame, least_frames: int = 5) -> list[CropPath]:
+    """The crops of the people in a table of boxes (BOXES, or of truth) who are on a track for so many frames."""
     people = boxes[(boxes["class_name"] == PERSON) & (boxes["track_id"] != NO_TRACK) & boxes["x1"].notna()]
     paths = []
     for track_id, own in people.groupby("track_id"):

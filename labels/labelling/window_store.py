@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from labels.labelling.player_tracks import digest_of_tracks
+from labels.labelling.round_mask_channel import RoundMasks
+from labels.models.mask_channel import with_mask_channel
 from labels.models.recogniser_settings import JOINTS, Preset
 from labels.records.safe_writing import digest_of, read_parquet, read_parquet_metadata, whole_file, write_parquet
 from labels.records.tables import NO_TRACK
@@ -30,7 +32,7 @@ FORMAT = 1  # raise it when the same video and shape give other windows
 class VideoWindows:
     """The windows of one video: `frames` (N, T) frame numbers, `track_id` and `subject_end` (N,), `values` (N, T, ...).
 
-    `values` are pixels (h, w, 3) uint8, or joints (13, 2) float32 with NaN for the unseen.
+    `values` are pixels (h, w, 3) uint8 (of a masked preset 4), or joints (13, 2) float32 with NaN for the unseen.
     """
 
     video_id: str
@@ -53,18 +55,24 @@ class VideoWindows:
 
 
 class WindowStore:
-    """The windows of one preset. `views`: in how many windows each moment is."""
+    """The windows of one preset. `views`: in how many windows each moment is. `masks`: of a masked one, to be set."""
 
     def __init__(self, work: WorkFolder, preset: Preset, views: int = 2) -> None:
         self.work, self.preset = work, preset
         self.shape = WindowShape(preset.frames, preset.rate, preset.side or 1, max(1, preset.frames // views))
-        self.root = work.root / "windows" / digest_of([FORMAT, asdict(self.shape), preset.reads])[:16]
+        self.root = (
+            work.root
+            / "windows"
+            / digest_of([FORMAT, asdict(self.shape), preset.reads, *(["masked"] if preset.masked else [])])[:16]
+        )
+        self.masks: RoundMasks | None = None
         self._open: dict[str, VideoWindows] = {}
 
     def ensure(self, video: Any, tracks: Sequence[CropPath] | None) -> VideoWindows:
         """The windows of a video (a row of the videos table), cut if they are not there. DecodeError as decoding."""
         key = digest_of(
             [str(video.sha256), int(video.frame_count), digest_of_tracks(None if tracks is None else list(tracks))]
+            + ([self.masks.key(str(video.video_id))] if self.masks is not None else [])
         )
         table, pixels = self._files(str(video.video_id))
         metadata = read_parquet_metadata(table)
@@ -99,6 +107,9 @@ class WindowStore:
         else:
             windows = self._windows(decode_frames(self.work.videos / str(video.file)), video, tracks)
             values = [window.pixels for window in windows]
+            if self.masks is not None:
+                channels = self.masks.channels(video, tracks, windows, self.shape.side)
+                values = [with_mask_channel(*pair) for pair in zip(values, channels, strict=True)]
         empty = np.zeros((0, self.shape.frames), dtype=np.uint8)
         with whole_file(pixels) as aside:
             np.save(aside, np.stack(values) if values else empty, allow_pickle=False)

@@ -4,11 +4,13 @@ All are a `ClipNetwork`: it takes windows as they are cut, (B, T, H, W, 3) uint8
 made for, and gives logits (B, K).
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from labels.models.mask_channel import see_masks
 from labels.models.networks import fetch_weights
 from labels.models.recogniser_settings import CNN3D, TSN, ZOO, Preset
 
@@ -109,6 +111,8 @@ def build_clip_network(architecture: str, classes: int, preset: Preset, pretrain
         pretrained: start from torchvision's weights (Kinetics-400; ImageNet for TSN), all but the head. `cnn3d` has
             none and starts from chance either way.
     """
+    if preset.masked:  # what is new weighs nothing at first, so that the weights stay what they were
+        return see_masks(build_clip_network(architecture, classes, replace(preset, masked=False), pretrained))
     if architecture == CNN3D:
         return ClipNetwork(Cnn3d(classes), preset, (0.45, 0.45, 0.45), (0.25, 0.25, 0.25))
     from torchvision.models import get_model, get_model_weights

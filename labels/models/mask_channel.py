@@ -3,53 +3,51 @@
 The new weights of the first layer begin at zero, so that a pretrained recogniser gives at first what it gave before.
 """
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import nn
 
-from labels.records.mask_rle import decode_mask
+if TYPE_CHECKING:
+    from labels.models.clip_networks import ClipNetwork
 
-
-def mask_clip(mask_rle: list[str], height: int, width: int) -> np.ndarray:
-    """The masks of a clip's frames, (T, H, W) uint8, 0 or 255; a frame whose text is empty has none.
-
-    Uint8 like the frames, so that cropping and resizing treat all four channels alike.
-    """
-    clip = np.zeros((len(mask_rle), height, width), dtype=np.uint8)
-    for frame, counts in zip(clip, mask_rle, strict=True):
-        if counts:
-            frame[decode_mask(counts, height, width)] = 255
-    return clip
+COLOURS = 3
+MIDDLE = 127.5  # a mask, 0 or 255, is seen from -1 to 1
 
 
 def with_mask_channel(rgb: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """A clip (T, H, W, 3) and its masks (T, H, W) as (T, H, W, 4), all uint8."""
-    if rgb.shape[:3] != masks.shape or rgb.shape[3:] != (3,):
+    if rgb.shape[:3] != masks.shape or rgb.shape[3:] != (COLOURS,):
         raise ValueError(f"a clip of {rgb.shape} and masks of {masks.shape}")
     return np.concatenate([rgb, masks[..., None]], axis=3)
 
 
-def normalise_with_mask(clip: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """(N, 4, T, H, W) 0 to 255 as float: colours by the recogniser's mean and std, the mask from -1 to 1."""
-    scale = clip.new_tensor([255.0], dtype=torch.float32)
-    middle = torch.tensor([*mean, 0.5], device=clip.device).view(1, 4, 1, 1, 1)
-    spread = torch.tensor([*std, 0.5], device=clip.device).view(1, 4, 1, 1, 1)
-    return (clip.float() / scale - middle) / spread
+def see_masks(network: "ClipNetwork") -> "ClipNetwork":
+    """Let a network of clips (B, T, H, W, 3) take (B, T, H, W, 4), 0 to 255; in place."""
+    widen_first_convolution(network.backbone)
+    one = network.mean.new_full((1, 1, 1, 1), MIDDLE)
+    network.mean, network.std = torch.cat([network.mean, one]), torch.cat([network.std, one])
+    network.preset = replace(network.preset, masked=True)
+    return network
 
 
-def widen_first_convolution(network: nn.Module, channels: int = 4) -> nn.Module:
-    """Let the first convolution of a network see `channels` channels; those that are new weigh nothing at first.
+def widen_first_convolution(network: nn.Module) -> nn.Module:
+    """Let the first convolution of a network see a mask after each three colours; what is new weighs nothing at first.
 
-    Works in place, on any network whose first convolution takes the three colours. ValueError for another.
+    Works in place, on any network whose first convolution takes the three colours, or several images of them one after
+    the other, as `cnn3d` does. ValueError for another.
     """
     convolutions = ((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d | nn.Conv3d))
     name, layer = next(convolutions, ("", None))
     if layer is None:
         raise ValueError("a network without a convolution has no first one to widen")
-    if layer.in_channels != 3 or layer.groups != 1:
+    if layer.in_channels % COLOURS or layer.groups != 1:
         raise ValueError(f"the first convolution takes {layer.in_channels} channels, not the three colours")
+    images = layer.in_channels // COLOURS
     wide = type(layer)(
-        channels,
+        images * (COLOURS + 1),
         layer.out_channels,
         layer.kernel_size,  # type: ignore[arg-type]
         layer.stride,  # type: ignore[arg-type]
@@ -60,7 +58,7 @@ def widen_first_convolution(network: nn.Module, channels: int = 4) -> nn.Module:
     ).to(layer.weight.device, layer.weight.dtype)
     with torch.no_grad():
         wide.weight.zero_()
-        wide.weight[:, :3] = layer.weight
+        wide.weight.unflatten(1, (images, COLOURS + 1))[:, :, :COLOURS] = layer.weight.unflatten(1, (images, COLOURS))
         if layer.bias is not None and wide.bias is not None:
             wide.bias.copy_(layer.bias)
     parent = network.get_submodule(name.rpartition(".")[0])

@@ -19,6 +19,7 @@ class Preset:
     side: int = 0
     crop: int = 0
     reads: str = PIXELS
+    masked: bool = False  # pixels have a fourth channel: the mask of who acts
 
 
 ZOO = {

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from labels.cleaning.audits import AUDIT_COLUMNS, JUDGED_COLUMNS, Audit, audit_path, read_audit, read_audits
+from labels.cleaning.audits import AUDIT_COLUMNS, Audit, audit_path, read_audit, read_audits
+from labels.cleaning.human_verdicts import JUDGED_COLUMNS
 from labels.pictures.audit_sample import draw_sample
 from labels.pictures.contact_sheets import SheetPlan, SheetSection
 from labels.pictures.picture_making import make_sheets, sheet_path

@@ -7,20 +7,16 @@ import cv2
 import numpy as np
 
 from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, cut_intervals
-from labels.labelling.action_labelling import recognise_subjects
-from labels.labelling.window_store import VideoWindows
 from labels.models.loading import torch_device
-from labels.models.recogniser import load_recogniser, window_shape
-from labels.models.recogniser_settings import JOINTS
+from labels.models.recogniser import load_recogniser
+from labels.pictures.clip_actions import recognise_clip
 from labels.pictures.gif_writing import GifWriter
 from labels.pictures.lettering import draw_text, fit_text
 from labels.pictures.palette import MUTED, PANEL, SKY_BLUE, TEXT
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
-from labels.records.tables import NO_TRACK
 from labels.videos.decoding import DecodeError, VideoInfo, decode_frames, probe_video
 from labels.videos.encoding import VideoWriter
-from labels.videos.windows import sample_windows
 
 SHOWN_CLASSES = 3
 LINE_PX, BAR_PX, MARGIN_PX = 20, 110, 8
@@ -48,21 +44,11 @@ def answer_clip(args: argparse.Namespace) -> Summary:
     if not args.clip.is_file():
         raise InputError(f"--clip {args.clip}: no such file")
     recogniser = load_recogniser(args.recogniser, torch_device(args.device))
-    if recogniser.preset.reads == JOINTS:
-        raise InputError(f"--recogniser {args.recogniser}: looks at joints, which a clip does not bring; name another")
     try:
         info = probe_video(args.clip)
-        windows = list(sample_windows(decode_frames(args.clip), window_shape(recogniser.preset)))
+        frames = recognise_clip(decode_frames(args.clip), info.frame_count, recogniser)[0]
     except DecodeError as error:
         raise InputError(f"{args.clip}: cannot be decoded: {error}") from None
-    held = VideoWindows(
-        args.clip.stem,
-        np.stack([window.frame_index for window in windows]),
-        np.full(len(windows), NO_TRACK),
-        np.full(len(windows), info.frame_count),
-        np.stack([window.pixels for window in windows]),
-    )
-    frames = recognise_subjects(held, recogniser)[0]
     names = recogniser.class_names
     target = (args.out or args.clip.parent) / f"{args.clip.stem}_actions.mp4"
     draw_answer(args.clip, info, frames, names, target)

@@ -41,7 +41,7 @@ export function send(path, file, progress) {
       if (answer.error) reject(new Refused(answer.error));
       else resolve(answer);
     };
-    request.onerror = () => reject(new Refused("The clip was not taken in: the server ended the connection."));
+    request.onerror = () => reject(new Refused(`${file.name || "The clip"} was not taken in: the connection ended before all of it was there. It may be too large, or the page's server has ended.`));
     request.send(file);
   });
 }
@@ -86,4 +86,10 @@ export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
+}
+
+export function table(heads, rows) {
+  const row = (tag, texts) => element("tr", {}, ...texts.map((text) => element(tag, { textContent: text })));
+  return element("div", { className: "scroll" }, element("table", {},
+    element("thead", {}, row("th", heads)), element("tbody", {}, ...rows.map((texts) => row("td", texts)))));
 }

@@ -1,9 +1,10 @@
 // The second tab: a clip goes up, and what the current models say of it comes back.
 
-import { ask, element, send } from "./review_asking.js";
+import { actionParts, showStrips } from "./review_actions.js";
+import { ask, element, send, table } from "./review_asking.js";
 
 const LOOK_AGAIN_MS = 500;
-const STEPS = ["reading the clip", "loading the model", "labelling", "cleaning", "drawing"];
+const STEPS = ["reading the clip", "looking for boxes", "recognising actions", "drawing"];
 const byId = (id) => document.getElementById(id);
 
 export class ClipTab {
@@ -75,16 +76,39 @@ export class ClipTab {
     this.say("");
     byId("clip-name").textContent = name;
     byId("clip-video").src = `/clips/${key}/overlay.mp4`;
-    const head = element("tr", {}, ...["class", "kept", "ignored", "dropped", "in frames", "tracks"].map((text) => element("th", { textContent: text })));
-    const rows = Object.entries(result.counts).map(([label, count]) => element("tr", {}, ...[
-      label, count.keep, count.ignore, count.drop, `${count.frames} of ${result.frames}`, count.tracks,
-    ].map((text) => element("td", { textContent: text }))));
-    byId("clip-counts").replaceChildren(element("thead", {}, head), element("tbody", {}, ...rows));
-    byId("clip-counts").hidden = !rows.length;
-    const labeller = result.round === null ? "motion, because no student is trained yet" : `the student of round ${result.round}`;
-    const length = `${result.seconds} s, ${result.frames} frames of ${result.width} × ${result.height} pixels`;
-    byId("clip-words").textContent = `${rows.length ? "" : "Nothing was found. "}Labelled by ${labeller}: ${length}`
-      + `${result.whole ? "" : `, the first of a longer clip`}. Kept boxes are solid, interpolated dotted, ignored thin, dropped dashed.`;
+    byId("clip-words").textContent = clipWords(result);
+    byId("clip-actions").replaceChildren(...actionParts(result, byId("clip-video")));
+    byId("clip-players").replaceChildren(...playerParts(result));
+    byId("clip-boxes").replaceChildren(...boxParts(result));
     byId("clip-result").hidden = false;
+    showStrips(byId("clip-actions"));
   }
+}
+
+function clipWords({ models, seconds, frames, width, height, whole }) {
+  const of = (round) => `the student of round ${round}`;
+  const detector = !models.detector ? "no boxes were looked for, because no student finds boxes yet"
+    : models.detector_round === null ? "boxes by motion, because no student is trained yet" : `boxes by ${of(models.detector_round)}`;
+  const recogniser = models.recogniser ? `actions by ${of(models.recogniser_round)}` : "no actions, because no student tells actions yet";
+  return `${seconds} s${whole ? "" : " from the start of a longer clip"}, ${frames} frames of ${width} × ${height} pixels: ${detector}; ${recogniser}.`;
+}
+
+function boxParts({ counts, frames, models }) {
+  if (!models.detector) return [];
+  const rows = Object.entries(counts).map(([label, count]) => [label, count.keep, count.ignore, count.drop, `${count.frames} of ${frames}`, count.tracks]);
+  const heading = element("h3", { textContent: "Boxes" });
+  if (!rows.length) return [heading, element("p", { textContent: "Nothing was found." })];
+  const legend = "Kept boxes are solid, interpolated dotted, ignored thin, dropped dashed.";
+  return [heading, table(["class", "kept", "ignored", "dropped", "kept in frames", "tracks"], rows), element("p", { className: "muted", textContent: legend })];
+}
+
+function playerParts({ players, actions, frames }) {
+  if (!players.length) return [];
+  const does = ({ track }) => {
+    const own = (actions?.intervals || []).filter((each) => each.track === track && each.decision !== "drop");
+    const longest = own.sort((one, two) => two.end_s - two.start_s - (one.end_s - one.start_s))[0];
+    return longest ? `${longest.class} (${longest.score.toFixed(2)})` : "";
+  };
+  const rows = players.map((each) => [`#${each.track}`, `${each.start_s} to ${each.end_s} s`, `${each.frames} of ${frames}`, each.score.toFixed(2), does(each)]);
+  return [element("h3", { textContent: "Players" }), table(["player", "seen", "in frames", "mean score", "mostly does"], rows)];
 }

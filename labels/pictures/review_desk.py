@@ -7,27 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from labels.cleaning.human_verdicts import Box, Verdict
+from labels.cleaning.human_verdicts import Box
 from labels.pictures.palette import STYLES
 from labels.pictures.review_choice import ReviewItem
 from labels.pictures.review_frames import ReviewFrames
 from labels.pictures.review_labels import ReviewRound, browse, load_round
 from labels.pictures.review_saving import VerdictDesk
 from labels.pictures.review_settings import REVIEW, ReviewSettings
+from labels.pictures.review_telling import STRIP_EACH_SIDE, strip_step, told_item, told_rows
 from labels.pictures.round_reading import read_round
 from labels.pictures.rule_words import RULE_WORDS
 from labels.records.errors import InputError
-from labels.records.tables import BOX_COLUMNS, NO_TRACK
+from labels.records.tables import BOX_COLUMNS
 from labels.records.work_folder import WorkFolder
 
-STRIP_EACH_SIDE = 4  # frames of the strip before and after the label's own
-AROUND_S = 1.0
 CROP_PX = 112
 STRIP_PX = 240
-WORDS = {"uid": "label_uid", "video": "video_id", "class": "class_name"}
-WORDS |= {name: name for name in ("decision", "reason", "rule", "style", "origin")}
-NUMBERS = {"frame": "frame_index", "track": "track_id", "born": "round_born"}
-SHARES = {"time": "time_s", "score": "score", "quality": "quality"}
 
 
 class ReviewDesk:
@@ -72,7 +67,7 @@ class ReviewDesk:
             item = held.items[place]
             place += 1
             if any(uid[row] not in said for row in item.rows) and self._fits(held, item, wanted or {}):
-                found.append(self._as_json(held, item, said))
+                found.append(told_item(held, item, said, self.settings.rows_shown))
         for item in held.items[offset:place]:
             self._expect(held, item.shown)
         return {"items": found, "next": place if place < len(held.items) else None}
@@ -83,7 +78,7 @@ class ReviewDesk:
         row = self._row(held, label_uid)
         item = held.items[held.item_of_row[row]]
         self._expect(held, row)
-        return self._as_json(held, item, self.verdicts.said(), row)
+        return told_item(held, item, self.verdicts.said(), self.settings.rows_shown, row)
 
     def around(self, number: int, video_id: str, first: int, last: int) -> dict[str, Any]:
         """All labels of a video in some frames, and the boxes a person drew there."""
@@ -96,7 +91,7 @@ class ReviewDesk:
             if verdict.video_id == video_id and verdict.frame_index is not None and verdict.judged_xyxy is None
             and verdict.verdict == "y" and first <= verdict.frame_index <= last and uid not in held.place_of
         ]  # fmt: skip
-        return {"labels": self._rows_json(held, rows, said), "drawn": drawn}
+        return {"labels": told_rows(held, rows, said), "drawn": drawn}
 
     def judge(self, number: int, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Save a verdict on an item, or on one label of it (`only`), with a right class or box where one is given."""
@@ -121,7 +116,7 @@ class ReviewDesk:
         is_alone = only is not None and not boxes
         saved = self.verdicts.judge(name, self._labels(held, rows), word, class_name, boxes, is_alone)
         said = self.verdicts.said()
-        return {"saved": saved, "total": self.verdicts.saved, "rows": self._rows_json(held, rows[:1000], said)}
+        return {"saved": saved, "total": self.verdicts.saved, "rows": told_rows(held, rows[:1000], said)}
 
     def draw(self, number: int, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Save a box that no machine drew."""
@@ -150,7 +145,7 @@ class ReviewDesk:
         here = rows[max(0, offset) : max(0, offset) + self.settings.browse_rows]
         for row in here:
             self._expect(held, int(row), strip=False)
-        return {"total": len(rows), "labels": self._rows_json(held, here, self.verdicts.said()), "counts": counts}
+        return {"total": len(rows), "labels": told_rows(held, here, self.verdicts.said()), "counts": counts}
 
     def frame(self, number: int, video_id: str, frame_index: int, width: int) -> bytes:
         video = self.round(number).videos.get(video_id)
@@ -203,46 +198,6 @@ class ReviewDesk:
         step = strip_step(video.fps, video.stride)
         reach = range(-STRIP_EACH_SIDE, STRIP_EACH_SIDE + 1) if strip else range(1)
         self.frames.expect(video, [frame + step * place for place in reach])
-
-    def _as_json(
-        self, held: ReviewRound, item: ReviewItem, said: Mapping[str, Verdict], shown: int | None = None
-    ) -> dict[str, Any]:
-        shown = item.shown if shown is None else shown
-        rows = item.rows if shown in item.rows else np.append(item.rows, shown)
-        most = self.settings.rows_shown
-        if len(rows) > most:
-            rows = np.unique(np.append(rows[np.linspace(0, len(rows) - 1, most - 1).astype(int)], shown))
-        video = held.videos[held.columns["video_id"][shown]]
-        return {
-            "id": held.columns["label_uid"][item.shown], "video": video.video_id, "fps": video.fps,
-            "stride": video.stride, "frame_count": video.frame_count, "width": video.width, "height": video.height,
-            "step": strip_step(video.fps, video.stride), "count": len(item.rows), "duplicates": len(item.duplicates),
-            "change": round(item.change, 3), "track": int(held.columns["track_id"][shown]) != NO_TRACK,
-            "shown": held.columns["label_uid"][shown], "rows": self._rows_json(held, rows, said),
-        }  # fmt: skip
-
-    def _rows_json(self, held: ReviewRound, rows: np.ndarray, said: Mapping[str, Verdict]) -> list[dict[str, Any]]:
-        uid = held.columns["label_uid"]
-        return [_row_json(held.columns, int(row), said.get(uid[row])) for row in rows]
-
-
-def strip_step(fps: float, stride: int) -> int:
-    """Frames between two pictures of the strip: whole strides, so that the strip spans about a second each side."""
-    return max(1, round(AROUND_S * fps / STRIP_EACH_SIDE / stride)) * stride
-
-
-def _row_json(columns: Mapping[str, np.ndarray], row: int, verdict: Verdict | None) -> dict[str, Any]:
-    told: dict[str, Any] = {key: columns[name][row] for key, name in WORDS.items()}
-    told |= {key: int(columns[name][row]) for key, name in NUMBERS.items()}
-    told |= {key: round(float(columns[name][row]), 3) for key, name in SHARES.items()}
-    told["box"] = [round(float(columns[name][row]), 2) for name in BOX_COLUMNS]
-    if verdict is not None:
-        told["verdict"] = verdict.verdict
-        if verdict.xyxy is not None:
-            told["right_box"] = [round(value, 2) for value in verdict.xyxy]
-        if verdict.class_name:
-            told["right_class"] = verdict.class_name
-    return told
 
 
 def _as_box(given: Any, width: int, height: int) -> Box:

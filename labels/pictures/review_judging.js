@@ -1,39 +1,26 @@
 // The first tab: items one by one, judged by keyboard. What a person says is sent at once, in order; the page goes on.
 
-import { ask, cropPath, element, framePath, image, pictureWhenReady, stripPath, tell } from "./review_asking.js";
-import { FrameView, inside } from "./review_canvas.js";
+import { ask, tell } from "./review_asking.js";
+import { inside } from "./review_canvas.js";
+import { isJudged } from "./review_facts.js";
+import { Showing } from "./review_showing.js";
+import { SIDE } from "./review_strip.js";
 
-const SIDE = 4; // frames of the strip on each side
 const FIRST_ITEMS = 4; // the first view does not wait for more
-const REST_MS = 120; // what is around a label is fetched when a person looks at it, not when they rush past
-const CROPS_NEAR = 30;
 const MORE_WHEN_LEFT = 15;
 const SAVE_AFTER_MS = 400; // a box moved by keys is saved when they rest
 const byId = (id) => document.getElementById(id);
 
-export class Judging {
+export class Judging extends Showing {
   constructor(page) {
-    this.page = page;
-    this.items = [];
-    this.place = 0;
-    this.row = 0; // of the item's rows
-    this.offset = 0; // frames of the strip away from the label
-    this.next = 0; // where the server's list goes on; null: at its end
+    super(page, (box, isNew) => (isNew ? this.drawn(box) : this.corrected(box)));
     this.filter = {};
     this.sending = Promise.resolve();
-    this.shown = 0; // counts what was shown, so that a late answer does not paint over a newer one
-    const onBox = (box, isNew) => (isNew ? this.drawn(box) : this.corrected(box));
-    this.frame = new FrameView(byId("frame"), { onBox });
-    this.zoom = new FrameView(byId("zoom"), { close: true, onBox });
     byId("yes").onclick = () => this.judge("y");
     byId("no").onclick = () => this.judge("n");
     byId("undo").onclick = () => this.undo();
     byId("class").onchange = (event) => { this.reclass(event.target.value); event.target.blur(); };
   }
-
-  get item() { return this.items[this.place]; }
-  get label() { return this.item?.rows[this.row]; }
-  get frameShown() { return this.label.frame + this.offset * this.item.step; }
 
   async open(filter = {}) {
     Object.assign(this, { items: [], place: 0, next: 0, filter });
@@ -178,216 +165,7 @@ export class Judging {
     });
   }
 
-  // --- what is shown ---
-
-  notice(text) {
-    byId("notice").textContent = text;
-    clearTimeout(this.noticeEnds);
-    this.noticeEnds = setTimeout(() => { byId("notice").textContent = ""; }, 2500);
-  }
-
-  async paint() {
-    const turn = ++this.shown;
-    const { item, label } = this;
-    byId("judge").classList.toggle("done", !item);
-    byId("empty").hidden = Boolean(item);
-    if (!item) {
-      byId("empty").textContent = this.next !== null ? "Looking for more labels …" : this.items.length
-        ? "That was all. The next dataset_cleaner.py run uses what you said; ↑ goes back."
-        : "Nothing to judge here: every label has a verdict, or none fits the filter.";
-      return;
-    }
-    const frame = this.frameShown;
-    if (this.painted !== this.label.uid) {
-      this.painted = document.documentElement.dataset.shown = ""; // what is still on the canvas is another label: it can be neither dragged nor judged
-      byId("judge").classList.add("waiting");
-      this.frame.release();
-      this.zoom.release();
-    }
-    this.tellFacts();
-    this.paintStrip(frame);
-    const round = this.page.round;
-    const reach = SIDE * item.step;
-    const [picture, around] = await Promise.all([
-      image(framePath(round, item.video, frame)).catch((error) => { this.notice(error.message); return null; }),
-      ask("/api/around", { round, video: item.video, first: Math.max(0, this.label.frame - reach), last: this.label.frame + reach })
-        .catch(() => ({ labels: [], drawn: [] })),
-    ]);
-    if (turn !== this.shown) return;
-    this.around = around;
-    this.paintFrame(picture, frame);
-    this.painted = this.label.uid;
-    byId("judge").classList.remove("waiting");
-    document.documentElement.dataset.shown = this.painted;
-    this.page.wasShown();
-    const key = `${item.video} ${label.frame}`;
-    if (this.stripOf !== key) {
-      const wanted = () => this.label && this.item === item && this.label === label;
-      setTimeout(async () => {
-        const strip = await pictureWhenReady(stripPath(round, item.video, label.frame), wanted).catch(() => null);
-        if (!strip || !wanted()) return;
-        Object.assign(this, { stripOf: key, strip });
-        this.paintTiles();
-      }, REST_MS);
-    }
-    this.paintTiles();
-    setTimeout(() => turn === this.shown && this.fillCrops(), REST_MS);
-    this.fetchAhead();
-    for (const ahead of this.items.slice(this.place + 1, this.place + 3)) {
-      const row = ahead.rows.find((each) => each.uid === ahead.shown);
-      image(framePath(round, ahead.video, row.frame)).catch(() => {});
-    }
-  }
-
-  paintFrame(picture, frame) {
-    const { item, label } = this;
-    const own = frame === label.frame ? label : item.rows.find((row) => row.frame === frame);
-    const boxes = this.boxesIn(frame, own);
-    const state = {
-      image: picture, size: [item.width, item.height], boxes, box: own ? own.right_box || own.box : null,
-      style: own?.style || "kept", editable: own === label,
-    };
-    this.frame.show(state);
-    this.zoom.show({ ...state, box: state.box || label.right_box || label.box, editable: own === label && Boolean(own) });
-    byId("where").textContent = `${item.video}   frame ${frame}, ${(frame / item.fps).toFixed(2)} s`;
-  }
-
-  boxesIn(frame, own) {
-    const drawn = this.around.drawn.filter((each) => each.frame === frame).map((each) => ({ box: each.box, style: "kept" }));
-    const others = this.around.labels.filter((each) => each.frame === frame && each.uid !== own?.uid);
-    return [...drawn, ...others.map((each) => ({ box: each.right_box || each.box, style: each.style }))];
-  }
-
-  paintStrip(frame) {
-    const { item, label } = this;
-    const tiles = [];
-    for (let place = -SIDE; place <= SIDE; place += 1) {
-      const at = label.frame + place * item.step;
-      const tile = element("button", { type: "button", tabIndex: -1 });
-      if (at >= 0 && at < item.frame_count) {
-        const seconds = (at - label.frame) / item.fps;
-        const canvas = element("canvas", { width: 240, height: 135 });
-        tile.append(canvas, element("span", { textContent: place ? `${seconds > 0 ? "+" : "−"}${Math.abs(seconds).toFixed(2)} s` : "here" }));
-        tile.classList.toggle("here", at === frame);
-        tile.onclick = () => { this.stop(); this.offset = place; this.paint(); };
-      } else {
-        tile.disabled = true;
-      }
-      tile.frame = at;
-      tiles.push(tile);
-    }
-    byId("strip").replaceChildren(...tiles);
-    const crops = item.rows.length > 1 ? item.rows.map((row, place) => {
-      const crop = element("button", { type: "button", tabIndex: -1, title: `frame ${row.frame}` });
-      crop.append(element("img", { alt: "" }));
-      crop.uid = row.uid;
-      crop.classList.toggle("here", place === this.row);
-      crop.onclick = () => { this.flush(); this.row = place; this.offset = 0; this.paint(); };
-      return crop;
-    }) : [];
-    const held = byId("crops");
-    if (held.dataset.item === item.id && crops.length === held.children.length) {
-      [...held.children].forEach((crop, place) => crop.classList.toggle("here", place === this.row));
-    } else {
-      held.replaceChildren(...crops);
-      held.dataset.item = item.id;
-    }
-    const here = held.children[this.row];
-    if (here) held.scrollLeft = here.offsetLeft - held.clientWidth / 2;
-  }
-
-  // The crops nearest to the label that is shown, one after the other: a verdict must not wait for them.
-  async fillCrops() {
-    const turn = this.shown;
-    const crops = [...byId("crops").children];
-    const near = crops.map((crop, place) => [Math.abs(place - this.row), crop]).sort((one, two) => one[0] - two[0]);
-    for (const [, crop] of near.slice(0, CROPS_NEAR)) {
-      if (turn !== this.shown) return;
-      const picture = crop.firstChild;
-      if (picture.getAttribute("src")) continue;
-      picture.src = cropPath(this.page.round, crop.uid);
-      await picture.decode().catch(() => {});
-    }
-  }
-
-  paintTiles() {
-    if (!this.item || this.stripOf !== `${this.item.video} ${this.label.frame}`) return;
-    [...byId("strip").children].forEach((tile, place) => { if (!tile.disabled) this.paintTile(tile, place); });
-  }
-
-  paintTile(tile, place) {
-    const { item, strip } = this;
-    const { frame } = tile;
-    const canvas = tile.querySelector("canvas");
-    const context = canvas.getContext("2d");
-    const scale = Math.min(canvas.width / item.width, canvas.height / item.height);
-    const [left, top] = [(canvas.width - item.width * scale) / 2, (canvas.height - item.height * scale) / 2];
-    const part = strip.width / (2 * SIDE + 1);
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(strip, place * part, 0, part, strip.height, left, top, item.width * scale, item.height * scale);
-    const own = item.rows.find((row) => row.frame === frame);
-    if (!own) return;
-    const [x1, y1, x2, y2] = own.right_box || own.box;
-    context.strokeStyle = "#ffffff";
-    context.lineWidth = 2;
-    const size = Math.max((x2 - x1) * scale, (y2 - y1) * scale, 9) + 6;
-    context.strokeRect(left + ((x1 + x2) / 2) * scale - size / 2, top + ((y1 + y2) / 2) * scale - size / 2, size, size);
-  }
-
-  tellFacts() {
-    const { item, label } = this;
-    const name = label.right_class || label.class;
-    const many = item.count > 1 ? (item.track ? `a track of ${item.count} labels` : `${item.count} labels in one place`) : "one label";
-    byId("question").textContent = `Is this a ${name}?`;
-    const said = { y: label.right_box || label.right_class ? "right, corrected" : "right", n: "wrong" }[label.verdict];
-    const rule = this.page.rules[label.rule];
-    const facts = [
-      ["decides", many + (item.duplicates ? `, and ${item.duplicates} of the same seen twice` : "")],
-      ["now", element("span", {}, element("span", { className: `swatch ${label.style}` }), decisionWords(label))],
-      ...(label.reason ? [["because", rule ? `${rule} (${label.reason})` : label.reason]] : []),
-      ["score", label.score.toFixed(2)],
-      ["quality", label.quality.toFixed(2)],
-      ...(said ? [["you said", said]] : []),
-    ];
-    byId("facts").replaceChildren(...facts.flatMap(([term, words]) => [element("dt", { textContent: term }), element("dd", {}, words)]));
-    const [bar, low, high] = byId("quality").children;
-    bar.style.width = `${label.quality * 100}%`;
-    [low, high].forEach((mark, place) => { mark.style.left = `${this.page.thresholds[place] * 100}%`; });
-    byId("quality").setAttribute("aria-label", `quality ${label.quality}; ignored from ${this.page.thresholds[0]}, kept from ${this.page.thresholds[1]}`);
-    const names = this.page.classes.includes(name) ? this.page.classes : [...this.page.classes, name];
-    const options = names.map((each, place) => element("option", { value: each, textContent: place < 9 ? `${place + 1}  ${each}` : each }));
-    byId("class").replaceChildren(...options);
-    byId("class").value = name;
-    const open = this.items.slice(this.place).filter((each) => !isJudged(each)).length;
-    this.page.progress(open, this.next !== null);
-  }
-
-  // --- moving pictures, and a box by keys ---
-
-  play() {
-    if (this.playing) return this.stop();
-    const { item, label } = this;
-    const frames = [];
-    for (let place = -SIDE; place <= SIDE; place += 1) {
-      const at = label.frame + place * item.step;
-      if (at >= 0 && at < item.frame_count) frames.push(at);
-    }
-    let turn = 0;
-    const tick = async () => {
-      const frame = frames[turn++ % frames.length];
-      const picture = await image(framePath(this.page.round, item.video, frame)).catch(() => null);
-      if (this.playing && item === this.item) this.paintFrame(picture, frame);
-    };
-    this.playing = setInterval(tick, Math.max(60, (item.step / item.fps) * 1000));
-    tick();
-  }
-
-  stop() {
-    if (!this.playing) return;
-    clearInterval(this.playing);
-    this.playing = null;
-    this.paint();
-  }
+  // --- keys ---
 
   nudge(right, down, corner) {
     if (this.painted !== this.label.uid) return;
@@ -427,14 +205,6 @@ export class Judging {
     const name = /^[1-9]$/.test(event.key) ? this.page.classes[event.key - 1] : null;
     return name ? (this.reclass(name), true) : false;
   }
-}
-
-const isJudged = (item) => item.rows.every((row) => row.verdict);
-
-
-function decisionWords(label) {
-  const words = { keep: "kept", ignore: "ignored", drop: "dropped" }[label.decision];
-  return label.origin === "detected" ? words : `${words}, ${label.origin === "human" ? "a person said so" : label.origin}`;
 }
 
 // The server's word on the rows it was told of.

@@ -12,8 +12,10 @@ from labels.cleaning.human_verdicts import (
     append_verdicts,
     as_row,
     read_verdicts,
+    sync_verdicts,
     verdict_from,
 )
+from labels.pictures.disk_syncing import DiskSync
 from labels.records.run_records import VERDICTS_FILE
 from labels.records.tables import BOX_COLUMNS
 from labels.records.work_folder import WorkFolder
@@ -30,6 +32,13 @@ class VerdictDesk:
     _seen: tuple[int, int] | None = None
     _history: list[tuple[str, dict[str, Verdict | None]]] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self._disk = DiskSync(lambda: sync_verdicts(self.work))
+
+    def close(self) -> None:
+        """Wait until every verdict is on disk. OSError when it cannot be."""
+        self._disk.close()
 
     def said(self) -> dict[str, Verdict]:
         """label_uid -> the verdict that stands, read anew when another process wrote."""
@@ -86,7 +95,7 @@ class VerdictDesk:
             name, before = self._history[-1]
             empty = {"verdict": ""}
             rows = [as_row(old) if old else empty | {"label_uid": uid} for uid, old in before.items()]
-            append_verdicts(self.work, rows)
+            self._append(rows)
             self._history.pop()
             self.saved -= sum(old is None for old in before.values())
             self.judged_alone.difference_update(before)
@@ -98,7 +107,7 @@ class VerdictDesk:
             return name, list(before)
 
     def _save(self, name: str, new: Sequence[Verdict]) -> int:
-        append_verdicts(self.work, [as_row(verdict) for verdict in new])
+        self._append([as_row(verdict) for verdict in new])
         before = {verdict.label_uid: self._said.get(verdict.label_uid) for verdict in new}
         self._history.append((name, before))
         self.saved += sum(old is None for old in before.values())
@@ -107,6 +116,10 @@ class VerdictDesk:
             self._said[verdict.label_uid] = verdict
         self._seen = self._state()
         return len(new)
+
+    def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        append_verdicts(self.work, rows, sync=False)  # in the file at once, so that it outlives this process
+        self._disk.soon()
 
     def _state(self) -> tuple[int, int] | None:
         try:

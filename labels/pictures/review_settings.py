@@ -26,12 +26,14 @@ class ReviewSettings:
 
     # Clips from outside
     clip_bytes: int = 200 * 2**20
+    clip_heard_out_bytes: int = 4 * 2**30  # of one that is too large, so that its sender hears why
     clip_seconds: float = 20.0  # labelled of it, from its start
     clip_frames: int = 1200  # and at most so many
     clip_pixels: int = 4096 * 2304  # of one frame
     clip_decode_s: int = 120  # processor time to decode it
     clip_memory_bytes: int = 4 * 2**30
     clip_wait_s: float = 600.0  # for all of it; then it is given up
+    clip_players: int = 8  # whose actions are recognised, those seen longest; each costs as much as a whole clip
     clips_kept: int = 4  # results on the page; older ones go
 
 

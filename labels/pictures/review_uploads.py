@@ -15,11 +15,11 @@ import threading
 import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labels.pictures.review_clip import current_models, settings_text
+from labels.pictures.current_models import current_models
 from labels.pictures.review_settings import REVIEW, ReviewSettings
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
@@ -70,8 +70,10 @@ class ClipDesk:
             f"{shown_name(name)}: larger than {most // 2**20} MB; cut it shorter, or lower its quality"
         )
         if said_bytes is not None and said_bytes > most:
+            await self._let_pass(chunks)
             raise too_large
         if sum(clip.state in ("waiting", "working") for clip in self.clips.values()) >= self._settings.clips_kept:
+            await self._let_pass(chunks)
             raise InputError("other clips are waiting already; give this one when they are done")
         key = secrets.token_hex(8)
         clip = Clip(shown_name(name), self._folder / key)
@@ -82,6 +84,8 @@ class ClipDesk:
                 async for chunk in chunks:
                     written += len(chunk)
                     if written > most:
+                        opened.truncate(0)
+                        await self._let_pass(chunks)
                         raise too_large
                     opened.write(chunk)
             if not written:
@@ -93,6 +97,14 @@ class ClipDesk:
         self._waiting.put(key)
         self._forget_old()
         return key
+
+    async def _let_pass(self, chunks: AsyncIterator[bytes]) -> None:
+        """Hear out what is refused: a browser that is cut off while it sends shows no answer. Not for ever, though."""
+        passed = 0
+        async for chunk in chunks:
+            passed += len(chunk)
+            if passed > self._settings.clip_heard_out_bytes:
+                return
 
     def close(self) -> None:
         self._closed = True
@@ -127,7 +139,7 @@ class ClipDesk:
         command = [sys.executable, "-m", "labels.pictures.review_clip", str(clip.path), str(clip.folder)]
         with open(clip.folder / "said", "w+") as said:
             self._process = process = subprocess.Popen(
-                [*command, models.detector, settings_text(self._settings)],
+                [*command, json.dumps(asdict(models)), json.dumps(asdict(self._settings))],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True,
                 env={**os.environ, "PYTHONPATH": search}, start_new_session=True,
             )  # fmt: skip
@@ -137,7 +149,7 @@ class ClipDesk:
             with process.stdout:
                 for line in process.stdout:
                     with suppress(ValueError):
-                        self._hear(clip, json.loads(line), models.round_number)
+                        self._hear(clip, json.loads(line))
             process.wait()
             is_late = not late.is_alive()
             late.cancel()
@@ -148,12 +160,12 @@ class ClipDesk:
         elif process.returncode != 0 and not clip.error:
             clip.error = f"{clip.name}: the labeller stopped: {last[-1][:200] if last else process.returncode}"
 
-    def _hear(self, clip: Clip, told: dict[str, Any], round_number: int | None) -> None:
+    def _hear(self, clip: Clip, told: dict[str, Any]) -> None:
         if "error" in told:
             reason = str(told["error"]).replace(str(clip.path), "the clip")
             clip.error = f"{clip.name}: {reason}"
         elif "result" in told:
-            clip.result = told["result"] | {"round": round_number}
+            clip.result = told["result"]
         clip.step = told.get("step", clip.step)
 
     def _end_process(self) -> None:

@@ -111,6 +111,12 @@ def digest_of_true_actions(work: WorkFolder) -> str:
     return digest_of_files([path for path in truth if path.is_file()])
 
 
+def digest_of_masks(work: WorkFolder, number: int) -> str:
+    """Changes when the masks of a round do; UNFINISHED where it has none."""
+    paths = sorted(work.round(number).masks("x").parent.glob("[!.]*.parquet"))
+    return digest_of_files(paths) if paths else UNFINISHED
+
+
 def inputs_of_players(work: WorkFolder, number: int) -> dict[str, str]:
     """What the players' tracks of a round are made from: true boxes, and the last cleaned ones up to that round.
 
@@ -145,6 +151,7 @@ def out_of_date(work: WorkFolder) -> list[str]:
         "true actions": digest_of_true_actions,
     }
     made = {name: digest(work) for name, digest in outside.items() if name in named}
+    made |= {f"round {number} masks": digest_of_masks(work, number) for number in work.round_numbers()}
     for number, stage, record in records:
         own_name = f"round {number} {stage}"
         if record is None:

@@ -9,6 +9,9 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of stage 4 that are of actions alone."""
     actions = parser.add_argument_group("actions")
     actions.add_argument("--task", choices=("boxes", "actions"), help="of a round that has both: what to train")
+    actions.add_argument(
+        "--mask-channel", action="store_true", help="look at the masks of the round too (made with --masks in stage 2)"
+    )
     actions.add_argument("--window-frames", type=positive_number, default=0, metavar="N", help="frames of a window")
     actions.add_argument("--window-seconds", type=above_zero, default=0.0, metavar="S", help="length of a window")
     actions.add_argument("--mixup", type=above_zero, default=0.0, metavar="A", help="mix pairs of windows: Beta(A, A)")

@@ -7,6 +7,7 @@ import pandas as pd
 
 from labels.labelling.human_actions import human_actions
 from labels.labelling.player_tracks import PLAYER, tracks_of
+from labels.labelling.round_mask_channel import RoundMasks
 from labels.labelling.window_store import VideoWindows, WindowStore
 from labels.models.recogniser_settings import Preset
 from labels.records.errors import InputError
@@ -56,6 +57,8 @@ def gather_actions(work: WorkFolder, folder: RoundFolder, preset: Preset, settin
         )
     store = WindowStore(work, preset)
     data = ActionData(class_names, {TRAIN: [], VAL: [], TEST: []}, splits, store)
+    if preset.masked:
+        store.masks = RoundMasks(work, folder.number)
     groups = linked_groups(videos)
     for video in videos.itertuples():
         video_id = str(video.video_id)

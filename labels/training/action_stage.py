@@ -41,6 +41,7 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
     settings = replace(RecognitionSettings(), architecture=architecture, seed=args.seed)
     settings = replace(
         settings,
+        mask_channel=args.mask_channel,
         epochs=args.epochs or settings.epochs,
         batch_size=args.batch_size or settings.batch_size,
         frames=args.window_frames,

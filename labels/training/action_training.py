@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from labels.labelling.player_tracks import PLAYER
+from labels.labelling.round_mask_channel import inputs_of_masks
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit, save_checkpoint
 from labels.models.recogniser import build_recogniser, network_from_file, preset_of
-from labels.models.recogniser_settings import ZOO, Preset
+from labels.models.recogniser_settings import PIXELS, ZOO, Preset
 from labels.records.errors import InputError
 from labels.records.run_records import (
     RunRecord,
@@ -88,11 +89,16 @@ def train_actions(
     preset = preset_for(settings)
     folder = work.round(number)
     command = f"python dataset_cleaner.py {work.root} --round {number}"
+    if settings.mask_channel and preset.reads != PIXELS:
+        raise InputError(f"--mask-channel: {settings.architecture} looks at joints; leave it out")
+    preset = replace(preset, masked=settings.mask_channel)
     cleaned = require_run_record(folder, ACTIONS_CLEANED, command)
     inputs = {f"round {number} {ACTIONS_CLEANED}": cleaned.output, "true actions": digest_of_true_actions(work)}
     if cleaned.facts.get("per") == PLAYER:
         inputs |= inputs_of_players(work, number)
     pretrained = not from_scratch and (settings.architecture in ZOO or settings.architecture == "tsn_resnet50")
+    if preset.masked:
+        inputs |= inputs_of_masks(work, number)
     if go_on:
         if number == 0:
             raise InputError("--continue: round 0 has no round before it; leave it out")
@@ -149,6 +155,8 @@ def _first_network(
         path = work.round(number - 1).recogniser
         checkpoint = load_checkpoint(path, RECOGNISER)
         require_fit(checkpoint, settings.architecture, class_names, str(path))
+        if bool(checkpoint["settings"].get("masked")) != preset.masked:
+            raise InputError(f"{path}: looks at {'no ' if preset.masked else ''}masks; train as it was, or anew")
         return network_from_file(checkpoint | {"settings": asdict(preset)}, str(path))
     seed_everything(settings.seed, 2**32 - 1)
     return build_recogniser(settings.architecture, len(class_names), preset, pretrained)

@@ -22,6 +22,7 @@ class RecognitionSettings:
     epoch_frames: int = 256  # windows that an epoch sees at least
 
     smoothing: float = 0.1  # of labels: the share of certainty that goes to all classes alike
+    mask_channel: bool = False  # the masks of the round as a fourth channel of its windows
     mixup: float = 0.0  # parameter of the Beta distribution; 0: none
     # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
     # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555

@@ -16,7 +16,7 @@ GREY = torch.tensor([0.299, 0.587, 0.114])
 
 
 def augment_clip(window: Tensor, crop: int, turned: bool, settings: ClipAugmentation) -> Tensor:
-    """A window (T, H, W, 3) uint8 as (3, T, crop, crop) float 0-255; mirrored if `turned`."""
+    """A window (T, H, W, 3) uint8 as (3, T, crop, crop) float 0-255; mirrored if `turned`. With a mask 4, not 3."""
     frames = window.permute(0, 3, 1, 2).float()  # (T, 3, H, W)
     height, width = frames.shape[2:]
     angle = _between(-1, 1) * np.deg2rad(settings.turn_degrees)
@@ -36,7 +36,8 @@ def augment_clip(window: Tensor, crop: int, turned: bool, settings: ClipAugmenta
     clip = functional.grid_sample(
         frames, grid.expand(len(frames), -1, -1, -1), padding_mode="reflection", align_corners=False
     )
-    return _erase(_light(clip, settings), settings).transpose(0, 1)
+    seen = torch.cat([_light(clip[:, :3], settings), clip[:, 3:]], dim=1)
+    return _erase(seen, settings).transpose(0, 1)
 
 
 def _light(clip: Tensor, settings: ClipAugmentation) -> Tensor:
@@ -55,7 +56,8 @@ def _erase(clip: Tensor, settings: ClipAugmentation) -> Tensor:
     height, width = (max(1, int(side * _between(0.15, 0.4))) for _ in range(2))
     top, left = int(_between(0, side - height)), int(_between(0, side - width))
     erased = clip.clone()
-    erased[:, :, top : top + height, left : left + width] = 114.0
+    erased[:, :3, top : top + height, left : left + width] = 114.0
+    erased[:, 3:, top : top + height, left : left + width] = 0.0
     return erased
 
 

@@ -170,8 +170,11 @@ def shrink(rgb: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def cut_square(rgb: np.ndarray, square: np.ndarray, side: int) -> np.ndarray:
-    """The square (centre x, centre y, side in pixels) of a frame as (side, side, 3); outside the frame it is grey."""
+def cut_square(rgb: np.ndarray, square: np.ndarray, side: int, padding: Sequence[int] = PADDING) -> np.ndarray:
+    """The square (centre x, centre y, side in pixels) of a frame as (side, side, 3); outside the frame it is grey.
+
+    Of a mask (H, W) it is (side, side), with `padding` of one value.
+    """
     height, width = rgb.shape[:2]
     size = max(1, round(float(square[2])))
     left, top = round(float(square[0]) - size / 2), round(float(square[1]) - size / 2)
@@ -179,7 +182,7 @@ def cut_square(rgb: np.ndarray, square: np.ndarray, side: int) -> np.ndarray:
     above, before = min(size, max(0, -top)), min(size, max(0, -left))
     below, after = min(size, max(0, top + size - height)), min(size, max(0, left + size - width))
     if not cut.size:
-        return np.full((side, side, 3), PADDING, dtype=np.uint8)
+        return np.full((side, side, *rgb.shape[2:]), padding if rgb.ndim > 2 else padding[0], dtype=np.uint8)
     if above or before or below or after:
-        cut = cv2.copyMakeBorder(cut, above, below, before, after, cv2.BORDER_CONSTANT, value=PADDING)
+        cut = cv2.copyMakeBorder(cut, above, below, before, after, cv2.BORDER_CONSTANT, value=tuple(padding))
     return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA if size > side else cv2.INTER_LINEAR)

@@ -1,0 +1,104 @@
+"""The masks of a round as windows have them: of the player that is followed, or of all that is labelled."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labels.records.errors import InputError
+from labels.records.mask_rle import decode_mask
+from labels.records.mask_shards import with_masks
+from labels.records.run_records import UNFINISHED, digest_of_files, digest_of_masks
+from labels.records.safe_writing import read_parquet
+from labels.records.tables import BOX_COLUMNS
+from labels.records.work_folder import WorkFolder
+from labels.tracks.player_crops import CropPath
+from labels.videos.decoding import DecodeError
+from labels.videos.windows import Window, cut_square, shrink
+
+FRAMES_HELD = 64
+
+
+def inputs_of_masks(work: WorkFolder, number: int) -> dict[str, str]:
+    """What the masks of a round are made from: those of the round, or of the last one before it that has some.
+
+    InputError, with the command that makes them, when there are none.
+    """
+    inputs = {}
+    for each in range(number, -1, -1):
+        inputs[f"round {each} masks"] = digest = digest_of_masks(work, each)
+        if digest != UNFINISHED:
+            return inputs
+    raise InputError(
+        f"{work.round(number).path}: this recogniser looks at masks, and there are none; make them first: "
+        f"python dataset_processor.py {work.root} --round {number} --masks facebook/sam2.1-hiera-tiny"
+    )
+
+
+class RoundMasks:
+    """The masks that windows of a round get: see `inputs_of_masks`, which it raises as."""
+
+    def __init__(self, work: WorkFolder, number: int) -> None:
+        self._folder = work.round(int(list(inputs_of_masks(work, number))[-1].split()[1]))
+
+    def key(self, video_id: str) -> str:
+        """Changes when the masks of a video do. DecodeError where it has none."""
+        paths = [self._folder.masks(video_id), self._folder.boxes("cleaned", video_id)]
+        if not all(path.is_file() for path in paths):
+            raise DecodeError(f"it has no masks in round {self._folder.number}")
+        return digest_of_files(paths)
+
+    def channels(
+        self, video: Any, tracks: Sequence[CropPath] | None, windows: Sequence[Window], side: int
+    ) -> Iterator[np.ndarray]:
+        """The mask channel of each window, (T, h, w) uint8 from 0 to 255, cut as its pixels were.
+
+        Of a player's window it is the mask whose box lies nearest to the middle of the crop, and in it; of the whole
+        frame it is all masks together. Without a mask it is 0.
+        """
+        boxes = read_parquet(self._folder.boxes("cleaned", str(video.video_id)))
+        boxes = with_masks(boxes, self._folder, str(video.video_id))
+        known = boxes[(boxes["mask_rle"] != "") & (boxes["decision"] != "drop")].reset_index(drop=True)
+        masks = _FrameMasks(known, int(video.height), int(video.width))
+        by_track = {track.track_id: track for track in tracks or []}
+        for window in windows:
+            track = by_track.get(window.track_id)
+            if track is None:
+                yield np.stack([shrink(masks.of_all(int(at)), side) for at in window.frame_index])
+                continue
+            squares = track.squares[window.frame_index - track.first_frame]
+            cut = [
+                cut_square(masks.nearest(int(at), square), square, side, padding=(0,))
+                for at, square in zip(window.frame_index, squares, strict=True)
+            ]
+            yield np.stack(cut)
+
+
+class _FrameMasks:
+    """The masks of one video by frame, (H, W) uint8, 0 or 255. `boxes` are those that have one, with `mask_rle`."""
+
+    def __init__(self, boxes: pd.DataFrame, height: int, width: int) -> None:
+        self._rows_at = boxes.groupby("frame_index").indices
+        xyxy = boxes[BOX_COLUMNS].to_numpy(dtype=np.float64)
+        self._centre = (xyxy[:, :2] + xyxy[:, 2:]) / 2
+        counts = boxes["mask_rle"].tolist()
+        self._empty = np.zeros((height, width), dtype=np.uint8)
+
+        @lru_cache(FRAMES_HELD)
+        def decoded(row: int) -> np.ndarray:
+            return decode_mask(counts[row], height, width).astype(np.uint8) * 255
+
+        self._decoded = decoded
+
+    def of_all(self, frame_index: int) -> np.ndarray:
+        rows = self._rows_at.get(frame_index, ())
+        return np.max([self._decoded(int(row)) for row in rows], axis=0) if len(rows) else self._empty
+
+    def nearest(self, frame_index: int, square: np.ndarray) -> np.ndarray:
+        rows = np.asarray(self._rows_at.get(frame_index, ()), dtype=np.int64)
+        away = np.abs(self._centre[rows] - square[:2]).max(axis=1)
+        if not len(rows) or away.min() > square[2] / 2:
+            return self._empty
+        return self._decoded(int(rows[away.argmin()]))

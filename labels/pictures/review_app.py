@@ -1,0 +1,181 @@
+"""The review page as an ASGI application: its files, and what they ask for. Needs starlette, of the extra `review`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from labels.pictures.palette import STYLES, hexadecimal
+from labels.pictures.review_desk import ReviewDesk
+from labels.pictures.review_guard import Guard
+from labels.pictures.review_uploads import ClipDesk
+from labels.records.errors import InputError
+
+PAGE_FILES = {
+    "review_page.html": "text/html; charset=utf-8",
+    "review_page.css": "text/css; charset=utf-8",
+    "review_page.js": "text/javascript; charset=utf-8",
+    "review_asking.js": "text/javascript; charset=utf-8",
+    "review_canvas.js": "text/javascript; charset=utf-8",
+    "review_judging.js": "text/javascript; charset=utf-8",
+    "review_showing.js": "text/javascript; charset=utf-8",
+    "review_strip.js": "text/javascript; charset=utf-8",
+    "review_facts.js": "text/javascript; charset=utf-8",
+    "review_clip.js": "text/javascript; charset=utf-8",
+    "review_actions.js": "text/javascript; charset=utf-8",
+    "review_browsing.js": "text/javascript; charset=utf-8",
+}
+TOKEN_PLACE = "{{ token }}"
+
+
+def make_app(desk: ReviewDesk, clips: ClipDesk, first_round: int, port: int, token: str) -> Any:
+    """The whole page as an ASGI application."""
+    from starlette.applications import Starlette
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import FileResponse, JSONResponse, Response
+    from starlette.routing import Route
+
+    def answered(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
+        """What `answer` gives as JSON; what was wrong with the question as one line."""
+
+        def asked(request: Request) -> Response:
+            try:
+                return JSONResponse(answer(request))
+            except InputError as error:
+                return JSONResponse({"error": str(error)}, 400)
+            except OSError as error:
+                return JSONResponse({"error": f"{error.filename or ''}: {error.strerror or error}"}, 500)
+
+        return asked
+
+    def number(request: Request, name: str, usual: int) -> int:
+        text = request.query_params.get(name, "")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else usual
+
+    def round_of(request: Request) -> int:
+        return number(request, "round", first_round)
+
+    def page_file(request: Request) -> Response:
+        name = request.path_params.get("name") or "review_page.html"
+        if name not in PAGE_FILES:
+            return JSONResponse({"error": "no such page"}, 404)
+        text = (Path(__file__).parent / name).read_text(encoding="utf-8").replace(TOKEN_PLACE, token)
+        return Response(text, headers={"content-type": PAGE_FILES[name]})
+
+    def palette(_: Request) -> Response:
+        colours = "".join(f"--{name}: {hexadecimal(style.colour)}; " for name, style in STYLES.items())
+        return Response(f":root {{ {colours}}}\n", headers={"content-type": "text/css"})
+
+    def frame(request: Request) -> Response:
+        video_id, frame_index = request.path_params["video"], request.path_params["frame"]
+        try:
+            jpeg = desk.frame(round_of(request), video_id, frame_index, number(request, "width", 0))
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, 404)
+        return Response(jpeg, headers={"content-type": "image/jpeg", "cache-control": "private, max-age=600"})
+
+    async def posted(request: Request, answer: Callable[[dict[str, Any]], Any]) -> Response:
+        from starlette.concurrency import run_in_threadpool
+
+        try:
+            if int(request.headers.get("content-length") or 0) > 65536:
+                raise InputError("too much was sent")
+            said = await request.json()
+            if not isinstance(said, dict):
+                raise InputError("an object is expected")
+            return JSONResponse(await run_in_threadpool(answer, said))
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except OSError as error:
+            return JSONResponse({"error": f"not saved: {error.strerror or error}"}, 500)
+        except ValueError:
+            return JSONResponse({"error": "what was sent cannot be read"}, 400)
+
+    async def verdict(request: Request) -> Response:
+        return await posted(request, lambda said: desk.judge(round_of(request), said))
+
+    async def drawn(request: Request) -> Response:
+        return await posted(request, lambda said: desk.draw(round_of(request), said))
+
+    async def undone(request: Request) -> Response:
+        return await posted(request, lambda said: desk.take_back())
+
+    async def clip(request: Request) -> Response:
+        name = unquote(request.headers.get("x-clip-name", ""))
+        length = request.headers.get("content-length", "")
+        try:
+            said_bytes = int(length) if length.isdecimal() else None
+            return JSONResponse({"clip": await clips.take(name, said_bytes, request.stream())})
+        except InputError as error:
+            # Should more still come, it is not read: the connection ends with this answer.
+            return JSONResponse({"error": str(error)}, 413, headers={"connection": "close"})
+        except ClientDisconnect:  # nobody is there to be told
+            return Response(status_code=400)
+        except OSError as error:
+            return JSONResponse({"error": f"not taken in: {error.strerror or error}"}, 500)
+
+    def clip_state(request: Request) -> dict[str, Any]:
+        found = clips.clips.get(request.path_params["key"])
+        if found is None:
+            raise InputError("this clip is not here any more")
+        return found.as_json()
+
+    def overlay(request: Request) -> Response:
+        found = clips.clips.get(request.path_params["key"])
+        if found is None or found.state != "done":
+            return JSONResponse({"error": "no such video"}, 404)
+        return FileResponse(found.overlay, media_type="video/mp4")
+
+    def strip(request: Request) -> Response:
+        try:
+            jpeg = desk.strip(round_of(request), request.path_params["video"], request.path_params["frame"])
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, 404)
+        if jpeg is None:
+            return Response(status_code=202)
+        return Response(jpeg, headers={"content-type": "image/jpeg", "cache-control": "private, max-age=600"})
+
+    def crop(request: Request) -> Response:
+        try:
+            jpeg = desk.crop(round_of(request), request.path_params["label"])
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, 404)
+        return Response(jpeg, headers={"content-type": "image/jpeg", "cache-control": "private, max-age=600"})
+
+    def filters(request: Request) -> dict[str, str]:
+        return dict(request.query_params)
+
+    def around(request: Request) -> dict[str, Any]:
+        first, last = number(request, "first", 0), number(request, "last", 0)
+        return desk.around(round_of(request), request.query_params.get("video", ""), first, last)
+
+    def items(request: Request) -> dict[str, Any]:
+        return desk.items(
+            round_of(request), number(request, "offset", 0), number(request, "count", 40), filters(request)
+        )
+
+    starlette = Starlette(
+        routes=[
+            Route("/", page_file),
+            Route("/palette.css", palette),
+            Route("/api/about", answered(lambda request: desk.about(round_of(request)))),
+            Route("/api/items", answered(items)),
+            Route(
+                "/api/item",
+                answered(lambda request: desk.item_of(round_of(request), filters(request).get("label", ""))),
+            ),
+            Route("/api/around", answered(around)),
+            Route("/api/browse", answered(lambda request: desk.browse(round_of(request), filters(request)))),
+            Route("/api/verdict", verdict, methods=["POST"]),
+            Route("/api/drawn", drawn, methods=["POST"]),
+            Route("/api/undo", undone, methods=["POST"]),
+            Route("/api/clip", clip, methods=["POST"]),
+            Route("/api/clip/{key}", answered(clip_state)),
+            Route("/clips/{key}/overlay.mp4", overlay),
+            Route("/frames/{video}/{frame:int}.jpg", frame),
+            Route("/strips/{video}/{frame:int}.jpg", strip),
+            Route("/crops/{label}.jpg", crop),
+            Route("/{name}", page_file),
+        ]
+    )
+    return Guard(starlette, port, token)

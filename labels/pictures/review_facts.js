@@ -1,0 +1,39 @@
+// What is known of the label that is judged, in words: beside its picture.
+
+import { element } from "./review_asking.js";
+
+const byId = (id) => document.getElementById(id);
+export const isJudged = (item) => item.rows.every((row) => row.verdict);
+
+// What is known of the label that is shown.
+export function tellFacts({ item, label, items, place, next, page }) {
+  const name = label.right_class || label.class;
+  const many = item.count > 1 ? (item.track ? `a track of ${item.count} labels` : `${item.count} labels in one place`) : "one label";
+  byId("question").textContent = `Is this a ${name}?`;
+  const said = { y: label.right_box || label.right_class ? "right, corrected" : "right", n: "wrong" }[label.verdict];
+  const rule = page.rules[label.rule];
+  const facts = [
+    ["decides", many + (item.duplicates ? `, and ${item.duplicates} of the same seen twice` : "")],
+    ["now", element("span", {}, element("span", { className: `swatch ${label.style}` }), decisionWords(label))],
+    ...(label.reason ? [["because", rule ? `${rule} (${label.reason})` : label.reason]] : []),
+    ["score", label.score.toFixed(2)],
+    ["quality", label.quality.toFixed(2)],
+    ...(said ? [["you said", said]] : []),
+  ];
+  byId("facts").replaceChildren(...facts.flatMap(([term, words]) => [element("dt", { textContent: term }), element("dd", {}, words)]));
+  const [bar, low, high] = byId("quality").children;
+  bar.style.width = `${label.quality * 100}%`;
+  [low, high].forEach((mark, place) => { mark.style.left = `${page.thresholds[place] * 100}%`; });
+  byId("quality").setAttribute("aria-label", `quality ${label.quality}; ignored from ${page.thresholds[0]}, kept from ${page.thresholds[1]}`);
+  const names = page.classes.includes(name) ? page.classes : [...page.classes, name];
+  const options = names.map((each, place) => element("option", { value: each, textContent: place < 9 ? `${place + 1}  ${each}` : each }));
+  byId("class").replaceChildren(...options);
+  byId("class").value = name;
+  const open = items.slice(place).filter((each) => !isJudged(each)).length;
+  page.progress(open, next !== null);
+}
+
+function decisionWords(label) {
+  const words = { keep: "kept", ignore: "ignored", drop: "dropped" }[label.decision];
+  return label.origin === "detected" ? words : `${words}, ${label.origin === "human" ? "a person said so" : label.origin}`;
+}
