@@ -193,7 +193,9 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
 
 def _before(inputs: RoundInputs) -> Iterator[pd.DataFrame]:
     """The cleaned boxes of each video of the round before that can be read."""
-    for video_id in inputs.videos["video_id"] if inputs.before is not None else ():
+    if inputs.before is None:
+        return
+    for video_id in inputs.videos["video_id"]:
         path = inputs.before.boxes("cleaned", str(video_id))
         with contextlib.suppress(InputError):  # told where the video itself is cleaned
             if path.is_file():
