@@ -122,6 +122,8 @@ def clean_video(
         agreed = (evidence["looks"] >= settings.agreeing_looks).to_numpy()
         surer = np.where(agreed, said_odds, boxes["log_odds"]) + evidence["likeness"].to_numpy()
         evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], np.clip(surer, -LIMIT, LIMIT))
+        # The next round is told all that this one saw, not one look's word.
+        boxes["log_odds"] = np.clip(surer, -LIMIT, LIMIT).astype(np.float32)
         gaps = add_paths(evidence, boxes, linked, timeline, *how)
         add_quality(evidence, timeline.step_s, settings)
     add_shadow(evidence, boxes, usable, timeline, settings)
