@@ -30,7 +30,7 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
-FORMAT = 9  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 10  # of what is written; raise it when the same settings on the same labels give something else
 NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
 
 

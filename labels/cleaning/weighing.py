@@ -94,12 +94,18 @@ def _follow(
     evidence["likeness"] = likeness(evidence, boxes, anchors, settings) if scene.has("likeness") else 0.0
     if (evidence["likeness"] != 0).any():
         agreed = (evidence["looks"] >= settings.agreeing_looks).to_numpy()
-        odds = np.where(agreed, said, boxes["log_odds"]) + evidence["likeness"].to_numpy()
+        odds = np.where(agreed, said, boxes["log_odds"]) + evidence["likeness"].to_numpy() * _fresh(boxes, settings)
         odds = np.clip(odds, -LIMIT, LIMIT)
         evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], odds)
         boxes = boxes.assign(log_odds=odds.astype(np.float32))  # the next round is told it, not one look's word
         gaps = along_paths(evidence, boxes, linked, scene)
     return boxes, anchors, gaps
+
+
+def _fresh(boxes: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """How much of each box's odds (N,) is of this round: the round before weighed its own likeness in already."""
+    seen_before = np.where(boxes["rounds_seen"] > 1, 1 - settings.old_share, 1.0)
+    return np.where(boxes["rounds_lost"] > 0, 0.0, seen_before)
 
 
 def along_paths(evidence: pd.DataFrame, boxes: pd.DataFrame, linked: np.ndarray, scene: Scene) -> pd.DataFrame:
