@@ -1,9 +1,7 @@
 """Tracks of large, slow things (people): overlap with the predicted box, sure boxes first, the rest second.
 
-The two rounds of matching are ByteTrack's (Zhang et al., 2022); what they leave is matched with where tracks were last
-seen, and a track that comes back after a gap takes its speed from the two boxes beside the gap, as in OC-SORT (Cao et
-al., 2023): a forecast goes astray while nobody is seen, an observation does not. The assignment is the Hungarian one;
-prediction is a Kalman filter with fixed gain in camera-steady coordinates, so a panning camera moves nobody.
+The two rounds of matching are ByteTrack's (Zhang et al., 2022); the assignment is the Hungarian one; prediction is a
+Kalman filter with fixed gain in camera-steady coordinates, so a panning camera moves nobody.
 """
 
 import numpy as np
@@ -23,14 +21,12 @@ class _Track:
     def __init__(self, candidates: Candidates, node: int) -> None:
         self.nodes = [node]
         self.place = candidates.steady[node].copy()
-        self.seen = self.place  # where the last box was, as it was
-        self.step = int(candidates.step[node])
         self.speed = np.zeros(2)
         self.extent = candidates.extent[node].copy()
         self.time_s = float(candidates.time_s[node])
 
-    def predicted(self, time_s: float, as_last_seen: bool) -> np.ndarray:
-        place = self.seen if as_last_seen else self.place + self.speed * (time_s - self.time_s)
+    def predicted(self, time_s: float) -> np.ndarray:
+        place = self.place + self.speed * (time_s - self.time_s)
         return np.concatenate([place - self.extent / 2, place + self.extent / 2])
 
     def take(self, candidates: Candidates, node: int) -> None:
@@ -39,9 +35,6 @@ class _Track:
         residual = candidates.steady[node] - forecast
         self.place = forecast + POSITION_GAIN * residual
         self.speed = self.speed + SPEED_GAIN * residual / max(elapsed, 1e-6)
-        if candidates.step[node] > self.step + 1:
-            self.speed = (candidates.steady[node] - self.seen) / max(elapsed, 1e-6)
-        self.seen, self.step = candidates.steady[node], int(candidates.step[node])
         self.extent = 0.7 * self.extent + 0.3 * candidates.extent[node]
         self.time_s += elapsed
         self.nodes.append(node)
@@ -68,8 +61,7 @@ def player_paths(candidates: Candidates, settings: PlayerSettings) -> list[Path]
         here = np.arange(low, high)
         sure = candidates.evidence[here] >= settings.sure_log_odds
         waiting, new = _match(active, here[sure], boxes, candidates, time_s, settings)
-        waiting, _ = _match(waiting, here[~sure], boxes, candidates, time_s, settings)
-        _, new = _match(waiting, new, boxes, candidates, time_s, settings, as_last_seen=True)
+        _match(waiting, here[~sure], boxes, candidates, time_s, settings)
         active += [_Track(candidates, int(node)) for node in new]
     tracks = [np.array(track.nodes) for track in ended + active if len(track.nodes) >= 2]
     tracks.sort(key=lambda nodes: int(nodes[0]))
@@ -83,12 +75,11 @@ def _match(
     candidates: Candidates,
     time_s: float,
     settings: PlayerSettings,
-    as_last_seen: bool = False,
 ) -> tuple[list[_Track], np.ndarray]:
-    """Give `nodes` to `tracks`, by where these must be now or were last seen. Returns the tracks and nodes left."""
+    """Give `nodes` to `tracks`. Returns the tracks and the nodes that are left."""
     if not tracks or not len(nodes):
         return tracks, nodes
-    overlap = iou_matrix(np.array([track.predicted(time_s, as_last_seen) for track in tracks]), boxes[nodes])
+    overlap = iou_matrix(np.array([track.predicted(time_s) for track in tracks]), boxes[nodes])
     chosen = linear_sum_assignment(-overlap)
     matched = [(track, node) for track, node in zip(*chosen, strict=True) if overlap[track, node] >= settings.min_iou]
     for track, node in matched:
