@@ -108,8 +108,8 @@ class WindowStore:
             windows = self._windows(decode_frames(self.work.videos / str(video.file)), video, tracks)
             values = [window.pixels for window in windows]
             if self.masks is not None:
-                channels = self.masks.channels(video, tracks, windows, self.shape.side)
-                values = [with_mask_channel(*pair) for pair in zip(values, channels, strict=True)]
+                masks = self.masks.of(video, tracks)
+                values = [with_mask_channel(each.pixels, masks.channel(each, self.shape.side)) for each in windows]
         empty = np.zeros((0, self.shape.frames), dtype=np.uint8)
         with whole_file(pixels) as aside:
             np.save(aside, np.stack(values) if values else empty, allow_pickle=False)
