@@ -223,6 +223,11 @@ def huge_picture(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+def tell(page, about: dict) -> None:
+    """Let the page believe this of its server."""
+    page.route("**/api/about*", lambda route: route.fulfill(json=about))
+
+
 def test_hostile_clips_get_a_clear_message_and_the_page_lives_on(page, server, work, tmp_path):
     (tmp_path / "huge.mp4").write_bytes(huge_picture(30_000))
     (tmp_path / "text.mp4").write_text("this is no video\n" * 100)
@@ -235,8 +240,7 @@ def test_hostile_clips_get_a_clear_message_and_the_page_lives_on(page, server, w
     messages |= {"large.mp4": "larger than 200 MB", "large.mp4 sent all the same": "larger than 200 MB"}
     for name, message in messages.items():
         if name.endswith("same"):  # a page that does not look first: the server hears it out and says why
-            about = server.json("/api/about") | {"clip_mb": 10_000}
-            page.route("**/api/about*", lambda route, about=about: route.fulfill(json=about))
+            tell(page, server.json("/api/about") | {"clip_mb": 10_000})
             page.reload()
             page.wait_for_selector("html[data-first-view]", timeout=WAIT_MS)
             name = name.split()[0]
