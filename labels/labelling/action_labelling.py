@@ -1,10 +1,12 @@
 """Actions of a round: what people said, and what a recogniser says of every video; one shard a video."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows, average_by_frame
@@ -12,13 +14,16 @@ from labels.labelling.human_actions import human_actions, is_used
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.window_store import VideoWindows, WindowStore
 from labels.models.recogniser import Recogniser
+from labels.models.window_features import recognise_with_features
 from labels.records import tables
+from labels.records.features import as_text
 from labels.records.run_records import RunRecord, digest_of_files, start_run, write_run_record
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.records.work_folder import ACTIONS_LABELLED, RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 
-FORMAT = 1  # of the shards
+FORMAT = 2  # of the shards
+KEPT_COLUMNS = {*tables.ACTIONS, "appearance"}  # the latter: what the recogniser sees of it, see models/window_features
 RECOGNISED_TOGETHER = 32  # windows
 PRIOR_GAIN = 4.0  # how much more likely the class is that the clip's own list names, where a recogniser knows it
 
@@ -91,9 +96,13 @@ def label_actions(
                 if store is not None and recogniser is not None:
                     # The class of an archive's clip is its human label: what is not used as one must not tell.
                     listed = "" if work.truth_actions(video_id).is_file() else str(video.class_name)
-                    subjects = recognise_subjects(store.ensure(video, tracks), recogniser, listed)
+                    windows = store.ensure(video, tracks)
+                    probabilities, seen = look_at(windows, recogniser)
                     names, fps = recogniser.class_names, float(video.fps)
+                    subjects = subjects_of(windows, probabilities, names, listed)
                     found = action_rows(video_id, folder.number, names, subjects, fps, settings.intervals)
+                    found = found.assign(appearance=appearance_of(found, windows, seen))
+                    human = human.assign(appearance=appearance_of(human, windows, seen))
             except DecodeError as error:
                 path.unlink(missing_ok=True)
                 outcome.skipped[video_id] = str(error)
@@ -106,7 +115,7 @@ def label_actions(
                 "human": len(human),
                 "detected": len(found),
             }
-            rows = tables.concatenate([human[list(tables.ACTIONS)], found], tables.ACTIONS)
+            rows = tables.concatenate([human[[name for name in human if name in KEPT_COLUMNS]], found], tables.ACTIONS)
             write_parquet(path, tables.check_actions(rows, str(path)), metadata)
             outcome.made += 1
         outcome.human += metadata["human"]
@@ -117,21 +126,33 @@ def label_actions(
 def recognise_subjects(
     windows: VideoWindows, recogniser: Recogniser, listed_class: str = ""
 ) -> list[FrameProbabilities]:
-    """Probabilities by frame of each player, or of the whole frame.
+    """Probabilities by frame of each player, or of the whole frame; see `subjects_of`."""
+    return subjects_of(windows, look_at(windows, recogniser)[0], recogniser.class_names, listed_class)
+
+
+def look_at(windows: VideoWindows, recogniser: Recogniser) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, K) of each window, and its features (N, F) in 0-1."""
+    parts = [
+        recognise_with_features(recogniser, np.asarray(windows.values[first : first + RECOGNISED_TOGETHER]))
+        for first in range(0, len(windows), RECOGNISED_TOGETHER)
+    ]
+    if not parts:
+        return np.zeros((0, len(recogniser.class_names))), np.zeros((0, 0))
+    probabilities, seen = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return probabilities, seen
+
+
+def subjects_of(
+    windows: VideoWindows, probabilities: np.ndarray, class_names: Sequence[str], listed_class: str = ""
+) -> list[FrameProbabilities]:
+    """Probabilities by frame of each subject, from those of its windows.
 
     Args:
         listed_class: what the clip's own list says of it; a prior, where it is one of several classes.
     """
-    parts = [
-        recogniser.recognise(np.asarray(windows.values[first : first + RECOGNISED_TOGETHER]))
-        for first in range(0, len(windows), RECOGNISED_TOGETHER)
-    ]
-    if not parts:
-        return []
-    probabilities = np.concatenate(parts)
-    if listed_class in recogniser.class_names:
-        gain = np.ones(len(recogniser.class_names))
-        gain[recogniser.class_names.index(listed_class)] = PRIOR_GAIN
+    if listed_class in class_names:
+        gain = np.ones(len(class_names))
+        gain[list(class_names).index(listed_class)] = PRIOR_GAIN
         rest = np.clip(1 - probabilities.sum(axis=1, keepdims=True), 0, 1)  # none of the classes
         probabilities = probabilities * gain
         probabilities /= probabilities.sum(axis=1, keepdims=True) + rest
@@ -142,6 +163,17 @@ def recognise_subjects(
         end = int(windows.subject_end[own].max())
         subjects.append(average_by_frame(int(track_id), [spans[at] for at in own], probabilities[own], end))
     return subjects
+
+
+def appearance_of(actions: pd.DataFrame, windows: VideoWindows, seen: np.ndarray) -> pd.Series:
+    """The features of each action as a column: the mean of those of its windows; empty where it has none."""
+    texts = np.full(len(actions), "", dtype=object)
+    for at, action in enumerate(actions.itertuples() if seen.shape[1:] != (0,) else []):
+        inside = (windows.centre >= action.start_frame) & (windows.centre < action.end_frame)
+        own = (windows.track_id == action.track_id) & inside
+        if own.any():
+            texts[at] = as_text(seen[own].mean(axis=0, keepdims=True))[0]
+    return pd.Series(texts, index=actions.index, dtype="str")
 
 
 def subject_of(work: WorkFolder, per: str) -> str:
