@@ -74,7 +74,7 @@ def test_a_machines_label_is_set_aside_and_a_humans_is_looked_at_again(tmp_path)
 
 def test_another_file_is_named(tmp_path):
     write_parquet(tmp_path / "a.parquet", pd.DataFrame({"label_uid": ["a"]}), {})
-    with pytest.raises(InputError, match="train.py --folds"):
+    with pytest.raises(InputError, match="--folds writes"):
         read_believed(tmp_path / "a.parquet")
     assert read_believed(tmp_path / "none.parquet") is None
 

@@ -194,8 +194,14 @@ def _set_aside(
     faults: Faults,
     settings: ActionSettings,
 ) -> None:
-    """Ignore what out-of-fold students call wrong and what looks unlike its class, of what would be kept; in place."""
+    """Ignore, of what would be kept: what views do not agree on, what out-of-fold students call wrong, and what looks
+    unlike its class; in place.
+    """
     wrong = faults.by_machine()
+    if "agreement" in found:
+        for row in np.flatnonzero(free & (decision == "keep") & (found["agreement"] < settings.least_agreement)):
+            decision[row] = "ignore"
+            reason[row] = f"agreement: {found['agreement'].iloc[row]:.2f} < {settings.least_agreement:g}"
     would_keep = free & (decision == "keep")
     for row in np.flatnonzero(would_keep & found["label_uid"].isin(wrong).to_numpy()):
         decision[row], reason[row] = "ignore", wrong[found["label_uid"].iloc[row]]

@@ -14,6 +14,7 @@ class ActionSettings:
     old_share: float = 0.35  # how much of the log-odds is the round before's
     doubt_quality: float = 0.8  # a student this sure that a human is wrong sends the label to review
     prune_share: float = 0.2  # of a class's labels at most that one round takes out by what out-of-fold students say
+    least_agreement: float = 0.6  # share of an action's views that must say its class
     outlier_share: float = 0.05  # of a class's labels at most that one round calls outliers
     outlier_factor: float = 1.5  # local outlier factor from which a label is one
     neighbours: int = 20  # that it is compared with

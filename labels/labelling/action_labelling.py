@@ -78,7 +78,8 @@ def label_actions(
         human = human_actions(work, video_id)
         if human is None or not is_used(str(video.split), str(video.group) or video_id, settings.human_share):
             human = tables.empty_table(tables.ACTIONS)
-        tracks = tracks_of(work, folder.number, video_id) if per == PLAYER else None
+        looked_at = per == PLAYER and recogniser is not None
+        tracks = tracks_of(work, folder.number, video_id) if looked_at else None
         key = digest_of(
             [
                 *(FORMAT, video.sha256, video.frame_count, human.to_dict("list"), str(video.class_name)),
@@ -96,12 +97,14 @@ def label_actions(
                 if store is not None and recogniser is not None:
                     # The class of an archive's clip is its human label: what is not used as one must not tell.
                     listed = "" if work.truth_actions(video_id).is_file() else str(video.class_name)
+                    listed = getattr(recogniser, "class_map", {}).get(listed, listed)  # their list's name of it
                     windows = store.ensure(video, tracks)
                     probabilities, seen = look_at(windows, recogniser)
                     names, fps = recogniser.class_names, float(video.fps)
                     subjects = subjects_of(windows, probabilities, names, listed)
                     found = action_rows(video_id, folder.number, names, subjects, fps, settings.intervals)
-                    found = found.assign(appearance=appearance_of(found, windows, seen))
+                    agreement = agreement_of(found, windows, probabilities, names)
+                    found = found.assign(appearance=appearance_of(found, windows, seen), agreement=agreement)
                     human = human.assign(appearance=appearance_of(human, windows, seen))
             except DecodeError as error:
                 path.unlink(missing_ok=True)
@@ -165,12 +168,33 @@ def subjects_of(
     return subjects
 
 
+def agreement_of(
+    actions: pd.DataFrame, windows: VideoWindows, probabilities: np.ndarray, class_names: Sequence[str]
+) -> np.ndarray:
+    """Of the views of each action, the windows whose middle lies in it, the share that say its class, (N,) float32.
+
+    1 for an action between the middles of two windows: nothing speaks against it.
+    """
+    best = np.array(class_names, dtype=object)[probabilities.argmax(axis=1)]
+    shares = np.ones(len(actions), dtype=np.float32)
+    for at, action in enumerate(actions.itertuples()):
+        views = _windows_of(action, windows)
+        if views.any():
+            shares[at] = np.mean(best[views] == action.class_name)
+    return shares
+
+
+def _windows_of(action: Any, windows: VideoWindows) -> np.ndarray:
+    """The windows of the action's subject whose middle lies in it, (N,) bool."""
+    inside = (windows.centre >= action.start_frame) & (windows.centre < action.end_frame)
+    return (windows.track_id == action.track_id) & inside
+
+
 def appearance_of(actions: pd.DataFrame, windows: VideoWindows, seen: np.ndarray) -> pd.Series:
     """The features of each action as a column: the mean of those of its windows; empty where it has none."""
     texts = np.full(len(actions), "", dtype=object)
     for at, action in enumerate(actions.itertuples() if seen.shape[1:] != (0,) else []):
-        inside = (windows.centre >= action.start_frame) & (windows.centre < action.end_frame)
-        own = (windows.track_id == action.track_id) & inside
+        own = _windows_of(action, windows)
         if own.any():
             texts[at] = as_text(seen[own].mean(axis=0, keepdims=True))[0]
     return pd.Series(texts, index=actions.index, dtype="str")

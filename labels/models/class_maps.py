@@ -39,6 +39,7 @@ class MappedRecogniser:
         if unknown:
             raise InputError(f"{where}: {recogniser.name} knows no class '{unknown[0]}' ({len(unknown)} unknown)")
         self._recogniser = recogniser
+        self.class_map = class_map
         self.class_names = tuple(sorted(set(class_map.values()) - {""}))
         self.working_threshold: dict[str, float] = {}  # theirs say nothing of ours
         self.name, self.preset = recogniser.name, recogniser.preset

@@ -19,6 +19,7 @@ RULE_WORDS = {
     "crowded": "a stronger path passes this frame, and no more are in play at once",
     "gap": "interpolated across a gap that is too long, or between ends that are not kept",
     "human": "a person said so",
+    "agreement": "the windows in which it is seen do not agree on what it is",
     "out_of_fold": "students that were not trained on its clip say something else",
     "outlier": "looks unlike the others of its class to the recogniser",
     "class_cap": "its class would outgrow what people saw of it; the less sure ones wait",
