@@ -15,6 +15,7 @@ from labels.cleaning.confident_learning import (
     find_faults,
     prune_by_class,
     read_believed,
+    sure_enough,
 )
 from labels.labelling.action_intervals import probabilities_json
 from labels.records.errors import InputError
@@ -70,6 +71,17 @@ def test_a_machines_label_is_set_aside_and_a_humans_is_looked_at_again(tmp_path)
     found = decide_actions(labelled, None, ("kick", "run"), ActionSettings(), faults=human)
     assert (found.actions["decision"] == "keep").all()
     assert found.doubts[["label_uid", "class_name", "student_class"]].to_numpy().tolist() == [["l4", "kick", "run"]]
+
+
+def test_from_which_sureness_on_students_are_right(tmp_path):
+    path = left_by_training(tmp_path / "a.parquet", ["human"] * 8)
+    # Said to be kick: 0.9, 0.9, 0.8, 0.8 right, 0.55 wrong; to be run: 0.9 right, 0.9 wrong, 0.8 right.
+    assert sure_enough(read_believed(path), 0.95, 3) == {"kick": 0.8, "run": 1.0}
+    assert sure_enough(read_believed(path), 0.6, 3) == {"kick": 0.55, "run": 0.8}
+    assert sure_enough(read_believed(path), 0.85, 8) == {"kick": 0.8, "run": 0.8}  # all together: 6 of 7
+    assert sure_enough(read_believed(path), 0.85, 9) == {} == sure_enough(None, 0.85, 3)
+    machine = left_by_training(tmp_path / "b.parquet", ["detected"] * 8)
+    assert sure_enough(read_believed(machine), 0.5, 3) == {}
 
 
 def test_another_file_is_named(tmp_path):

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from labels.cleaning.action_decisions import DecidedActions, decide_actions
 from labels.cleaning.action_guard import find_action_alarms
 from labels.cleaning.action_quality import ActionQuality, action_quality_lines
 from labels.cleaning.action_settings import ActionSettings
-from labels.cleaning.confident_learning import NO_FAULTS, find_faults, read_believed
+from labels.cleaning.confident_learning import NO_FAULTS, find_faults, read_believed, sure_enough
 from labels.cleaning.human_stretches import heard, read_stretches
 from labels.cleaning.human_verdicts import read_verdicts
 from labels.records import run_records, tables
@@ -40,14 +41,16 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
         "human actions": run_records.digest_of_human_actions(work),
         "true actions": run_records.digest_of_true_actions(work),
     }
-    old, faults = None, NO_FAULTS
+    old, faults, sure = None, NO_FAULTS, {}
     before = run_records.read_run_record(work.round(number - 1), ACTIONS_CLEANED) if number else None
     if before is not None:
         inputs[f"round {number - 1} {ACTIONS_CLEANED}"] = before.output
         old = _read_all(work, work.round(number - 1), "cleaned", decided=True)
         believed = work.round(number - 1).out_of_fold
         inputs["out of fold"] = file_digest(believed) if believed.is_file() else "none"
-        faults = find_faults(read_believed(believed), settings.prune_share)
+        opinions = read_believed(believed)
+        faults = find_faults(opinions, settings.prune_share)
+        sure = sure_enough(opinions, settings.trusted_precision, settings.least_trusted)
     finished = run_records.read_run_record(folder, ACTIONS_CLEANED)
     same = finished is not None and finished.is_made_from(asdict(settings), inputs)
     if finished is not None and same and finished.output == _output(folder):
@@ -62,7 +65,7 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
     old = heard(old, stretches.actions, verdicts) if old is not None else None
     names = sorted({*labelled["class_name"], *(labelled_record.facts.get("labeller", {}).get("class_names", []))})
     words = {uid: said.verdict for uid, said in verdicts.items()}
-    trusted = labelled_record.facts.get("labeller", {}).get("working_threshold", {})
+    trusted = labelled_record.facts.get("labeller", {}).get("working_threshold", {}) | sure
     decided = decide_actions(labelled, old, names, settings, words, trusted, faults)
     quality = _write(work, folder, decided)
     actions = decided.actions
@@ -98,8 +101,8 @@ def _guarded(decided: DecidedActions, trusted: dict[str, float], settings: Actio
     kept = actions[actions["decision"] == "keep"]
     found = actions[(actions["origin"] != "human") & (actions["reason"].str.split(":").str[0] != "lost")]
     found = found[~found["reason"].str.startswith("human")]  # a human said what happens there
-    bar = found["class_name"].map(lambda name: max(settings.keep_quality, trusted.get(name, 0.0)))
-    believed = found[found["score"] >= bar]
+    bar = [max(settings.keep_quality, trusted.get(str(name), 0.0)) for name in found["class_name"]]
+    believed = found[found["score"].to_numpy(np.float64) >= np.array(bar, dtype=np.float64)]
     return {
         "kept_by_class": {str(name): int(count) for name, count in sorted(kept["class_name"].value_counts().items())},
         "kept_found": int((kept["origin"] != "human").sum()),

@@ -14,6 +14,8 @@ class ActionSettings:
     old_share: float = 0.35  # how much of the log-odds is the round before's
     doubt_quality: float = 0.8  # a student this sure that a human is wrong sends the label to review
     prune_share: float = 0.2  # of a class's labels at most that one round takes out by what out-of-fold students say
+    trusted_precision: float = 0.95  # how often out-of-fold students must be right from a class's bar on
+    least_trusted: int = 10  # labels of a class that tell this; with fewer, all classes together do
     least_agreement: float = 0.6  # share of an action's views that must say its class
     outlier_share: float = 0.05  # of a class's labels at most that one round calls outliers
     outlier_factor: float = 1.5  # local outlier factor from which a label is one

@@ -90,6 +90,27 @@ def find_faults(believed: Believed | None, most_share: float) -> Faults:
     return Faults(table[wrong].reset_index(drop=True))
 
 
+def sure_enough(believed: Believed | None, precision: float, least_labels: int) -> dict[str, float]:
+    """class -> the sureness from which the students are this often right, where humans said what is right.
+
+    A class that they say of fewer than `least_labels` goes by what holds for all classes together; 1 where no sureness
+    is enough. Empty where there is nothing to go by.
+    """
+    human = np.zeros(0, dtype=bool) if believed is None else (believed.labels["origin"] == "human").to_numpy()
+    if believed is None or human.sum() < least_labels:
+        return {}
+    said, given = believed.probabilities[human], believed.given[human]
+    best, sure = said.argmax(axis=1), said.max(axis=1)
+    found = {}
+    for class_id, name in enumerate(believed.class_names):
+        own = best == class_id
+        own = own if own.sum() >= least_labels else np.ones(len(best), dtype=bool)
+        right = (best == given)[own]
+        good = [float(limit) for limit in sure[own] if right[sure[own] >= limit].mean() >= precision]
+        found[name] = round(min(good), 4) if good else 1.0
+    return found
+
+
 def averages(given: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """How sure the students are of the labels of each class on average, (K,); 1 for a class without labels."""
     return np.array(
