@@ -77,9 +77,9 @@ def test_views_agree_or_do_not():
     windows = windows_of([1, 1, 1, 2], [0, 2, 4, 0])  # their middles: 2, 4, 6
     said = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2], [0.1, 0.9]])
     rows = actions(
-        ("a", "v", "kick", 0.9, "detected", 0, 8, 1),  # two of three
-        ("b", "v", "run", 0.9, "detected", 4, 6, 1),
-        ("c", "v", "kick", 0.9, "detected", 3, 4, 1),  # no middle lies in it
+        ("a", "v", "kick", 0.95, "detected", 0, 8, 1),  # two of three
+        ("b", "v", "run", 0.95, "detected", 4, 6, 1),
+        ("c", "v", "kick", 0.95, "detected", 3, 4, 1),  # no middle lies in it
     )
     assert agreement_of(rows, windows, said, NAMES) == pytest.approx([2 / 3, 1, 1])
     decided = decide_actions(rows.assign(agreement=[0.59, 0.6, 1.0]), None, NAMES, ActionSettings()).actions
