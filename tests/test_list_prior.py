@@ -6,8 +6,8 @@ from test_action_decisions import actions
 
 from labels.cleaning.action_decisions import decide_actions
 from labels.cleaning.action_settings import ActionSettings
-from labels.labelling.action_labelling import PRIOR_GAIN, agreement_of, appearance_of, look_at, subjects_of
 from labels.labelling.window_store import VideoWindows
+from labels.labelling.window_views import PRIOR_GAIN, agreement_of, appearance_of, look_at, subjects_of
 from labels.models.class_maps import MappedRecogniser, read_class_map
 from labels.records import tables
 from labels.records.features import from_text

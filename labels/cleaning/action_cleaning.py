@@ -13,14 +13,14 @@ import pandas as pd
 
 from labels.cleaning.action_decisions import DecidedActions, decide_actions
 from labels.cleaning.action_guard import find_action_alarms
-from labels.cleaning.action_quality import ActionQuality, action_quality_lines
+from labels.cleaning.action_quality import ActionQuality
 from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.confident_learning import NO_FAULTS, find_faults, read_believed, sure_enough
 from labels.cleaning.human_stretches import heard, read_stretches
 from labels.cleaning.human_verdicts import read_verdicts
 from labels.records import run_records, tables
 from labels.records.errors import InputError
-from labels.records.run_records import HUMAN_ACTIONS_FILE, RunRecord
+from labels.records.run_records import RunRecord
 from labels.records.safe_writing import file_digest, read_parquet, write_parquet, write_text
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 
@@ -41,7 +41,9 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
         "human actions": run_records.digest_of_human_actions(work),
         "true actions": run_records.digest_of_true_actions(work),
     }
-    old, faults, sure = None, NO_FAULTS, {}
+    old: pd.DataFrame | None = None
+    faults = NO_FAULTS
+    sure: dict[str, float] = {}
     before = run_records.read_run_record(work.round(number - 1), ACTIONS_CLEANED) if number else None
     if before is not None:
         inputs[f"round {number - 1} {ACTIONS_CLEANED}"] = before.output
@@ -111,35 +113,6 @@ def _guarded(decided: DecidedActions, trusted: dict[str, float], settings: Actio
         "old_kept": decided.old_kept,
         "found_again": decided.found_again,
     }
-
-
-def action_lines(record: RunRecord) -> list[str]:
-    """The accounts, the decisions by reason, the bars, and the quality against human labels that were not used."""
-    counts = record.counts
-    lines = [
-        f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
-        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in{_stretches(counts)}"
-        f" ({counts['left_behind']} dropped of the round before stay there)"
-    ]
-    lines += [
-        f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in counts["reasons"].items()
-    ]
-    if counts["stretches_elsewhere"]:
-        lines.append(f"{HUMAN_ACTIONS_FILE}: {counts['stretches_elsewhere']} lines are of videos not usable here")
-    if any(reason.endswith("detected") for reason in counts["reasons"]):
-        lines.append("kept from: " + ", ".join(f"{name} {bar:.2f}" for name, bar in counts["bars"].items()))
-    if counts["doubts"]:
-        lines.append(
-            f"{counts['doubts']} human labels that a student doubts, kept all the same: cleaned/actions/review.csv; "
-            "answer in verdicts.csv (label_uid,verdict[,class_name])"
-        )
-    return [*lines, *action_quality_lines(counts["quality"])]
-
-
-def _stretches(counts: dict[str, Any]) -> str:
-    """What the account adds for what people said themselves; empty where they did not."""
-    own, replaced = counts["stretches"], counts["replaced"]
-    return f" + {own} of {HUMAN_ACTIONS_FILE} - {replaced} that they replace" if own else ""
 
 
 def _read_all(work: WorkFolder, folder: RoundFolder, stage: str, decided: bool) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 import argparse
 
-from labels.cleaning.action_cleaning import action_lines, clean_actions
+from labels.cleaning.action_cleaning import clean_actions
+from labels.cleaning.action_lines import action_lines
 from labels.cleaning.action_settings import ActionSettings
 from labels.records.command_line import Summary
 from labels.records.errors import InputError

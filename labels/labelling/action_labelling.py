@@ -1,22 +1,18 @@
 """Actions of a round: what people said, and what a recogniser says of every video; one shard a video."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows, average_by_frame
+from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows
 from labels.labelling.human_actions import human_actions, is_used
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.window_store import VideoWindows, WindowStore
+from labels.labelling.window_views import agreement_of, appearance_of, look_at, subjects_of
 from labels.models.recogniser import Recogniser
-from labels.models.window_features import recognise_with_features
 from labels.records import tables
-from labels.records.features import as_text
 from labels.records.run_records import RunRecord, digest_of_files, start_run, write_run_record
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.records.work_folder import ACTIONS_LABELLED, RoundFolder, WorkFolder
@@ -24,8 +20,6 @@ from labels.videos.decoding import DecodeError
 
 FORMAT = 2  # of the shards
 KEPT_COLUMNS = {*tables.ACTIONS, "appearance"}  # the latter: what the recogniser sees of it, see models/window_features
-RECOGNISED_TOGETHER = 32  # windows
-PRIOR_GAIN = 4.0  # how much more likely the class is that the clip's own list names, where a recogniser knows it
 
 
 @dataclass(frozen=True)
@@ -131,73 +125,6 @@ def recognise_subjects(
 ) -> list[FrameProbabilities]:
     """Probabilities by frame of each player, or of the whole frame; see `subjects_of`."""
     return subjects_of(windows, look_at(windows, recogniser)[0], recogniser.class_names, listed_class)
-
-
-def look_at(windows: VideoWindows, recogniser: Recogniser) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (N, K) of each window, and its features (N, F) in 0-1."""
-    parts = [
-        recognise_with_features(recogniser, np.asarray(windows.values[first : first + RECOGNISED_TOGETHER]))
-        for first in range(0, len(windows), RECOGNISED_TOGETHER)
-    ]
-    if not parts:
-        return np.zeros((0, len(recogniser.class_names))), np.zeros((0, 0))
-    probabilities, seen = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return probabilities, seen
-
-
-def subjects_of(
-    windows: VideoWindows, probabilities: np.ndarray, class_names: Sequence[str], listed_class: str = ""
-) -> list[FrameProbabilities]:
-    """Probabilities by frame of each subject, from those of its windows.
-
-    Args:
-        listed_class: what the clip's own list says of it; a prior, where it is one of several classes.
-    """
-    if listed_class in class_names:
-        gain = np.ones(len(class_names))
-        gain[list(class_names).index(listed_class)] = PRIOR_GAIN
-        rest = np.clip(1 - probabilities.sum(axis=1, keepdims=True), 0, 1)  # none of the classes
-        probabilities = probabilities * gain
-        probabilities /= probabilities.sum(axis=1, keepdims=True) + rest
-    spans = windows.spans()
-    subjects = []
-    for track_id in np.unique(windows.track_id):
-        own = np.flatnonzero(windows.track_id == track_id)
-        end = int(windows.subject_end[own].max())
-        subjects.append(average_by_frame(int(track_id), [spans[at] for at in own], probabilities[own], end))
-    return subjects
-
-
-def agreement_of(
-    actions: pd.DataFrame, windows: VideoWindows, probabilities: np.ndarray, class_names: Sequence[str]
-) -> np.ndarray:
-    """Of the views of each action, the windows whose middle lies in it, the share that say its class, (N,) float32.
-
-    1 for an action between the middles of two windows: nothing speaks against it.
-    """
-    best = np.array(class_names, dtype=object)[probabilities.argmax(axis=1)]
-    shares = np.ones(len(actions), dtype=np.float32)
-    for at, action in enumerate(actions.itertuples()):
-        views = _windows_of(action, windows)
-        if views.any():
-            shares[at] = np.mean(best[views] == action.class_name)
-    return shares
-
-
-def _windows_of(action: Any, windows: VideoWindows) -> np.ndarray:
-    """The windows of the action's subject whose middle lies in it, (N,) bool."""
-    inside = (windows.centre >= action.start_frame) & (windows.centre < action.end_frame)
-    return (windows.track_id == action.track_id) & inside
-
-
-def appearance_of(actions: pd.DataFrame, windows: VideoWindows, seen: np.ndarray) -> pd.Series:
-    """The features of each action as a column: the mean of those of its windows; empty where it has none."""
-    texts = np.full(len(actions), "", dtype=object)
-    for at, action in enumerate(actions.itertuples() if seen.shape[1:] != (0,) else []):
-        own = _windows_of(action, windows)
-        if own.any():
-            texts[at] = as_text(seen[own].mean(axis=0, keepdims=True))[0]
-    return pd.Series(texts, index=actions.index, dtype="str")
 
 
 def subject_of(work: WorkFolder, per: str) -> str:
