@@ -1,6 +1,6 @@
 """Synthetic players, a tenth of the clips labelled: one student of these alone, against rounds of the loop.
 
-    python tests/bench/player_loop.py --seeds 0 [--clips 600 --held-out 100 --share 0.1 --rounds 2 --keep FOLDER]
+    python tests/bench/player_loop.py --seeds 0 [--clips 400 --held-out 100 --share 0.1 --rounds 2 --keep FOLDER]
     python tests/bench/player_loop.py --seeds 0 --architecture cnn3d        # from pixels: the clips are rendered
 
 Players' places are those of the truth (tracks are not judged here), and so are the joints that `pose` looks at, as a
@@ -25,13 +25,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--architecture", default="pose", choices=("pose", "pose_gru", "cnn3d"))
-    parser.add_argument("--clips", type=int, default=600)
+    parser.add_argument("--clips", type=int, default=400)
     parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--difficulty", default="easy")
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--epochs", type=int, nargs=2, default=[30, 20], help="of round 0, and of the later rounds")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[25, 4], help="of round 0, and of the later rounds")
     parser.add_argument("--folds", type=int, default=0, help="out-of-fold students a round")
     parser.add_argument("--keep", type=Path, help="keep the work folders here")
     args = parser.parse_args()
