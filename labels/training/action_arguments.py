@@ -15,3 +15,11 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument("--window-frames", type=positive_number, default=0, metavar="N", help="frames of a window")
     actions.add_argument("--window-seconds", type=above_zero, default=0.0, metavar="S", help="length of a window")
     actions.add_argument("--mixup", type=above_zero, default=0.0, metavar="A", help="mix pairs of windows: Beta(A, A)")
+    actions.add_argument(
+        "--folds",
+        type=positive_number,
+        default=0,
+        metavar="K",
+        help="train K more students, each without a part of the groups; what they say of the labels they did not see, "
+        "the next round's cleaning goes by",
+    )

@@ -80,6 +80,10 @@ def gather_actions(work: WorkFolder, folder: RoundFolder, preset: Preset, settin
                 data.unknown[name] = data.unknown.get(name, 0) + 1
         data.windows[split] += found
         data.labels[split] = data.labels.get(split, 0) + len({window.label for window in found})
+    if any(window.by_human for window in data.windows[VAL]):
+        # A student agrees with the labels of the one before it: what is right is what humans said.
+        data.windows[VAL] = [window for window in data.windows[VAL] if window.by_human]
+        data.labels[VAL] = len({window.label for window in data.windows[VAL]})
     if not data.windows[TRAIN]:
         raise InputError(
             f"{folder.path / ACTIONS_CLEANED}: no window in the clips to train on (see {work.split_table})"
