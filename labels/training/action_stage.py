@@ -61,6 +61,8 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         summary = summarise(args, trained)
         if args.folds:
             summary.lines.append(_ask_folds(work, args, settings, trained, device))
+        elif not trained.done_before:
+            work.round(args.round).out_of_fold.unlink(missing_ok=True)  # it is of other labels
         stay = round_to_stay_with(work, args.round)
         if stay is not None:
             summary.lines.append(stay[1])
