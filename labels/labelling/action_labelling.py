@@ -61,7 +61,7 @@ def label_actions(
     """
     videos = work.usable_videos()
     start_run(folder, ACTIONS_LABELLED)
-    store = WindowStore(work, recogniser.preset) if recogniser is not None else None
+    store = WindowStore(work, recogniser.preset, device=recogniser.device) if recogniser is not None else None
     outcome = RoundActions()
     per = subject_of(work, settings.per)
     wanted = set(videos["video_id"])

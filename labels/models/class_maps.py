@@ -41,7 +41,7 @@ class MappedRecogniser:
         self._recogniser = recogniser
         self.class_names = tuple(sorted(set(class_map.values()) - {""}))
         self.working_threshold: dict[str, float] = {}  # theirs say nothing of ours
-        self.name, self.preset = recogniser.name, recogniser.preset
+        self.name, self.preset, self.device = recogniser.name, recogniser.preset, recogniser.device
         self.digest = digest_of([recogniser.digest, class_map])
         self._sums = np.zeros((len(recogniser.class_names), len(self.class_names)))
         for theirs, ours in class_map.items():

@@ -1,17 +1,20 @@
 """A clip in, an answer out: what a recogniser says of a video over time, in words, and drawn over it (mp4, gif)."""
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, cut_intervals
-from labels.labelling.action_labelling import recognise_subjects
-from labels.labelling.window_store import VideoWindows
+from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, average_by_frame, cut_intervals
+from labels.labelling.action_labelling import RECOGNISED_TOGETHER
+from labels.labelling.pose_finding import find_joints
+from labels.labelling.window_cutting import cut_windows
 from labels.models.loading import torch_device
-from labels.models.recogniser import load_recogniser, window_shape
-from labels.models.recogniser_settings import JOINTS
+from labels.models.pose_estimators import PoseEstimator, load_pose_estimator
+from labels.models.recogniser import Recogniser, load_recogniser
+from labels.models.recogniser_settings import BROUGHT, KEYPOINTRCNN, POSES
 from labels.pictures.gif_writing import GifWriter
 from labels.pictures.lettering import draw_text, fit_text
 from labels.pictures.palette import MUTED, PANEL, SKY_BLUE, TEXT
@@ -20,7 +23,6 @@ from labels.records.errors import InputError
 from labels.records.tables import NO_TRACK
 from labels.videos.decoding import DecodeError, VideoInfo, decode_frames, probe_video
 from labels.videos.encoding import VideoWriter
-from labels.videos.windows import sample_windows
 
 SHOWN_CLASSES = 3
 LINE_PX, BAR_PX, MARGIN_PX = 20, 110, 8
@@ -37,6 +39,11 @@ def clip_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--recogniser", required=True, metavar="FILE|NAME", help="a recogniser.pt, or a torchvision video network"
     )
+    parser.add_argument(
+        "--pose",
+        choices=[name for name in POSES if name != BROUGHT],
+        help=f"who finds the joints of a recogniser of poses (default: as it was trained, or {KEYPOINTRCNN})",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the overlay goes (default: beside the clip)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(strict=False)
@@ -47,27 +54,40 @@ def answer_clip(args: argparse.Namespace) -> Summary:
     """Print the classes with their probabilities over time, and write `<clip>_actions.mp4` and `.gif`."""
     if not args.clip.is_file():
         raise InputError(f"--clip {args.clip}: no such file")
-    recogniser = load_recogniser(args.recogniser, torch_device(args.device))
-    if recogniser.preset.reads == JOINTS:
-        raise InputError(f"--recogniser {args.recogniser}: looks at joints, which a clip does not bring; name another")
+    recogniser = load_recogniser(args.recogniser, torch_device(args.device), pose=args.pose)
     try:
         info = probe_video(args.clip)
-        windows = list(sample_windows(decode_frames(args.clip), window_shape(recogniser.preset)))
+        frames = recognise_clip(args.clip, info, recogniser)
     except DecodeError as error:
         raise InputError(f"{args.clip}: cannot be decoded: {error}") from None
-    held = VideoWindows(
-        args.clip.stem,
-        np.stack([window.frame_index for window in windows]),
-        np.full(len(windows), NO_TRACK),
-        np.full(len(windows), info.frame_count),
-        np.stack([window.pixels for window in windows]),
-    )
-    frames = recognise_subjects(held, recogniser)[0]
     names = recogniser.class_names
     target = (args.out or args.clip.parent) / f"{args.clip.stem}_actions.mp4"
     draw_answer(args.clip, info, frames, names, target)
     written = [f"overlay: {target}", f"overlay: {target.with_suffix('.gif')}"]
     return Summary("clip", "clips", 1, 1, {}, [*answer_lines(frames, names, info.fps), *written])
+
+
+def recognise_clip(
+    clip: Path, info: VideoInfo, recogniser: Recogniser, estimator: PoseEstimator | None = None
+) -> FrameProbabilities:
+    """What a recogniser says of each frame of a clip. No more than a few windows are in memory.
+
+    Args:
+        estimator: finds the joints of the clip's main person, where they are looked at; None: loaded by its name.
+    """
+    preset = recogniser.preset
+    pose, joints = (preset.beside or preset).pose, None
+    if pose:
+        estimator = estimator or load_pose_estimator(KEYPOINTRCNN if pose == BROUGHT else pose, recogniser.device)
+        joints = find_joints(decode_frames(clip), estimator, None)
+    windows = cut_windows(preset, info.frame_count, info.fps, None, lambda: decode_frames(clip), joints)
+    spans, said = [], []
+    while together := list(islice(windows, RECOGNISED_TOGETHER)):
+        spans += [(int(window.frame_index[0]), int(window.frame_index[-1]) + 1) for window in together]
+        said.append(recogniser.recognise(np.stack([window.values for window in together])))
+    if not spans:
+        raise DecodeError("no frame of it could be decoded")
+    return average_by_frame(NO_TRACK, spans, np.concatenate(said), info.frame_count)
 
 
 def answer_lines(frames: FrameProbabilities, names: tuple[str, ...], fps: float) -> list[str]:

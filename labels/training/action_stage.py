@@ -46,11 +46,14 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         frames=args.window_frames,
         seconds=args.window_seconds,
         mixup=args.mixup,
+        rand_augment=args.rand_augment,
+        pose=args.pose or "",
     )
     with work.writing():
         from labels.models.recogniser import preset_of
 
-        preset_of(architecture)
+        for part in architecture.split("+"):
+            preset_of(part)
         settings = replace(settings, learning_rate=args.lr or RecognitionSettings.rate_for(architecture))
         trained = train_actions(
             work, args.round, settings, device, args.from_scratch, args.go_on, draw_curves, draw_confusion
