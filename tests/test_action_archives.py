@@ -1,5 +1,6 @@
 """Every labelled archive format, made small, from its folder to the figures of its own split, by the stage scripts."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -119,5 +120,5 @@ def test_an_archive_trains_and_is_evaluated_by_its_own_split(make, tmp_path, mon
     assert len(videos) == 2 * GROUPS and len(official) == (0 if make is spacejam else 2)
     judged = metrics["validation"] if make is spacejam else metrics["test"]
     assert judged["groups"] == 2 and judged["human_labels"] == 2 and 0 <= judged["top1"] <= 1
-    sides = (work / "split.csv").read_text().splitlines()[1:]
-    assert sum(line.endswith(",test") for line in sides) == len(official)
+    sides = list(csv.DictReader((work / "split.csv").open()))
+    assert [side["split"] for side in sides].count("test") == len(official)

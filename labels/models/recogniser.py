@@ -124,11 +124,11 @@ def recogniser_from_file(path: Path, device: str = "cpu", batch_size: int | None
     if not is_fusion(checkpoint["architecture"]):
         return network(checkpoint, temperature)
     try:
-        parts = [network(part, part["temperature"]) for part in split_checkpoint(checkpoint)]
+        pixels, joints = (network(part, float(part["temperature"])) for part in split_checkpoint(checkpoint))
         weight = float(checkpoint["settings"]["weight"])
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: not a sound recogniser file: its settings are of no fusion") from None
-    return FusedRecogniser(*parts, weight, str(path), temperature, trusted)
+    return FusedRecogniser(pixels, joints, weight, str(path), temperature, trusted)
 
 
 def split_checkpoint(checkpoint: dict[str, Any]) -> list[dict[str, Any]]:

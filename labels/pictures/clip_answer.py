@@ -25,7 +25,8 @@ from labels.videos.decoding import DecodeError, VideoInfo, decode_frames, probe_
 from labels.videos.encoding import VideoWriter
 
 SHOWN_CLASSES = 3
-LINE_PX, BAR_PX, MARGIN_PX = 20, 110, 8
+LINE_PX, BAR_PX, MARGIN_PX, LETTER_PX = 20, 110, 8, 12
+PLAIN_SIDE = 360  # pixels of the shorter side at which letters are that large
 GIF_SIDE, GIF_SECONDS = 320, 12.0
 
 
@@ -106,27 +107,35 @@ def draw_answer(clip: Path, info: VideoInfo, frames: FrameProbabilities, names: 
     with VideoWriter(target, info.fps) as writer, GifWriter(target.with_suffix(".gif"), info.fps) as gif:
         for frame in decode_frames(clip):
             place = min(frame.frame_index, len(frames.probabilities) - 1)
-            rgb = draw_classes(frame.rgb, frames.probabilities[place], names)
-            writer.write(rgb)
-            if frame.time_s < GIF_SECONDS:
-                scale = min(1.0, GIF_SIDE / max(rgb.shape[:2]))
-                size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
-                gif.write(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+            likely = frames.probabilities[place]
+            writer.write(draw_classes(frame.rgb, likely, names))
+            if frame.time_s < GIF_SECONDS:  # reduced first, so that the words stay as large as they are
+                gif.write(draw_classes(_reduced(frame.rgb), likely, names))
+
+
+def _reduced(rgb: np.ndarray) -> np.ndarray:
+    scale = min(1.0, GIF_SIDE / max(rgb.shape[:2]))
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
 
 
 def draw_classes(rgb: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     """A frame with a panel below it: the likeliest classes, a bar and a number each."""
     shown = np.argsort(-probabilities, kind="stable")[:SHOWN_CLASSES]
-    bar = min(BAR_PX, rgb.shape[1] // 3)
-    panel = np.full((LINE_PX * len(shown) + MARGIN_PX, rgb.shape[1], 3), PANEL, dtype=np.uint8)
+    unit = max(1.0, min(rgb.shape[:2]) / PLAIN_SIDE)  # letters grow with the frame
+    line, margin, letters = round(LINE_PX * unit), round(MARGIN_PX * unit), round(LETTER_PX * unit)
+    bar = min(round(BAR_PX * unit), rgb.shape[1] // 3)
+    panel = np.full((line * len(shown) + margin, rgb.shape[1], 3), PANEL, dtype=np.uint8)
     for row, class_id in enumerate(shown):
-        top = MARGIN_PX // 2 + row * LINE_PX
+        top = margin // 2 + row * line
         value = float(probabilities[class_id])
-        cv2.rectangle(panel, (MARGIN_PX, top + 5), (MARGIN_PX + bar, top + 15), MUTED, 1)
-        cv2.rectangle(panel, (MARGIN_PX, top + 5), (MARGIN_PX + round(bar * value), top + 15), SKY_BLUE, -1)
-        left = 2 * MARGIN_PX + bar
-        words = fit_text(f"{value:.2f} {names[class_id]}", max(1, rgb.shape[1] - left), 12)
-        draw_text(panel, words, left, top + 2, 12, TEXT)
+        cv2.rectangle(panel, (margin, top + line // 4), (margin + bar, top + 3 * line // 4), MUTED, 1)
+        cv2.rectangle(
+            panel, (margin, top + line // 4), (margin + round(bar * value), top + 3 * line // 4), SKY_BLUE, -1
+        )
+        left = 2 * margin + bar
+        words = fit_text(f"{value:.2f} {names[class_id]}", max(1, rgb.shape[1] - left), letters)
+        draw_text(panel, words, left, top + line // 10, letters, TEXT)
     return np.concatenate([rgb, panel])
 
 
