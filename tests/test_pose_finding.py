@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import labels.labelling.pose_finding as pose_finding
-from labels.labelling.pose_finding import PoseStore, find_joints
+from labels.labelling.pose_finding import NoJoints, PoseStore, find_joints
 from labels.labelling.window_cutting import cut_windows, places_around, write_values
 from labels.models import pose_estimators
 from labels.models.pose_estimators import (
@@ -24,7 +24,7 @@ from labels.records.errors import InputError
 from labels.records.tables import NO_TRACK
 from labels.records.work_folder import WorkFolder
 from labels.tracks.player_crops import crop_path
-from labels.videos.decoding import DecodeError, Frame
+from labels.videos.decoding import Frame
 from tests.conftest import write_test_video
 
 GREY = np.full((48, 64, 3), 120, dtype=np.uint8)
@@ -151,7 +151,7 @@ def test_joints_are_found_once_and_anew_for_other_tracks(tmp_path, monkeypatch):
     assert np.array_equal(store.joints(video, tracks)[1], first[1]) and estimator.seen == 4
     moved = [crop_path(1, np.array([0, 3]), np.array([[10, 0, 20, 20]] * 2))]
     assert store.joints(video, moved)[1][0, 0].tolist() == [15, 10] and estimator.seen == 8
-    with pytest.raises(DecodeError, match="--pose keypointrcnn"):
+    with pytest.raises(NoJoints, match="--pose keypointrcnn"):
         PoseStore(work, BROUGHT, "cpu").joints(video, tracks)
 
 

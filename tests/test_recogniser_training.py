@@ -54,7 +54,7 @@ def test_mixup_mixes_whole_windows_and_their_labels_by_one_share():
 
 def test_layers_learn_the_faster_the_nearer_they_are_to_the_head():
     names = ["backbone.stem.0.weight", "backbone.layer1.0.conv1.weight", "backbone.layer1.0.conv2.weight"]
-    names += ["backbone.layer1.1.conv1.weight", "backbone.norm.weight", "backbone.fc.weight", "backbone.fc.bias"]
+    names += ["backbone.layer1.1.conv1.weight", "backbone.norm.weight", "backbone.fc.weight", "head.bias"]
     rates = layer_rates(names, 0.1)
     assert [rates[name] for name in names] == pytest.approx(
         [0.1, 0.1**0.75, 0.1**0.75, 0.1**0.5, 0.1**0.25, 1, 1], abs=1e-5

@@ -31,6 +31,10 @@ FORMAT = 1  # raise it when the same video and tracks give other joints
 Joints = dict[int, np.ndarray]  # track_id -> (frames of the video, 13, 2) pixels, NaN for the unseen
 
 
+class NoJoints(DecodeError):
+    """A clip is looked at for its joints, and none came with it."""
+
+
 class PoseStore:
     """The joints of a work folder's videos. `name` is one of `POSES`: those that came with clips, or who finds them."""
 
@@ -52,12 +56,12 @@ class PoseStore:
         return self._estimator
 
     def joints(self, video: Any, tracks: Sequence[CropPath] | None) -> Joints:
-        """The joints of a video (a row of the videos table), found if that was not done. DecodeError without any."""
+        """The joints of a video (a row of the videos table), found if that was not done. NoJoints without any."""
         video_id, count = str(video.video_id), int(video.frame_count)
         if self.name == BROUGHT:
             brought = read_joints(pose_path(self.work.videos, video_id), count)
             if brought is None:
-                raise DecodeError(f"no joints came with it (videos/truth/poses/); --pose {KEYPOINTRCNN} finds some")
+                raise NoJoints(f"no joints came with it (videos/truth/poses/); --pose {KEYPOINTRCNN} finds some")
             return brought
         path = self.work.root / "poses" / self.name / f"{video_id}.parquet"
         tracked = digest_of_tracks(None if tracks is None else list(tracks))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from labels.labelling.human_actions import human_actions
 from labels.labelling.player_tracks import PLAYER, tracks_of
+from labels.labelling.pose_finding import NoJoints
 from labels.labelling.window_store import VideoWindows, WindowStore
 from labels.models.recogniser import Recogniser
 from labels.models.recogniser_settings import Preset
@@ -91,8 +92,9 @@ def gather_actions(
         try:
             tracks = tracks_of(work, folder.number, video_id) if record.facts.get("per") == PLAYER else None
             windows = store.ensure(video, tracks)
-        except DecodeError:
-            data.skipped["that could not be decoded"] = data.skipped.get("that could not be decoded", 0) + 1
+        except DecodeError as error:
+            reason = "without joints" if isinstance(error, NoJoints) else "that could not be decoded"
+            data.skipped[reason] = data.skipped.get(reason, 0) + 1
             continue
         found = label_windows(windows, actions, class_names, groups[video_id], settings.pseudo_weight)
         for name in actions["class_name"]:
@@ -101,8 +103,9 @@ def gather_actions(
         data.windows[split] += found
         data.labels[split] = data.labels.get(split, 0) + len({window.label for window in found})
     if not data.windows[TRAIN]:
+        why = "".join(f"; {count} videos {reason}" for reason, count in data.skipped.items())
         raise InputError(
-            f"{folder.path / ACTIONS_CLEANED}: no window in the clips to train on (see {work.split_table})"
+            f"{folder.path / ACTIONS_CLEANED}: no window in the clips to train on (see {work.split_table}){why}"
         )
     return data
 

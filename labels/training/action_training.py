@@ -67,13 +67,13 @@ class TrainedActions:
         return lines
 
 
-def preset_for(settings: RecognitionSettings, pose: str = BROUGHT) -> Preset:
-    """The windows of an architecture, or what was said of them; `pose`: where joints come from."""
+def preset_for(settings: RecognitionSettings) -> Preset:
+    """The windows of an architecture, or what was said of them."""
     if is_fusion(settings.architecture):
-        return fused_preset(*(preset_for(part, pose) for part in fusion_parts(settings)))
+        return fused_preset(*map(preset_for, fusion_parts(settings)))
     preset = preset_of(settings.architecture)
     if preset.reads == JOINTS:
-        preset = replace(preset, pose=pose)
+        preset = replace(preset, pose=settings.pose or preset.pose)
     elif settings.pose:
         raise InputError(f"--pose {settings.pose}: {settings.architecture} looks at no joints; leave it out")
     frames = settings.frames or preset.frames
@@ -83,10 +83,13 @@ def preset_for(settings: RecognitionSettings, pose: str = BROUGHT) -> Preset:
     return replace(preset, frames=frames, rate=rate)
 
 
-def pose_of(work: WorkFolder) -> str:
-    """Where joints come from when nobody says it: brought, where a clip has some; else they are found."""
+def with_pose(settings: RecognitionSettings, work: WorkFolder) -> RecognitionSettings:
+    """The settings, and where joints come from if nobody said it: brought, where a clip has some; else found."""
+    parts = settings.architecture.split("+")
+    if settings.pose or all(preset_of(part).reads != JOINTS for part in parts):
+        return settings
     some = any(pose_path(work.videos, str(name)).is_file() for name in work.usable_videos()["video_id"])
-    return BROUGHT if some else KEYPOINTRCNN
+    return replace(settings, pose=BROUGHT if some else KEYPOINTRCNN)
 
 
 def train_actions(
@@ -100,7 +103,8 @@ def train_actions(
     draw_confusion: Callable[[Path, Path], object] | None = None,
 ) -> TrainedActions:
     """Train round N's recogniser. Does nothing but report when that was done before with the same in hand."""
-    preset = preset_for(settings, settings.pose or pose_of(work))
+    settings = with_pose(settings, work)
+    preset = preset_for(settings)
     folder = work.round(number)
     command = f"python dataset_cleaner.py {work.root} --round {number}"
     cleaned = require_run_record(folder, ACTIONS_CLEANED, command)

@@ -25,7 +25,7 @@ from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, b
 from labels.training.training_folder import TrainingFolder, write_history
 
 LAYER = re.compile(r".*?\.\d+(?=\.)")  # of a weight's name: up to its first number
-HEADS = (".head", ".fc", ".classifier")
+HEAD = re.compile(r"(.*\.)?(head|fc|classifier)\.")
 NORMS_SEED = 2**31  # far from any epoch's
 
 
@@ -95,13 +95,9 @@ def train_recogniser(
 def layer_rates(names: Sequence[str], first: float) -> dict[str, float]:
     """Each weight's share of the learning rate: 1 in the head, `first` in the first layer, a power between them."""
     layer_of = {name: (match[0] if (match := LAYER.match(name)) else name.rpartition(".")[0]) for name in names}
-    layers = list(dict.fromkeys(layer for name, layer in layer_of.items() if not _is_head(name)))
+    layers = list(dict.fromkeys(layer for name, layer in layer_of.items() if not HEAD.match(name)))
     shares = {layer: round(first ** (1 - at / len(layers)), 6) for at, layer in enumerate(layers)}
-    return {name: 1.0 if _is_head(name) else shares[layer_of[name]] for name in names}
-
-
-def _is_head(name: str) -> bool:
-    return any(part in name for part in HEADS)
+    return {name: 1.0 if HEAD.match(name) else shares[layer_of[name]] for name in names}
 
 
 def settle_norms(
