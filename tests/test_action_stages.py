@@ -15,6 +15,9 @@ import dataset_processor
 import train
 import visualise
 from labels.cleaning.action_settings import ActionSettings
+from labels.models.checkpoints import RECOGNISER, load_checkpoint
+from labels.models.pose_estimators import People
+from labels.pictures import clip_actions
 from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.tables import check_actions
@@ -372,6 +375,9 @@ def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
         (dataset_processor, ["--recogniser", "human", "--human-share", "2"], "--human-share"),
         (train, ["--task", "actions", "--architecture", "r4d"], "unknown"),
         (train, ["--task", "actions", "--continue"], "no round before"),
+        (train, ["--task", "actions", "--architecture", "cnn3d+cnn3d"], "of pixels and joints"),
+        (train, ["--task", "actions", "--architecture", "cnn3d", "--pose", "brought"], "looks at no joints"),
+        (dataset_processor, ["--recogniser", "human", "--pose", "brought"], "--pose: "),
         (train, ["--task", "actions", "--architecture", "mvit_v2_s", "--window-frames", "4"], "--window-frames"),
     ],
 )
@@ -381,7 +387,7 @@ def test_wrong_input_gets_one_line(work, capsys, script, arguments, said):
     assert "error:" in error and said in error
 
 
-def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work):
+def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, tmp_path, monkeypatch, capsys):
     """Joints as an archive brings them, made here: they go where the square goes."""
     videos = WorkFolder(work).usable_videos()
     joints = ["nose", *(f"{side}{part}" for part in ("shoulder", "hip", "wrist") for side in "lr")]
@@ -400,3 +406,29 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work):
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
     rows = actions_of(work, 1, "labelled")
     assert (rows["origin"] == "detected").sum() > 0
+    with_pixels = ["--architecture", "cnn3d+pose_gru", *SHORT[2:], "--epochs", "1"]
+    assert train.main([str(work), "--round", "0", *with_pixels]) == 0
+    student = work / "rounds/00/trained/recogniser.pt"
+    settings = load_checkpoint(student, RECOGNISER)["settings"]
+    assert 0 <= settings["weight"] <= 1 and settings["pixels"]["settings"]["frames"] == 4
+    assert (work / "rounds/00/trained/actions/pose_gru/recogniser.pt").is_file()
+    before = file_digest(student)
+    assert train.main([str(work), "--round", "0", *with_pixels]) == 0 and file_digest(student) == before
+    assert "trained already" in capsys.readouterr().out
+    assert dataset_processor.main([str(work), "--round", "1"]) == 0
+    rows = actions_of(work, 1, "labelled")
+    assert (rows["origin"] == "detected").sum() > 0
+    monkeypatch.setattr(clip_actions, "load_pose_estimator", lambda name, device: Seen())
+    clip = archive / "test" / "falls" / "falls_4.mp4"
+    asked = ["--clip", str(clip), "--recogniser", str(student), "--out", str(tmp_path)]
+    assert visualise.main(asked) == 0
+    assert "whole clip:" in capsys.readouterr().out and (tmp_path / "falls_4_actions.gif").is_file()
+
+
+class Seen:
+    """Stands in for a keypoint network: one person, all joints in the middle of the frame."""
+
+    name, digest, batch_size = "seen", "1", 4
+
+    def look(self, rgbs, boxes=None):
+        return [People(np.array([[5, 5, 40, 40.0]]), np.ones(1), np.full((1, 13, 2), 20.0)) for _ in rgbs]

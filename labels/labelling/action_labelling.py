@@ -6,11 +6,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows
+from labels.labelling.action_intervals import IntervalSettings, action_rows
 from labels.labelling.human_actions import human_actions, is_used
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.round_mask_channel import RoundMasks
-from labels.labelling.window_store import VideoWindows, WindowStore
+from labels.labelling.window_store import WindowStore
 from labels.labelling.window_views import agreement_of, appearance_of, look_at, subjects_of
 from labels.models.recogniser import Recogniser
 from labels.records import tables
@@ -61,10 +61,11 @@ def label_actions(
     """
     videos = work.usable_videos()
     start_run(folder, ACTIONS_LABELLED)
-    store = WindowStore(work, recogniser.preset) if recogniser is not None else None
+    store = None
+    if recogniser is not None:
+        masks = RoundMasks(work, folder.number) if recogniser.preset.masked else None
+        store = WindowStore(work, recogniser.preset, device=recogniser.device, masks=masks)
     outcome = RoundActions()
-    if store is not None and store.preset.masked:
-        store.masks = RoundMasks(work, folder.number)
     per = subject_of(work, settings.per)
     wanted = set(videos["video_id"])
     for path in folder.stage(ACTIONS_LABELLED).glob("*.parquet"):
@@ -130,13 +131,6 @@ def _masks_key(masks: RoundMasks, video_id: str) -> str:
         return masks.key(video_id)
     except DecodeError:
         return "none"
-
-
-def recognise_subjects(
-    windows: VideoWindows, recogniser: Recogniser, listed_class: str = ""
-) -> list[FrameProbabilities]:
-    """Probabilities by frame of each player, or of the whole frame; see `subjects_of`."""
-    return subjects_of(windows, look_at(windows, recogniser)[0], recogniser.class_names, listed_class)
 
 
 def subject_of(work: WorkFolder, per: str) -> str:

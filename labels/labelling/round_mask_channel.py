@@ -1,6 +1,6 @@
 """The masks of a round as windows have them: of the player that is followed, or of all that is labelled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -50,10 +50,8 @@ class RoundMasks:
             raise DecodeError(f"it has no masks in round {self._folder.number}")
         return digest_of_files(paths)
 
-    def channels(
-        self, video: Any, tracks: Sequence[CropPath] | None, windows: Sequence[Window], side: int
-    ) -> Iterator[np.ndarray]:
-        """The mask channel of each window, (T, h, w) uint8 from 0 to 255, cut as its pixels were.
+    def channels(self, video: Any, tracks: Sequence[CropPath] | None, side: int) -> Callable[[Window], np.ndarray]:
+        """Gives the mask channel of a window of a video, (T, h, w) uint8 from 0 to 255, cut as its pixels were.
 
         Of a player's window it is the mask whose box lies nearest to the middle of the crop, and in it; of the whole
         frame it is all masks together. Without a mask it is 0.
@@ -63,17 +61,19 @@ class RoundMasks:
         known = boxes[(boxes["mask_rle"] != "") & (boxes["decision"] != "drop")].reset_index(drop=True)
         masks = _FrameMasks(known, int(video.height), int(video.width))
         by_track = {track.track_id: track for track in tracks or []}
-        for window in windows:
+
+        def channel(window: Window) -> np.ndarray:
             track = by_track.get(window.track_id)
             if track is None:
-                yield np.stack([shrink(masks.of_all(int(at)), side) for at in window.frame_index])
-                continue
+                return np.stack([shrink(masks.of_all(int(at)), side) for at in window.frame_index])
             squares = track.squares[window.frame_index - track.first_frame]
             cut = [
                 cut_square(masks.nearest(int(at), square), square, side, padding=(0,))
                 for at, square in zip(window.frame_index, squares, strict=True)
             ]
-            yield np.stack(cut)
+            return np.stack(cut)
+
+        return channel
 
 
 class _FrameMasks:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labels.models.recogniser_settings import DEFAULT_ON_CPU, DEFAULT_ON_GPU, TSN, ZOO
+from labels.models.recogniser_settings import DEFAULT_ON_CPU, DEFAULT_ON_GPU, PRETRAINED
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import out_of_date, read_run_record, require_run_record
@@ -49,11 +49,14 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         frames=args.window_frames,
         seconds=args.window_seconds,
         mixup=args.mixup,
+        rand_augment=args.rand_augment,
+        pose=args.pose or "",
     )
     with work.writing():
         from labels.models.recogniser import preset_of
 
-        preset_of(architecture)
+        for part in architecture.split("+"):
+            preset_of(part)
         settings = replace(settings, learning_rate=args.lr or RecognitionSettings.rate_for(architecture))
         trained = train_actions(
             work, args.round, settings, device, args.from_scratch, args.go_on, draw_curves, draw_confusion
@@ -86,10 +89,8 @@ def _ask_folds(
     preset, windows = data.store.preset, data.windows[TRAIN]
     if len({window.group for window in windows}) < args.folds:
         raise InputError(f"--folds {args.folds}: fewer groups than that are trained on; say less")
-    pretrained = not args.from_scratch and settings.architecture in {*ZOO, TSN}
-    task = RecognitionTask(
-        data.class_names, preset, lambda window: data.store.read(window.video_id, window.place), settings
-    )
+    pretrained = not args.from_scratch and settings.architecture in PRETRAINED
+    task = RecognitionTask(data.class_names, preset, data.read, settings)
     record = require_run_record(folder, ACTIONS_TRAINED, "")
     asked = write_out_of_fold(
         folder.out_of_fold,
