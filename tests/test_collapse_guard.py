@@ -2,7 +2,12 @@
 
 import pytest
 
+import dataset_cleaner
+import dataset_downloader
+import dataset_processor
 from labels.cleaning.collapse_guard import find_alarms
+from labels.records.run_records import read_run_record
+from labels.records.work_folder import WorkFolder
 
 
 def counts(
@@ -50,3 +55,20 @@ def test_each_sign_against_its_limit(now, signs):
 def test_the_first_round_has_nothing_to_be_held_against():
     assert find_alarms(counts(kept=10_000, old_kept=0, found_again=0), None) == []
     assert find_alarms(counts(kept_believed=0), None)[0].startswith("believed: 0.00 < 0.05: of 100 boxes")
+
+
+def test_a_detector_that_sees_the_scoreboard_trips_the_guard_on_rendered_clips(tmp_path, capsys):
+    """Stages 1 to 3 as a user runs them; the detector is an ONNX file that gives a sure box where the score stands."""
+    from test_onnx_detectors import NAMES, pixel_answer, write_model
+
+    work, detector = str(tmp_path / "work"), tmp_path / "scoreboard.onnx"
+    clips = ["--clips", "2", "--held-out", "1", "--frames", "30", "--width", "160", "--height", "96", "--seed", "3"]
+    assert dataset_downloader.main([work, "--from", "synthetic", "--difficulty", "medium", *clips]) == 0
+    write_model(detector, pixel_answer([(24, 12, 12, 12, 1, 0.95)]), (1, 3, 96, 160), NAMES)
+    assert dataset_processor.main([work, "--round", "0", "--detector", str(detector)]) == 0
+    capsys.readouterr()
+    assert dataset_cleaner.main([work, "--round", "0"]) == 3
+    assert "alarm: " in capsys.readouterr().err
+    counts = read_run_record(WorkFolder(tmp_path / "work").round(0), "cleaned").counts
+    assert counts["believed"] == 90
+    assert counts["kept_believed"] == 0 or counts["kept_unanchored"] == counts["kept_balls"]

@@ -194,9 +194,8 @@ def test_windows_of_pixels_and_joints_are_written_as_they_are_cut(tmp_path):
 def test_a_masked_fusion_sees_masks_with_its_pixels_and_joints_beside():
     joints = {NO_TRACK: np.zeros((6, 13, 2), np.float32)}
     both = Preset(2, 5.0, 8, masked=True, beside=TWO_JOINTS)
-    windows = cut_windows(
-        both, 6, 10.0, None, lambda: frames(6), joints, lambda window: np.full(window.values.shape[:3], 255, np.uint8)
-    )
+    masks = SimpleNamespace(channel=lambda window, side: np.full(window.values.shape[:3], 255, np.uint8))
+    windows = cut_windows(both, 6, 10.0, None, lambda: frames(6), joints, masks)
     values = next(windows).values
     assert values["pixels"].shape == (2, 8, 11, 4) and (values["pixels"][..., 3] == 255).all()
     assert values["joints"].shape == (3, 13, 2)

@@ -8,9 +8,11 @@ exceed, and never a small one. What surely flies as a ball does is no outlier wh
 ignored, not dropped: to look strange proves nothing.
 """
 
+import contextlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,10 @@ import pandas as pd
 
 from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
+from labels.records.errors import InputError
 from labels.records.features import from_text
+from labels.records.safe_writing import read_parquet
+from labels.records.work_folder import RoundFolder
 
 FOLDS = 5  # a video's tracks are compared with those of the other folds
 MOST_COMPONENTS = 8
@@ -39,7 +44,7 @@ class UsualLooks:
 
     def __init__(self, kept: Iterable[pd.DataFrame], settings: CleaningSettings) -> None:
         """`kept`: the decided boxes of each video of the round before."""
-        found = [_looks_of_tracks(boxes) for boxes in kept]
+        found = [tracks for boxes in kept if len(tracks := _looks_of_tracks(boxes))]
         tracks = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["class_name"])
         self._classes: dict[str, _ClassLooks] = {}
         for class_name, of_class in tracks.groupby("class_name"):
@@ -53,6 +58,21 @@ class UsualLooks:
         if looks is None or not len(features):
             return np.full(len(features), np.nan)
         return -looks.models[_fold(video_id)].score_samples(features) / looks.limit
+
+
+def usual_looks(before: RoundFolder | None, settings: CleaningSettings) -> UsualLooks | None:
+    """How tracks look in the round before; None without one, or where the rule is switched off."""
+    if before is None or "outlier" in settings.without:
+        return None
+    return UsualLooks(_readable(sorted((before.stage("cleaned") / "boxes").glob("[!.]*.parquet"))), settings)
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[pd.DataFrame]:
+    for path in paths:
+        with contextlib.suppress(
+            InputError, ValueError
+        ):  # what is wrong with a shard is told where its own video is cleaned
+            yield tables.check_boxes(read_parquet(path), str(path), decided=True)
 
 
 def outlier_factors(

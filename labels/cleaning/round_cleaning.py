@@ -1,8 +1,7 @@
 """Stage 3 over one round: read the labelled shards, clean each, write the cleaned ones, the dataset and run.json."""
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from labels.cleaning.calibration import Calibration
 from labels.cleaning.collapse_guard import find_alarms
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, is_whole, write_dataset
 from labels.cleaning.human_verdicts import Verdict, read_verdicts
-from labels.cleaning.outliers import UsualLooks
+from labels.cleaning.outliers import UsualLooks, usual_looks
 from labels.cleaning.quality_estimate import QualityEstimate
 from labels.cleaning.scores import Scales, scales_from
 from labels.cleaning.self_agreement import SelfAgreement
@@ -30,7 +29,7 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
-FORMAT = 8  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 11  # of what is written; raise it when the same settings on the same labels give something else
 NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
 
 
@@ -115,7 +114,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     unheard = set(inputs.verdicts)
     quality = QualityEstimate(inputs.scales, inputs.class_names)
     calibration, agreement = Calibration(inputs.class_names), SelfAgreement()
-    usual = UsualLooks(_before(inputs), settings) if "outlier" not in settings.without else None
+    usual = usual_looks(inputs.before, settings)
     images, boxes, written = [], [], set()
     for _, video in inputs.videos.iterrows():
         next(steps, None)
@@ -189,15 +188,6 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     _check_accounts(record.counts)
     run_records.write_run_record(folder, record)
     return record
-
-
-def _before(inputs: RoundInputs) -> Iterator[pd.DataFrame]:
-    """The cleaned boxes of each video of the round before that can be read."""
-    for video_id in inputs.videos["video_id"] if inputs.before is not None else ():
-        path = inputs.before.boxes("cleaned", str(video_id))
-        with contextlib.suppress(InputError):  # told where the video itself is cleaned
-            if path.is_file():
-                yield _checked(path, decided=True)
 
 
 def _clean_one(

@@ -44,6 +44,8 @@ def backward_paths(
     settings: CleaningSettings,
 ) -> np.ndarray:
     """The path (N,) of each box when the clip is gone through from its end; -1 for none. Changes nothing."""
+    if not len(timeline):
+        return np.full(len(boxes), -1)
     last, end_s = timeline.frame_index[-1], timeline.time_s[-1]
     turned = Timeline(
         last - timeline.frame_index[::-1],

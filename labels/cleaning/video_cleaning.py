@@ -1,25 +1,22 @@
 """One video through stage 3: merge with the round before, find the paths, decide on every row. A pure function."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
 from labels.cleaning.gap_filling import fill_gaps, matching, place_old_gap_boxes
 from labels.cleaning.human_verdicts import Verdict
 from labels.cleaning.keyframes import between_drawn
-from labels.cleaning.likeness import find_anchors, likeness
-from labels.cleaning.look_fusion import fuse_looks
-from labels.cleaning.outliers import UsualLooks, outlier_factors
+from labels.cleaning.outliers import UsualLooks
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
 from labels.cleaning.rules import judge
-from labels.cleaning.scores import LIMIT, Scales, calibrated
+from labels.cleaning.scores import Scales, calibrated
 from labels.cleaning.self_agreement import Share, agreement_of_looks, agreement_of_paths, backward_paths
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.shadows import add_shadow
 from labels.cleaning.verdict_use import hear
+from labels.cleaning.weighing import Scene, Weighed, weigh
 from labels.records import tables
 from labels.tracks.candidates import make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
@@ -93,59 +90,23 @@ def clean_video(
     said = _human_says(boxes, words)
     boxes["origin"] = boxes["origin"].where(said != "y", "human")
 
-    evidence = shape_evidence(boxes, timeline)
-    evidence["rounds_lost"] = boxes["rounds_lost"].to_numpy()
-    evidence[["overlap", "scene_stay", "screen_stay"]] = 0.0
-    usable = (judge(evidence, settings, needs_paths=False)[0] == "keep") & (said != "n")
-    if "overlap" not in settings.without:
-        add_overlap(evidence, boxes, usable, settings)
-    if "stays" not in settings.without:
-        add_stays(evidence, boxes, usable & ~(evidence["overlap"] > settings.max_overlap).to_numpy(), timeline)
-    early, early_reason = judge(evidence, settings, needs_paths=False)
-    covered = usable & (evidence["overlap"] > settings.max_overlap).to_numpy()
-    usable = (early == "keep") & (said != "n")
-    sure = (boxes["log_odds"] >= 0) & (boxes["rounds_lost"] == 0) & (evidence["overlap"] <= settings.max_overlap)
-    believed = set(boxes["label_uid"][sure & ~evidence["is_player"]])
-    boxes, evidence["looks"] = fuse_looks(boxes, usable, covered, settings)
-    said_odds = boxes["log_odds"].to_numpy(dtype=np.float64)
-    sober = settings if "sobering" not in settings.without else replace(settings, max_sobering=0.0)
-    boxes["log_odds"] = sobered(boxes, evidence, usable, len(labelled_frames), sober)
-    how = (path_settings or PathSettings(), player_settings or PlayerSettings(), settings)
-    linked = usable & ("paths" not in settings.without)
-    gaps = add_paths(evidence, boxes, linked, timeline, *how)
-    add_quality(evidence, timeline.step_s, settings)
-    anchors = usable & find_anchors(evidence, settings)
-    if old is not None:  # what a student alone sees here is not proof yet
-        anchors &= (boxes["old_decision"] == "keep").to_numpy() | evidence["human"].to_numpy()
-    evidence["likeness"] = likeness(evidence, boxes, anchors, settings) if "likeness" not in settings.without else 0.0
-    if (evidence["likeness"] != 0).any():
-        agreed = (evidence["looks"] >= settings.agreeing_looks).to_numpy()
-        surer = np.where(agreed, said_odds, boxes["log_odds"]) + evidence["likeness"].to_numpy()
-        evidence["log_odds"] = np.where(evidence["human"], evidence["log_odds"], np.clip(surer, -LIMIT, LIMIT))
-        gaps = add_paths(evidence, boxes, linked, timeline, *how)
-        add_quality(evidence, timeline.step_s, settings)
-    add_shadow(evidence, boxes, usable, timeline, settings)
-    shadows = (evidence["shadow"] > settings.max_shadow_flatness).to_numpy() & ("shadow" not in settings.without)
-    add_rank(evidence, boxes, usable & ~shadows)
-    evidence["outlier"] = outlier_factors(usual, evidence, boxes, find_anchors(evidence, settings))
+    scene = Scene(
+        timeline, len(labelled_frames), old is not None, usual, settings,
+        path_settings or PathSettings(), player_settings or PlayerSettings(),
+    )  # fmt: skip
+    weighed = weigh(boxes, said == "n", scene)
+    boxes, evidence, usable = weighed.boxes, weighed.evidence, weighed.usable
     late, late_reason = judge(evidence, settings, needs_paths=True)
-    decision = np.where(said == "n", "drop", np.where(usable, late, early))
-    reason = np.where(said == "n", HUMAN_NO, np.where(usable, late_reason, early_reason))
-    boxes["track_id"] = np.where(evidence["path"] >= 0, evidence["path"], tables.NO_TRACK).astype(np.int64)
+    decision = np.where(said == "n", "drop", np.where(usable, late, weighed.decision))
+    reason = np.where(said == "n", HUMAN_NO, np.where(usable, late_reason, weighed.reason))
     quality = np.where(said == "n", 0.0, np.where(usable, evidence["quality"], 0.0))
     decided = boxes.drop(columns="old_decision").assign(
+        track_id=np.where(evidence["path"] >= 0, evidence["path"], tables.NO_TRACK).astype(np.int64),
         quality=quality.astype(np.float32),
         decision=decision.astype(object),
         reason=reason.astype(object),
     )
-    filled = fill_gaps(decided, gaps if "gaps" not in settings.without else gaps[:0], timeline, round_number, settings)
-    drawn = between_drawn(decided, timeline, round_number, settings)
-    drawn = drawn.drop(drawn.index[matching(drawn, filled, settings)])
-    filled = pd.concat([filled, drawn], ignore_index=True) if len(drawn) else filled
-    there = decided[(said == "n") | (decision != "drop").astype(bool)]
-    for taken in (there, heard.left):
-        filled = filled.drop(filled.index[matching(filled, taken, settings)]).reset_index(drop=True)
-    filled = filled[~filled["label_uid"].isin(decided["label_uid"])].reset_index(drop=True)
+    filled = _filled(decided, weighed.gaps, heard.left, scene, round_number)
     decided, filled, merged = place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE | tables.SEEN)
     for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id", *tables.SEEN):
@@ -157,27 +118,48 @@ def clean_video(
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
-    backward = backward_paths(evidence, boxes, linked, timeline, *how)
-    is_kept = decision == "keep"
-    agreement = {
-        "paths": agreement_of_paths(boxes["frame_index"].to_numpy(), evidence["path"].to_numpy(), backward, is_kept),
-        "looks": agreement_of_looks(evidence["looks"].to_numpy(), is_kept & usable, detected["source"].nunique()),
-        "survival": Share(merged.found_again, merged.old_kept),
-    }
-    is_anchored = bool(anchors.any()) or timeline.step_s >= settings.sparse_step_s
+    agreement = _agreement(weighed, scene, decision == "keep", detected["source"].nunique())
+    agreement["survival"] = Share(merged.found_again, merged.old_kept)
+    is_anchored = bool(weighed.anchors.any()) or timeline.step_s >= settings.sparse_step_s
     kept = result[(result["decision"] == "keep") & ~result["class_name"].isin(PLAYER_CLASSES)]
     return CleanedVideo(
         boxes=result,
         merged=merged,
         interpolated=len(filled),
-        believed=len(believed),
-        kept_believed=int(kept["label_uid"].isin(believed).sum()),
+        believed=len(weighed.believed),
+        kept_believed=int(kept["label_uid"].isin(weighed.believed).sum()),
         kept_balls=len(kept),
         is_anchored=is_anchored,
         from_verdicts=heard.added,
         agreement=agreement,
         evidence=evidence.set_axis(pd.Index(boxes["label_uid"]), axis="index"),
     )
+
+
+def _filled(
+    decided: pd.DataFrame, gaps: pd.DataFrame, left: pd.DataFrame, scene: Scene, round_number: int
+) -> pd.DataFrame:
+    """Interpolated rows for what is surely there between boxes; none where something stands or a human denied it."""
+    timeline, settings = scene.timeline, scene.settings
+    filled = fill_gaps(decided, gaps if scene.has("gaps") else gaps[:0], timeline, round_number, settings)
+    drawn = between_drawn(decided, timeline, round_number, settings)
+    drawn = drawn.drop(drawn.index[matching(drawn, filled, settings)])
+    filled = pd.concat([filled, drawn], ignore_index=True) if len(drawn) else filled
+    there = decided[(decided["decision"] != "drop") | (decided["reason"] == HUMAN_NO)]
+    for taken in (there, left):
+        filled = filled.drop(filled.index[matching(filled, taken, settings)]).reset_index(drop=True)
+    return filled[~filled["label_uid"].isin(decided["label_uid"])].reset_index(drop=True)
+
+
+def _agreement(weighed: Weighed, scene: Scene, kept: np.ndarray, sources: int) -> dict[str, Share]:
+    """How far the video's labels agree with themselves, by measure (see `self_agreement`)."""
+    boxes, evidence = weighed.boxes, weighed.evidence
+    how = scene.path_settings, scene.player_settings, scene.settings
+    backward = backward_paths(evidence, boxes, weighed.linked, scene.timeline, *how)
+    return {
+        "paths": agreement_of_paths(boxes["frame_index"].to_numpy(), evidence["path"].to_numpy(), backward, kept),
+        "looks": agreement_of_looks(evidence["looks"].to_numpy(), kept & weighed.usable, sources),
+    }
 
 
 def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The masks of a round as windows have them: of the player that is followed, or of all that is labelled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -50,30 +51,35 @@ class RoundMasks:
             raise DecodeError(f"it has no masks in round {self._folder.number}")
         return digest_of_files(paths)
 
-    def channels(self, video: Any, tracks: Sequence[CropPath] | None, side: int) -> Callable[[Window], np.ndarray]:
-        """Gives the mask channel of a window of a video, (T, h, w) uint8 from 0 to 255, cut as its pixels were.
+    def of(self, video: Any, tracks: Sequence[CropPath] | None) -> "VideoMasks":
+        """The masks of one video (a row of the videos table), for windows of these players or of the whole frame."""
+        path = self._folder.boxes("cleaned", str(video.video_id))
+        boxes = with_masks(read_parquet(path), self._folder, str(video.video_id))
+        known = boxes[(boxes["mask_rle"] != "") & (boxes["decision"] != "drop")].reset_index(drop=True)
+        by_track = {track.track_id: track for track in tracks or []}
+        return VideoMasks(_FrameMasks(known, int(video.height), int(video.width)), by_track)
+
+
+@dataclass(frozen=True)
+class VideoMasks:
+    frames: "_FrameMasks"
+    tracks: dict[int, CropPath]
+
+    def channel(self, window: Window, side: int) -> np.ndarray:
+        """The mask channel of a window, (T, h, w) uint8 from 0 to 255, cut as its pixels were to `side`.
 
         Of a player's window it is the mask whose box lies nearest to the middle of the crop, and in it; of the whole
         frame it is all masks together. Without a mask it is 0.
         """
-        boxes = read_parquet(self._folder.boxes("cleaned", str(video.video_id)))
-        boxes = with_masks(boxes, self._folder, str(video.video_id))
-        known = boxes[(boxes["mask_rle"] != "") & (boxes["decision"] != "drop")].reset_index(drop=True)
-        masks = _FrameMasks(known, int(video.height), int(video.width))
-        by_track = {track.track_id: track for track in tracks or []}
-
-        def channel(window: Window) -> np.ndarray:
-            track = by_track.get(window.track_id)
-            if track is None:
-                return np.stack([shrink(masks.of_all(int(at)), side) for at in window.frame_index])
-            squares = track.squares[window.frame_index - track.first_frame]
-            cut = [
-                cut_square(masks.nearest(int(at), square), square, side, padding=(0,))
-                for at, square in zip(window.frame_index, squares, strict=True)
-            ]
-            return np.stack(cut)
-
-        return channel
+        track = self.tracks.get(window.track_id)
+        if track is None:
+            return np.stack([shrink(self.frames.of_all(int(at)), side) for at in window.frame_index])
+        squares = track.squares[window.frame_index - track.first_frame]
+        cut = [
+            cut_square(self.frames.nearest(int(at), square), square, side, padding=(0,))
+            for at, square in zip(window.frame_index, squares, strict=True)
+        ]
+        return np.stack(cut)
 
 
 class _FrameMasks:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from labels.labelling.pose_finding import Joints
+from labels.labelling.round_mask_channel import VideoMasks
 from labels.models.mask_channel import with_mask_channel
 from labels.models.recogniser_settings import JOINTS, PIXELS, Preset
 from labels.records.tables import NO_TRACK
@@ -24,7 +25,7 @@ def cut_windows(
     tracks: Sequence[CropPath] | None,
     pixels: Callable[[], Iterable[Frame]],
     joints: Joints | None = None,
-    masks: Callable[[Window], np.ndarray] | None = None,
+    masks: VideoMasks | None = None,
 ) -> Iterator[Window]:
     """The windows of a video; no more than a window of each player is in memory.
 
@@ -32,7 +33,7 @@ def cut_windows(
         tracks: the players; None: the whole frame.
         pixels: opens the video; not called where only joints are looked at.
         joints: needed by presets that look at joints. A track without joints of its own has the clip's.
-        masks: gives the fourth channel (T, h, w) of a window of pixels; needed by masked presets.
+        masks: needed by masked presets, as the fourth channel of pixels.
 
     Values of windows of both are records of `pixels` (T, h, w, 3 or 4) and `joints` (S, 13, 2) of the same moment.
     """
@@ -58,12 +59,12 @@ def _of_pixels(
     preset: Preset,
     tracks: Sequence[CropPath] | None,
     pixels: Callable[[], Iterable[Frame]],
-    masks: Callable[[Window], np.ndarray] | None,
+    masks: VideoMasks | None,
 ) -> Iterator[Window]:
     for window in sample_windows(pixels(), preset, tracks):
         if preset.masked:
             assert masks is not None
-            window = replace(window, values=with_mask_channel(window.values, masks(window)))
+            window = replace(window, values=with_mask_channel(window.values, masks.channel(window, preset.side)))
         yield window
 
 

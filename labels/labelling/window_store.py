@@ -111,7 +111,7 @@ class WindowStore:
         table_path.unlink(missing_ok=True)
         count, path = int(video.frame_count), self.work.videos / str(video.file)
         joints = self._poses.joints(video, tracks) if self._poses is not None else None
-        masks = self.masks.channels(video, tracks, self.preset.side) if self.masks is not None else None
+        masks = self.masks.of(video, tracks) if self.masks is not None else None
         cut = cut_windows(self.preset, count, float(video.fps), tracks, lambda: decode_frames(path), joints, masks)
         with whole_file(values) as aside:
             windows = write_values(aside, cut)

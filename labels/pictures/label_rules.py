@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.human_verdicts import read_verdicts
+from labels.cleaning.outliers import usual_looks
 from labels.cleaning.rules import RULES
 from labels.cleaning.scores import scales_from
 from labels.cleaning.settings import CleaningSettings
@@ -80,4 +81,5 @@ def clean_again(
         read_parquet(before.boxes("cleaned", video_id)) if has_before else None,
         read_parquet(camera) if camera.is_file() else None,
         verdicts=read_verdicts(work),
+        usual=usual_looks(before if here.number > 0 else None, settings),
     )

@@ -65,8 +65,14 @@ def data_uri(path: Path) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def poster_uri(path: Path) -> str:
-    """A frame from the middle of a video as a picture, for whoever does not press play; "" when it has none."""
+CONTROLS_SHARE = 0.075  # of a video's width: how high a browser's controls are, which would cover the timeline
+
+
+def poster_of(path: Path) -> dict[str, str]:
+    """A frame from the middle of a video, for whoever does not press play, and the shape it is shown in with controls.
+
+    Both are "" when it has no frame.
+    """
     rgb = None
     try:
         middle = probe_video(path).frame_count // 2
@@ -76,11 +82,15 @@ def poster_uri(path: Path) -> str:
         finally:
             frames.close()
     except DecodeError:
-        return ""  # the video itself is in the page all the same
+        pass  # the video itself is in the page all the same
     if rgb is None:
-        return ""
+        return {"poster": "", "shape": ""}
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
+    height, width = rgb.shape[:2]
+    return {
+        "poster": f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}",
+        "shape": f"{width} / {height + round(width * CONTROLS_SHARE)}",
+    }
 
 
 def _charts(rounds: Rounds, shown: int, settings: ReportSettings) -> dict[str, Any]:
@@ -123,7 +133,7 @@ def _overlays(work: WorkFolder, overlays: list[Overlay], settings: ReportSetting
             "failure": overlay.failure,
             "link": overlay.path.relative_to(work.root).as_posix(),
             "video": data_uri(overlay.path) if overlay.video_id in embedded else "",
-            "poster": poster_uri(overlay.path) if overlay.video_id in embedded else "",
+            **(poster_of(overlay.path) if overlay.video_id in embedded else {"poster": "", "shape": ""}),
             "gif": overlay.gif.relative_to(work.root).as_posix() if overlay.gif else "",
         }
         for overlay in overlays

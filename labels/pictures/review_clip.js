@@ -15,6 +15,9 @@ export class ClipTab {
       event.target.value = "";
       if (file) this.give(file);
     };
+    byId("clip-video").onloadedmetadata = ({ target: video }) => { // room below for the controls, not over the timeline
+      video.style.aspectRatio = `${video.videoWidth} / ${video.videoHeight + video.videoWidth * 0.09}`;
+    };
     const drop = byId("drop");
     drop.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
     drop.ondragleave = () => drop.classList.remove("over");

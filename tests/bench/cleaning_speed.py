@@ -55,7 +55,8 @@ def clean_all(rounds: list[list[Scene]]) -> None:
             cleaned = clean_video(scene.labelled, number, SCALES, CleaningSettings(), before[place], scene.camera)
             before[place], boxes = cleaned.boxes, boxes + len(scene.labelled)
         took = time.process_time() - started
-        print(f"round {number}: {boxes:,} boxes in {took:.1f} s, {100_000 * took / boxes:.1f} s for 100,000")
+        share = 100_000 / boxes
+        print(f"round {number}: {boxes:,} boxes in {took:.1f} s, {share * took:.1f} s for 100,000", flush=True)
 
 
 def main() -> None:

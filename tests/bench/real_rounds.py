@@ -1,9 +1,10 @@
 """Rounds 0, 1 and 2 on real clips, labelled first by a small real detector, beside that detector alone.
 
-    LABELS_REAL_DATA=FOLDER python tests/bench/real_rounds.py [--keep FOLDER]
+    LABELS_REAL_DATA=FOLDER python tests/bench/real_rounds.py [--clips] [--keep FOLDER]
 
 Prints, for each clip with truth, F1 (centre in the box) of the detector's best single look (a scale or tiles) at the
-threshold that is best for that clip, which nobody knows without truth, and of the kept labels by round.
+threshold that is best for that clip, which nobody knows without truth, and of the kept labels by round. With --clips it
+goes through the clips without truth instead, one look and motion, and prints how many labels each round keeps.
 """
 
 import argparse
@@ -35,18 +36,36 @@ def best_single_threshold(work: Path, video_id: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, help="keep the work folder here")
-    parser.add_argument("--clips", action="store_true", help="label and train on the clips without truth too")
+    parser.add_argument("--clips", action="store_true", help="the clips without truth")
     args = parser.parse_args()
     real = Path(os.environ["LABELS_REAL_DATA"])
+    teacher = ["--detector", str(real / "detectors" / "yolox_nano.onnx")]
     with tempfile.TemporaryDirectory() as scratch:
         work = args.keep or Path(scratch) / "real"
-        for name in ["balls", *(["clips"] if args.clips else [])]:
-            stage("dataset_downloader.py", work, "--from", "folder", "--path", str(real / name))
-        run_rounds(work, ["--detector", str(real / "detectors" / "yolox_nano.onnx"), *LOOKS], [], [])
+        stage(
+            "dataset_downloader.py",
+            work,
+            "--from",
+            "folder",
+            "--path",
+            str(real / ("clips" if args.clips else "balls")),
+        )
+        run_rounds(work, [*teacher, *(("--detector", "motion") if args.clips else LOOKS)], [], [])
+        if args.clips:
+            print_kept(work)
+            return
         for video_id in kept_counts(work, 0):
             print(f"{video_id:20} detector  {best_single_threshold(work, video_id)}")
             for number in WorkFolder(work).round_numbers():
                 print(f"{video_id:20} round {number}   {figures(kept_counts(work, number)[video_id])}", flush=True)
+
+
+def print_kept(work: Path) -> None:
+    folder = WorkFolder(work)
+    for video in folder.usable_videos().itertuples():
+        shards = [read_parquet(folder.round(at).boxes("cleaned", video.video_id)) for at in folder.round_numbers()]
+        kept = ", ".join(str(int((boxes["decision"] == "keep").sum())) for boxes in shards)
+        print(f"{video.video_id:20} {video.frame_count:4} frames, kept by round: {kept}")
 
 
 if __name__ == "__main__":
