@@ -74,7 +74,8 @@ def _save(
     """One checkpoint of the two in `saved`; see `models.recogniser.split_checkpoint`."""
     parts = [recogniser_from_file(path, device) for path in saved]
     windows = data.windows[VAL]
-    labels, said = [], []
+    labels: list[LabelledWindow] = []
+    said = []
     for part, name in zip(parts, (PIXELS, JOINTS), strict=True):
         labels, own = data.said_of(part, windows, name)
         said.append(own)
