@@ -41,6 +41,7 @@ class Kinetics:
     """Three of its classes, always the same answer."""
 
     name, digest, class_names, preset = "fixed", "0", ("punching person (boxing)", "side kick", "yoga"), None
+    device = "cpu"
     working_threshold: dict[str, float] = {}  # noqa: RUF012
 
     def recognise(self, windows):
