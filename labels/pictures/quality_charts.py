@@ -62,7 +62,7 @@ def calibration_chart(surveys: list[RoundSurvey]) -> Figure | None:
         shares.set_ylim(0, 1.04)
         shares.set_xlabel("quality (mean of a bin)")
         shares.set_ylabel("share of the labels that is right")
-        shares.legend(loc="lower right", fontsize=9.5)
+        shares.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=9.5, borderaxespad=0.2)
         width = bins[0]["to"] - bins[0]["from"]
         bars = counts.bar(
             [one["from"] for one in bins], [one["labels"] for one in bins], width, align="edge",

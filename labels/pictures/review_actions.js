@@ -34,7 +34,10 @@ function stripOf({ track, start_s: start, end_s: end, classes, means, values }, 
     bar.style.left = `${(start / seconds) * 100}%`;
     bar.style.width = `${(Math.min(end, seconds) - start) / seconds * 100}%`;
     const lane = element("div", { className: "lane" }, bar, element("i", { className: "now" }));
-    lane.onclick = (event) => { video.currentTime = (event.offsetX / lane.clientWidth) * (video.duration || seconds); };
+    lane.onclick = ({ clientX }) => {
+      const { left, width } = lane.getBoundingClientRect();
+      video.currentTime = ((clientX - left) / width) * (video.duration || seconds);
+    };
     lane.setAttribute("role", "img");
     lane.setAttribute("aria-label", `${name}: ${means[place].toFixed(2)} on average`);
     return [element("span", { className: "name", textContent: name, title: name }), lane, element("span", { textContent: means[place].toFixed(2) })];

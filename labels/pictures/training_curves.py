@@ -44,21 +44,21 @@ def read_metrics(metrics_csv: Path) -> pd.DataFrame:
 
 
 def training_figure(metrics: pd.DataFrame, title: str = "") -> Figure:
-    """Two panels: the losses, and every share (precision, recall, …) the table holds, with the best F1 marked."""
+    """Two panels: the losses, and every share (precision, recall, …) the table holds, with the epoch kept marked."""
     with matplotlib.rc_context(FACTS):
         figure, (losses, shares) = new_figure(9, 3.2, panels=2)
         _draw_lines(losses, metrics, [name for name in metrics.columns if "loss" in name.lower()])
         losses.set_title(f"{title}loss" if title else "Loss")
         losses.set_ylim(bottom=0)
-        found = [name for name in metrics.columns if name.lower().startswith(SHARES)]
+        found = [name for name in metrics.columns if name.lower().startswith(SHARES) and not name.endswith("_error")]
         _draw_lines(shares, metrics, found)
         shares.set_title("Agreement with validation labels")
         shares.set_ylim(0, 1.02)
         if "f1" in metrics.columns and metrics["f1"].notna().any():
-            best = metrics.loc[metrics["f1"].idxmax()]
+            best = _epoch_kept(metrics)
             shares.axvline(best["epoch"], color=LINE_COLOURS[0], linewidth=0.8, alpha=0.6)
             shares.annotate(
-                f"best F1 {best['f1']:.3f}, epoch {int(best['epoch'])}",
+                f"kept: epoch {int(best['epoch'])}, F1 {best['f1']:.3f}",
                 (best["epoch"], 0.02),
                 xytext=(-4 if best["epoch"] > metrics["epoch"].mean() else 4, 0),
                 textcoords="offset points",
@@ -66,6 +66,13 @@ def training_figure(metrics: pd.DataFrame, title: str = "") -> Figure:
                 fontsize=9,
             )
         return figure
+
+
+def _epoch_kept(metrics: pd.DataFrame) -> pd.Series:
+    """The row of the epoch whose weights became the student; where the table does not say, that of the best F1."""
+    if "kept" in metrics.columns and (metrics["kept"] == 1).any():
+        return metrics[metrics["kept"] == 1].iloc[-1]
+    return metrics.loc[metrics["f1"].idxmax()]
 
 
 def _draw_lines(axes: Axes, metrics: pd.DataFrame, names: Sequence[str]) -> None:

@@ -75,7 +75,8 @@ def train_detector(
                 "epoch": len(history) + 1,
             }
             history.append(row)
-            if is_chosen(history):
+            row["kept"] = int(is_chosen(history))  # the last of these is the student
+            if row["kept"]:
                 save_checkpoint(folder.best, payload | {"network": averaged.state_dict(), "metrics": metrics})
             save_checkpoint(folder.last, payload | loop.state() | {"metrics": metrics, "history": history})
             write_history(folder.epochs, history)
