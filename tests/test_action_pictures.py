@@ -9,7 +9,6 @@ from PIL import Image
 import visualise
 from labels.pictures.action_drawing import ActionDrawing, action_words
 from labels.pictures.action_drawing import action_rows as timeline_of
-from labels.pictures.action_matching import action_is_right
 from labels.pictures.charts import agreement_chart
 from labels.pictures.class_charts import class_balance_chart, confusion_chart, read_confusion
 from labels.pictures.gif_writing import GifWriter
@@ -21,6 +20,7 @@ from labels.pictures.round_reading import read_round
 from labels.pictures.round_survey import survey_rounds
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
+from labels.records.action_matching import action_is_right
 from labels.records.errors import InputError
 from labels.records.safe_writing import write_parquet
 from labels.videos.decoding import probe_video

@@ -14,6 +14,10 @@ import dataset_downloader
 import dataset_processor
 import train
 import visualise
+from labels.cleaning.action_settings import ActionSettings
+from labels.models.checkpoints import RECOGNISER, load_checkpoint
+from labels.models.pose_estimators import People
+from labels.pictures import clip_actions
 from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.tables import check_actions
@@ -42,6 +46,11 @@ def frames_of(move, seed, count=10):
 @dataclass(frozen=True)
 class ShortEpochs(RecognitionSettings):
     epoch_frames: int = 96
+
+
+@dataclass(frozen=True)
+class MoreFaults(ActionSettings):
+    prune_share: float = 0.5  # of three or four labels of a class
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,6 +193,52 @@ def test_the_student_labels_the_next_round_and_humans_stay(work, capsys):
     assert json.loads((work / "rounds/01/cleaned/actions/run.json").read_text())["output"] == before
 
 
+def test_out_of_fold_students_are_heard_in_the_next_round(work, capsys, monkeypatch):
+    import labels.training.action_folds as folds
+
+    asked = []
+    real = folds.require_no_group_twice
+    monkeypatch.setattr(folds, "require_no_group_twice", lambda *sides: asked.append(sides) or real(*sides))
+    command = [str(work), "--round", "0", *SHORT, "--epochs", "2", "--folds", "2"]
+    assert train.main(command) == 0
+    out = capsys.readouterr().out
+    assert "trained already" in out and "2 out-of-fold students were asked about 10 labels" in out
+    assert len(asked) == 2 and sum(len({window.label for window in own}) for _, own in asked) == 10
+    table = read_parquet(WorkFolder(work).round(0).out_of_fold)
+    assert (
+        len(table) == 10
+        and set(table["origin"]) == {"human"}
+        and not list((work / "rounds/00/trained").glob("**/fold*"))
+    )
+    assert train.main(command) == 0 and len(asked) == 2  # not once more
+    # They are sure that one label is wrong: its human is asked, and it is kept.
+    uid, name = table["label_uid"][0], table["class_name"][0]
+    other = next(move for move in MOVES if move != name)
+    said = [json.dumps({move: float(move == each) for move in sorted(MOVES)}) for each in table["class_name"]]
+    said[0] = json.dumps({move: float(move == other) for move in sorted(MOVES)})
+    write_parquet(WorkFolder(work).round(0).out_of_fold, table.assign(probabilities=said), {"key": "planted"})
+    monkeypatch.setattr("labels.cleaning.action_stage.ActionSettings", MoreFaults)
+    assert dataset_processor.main([str(work), "--round", "1"]) == 0
+    assert dataset_cleaner.main([str(work), "--round", "1"]) == 0
+    review = pd.read_csv(work / "rounds/01/cleaned/actions/review.csv")
+    assert review.set_index("label_uid").loc[uid, ["class_name", "student_class"]].tolist() == [name, other]
+    rows = actions_of(work, 1).set_index("label_uid")
+    assert rows.loc[uid, "decision"] == "keep" and "human labels that a student doubts" in capsys.readouterr().out
+    assert train.main([*command[:-1], "99"]) == 2
+
+
+def test_a_round_that_collapses_ends_with_3_unless_forced(work, capsys, monkeypatch):
+    alarm = "survival: 0.10 < 0.3: planted"
+    monkeypatch.setattr("labels.cleaning.action_cleaning.find_action_alarms", lambda *_: [alarm])
+    (work / "verdicts.csv").write_text("label_uid,verdict\nnobody,y\n")  # something to clean anew
+    assert dataset_cleaner.main([str(work), "--round", "0"]) == 3
+    said = capsys.readouterr()
+    assert f"alarm: {alarm}" in said.err and "next:" not in said.out
+    assert dataset_cleaner.main([str(work), "--round", "0", "--force"]) == 0
+    said = capsys.readouterr()
+    assert f"alarm, but --force: {alarm}" in said.out and "next: python train.py" in said.out
+
+
 def test_a_share_of_the_human_labels(work):
     assert dataset_processor.main([str(work), "--round", "0", "--recogniser", "human", "--human-share", "0.5"]) == 0
     fewer = {path.stem for path in (work / "rounds/00/labelled/actions").glob("*.parquet") if len(read_parquet(path))}
@@ -320,6 +375,9 @@ def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
         (dataset_processor, ["--recogniser", "human", "--human-share", "2"], "--human-share"),
         (train, ["--task", "actions", "--architecture", "r4d"], "unknown"),
         (train, ["--task", "actions", "--continue"], "no round before"),
+        (train, ["--task", "actions", "--architecture", "cnn3d+cnn3d"], "of pixels and joints"),
+        (train, ["--task", "actions", "--architecture", "cnn3d", "--pose", "brought"], "looks at no joints"),
+        (dataset_processor, ["--recogniser", "human", "--pose", "brought"], "--pose: "),
         (train, ["--task", "actions", "--architecture", "mvit_v2_s", "--window-frames", "4"], "--window-frames"),
     ],
 )
@@ -329,7 +387,7 @@ def test_wrong_input_gets_one_line(work, capsys, script, arguments, said):
     assert "error:" in error and said in error
 
 
-def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work):
+def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, tmp_path, monkeypatch, capsys):
     """Joints as an archive brings them, made here: they go where the square goes."""
     videos = WorkFolder(work).usable_videos()
     joints = ["nose", *(f"{side}{part}" for part in ("shoulder", "hip", "wrist") for side in "lr")]
@@ -348,3 +406,29 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work):
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
     rows = actions_of(work, 1, "labelled")
     assert (rows["origin"] == "detected").sum() > 0
+    with_pixels = ["--architecture", "cnn3d+pose_gru", *SHORT[2:], "--epochs", "1"]
+    assert train.main([str(work), "--round", "0", *with_pixels]) == 0
+    student = work / "rounds/00/trained/recogniser.pt"
+    settings = load_checkpoint(student, RECOGNISER)["settings"]
+    assert 0 <= settings["weight"] <= 1 and settings["pixels"]["settings"]["frames"] == 4
+    assert (work / "rounds/00/trained/actions/pose_gru/recogniser.pt").is_file()
+    before = file_digest(student)
+    assert train.main([str(work), "--round", "0", *with_pixels]) == 0 and file_digest(student) == before
+    assert "trained already" in capsys.readouterr().out
+    assert dataset_processor.main([str(work), "--round", "1"]) == 0
+    rows = actions_of(work, 1, "labelled")
+    assert (rows["origin"] == "detected").sum() > 0
+    monkeypatch.setattr(clip_actions, "load_pose_estimator", lambda name, device: Seen())
+    clip = archive / "test" / "falls" / "falls_4.mp4"
+    asked = ["--clip", str(clip), "--recogniser", str(student), "--out", str(tmp_path)]
+    assert visualise.main(asked) == 0
+    assert "whole clip:" in capsys.readouterr().out and (tmp_path / "falls_4_actions.gif").is_file()
+
+
+class Seen:
+    """Stands in for a keypoint network: one person, all joints in the middle of the frame."""
+
+    name, digest, batch_size = "seen", "1", 4
+
+    def look(self, rgbs, boxes=None):
+        return [People(np.array([[5, 5, 40, 40.0]]), np.ones(1), np.full((1, 13, 2), 20.0)) for _ in rgbs]

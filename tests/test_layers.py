@@ -11,7 +11,7 @@ HEAVY = {
     "videos": {"av", "cv2", "yt_dlp"},
     "exchange": set(),
     "tracks": {"cv2", "scipy"},
-    "models": {"torch", "torchvision", "cv2", "onnxruntime", "transformers"},
+    "models": {"torch", "torchvision", "cv2", "onnxruntime", "transformers", "rtmlib"},
     "labelling": set(),
     "cleaning": {"scipy", "sklearn"},
     "training": {"torch", "torchvision", "faster_coco_eval"},

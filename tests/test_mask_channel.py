@@ -158,8 +158,7 @@ def test_a_masked_recogniser_is_trained_labels_and_says_when_masks_are_missing(w
     student = load_recogniser(str(work.round(0).recogniser))
     assert student.preset.masked and student.network.mean.flatten().tolist()[3] == 127.5
 
-    store = WindowStore(work, student.preset)
-    store.masks = RoundMasks(work, 0)
+    store = WindowStore(work, student.preset, masks=RoundMasks(work, 0))
     video = next(work.usable_videos().itertuples())
     window = store.ensure(video, None)
     assert window.values.shape[1:] == (4, 72, 72, 4)
@@ -184,10 +183,16 @@ def test_a_masked_recogniser_is_trained_labels_and_says_when_masks_are_missing(w
     assert "--round 1 --masks facebook/" in capsys.readouterr().err
 
 
-def test_joints_have_no_masks(work, capsys):
-    arguments = ["--round", "0", "--task", "actions", "--architecture", "pose", "--mask-channel"]
-    assert train.main([str(work.root), *arguments]) == 2
-    assert "--mask-channel: pose looks at joints" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--architecture", "pose"], "--mask-channel: pose looks at joints"),
+        (["--architecture", "cnn3d", "--rand-augment", "2"], "--rand-augment: moves the colours"),
+    ],
+)
+def test_what_does_not_go_with_masks_is_refused(work, capsys, arguments, said):
+    assert train.main([str(work.root), "--round", "0", "--task", "actions", *arguments, "--mask-channel"]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_round_without_masks_is_named(work):

@@ -32,7 +32,14 @@ STANDING = np.array(
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("left_wrist", "right_wrist"), ("turn right", "turn left"), ("forehand", "forehand"), ("Left jab", "Right jab")],
+    [
+        ("left_wrist", "right_wrist"),
+        ("turn right", "turn left"),
+        ("forehand", "forehand"),
+        ("Left jab", "Right jab"),
+        ("upright row", "upright row"),
+        ("jabLeft", "jabRight"),
+    ],
 )
 def test_mirrored_name(name, wanted):
     assert mirrored_name(name) == wanted and mirrored_name(wanted) == name

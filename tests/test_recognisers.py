@@ -13,7 +13,7 @@ import torch
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, save_checkpoint
 from labels.models.class_maps import MappedRecogniser, read_class_map
 from labels.models.clip_networks import build_clip_network, preset_colours
-from labels.models.recogniser import NetworkRecogniser, build_recogniser, load_recogniser, preset_of, window_shape
+from labels.models.recogniser import NetworkRecogniser, build_recogniser, load_recogniser, preset_of
 from labels.models.recogniser_settings import CNN3D, JOINTS, POSE, POSE_GRU, PRESETS, TSN, ZOO, Preset
 from labels.records.class_lists import CLASSES_FOLDER, read_class_list
 from labels.records.errors import InputError
@@ -27,7 +27,7 @@ def windows_for(preset, count=1):
     random = np.random.default_rng(0)
     if preset.reads == JOINTS:
         return random.normal(size=(count, preset.frames, 13, 2)).astype(np.float32)
-    side = window_shape(preset).side
+    side = preset.side
     return random.integers(0, 256, (count, preset.frames, side, side + 10, 3), dtype=np.uint8)
 
 
@@ -118,6 +118,7 @@ class Fixed:
     """Says the same of every window."""
 
     name, digest, class_names, preset = "fixed", "1", ("jab", "hook", "bow", "walk"), preset_of(CNN3D)
+    device = "cpu"
 
     def __init__(self):
         self.working_threshold = {}

@@ -10,6 +10,7 @@ from picture_work import action_rows, rows
 
 from labels.labelling.action_intervals import FrameProbabilities
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
+from labels.models.pose_estimators import People
 from labels.models.recogniser import build_recogniser, preset_of
 from labels.pictures.clip_actions import ClipActions
 from labels.pictures.clip_reading import ClipShape
@@ -108,9 +109,29 @@ def test_without_a_detector_the_whole_frame_is_recognised(clip, recogniser):
 
 def test_a_recogniser_that_a_clip_cannot_serve_costs_only_itself(clip, recogniser, monkeypatch):
     monkeypatch.setattr("labels.models.loading.load_detector", lambda name: TwoPeople())
-    _, told = looked_at(clip, CurrentModels("people.pt", 0, recogniser("pose"), 0, "frame"))
+    _, told = looked_at(clip, CurrentModels("people.pt", 0, recogniser(frames=4, masked=True), 0, "frame"))
     assert told["counts"]["person"]["keep"] > 0 and told["actions"]["strips"] == []
-    assert "joints" in told["actions"]["notes"][0]
+    assert "masks" in told["actions"]["notes"][0]
+
+
+class Middles:
+    """Stands in for a keypoint network: all joints of a person in the middle of the box that is given."""
+
+    name, digest, batch_size = "middles", "1", 8
+
+    def look(self, rgbs, boxes):
+        return [
+            People(each, np.ones(len(each)), np.repeat((each[:, None, :2] + each[:, None, 2:]) / 2, 13, axis=1))
+            for each in boxes
+        ]
+
+
+def test_the_joints_of_each_player_are_found_where_a_recogniser_looks_at_joints(clip, recogniser, monkeypatch):
+    monkeypatch.setattr("labels.models.loading.load_detector", lambda name: TwoPeople())
+    monkeypatch.setattr("labels.pictures.clip_actions.load_pose_estimator", lambda name, device: Middles())
+    _, told = looked_at(clip, CurrentModels("people.pt", 0, recogniser("pose_gru", frames=4), 0, "player"))
+    assert {strip["track"] for strip in told["actions"]["strips"]} == {each["track"] for each in told["players"]}
+    assert len(told["players"]) == 2 and told["actions"]["notes"] == []
 
 
 def test_boxes_and_players_are_counted_by_hand():

@@ -47,8 +47,8 @@ def test_samples_lie_on_one_grid_of_times(times_s, shape, wanted):
 
 def test_pixels_are_those_of_the_frames_named():
     for window in sample_windows(frames_at(EVEN), WindowShape(4, 5.0, 4)):
-        assert window.pixels.shape == (4, 4, 6, 3)
-        assert window.pixels[:, 0, 0, 0].tolist() == window.frame_index.tolist()
+        assert window.values.shape == (4, 4, 6, 3)
+        assert window.values[:, 0, 0, 0].tolist() == window.frame_index.tolist()
         assert window.time_s.tolist() == [EVEN[at] for at in window.frame_index]
 
 
@@ -65,7 +65,7 @@ def test_windows_of_a_real_video_hold_the_frames_their_indices_say(make_video):
     windows = list(sample_windows(decode_frames(path), WindowShape(8, 12.5, 64)))
     assert [window.frame_index[0] for window in windows] == [0, 8, 14]
     for window in windows:
-        assert [read_code(rgb) for rgb in window.pixels] == window.frame_index.tolist()
+        assert [read_code(rgb) for rgb in window.values] == window.frame_index.tolist()
 
 
 @pytest.mark.parametrize(

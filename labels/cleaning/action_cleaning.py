@@ -8,20 +8,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from labels.cleaning.action_decisions import DecidedActions, decide_actions
-from labels.cleaning.action_quality import ActionQuality, action_quality_lines
+from labels.cleaning.action_guard import find_action_alarms
+from labels.cleaning.action_quality import ActionQuality
 from labels.cleaning.action_settings import ActionSettings
+from labels.cleaning.confident_learning import NO_FAULTS, find_faults, read_believed, sure_enough
 from labels.cleaning.human_stretches import heard, read_stretches
 from labels.cleaning.human_verdicts import read_verdicts
 from labels.records import run_records, tables
 from labels.records.errors import InputError
-from labels.records.run_records import HUMAN_ACTIONS_FILE, RunRecord
-from labels.records.safe_writing import read_parquet, write_parquet, write_text
+from labels.records.run_records import RunRecord
+from labels.records.safe_writing import file_digest, read_parquet, write_parquet, write_text
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 
-FORMAT = 2  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 3  # of what is written; raise it when the same settings on the same labels give something else
 DATASET_COLUMNS = ("label", "video_id", "file", "time_start", "time_end", "split", "track_id", "score", "origin")
 
 
@@ -38,13 +41,18 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
         "human actions": run_records.digest_of_human_actions(work),
         "true actions": run_records.digest_of_true_actions(work),
     }
-    old = None
-    if number > 0 and run_records.read_run_record(work.round(number - 1), ACTIONS_CLEANED) is not None:
-        before = work.round(number - 1)
-        inputs[f"round {number - 1} {ACTIONS_CLEANED}"] = run_records.require_run_record(
-            before, ACTIONS_CLEANED, ""
-        ).output
-        old = _read_all(work, before, "cleaned", decided=True)
+    old: pd.DataFrame | None = None
+    faults = NO_FAULTS
+    sure: dict[str, float] = {}
+    before = run_records.read_run_record(work.round(number - 1), ACTIONS_CLEANED) if number else None
+    if before is not None:
+        inputs[f"round {number - 1} {ACTIONS_CLEANED}"] = before.output
+        old = _read_all(work, work.round(number - 1), "cleaned", decided=True)
+        believed = work.round(number - 1).out_of_fold
+        inputs["out of fold"] = file_digest(believed) if believed.is_file() else "none"
+        opinions = read_believed(believed)
+        faults = find_faults(opinions, settings.prune_share)
+        sure = sure_enough(opinions, settings.trusted_precision, settings.least_trusted)
     finished = run_records.read_run_record(folder, ACTIONS_CLEANED)
     same = finished is not None and finished.is_made_from(asdict(settings), inputs)
     if finished is not None and same and finished.output == _output(folder):
@@ -59,8 +67,8 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
     old = heard(old, stretches.actions, verdicts) if old is not None else None
     names = sorted({*labelled["class_name"], *(labelled_record.facts.get("labeller", {}).get("class_names", []))})
     words = {uid: said.verdict for uid, said in verdicts.items()}
-    trusted = labelled_record.facts.get("labeller", {}).get("working_threshold", {})
-    decided = decide_actions(labelled, old, names, settings, words, trusted)
+    trusted = labelled_record.facts.get("labeller", {}).get("working_threshold", {}) | sure
+    decided = decide_actions(labelled, old, names, settings, words, trusted, faults)
     quality = _write(work, folder, decided)
     actions = decided.actions
     counts = {
@@ -76,7 +84,10 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
         "doubts": len(decided.doubts),
         "skipped": labelled_record.counts.get("skipped", {}),
         "quality": quality.as_counts(),
+        **_guarded(decided, trusted, settings),
+        "videos": len(work.usable_videos()),
     }
+    counts["alarms"] = find_action_alarms(counts, before.counts if before is not None else None)
     came_in = found - replaced + len(stretches.actions) + decided.merged_in
     if came_in != sum(counts[each] for each in tables.DECISIONS):
         raise AssertionError(f"actions that came in are not those that were decided on: {counts}")
@@ -86,30 +97,22 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
     return record
 
 
-def action_lines(record: RunRecord) -> list[str]:
-    """The accounts, the decisions by reason, the bars, and the quality against human labels that were not used."""
-    counts = record.counts
-    lines = [
-        f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
-        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in{_stretches(counts)}"
-        f" ({counts['left_behind']} dropped of the round before stay there)"
-    ]
-    lines += [
-        f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in counts["reasons"].items()
-    ]
-    if counts["stretches_elsewhere"]:
-        lines.append(f"{HUMAN_ACTIONS_FILE}: {counts['stretches_elsewhere']} lines are of videos not usable here")
-    if any(reason.endswith("detected") for reason in counts["reasons"]):
-        lines.append("kept from: " + ", ".join(f"{name} {bar:.2f}" for name, bar in counts["bars"].items()))
-    if counts["doubts"]:
-        lines.append(f"{counts['doubts']} human labels that the student doubts: cleaned/actions/review.csv")
-    return [*lines, *action_quality_lines(counts["quality"])]
-
-
-def _stretches(counts: dict[str, Any]) -> str:
-    """What the account adds for what people said themselves; empty where they did not."""
-    own, replaced = counts["stretches"], counts["replaced"]
-    return f" + {own} of {HUMAN_ACTIONS_FILE} - {replaced} that they replace" if own else ""
+def _guarded(decided: DecidedActions, trusted: dict[str, float], settings: ActionSettings) -> dict[str, Any]:
+    """The counts that the guard goes by."""
+    actions = decided.actions
+    kept = actions[actions["decision"] == "keep"]
+    found = actions[(actions["origin"] != "human") & (actions["reason"].str.split(":").str[0] != "lost")]
+    found = found[~found["reason"].str.startswith("human")]  # a human said what happens there
+    bar = [max(settings.keep_quality, trusted.get(str(name), 0.0)) for name in found["class_name"]]
+    believed = found[found["score"].to_numpy(np.float64) >= np.array(bar, dtype=np.float64)]
+    return {
+        "kept_by_class": {str(name): int(count) for name, count in sorted(kept["class_name"].value_counts().items())},
+        "kept_found": int((kept["origin"] != "human").sum()),
+        "believed": len(believed),
+        "kept_believed": int((believed["decision"] == "keep").sum()),
+        "old_kept": decided.old_kept,
+        "found_again": decided.found_again,
+    }
 
 
 def _read_all(work: WorkFolder, folder: RoundFolder, stage: str, decided: bool) -> pd.DataFrame:

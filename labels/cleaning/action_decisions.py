@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from labels.cleaning.action_merging import merge_rounds, said_by_human
+from labels.cleaning.action_outliers import find_outliers
 from labels.cleaning.action_settings import ActionSettings
+from labels.cleaning.confident_learning import NO_FAULTS, Faults
 from labels.records import tables
-
-SUREST = 1e-4  # no label is nearer to 0 or 1 when its log-odds are taken
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class DecidedActions:
     doubts: pd.DataFrame
     merged_in: int
     left_behind: int  # dropped rows of the round before that stay there
+    found_again: int = 0  # labels that the round before kept and no human gave, and that this one says again
+    old_kept: int = 0  # all of those
 
 
 def decide_actions(
@@ -34,6 +37,7 @@ def decide_actions(
     settings: ActionSettings,
     verdicts: Mapping[str, str] | None = None,
     trusted_from: Mapping[str, float] | None = None,
+    faults: Faults = NO_FAULTS,
 ) -> DecidedActions:
     """Decide on all actions of a round.
 
@@ -43,24 +47,30 @@ def decide_actions(
         verdicts: label_uid -> y or n.
         trusted_from: class -> the sureness from which the labeller was right in validation. No bar lies below it: a
             student that was never right about a class (1) does not teach it.
+        faults: labels of the round before that students who never saw their groups call wrong: those of humans are
+            looked at again, the others are not trained on.
     """
     verdicts = verdicts or {}
     human = labelled[labelled["origin"] == "human"]
     found = labelled[labelled["origin"] != "human"].reset_index(drop=True)
     lost = labelled.iloc[:0]
-    left_behind = 0
+    left_behind = old_kept = found_again = 0
     if old is not None:
         old_human = old[(old["origin"] == "human") & ~old["label_uid"].isin(human["label_uid"])]
         human = tables.concatenate([human, old_human[list(tables.ACTIONS)]], tables.ACTIONS)
         machine = old[(old["origin"] != "human") & (old["decision"] != "drop")].reset_index(drop=True)
         found, lost = merge_rounds(found, machine, settings)
         left_behind = int(((old["origin"] != "human") & (old["decision"] == "drop")).sum())
+        kept_before = machine["label_uid"][machine["decision"] == "keep"]
+        old_kept, found_again = len(kept_before), int(found["label_uid"].isin(kept_before).sum())
     found = found.assign(quality=found["quality"] if "quality" in found else found["score"])
     overruled, doubts = said_by_human(found, human, settings)
+    doubts = _with_faults(doubts, human, faults)
     free = ~overruled & ~found["label_uid"].isin(verdicts).to_numpy()
     bars = class_bars(found[free], class_names, settings)
     bars = {name: max(bar, (trusted_from or {}).get(name, 0.0)) for name, bar in bars.items()}
     decision, reason = _by_quality(found, bars, settings)
+    _set_aside(found, human, free, decision, reason, faults, settings)
     _cap_classes(found, human, free, decision, reason, settings)
     decision[overruled], reason[overruled] = "drop", "human: a human said what happens here"
     found = found.assign(decision=decision, reason=reason)
@@ -78,7 +88,8 @@ def decide_actions(
     actions = _by_verdict(actions, verdicts)
     order = ["video_id", "track_id", "start_frame", "class_name", "label_uid"]
     merged_in = len(actions) - len(labelled)
-    return DecidedActions(actions.sort_values(order, ignore_index=True), bars, doubts, merged_in, left_behind)
+    actions = actions.sort_values(order, ignore_index=True)
+    return DecidedActions(actions, bars, doubts, merged_in, left_behind, found_again, old_kept)
 
 
 def class_bars(found: pd.DataFrame, class_names: Sequence[str], settings: ActionSettings) -> dict[str, float]:
@@ -97,74 +108,6 @@ def class_bars(found: pd.DataFrame, class_names: Sequence[str], settings: Action
     return {name: round(float(bar), 4) for name, bar in zip(class_names, bars, strict=True)}
 
 
-def merge_rounds(
-    found: pd.DataFrame, machine: pd.DataFrame, settings: ActionSettings
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """This round's labels with what the round before said of the same actions; and what only that one said.
-
-    An action of the same track at the same time and of the same class is the same label: it keeps its name, and its
-    quality is between the two rounds'. Where the round before kept another class, the quality falls.
-    """
-    place, overlap = best_overlaps(found, machine)
-    matched = overlap >= settings.match_overlap
-    same = np.zeros(len(found), dtype=bool)
-    odds = log_odds(found["score"].to_numpy(np.float64))
-    before = machine.iloc[np.where(matched, place, 0)] if len(machine) else None
-    if before is not None:
-        same = matched & (found["class_name"].to_numpy() == before["class_name"].to_numpy())
-        first = ~pd.Series(np.where(same, place, -1 - np.arange(len(place)))).duplicated().to_numpy()
-        same &= first  # one label has one heir
-        old_odds = log_odds(before["quality"].to_numpy(np.float64))
-        other = matched & ~same & (before["decision"].to_numpy() == "keep")
-        odds = np.where(same, odds + settings.old_share * (old_odds - odds), odds)
-        odds = np.where(other, odds - settings.old_share * np.maximum(old_odds, 0), odds)
-    merged = found.assign(quality=(1 / (1 + np.exp(-odds))).astype(np.float32))
-    if before is not None:
-        for column in ("label_uid", "round_born"):
-            merged[column] = np.where(same, before[column].to_numpy(), found[column].to_numpy())
-    heirs = set(place[same].tolist())
-    return merged, machine.iloc[[at for at in range(len(machine)) if at not in heirs]]
-
-
-def best_overlaps(actions: pd.DataFrame, others: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """For each action the place of the other of its video and track that it shares most time with, and the IoU."""
-    place, best = np.full(len(actions), -1), np.zeros(len(actions))
-    by_subject = others.groupby(["video_id", "track_id"]).indices
-    start, end = others["start_frame"].to_numpy(), others["end_frame"].to_numpy()
-    for at, (video_id, track_id, first, last) in enumerate(
-        zip(*(actions[name] for name in ("video_id", "track_id", "start_frame", "end_frame")), strict=True)
-    ):
-        own = by_subject.get((video_id, track_id))
-        if own is None:
-            continue
-        shared = np.clip(np.minimum(end[own], last) - np.maximum(start[own], first), 0, None)
-        overlap = shared / (np.maximum(end[own], last) - np.minimum(start[own], first))
-        place[at], best[at] = own[overlap.argmax()], overlap.max()
-    return place, best
-
-
-def said_by_human(
-    found: pd.DataFrame, human: pd.DataFrame, settings: ActionSettings
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Which labels are of a time that a human labelled (N,), and the human labels that a sure student contradicts."""
-    place, overlap = best_overlaps(found, human)
-    covered = overlap > 0
-    said = human.iloc[np.where(covered, place, 0)] if len(human) else human
-    if not covered.any():
-        return covered, human.iloc[:0].assign(student_class="", student_score=0.0)
-    differs = covered & (found["class_name"].to_numpy() != said["class_name"].to_numpy())
-    doubted = differs & (found["score"].to_numpy() >= settings.doubt_quality)
-    doubts = said[doubted].assign(
-        student_class=found["class_name"].to_numpy()[doubted], student_score=found["score"].to_numpy()[doubted]
-    )
-    return covered, doubts.drop_duplicates("label_uid").reset_index(drop=True)
-
-
-def log_odds(quality: np.ndarray) -> np.ndarray:
-    clipped = np.clip(quality, SUREST, 1 - SUREST)
-    return np.log(clipped / (1 - clipped))
-
-
 def _by_quality(found: pd.DataFrame, bars: dict[str, float], settings: ActionSettings) -> tuple[np.ndarray, np.ndarray]:
     quality = found["quality"].to_numpy(np.float64)
     bar = found["class_name"].map(lambda name: bars.get(name, settings.keep_quality)).to_numpy(np.float64)
@@ -177,6 +120,38 @@ def _by_quality(found: pd.DataFrame, bars: dict[str, float], settings: ActionSet
         for each, value, below in zip(decision, quality, limit, strict=True)
     ]
     return decision.astype(object), np.array(reason, dtype=object)
+
+
+def _set_aside(
+    found: pd.DataFrame,
+    human: pd.DataFrame,
+    free: np.ndarray,
+    decision: np.ndarray,
+    reason: np.ndarray,
+    faults: Faults,
+    settings: ActionSettings,
+) -> None:
+    """Ignore, of what would be kept: what views do not agree on, what out-of-fold students call wrong, and what looks
+    unlike its class; in place.
+    """
+    wrong = faults.by_machine()
+    if "agreement" in found:
+        for row in np.flatnonzero(free & (decision == "keep") & (found["agreement"] < settings.least_agreement)):
+            decision[row] = "ignore"
+            reason[row] = f"agreement: {found['agreement'].iloc[row]:.2f} < {settings.least_agreement:g}"
+    would_keep = free & (decision == "keep")
+    for row in np.flatnonzero(would_keep & found["label_uid"].isin(wrong).to_numpy()):
+        decision[row], reason[row] = "ignore", wrong[found["label_uid"].iloc[row]]
+    kept = np.flatnonzero(free & (decision == "keep"))
+    for place, why in find_outliers(found.iloc[kept].reset_index(drop=True), human, settings).items():
+        decision[kept[place]], reason[kept[place]] = "ignore", why
+
+
+def _with_faults(doubts: pd.DataFrame, human: pd.DataFrame, faults: Faults) -> pd.DataFrame:
+    """The doubted human labels, and those that out-of-fold students call wrong too."""
+    more = human.merge(faults.of_humans()[["label_uid", "student_class", "student_score"]], on="label_uid")
+    parts = [part for part in (doubts, more) if len(part)]
+    return pd.concat(parts).drop_duplicates("label_uid").reset_index(drop=True) if parts else doubts
 
 
 def _cap_classes(

@@ -1,17 +1,17 @@
-"""How good recognised actions are where a human said what happens: how often right, how much covered, by time."""
+"""How good recognised actions are where a human said what happens: how often right, how much of the time covered."""
 
 from typing import Any
 
 import pandas as pd
 
-from labels.records.tables import NO_TRACK
+from labels.records.action_matching import action_is_right, covered_frames
 
 
 class ActionQuality:
-    """Adds up videos: `kept` are actions of decision keep, `labelled` all that were recognised; frames are counted."""
+    """Adds up videos: `kept` are actions of decision keep, `labelled` all that were recognised."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, str], list[int]] = {}  # right, judged, truth
+        self._sums: dict[tuple[str, str], list[int]] = {}  # right, labels, covered frames, true frames
         self._videos: dict[str, int] = {}
 
     def add(self, split: str, actions: pd.DataFrame, truth: pd.DataFrame) -> None:
@@ -20,18 +20,19 @@ class ActionQuality:
         self._videos[part] = self._videos.get(part, 0) + 1
         found = actions[actions["origin"] != "human"]
         for kind, rows in (("labelled", found), ("kept", found[found["decision"] == "keep"])):
-            right, judged, total = _shared_frames(rows, truth)
-            sums = self._sums.setdefault((part, kind), [0, 0, 0])
-            for at, value in enumerate((right, judged, total)):
+            right = int(action_is_right(rows, truth).sum())
+            total = int((truth["end_frame"] - truth["start_frame"]).sum())
+            sums = self._sums.setdefault((part, kind), [0, 0, 0, 0])
+            for at, value in enumerate((right, len(rows), covered_frames(rows, truth), total)):
                 sums[at] += value
 
     def as_counts(self) -> dict[str, Any]:
-        """part -> kind -> right (share of what was said), coverage (share of the truth's time of which it was said)."""
+        """part -> kind -> right (share of the labels), coverage (of the true actions' time)."""
         result: dict[str, Any] = {}
-        for (part, kind), (right, judged, total) in sorted(self._sums.items()):
+        for (part, kind), (right, labels, covered, total) in sorted(self._sums.items()):
             result.setdefault(part, {"videos": self._videos[part]})[kind] = {
-                "right": round(right / judged, 4) if judged else None,
-                "coverage": round(judged / total, 4) if total else None,
+                "right": round(right / labels, 4) if labels else None,
+                "coverage": round(covered / total, 4) if total else None,
             }
         return result
 
@@ -46,15 +47,3 @@ def action_quality_lines(quality: dict[str, Any]) -> list[str]:
             shown = [f"{kinds[kind][name]:.3f}" if kinds[kind][name] is not None else "–" for name in kinds[kind]]
             lines.append(f"  {part:<9} {kind:<9} ({kinds['videos']} videos)      {shown[0]:>9} {shown[1]:>9}")
     return lines
-
-
-def _shared_frames(rows: pd.DataFrame, truth: pd.DataFrame) -> tuple[int, int, int]:
-    """Frames in which rows say what the truth says, frames in which both say something, frames of the truth."""
-    right = judged = 0
-    for said in rows.itertuples():
-        same = truth[(truth["track_id"] == said.track_id) | (truth["track_id"] == NO_TRACK)]
-        for real in same.itertuples():
-            shared = max(0, min(said.end_frame, real.end_frame) - max(said.start_frame, real.start_frame))
-            judged += shared
-            right += shared * (said.class_name == real.class_name)
-    return right, judged, int((truth["end_frame"] - truth["start_frame"]).sum())

@@ -13,4 +13,11 @@ class ActionSettings:
     match_overlap: float = 0.5  # temporal IoU from which two rounds mean the same action
     old_share: float = 0.35  # how much of the log-odds is the round before's
     doubt_quality: float = 0.8  # a student this sure that a human is wrong sends the label to review
-    prune_share: float = 0.2  # of a class's pseudo-labels at most that one round prunes for the round before's sake
+    prune_share: float = 0.2  # of a class's labels at most that one round takes out by what out-of-fold students say
+    trusted_precision: float = 0.95  # how often out-of-fold students must be right from a class's bar on
+    least_trusted: int = 10  # labels of a class that tell this; with fewer, all classes together do
+    least_agreement: float = 0.6  # share of an action's views that must say its class
+    outlier_share: float = 0.05  # of a class's labels at most that one round calls outliers
+    outlier_factor: float = 1.5  # local outlier factor from which a label is one
+    neighbours: int = 20  # that it is compared with
+    least_company: int = 30  # labels of a class, of which fewer tell nothing

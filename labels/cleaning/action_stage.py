@@ -2,7 +2,8 @@
 
 import argparse
 
-from labels.cleaning.action_cleaning import action_lines, clean_actions
+from labels.cleaning.action_cleaning import clean_actions
+from labels.cleaning.action_lines import action_lines
 from labels.cleaning.action_settings import ActionSettings
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
@@ -38,6 +39,7 @@ def clean_actions_of(args: argparse.Namespace, said_of_boxes: list[str]) -> Summ
     with work.writing():
         record = clean_actions(work, args.round, settings)
         lines = [*action_lines(record), *out_of_date(work)]
+        lines += [f"alarm, but --force: {alarm}" for alarm in record.counts["alarms"] if args.force]
     skipped = len(record.counts["skipped"])
     return Summary(
         f"clean actions of round {args.round}",
@@ -47,4 +49,5 @@ def clean_actions_of(args: argparse.Namespace, said_of_boxes: list[str]) -> Summ
         {"were not labelled": skipped} if skipped else {},
         lines,
         f"python train.py {args.work} --round {args.round}",
+        alarms=[] if args.force else record.counts["alarms"],
     )

@@ -5,7 +5,7 @@ an edited file is compared later with what the person was given, and not with wh
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from labels.exchange.coco import IMAGES, CocoDataset
 from labels.exchange.coco_reading import read_coco
 from labels.exchange.formats import FORMATS, Format
 from labels.exchange.label_set import FOUND_ACTIONS, KnownVideos, LabelSet
+from labels.labelling.player_tracks import boxes_of_players
 from labels.records import run_records, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
@@ -59,6 +60,8 @@ def export_round(work: WorkFolder, number: int, format_name: str) -> Exported:
     if not (of_actions and kind.holds_actions):
         run_records.require_run_record(folder, "cleaned", command)
     labels = label_set(work, folder)
+    if format_name == "ava" and not len(labels.boxes):  # it says where the players of the actions are
+        labels = with_players(work, folder, labels)
     if kind.needs_actions and not len(labels.actions):
         raise InputError(f"{folder.path}: round {number} has no labels of actions, and {format_name} holds no others")
     target = export_folder(folder, format_name)
@@ -115,6 +118,13 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
         class_names=tuple(sorted({*dataset.class_names, *all_boxes["class_name"].unique()})),
         stride=stride,
     )
+
+
+def with_players(work: WorkFolder, folder: RoundFolder, labels: LabelSet) -> LabelSet:
+    """The labels of a round of actions alone with the boxes by which their players were followed."""
+    videos = sorted(set(labels.actions["video_id"][labels.actions["track_id"] != tables.NO_TRACK]))
+    boxes = [boxes_of_players(work, folder.number, str(video_id)) for video_id in videos]
+    return replace(labels, boxes=tables.concatenate(boxes, tables.BOXES | tables.DECIDED))
 
 
 def read_back(

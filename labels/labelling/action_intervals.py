@@ -46,11 +46,10 @@ def average_by_frame(
         total[start - first : end - first] += row
         count[start - first : end - first] += 1
     known = np.flatnonzero(count)
-    nearest = (
-        known[np.abs(np.arange(len(count))[:, None] - known[None]).argmin(axis=1)]
-        if len(known) < len(count)
-        else (np.arange(len(count)))
-    )
+    every = np.arange(len(count))
+    after = np.clip(np.searchsorted(known, every), 0, len(known) - 1)
+    before = np.clip(after - 1, 0, None)
+    nearest = np.where(np.abs(every - known[before]) <= np.abs(known[after] - every), known[before], known[after])
     mean = total[nearest] / count[nearest, None]
     if end_frame is not None and end_frame > last:
         mean = np.concatenate([mean, np.repeat(mean[-1:], end_frame - last, axis=0)])

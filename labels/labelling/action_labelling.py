@@ -4,14 +4,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows, average_by_frame
+from labels.labelling.action_intervals import IntervalSettings, action_rows
 from labels.labelling.human_actions import human_actions, is_used
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.round_mask_channel import RoundMasks
-from labels.labelling.window_store import VideoWindows, WindowStore
+from labels.labelling.window_store import WindowStore
+from labels.labelling.window_views import agreement_of, appearance_of, look_at, subjects_of
 from labels.models.recogniser import Recogniser
 from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_files, start_run, write_run_record
@@ -19,9 +19,8 @@ from labels.records.safe_writing import digest_of, read_parquet_metadata, write_
 from labels.records.work_folder import ACTIONS_LABELLED, RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 
-FORMAT = 1  # of the shards
-RECOGNISED_TOGETHER = 32  # windows
-PRIOR_GAIN = 4.0  # how much more likely the class is that the clip's own list names, where a recogniser knows it
+FORMAT = 2  # of the shards
+KEPT_COLUMNS = {*tables.ACTIONS, "appearance"}  # the latter: what the recogniser sees of it, see models/window_features
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,11 @@ def label_actions(
     """
     videos = work.usable_videos()
     start_run(folder, ACTIONS_LABELLED)
-    store = WindowStore(work, recogniser.preset) if recogniser is not None else None
+    store = None
+    if recogniser is not None:
+        masks = RoundMasks(work, folder.number) if recogniser.preset.masked else None
+        store = WindowStore(work, recogniser.preset, device=recogniser.device, masks=masks)
     outcome = RoundActions()
-    if store is not None and store.preset.masked:
-        store.masks = RoundMasks(work, folder.number)
     per = subject_of(work, settings.per)
     wanted = set(videos["video_id"])
     for path in folder.stage(ACTIONS_LABELLED).glob("*.parquet"):
@@ -76,7 +76,8 @@ def label_actions(
         human = human_actions(work, video_id)
         if human is None or not is_used(str(video.split), str(video.group) or video_id, settings.human_share):
             human = tables.empty_table(tables.ACTIONS)
-        tracks = tracks_of(work, folder.number, video_id) if per == PLAYER else None
+        looked_at = per == PLAYER and recogniser is not None
+        tracks = tracks_of(work, folder.number, video_id) if looked_at else None
         key = digest_of(
             [
                 *(FORMAT, video.sha256, video.frame_count, human.to_dict("list"), str(video.class_name)),
@@ -96,9 +97,15 @@ def label_actions(
                 if store is not None and recogniser is not None:
                     # The class of an archive's clip is its human label: what is not used as one must not tell.
                     listed = "" if work.truth_actions(video_id).is_file() else str(video.class_name)
-                    subjects = recognise_subjects(store.ensure(video, tracks), recogniser, listed)
+                    listed = getattr(recogniser, "class_map", {}).get(listed, listed)  # their list's name of it
+                    windows = store.ensure(video, tracks)
+                    probabilities, seen = look_at(windows, recogniser)
                     names, fps = recogniser.class_names, float(video.fps)
+                    subjects = subjects_of(windows, probabilities, names, listed)
                     found = action_rows(video_id, folder.number, names, subjects, fps, settings.intervals)
+                    agreement = agreement_of(found, windows, probabilities, names)
+                    found = found.assign(appearance=appearance_of(found, windows, seen), agreement=agreement)
+                    human = human.assign(appearance=appearance_of(human, windows, seen))
             except DecodeError as error:
                 path.unlink(missing_ok=True)
                 outcome.skipped[video_id] = str(error)
@@ -111,7 +118,7 @@ def label_actions(
                 "human": len(human),
                 "detected": len(found),
             }
-            rows = tables.concatenate([human[list(tables.ACTIONS)], found], tables.ACTIONS)
+            rows = tables.concatenate([human[[name for name in human if name in KEPT_COLUMNS]], found], tables.ACTIONS)
             write_parquet(path, tables.check_actions(rows, str(path)), metadata)
             outcome.made += 1
         outcome.human += metadata["human"]
@@ -124,36 +131,6 @@ def _masks_key(masks: RoundMasks, video_id: str) -> str:
         return masks.key(video_id)
     except DecodeError:
         return "none"
-
-
-def recognise_subjects(
-    windows: VideoWindows, recogniser: Recogniser, listed_class: str = ""
-) -> list[FrameProbabilities]:
-    """Probabilities by frame of each player, or of the whole frame.
-
-    Args:
-        listed_class: what the clip's own list says of it; a prior, where it is one of several classes.
-    """
-    parts = [
-        recogniser.recognise(np.asarray(windows.values[first : first + RECOGNISED_TOGETHER]))
-        for first in range(0, len(windows), RECOGNISED_TOGETHER)
-    ]
-    if not parts:
-        return []
-    probabilities = np.concatenate(parts)
-    if listed_class in recogniser.class_names:
-        gain = np.ones(len(recogniser.class_names))
-        gain[recogniser.class_names.index(listed_class)] = PRIOR_GAIN
-        rest = np.clip(1 - probabilities.sum(axis=1, keepdims=True), 0, 1)  # none of the classes
-        probabilities = probabilities * gain
-        probabilities /= probabilities.sum(axis=1, keepdims=True) + rest
-    spans = windows.spans()
-    subjects = []
-    for track_id in np.unique(windows.track_id):
-        own = np.flatnonzero(windows.track_id == track_id)
-        end = int(windows.subject_end[own].max())
-        subjects.append(average_by_frame(int(track_id), [spans[at] for at in own], probabilities[own], end))
-    return subjects
 
 
 def subject_of(work: WorkFolder, per: str) -> str:

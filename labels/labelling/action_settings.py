@@ -2,7 +2,7 @@
 
 import argparse
 
-from labels.models.recogniser_settings import HUMAN
+from labels.models.recogniser_settings import HUMAN, POSES
 from labels.records.command_line import above_zero
 
 SUBJECTS = ("auto", "frame", "player")
@@ -18,6 +18,9 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         "its Kinetics-400 weights, or a recogniser.pt; a student of the round before is taken without it",
     )
     actions.add_argument("--map", metavar="CSV", help="kinetics_class,class_name: a recogniser's classes to ours")
+    actions.add_argument(
+        "--pose", choices=POSES, help="where joints come from (default: as the recogniser was trained)"
+    )
     actions.add_argument("--per", choices=SUBJECTS, default="auto", help="windows of whole frames or of each player")
     actions.add_argument(
         "--human-share",

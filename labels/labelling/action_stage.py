@@ -40,6 +40,8 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
             f"round {before.number} {ACTIONS_TRAINED}": require_run_record(before, ACTIONS_TRAINED, trained).output
         }
         name = str(before.recogniser)
+    if args.pose is not None and name == HUMAN:
+        raise InputError("--pose: human labels need no joints; leave it out")
     if args.map is not None and name == HUMAN:
         raise InputError("--map: human labels are taken as they are; leave it out")
     with work.writing():
@@ -51,7 +53,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
 
         recogniser: Recogniser | None = None
         if name != HUMAN:
-            recogniser = load_recogniser(name, torch_device(args.device), args.batch_size)
+            recogniser = load_recogniser(name, torch_device(args.device), args.batch_size, args.pose)
             if args.map is not None:
                 recogniser = MappedRecogniser(recogniser, read_class_map(args.map), f"--map {args.map}")
             inputs["labeller"] = recogniser.digest
@@ -71,7 +73,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
                 f"{work.videos}: no clip came with a human label; name a recogniser, or bring a labelled archive: "
                 f"python dataset_downloader.py {args.work} --from kinetics-folder --path …"
             )
-        arguments = {key: getattr(args, key) for key in ("recogniser", "map", "per", "human_share")}
+        arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
         finish_actions(folder, recogniser, settings, per, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
     return Summary(

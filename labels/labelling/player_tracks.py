@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from labels.records import tables
 from labels.records.safe_writing import digest_of, read_parquet
 from labels.records.tables import BOX_COLUMNS, NO_TRACK
 from labels.records.work_folder import WorkFolder
@@ -32,6 +34,27 @@ def players_in(boxes: pd.DataFrame, least_frames: int = 5) -> list[CropPath]:
             xyxy = own[BOX_COLUMNS].to_numpy()
             paths.append(crop_path(int(str(track_id)), own["frame_index"].to_numpy(), xyxy))
     return paths
+
+
+def boxes_of_players(work: WorkFolder, round_number: int, video_id: str) -> pd.DataFrame:
+    """The boxes by which the players of a round were followed, as kept BOXES: to show and to export who does what."""
+    boxes = _boxes(work, round_number, video_id)
+    kinds = tables.BOXES | tables.DECIDED
+    if boxes is None:
+        return tables.empty_table(kinds)
+    people = boxes[(boxes["class_name"] == PERSON) & (boxes["track_id"] != NO_TRACK) & boxes["x1"].notna()]
+    people = people.drop_duplicates(["frame_index", "track_id"]).reset_index(drop=True)
+    if "label_uid" in people:  # of a round, kept or ignored
+        return people[list(kinds)].assign(decision="keep", reason="")
+    fps = work.usable_videos().set_index("video_id").at[video_id, "fps"]
+    frames = people["frame_index"].to_numpy()
+    made = tables.make_boxes(
+        *(video_id, 0, frames, frames / fps, people[BOX_COLUMNS].to_numpy(), people["class_name"].to_numpy(object)),
+        score=np.ones(len(people)),
+        origin="human",
+        track_id=people["track_id"].to_numpy(),
+    )
+    return made[list(tables.BOXES)].assign(quality=np.float32(1), decision="keep", reason="")
 
 
 def digest_of_tracks(tracks: list[CropPath] | None) -> str:

@@ -1,12 +1,13 @@
 """Windows on disk, so that an epoch does not decode videos: `windows/<what they are>/<video_id>.npy` and `.parquet`.
 
 A table row a window: its track, the frames it was taken from, and where its subject (the player, or the video) ends.
-The pixels lie beside it, mapped into memory when they are read. What they were made from is their name: another rate,
-size or crop is another folder; another video or other tracks make the same file anew.
+The pixels (or joints, or both) lie beside it, written as they are cut and mapped into memory when they are read. What
+they were made from is their name: another rate, size or crop is another folder; another video, other tracks or other
+joints make the same file anew.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,25 @@ import numpy as np
 import pandas as pd
 
 from labels.labelling.player_tracks import digest_of_tracks
+from labels.labelling.pose_finding import PoseStore
 from labels.labelling.round_mask_channel import RoundMasks
-from labels.models.mask_channel import with_mask_channel
-from labels.models.recogniser_settings import JOINTS, Preset
+from labels.labelling.window_cutting import cut_windows, write_values
+from labels.models.recogniser_settings import Preset
 from labels.records.safe_writing import digest_of, read_parquet, read_parquet_metadata, whole_file, write_parquet
 from labels.records.tables import NO_TRACK
 from labels.records.work_folder import WorkFolder
 from labels.tracks.player_crops import CropPath
-from labels.videos.decoding import DecodeError, Frame, decode_frames
-from labels.videos.pose_tables import joints_of
-from labels.videos.windows import Window, WindowShape, sample_windows
+from labels.videos.decoding import DecodeError, decode_frames
 
-FORMAT = 1  # raise it when the same video and shape give other windows
+FORMAT = 2  # raise it when the same video and shape give other windows
 
 
 @dataclass(frozen=True)
 class VideoWindows:
     """The windows of one video: `frames` (N, T) frame numbers, `track_id` and `subject_end` (N,), `values` (N, T, ...).
 
-    `values` are pixels (h, w, 3) uint8 (of a masked preset 4), or joints (13, 2) float32 with NaN for the unseen.
+    `values` are pixels (h, w, 3) uint8 (of a masked preset 4), or joints (13, 2) float32 with NaN for the unseen; or
+    (N,) records of both.
     """
 
     video_id: str
@@ -55,28 +56,34 @@ class VideoWindows:
 
 
 class WindowStore:
-    """The windows of one preset. `views`: in how many windows each moment is. `masks`: of a masked one, to be set."""
+    """The windows of one preset. `views`: in how many windows each moment is. `masks`: those a masked one needs."""
 
-    def __init__(self, work: WorkFolder, preset: Preset, views: int = 2) -> None:
-        self.work, self.preset = work, preset
-        self.shape = WindowShape(preset.frames, preset.rate, preset.side or 1, max(1, preset.frames // views))
-        self.root = (
-            work.root
-            / "windows"
-            / digest_of([FORMAT, asdict(self.shape), preset.reads, *(["masked"] if preset.masked else [])])[:16]
-        )
-        self.masks: RoundMasks | None = None
+    def __init__(
+        self,
+        work: WorkFolder,
+        preset: Preset,
+        views: int = 2,
+        device: str = "cpu",
+        masks: RoundMasks | None = None,
+    ) -> None:
+        if preset.masked and masks is None:
+            raise ValueError("windows of a masked preset need the masks of a round")
+        self.work, self.masks = work, masks
+        self.preset = replace(preset, stride=max(1, preset.frames // views))
+        self.root = work.root / "windows" / digest_of([FORMAT, asdict(self.preset)])[:16]
+        pose = preset.beside.pose if preset.beside is not None else preset.pose
+        self._poses = PoseStore(work, pose, device) if pose else None
         self._open: dict[str, VideoWindows] = {}
 
     def ensure(self, video: Any, tracks: Sequence[CropPath] | None) -> VideoWindows:
         """The windows of a video (a row of the videos table), cut if they are not there. DecodeError as decoding."""
-        key = digest_of(
-            [str(video.sha256), int(video.frame_count), digest_of_tracks(None if tracks is None else list(tracks))]
-            + ([self.masks.key(str(video.video_id))] if self.masks is not None else [])
-        )
-        table, pixels = self._files(str(video.video_id))
+        tracked = digest_of_tracks(None if tracks is None else list(tracks))
+        posed = self._poses.key(str(video.video_id)) if self._poses is not None else ""
+        masked = self.masks.key(str(video.video_id)) if self.masks is not None else ""
+        key = digest_of([str(video.sha256), int(video.frame_count), tracked, posed, masked])
+        table, values = self._files(str(video.video_id))
         metadata = read_parquet_metadata(table)
-        if metadata is None or metadata.get("key") != key or not pixels.is_file():
+        if metadata is None or metadata.get("key") != key or not values.is_file():
             self._open.pop(str(video.video_id), None)
             self._cut(video, tracks, key)
         return self.open(str(video.video_id))
@@ -85,7 +92,7 @@ class WindowStore:
         if video_id not in self._open:
             table_path, pixels = self._files(video_id)
             table = read_parquet(table_path)
-            frames = np.array(table["frames"].tolist(), dtype=np.int64).reshape(len(table), self.shape.frames)
+            frames = np.array(table["frames"].tolist(), dtype=np.int64).reshape(len(table), self.preset.frames)
             values = np.load(pixels, mmap_mode="r" if len(table) else None, allow_pickle=False)
             self._open[video_id] = VideoWindows(
                 video_id, frames, table["track_id"].to_numpy(), table["subject_end"].to_numpy(), values
@@ -100,20 +107,17 @@ class WindowStore:
         return self.root / f"{video_id}.parquet", self.root / f"{video_id}.npy"
 
     def _cut(self, video: Any, tracks: Sequence[CropPath] | None, key: str) -> None:
-        table_path, pixels = self._files(str(video.video_id))
+        table_path, values = self._files(str(video.video_id))
         table_path.unlink(missing_ok=True)
-        if self.preset.reads == JOINTS:
-            windows, values = self._joints(video, tracks)
-        else:
-            windows = self._windows(decode_frames(self.work.videos / str(video.file)), video, tracks)
-            values = [window.pixels for window in windows]
-            if self.masks is not None:
-                masks = self.masks.of(video, tracks)
-                values = [with_mask_channel(each.pixels, masks.channel(each, self.shape.side)) for each in windows]
-        empty = np.zeros((0, self.shape.frames), dtype=np.uint8)
-        with whole_file(pixels) as aside:
-            np.save(aside, np.stack(values) if values else empty, allow_pickle=False)
-        ends = {path.track_id: path.end_frame for path in tracks or []} | {NO_TRACK: int(video.frame_count)}
+        count, path = int(video.frame_count), self.work.videos / str(video.file)
+        joints = self._poses.joints(video, tracks) if self._poses is not None else None
+        masks = self.masks.of(video, tracks) if self.masks is not None else None
+        cut = cut_windows(self.preset, count, float(video.fps), tracks, lambda: decode_frames(path), joints, masks)
+        with whole_file(values) as aside:
+            windows = write_values(aside, cut)
+            if not windows and tracks is None:
+                raise DecodeError("no frame of it could be decoded")
+        ends = {path.track_id: path.end_frame for path in tracks or []} | {NO_TRACK: count}
         rows = pd.DataFrame(
             {
                 "track_id": np.array([window.track_id for window in windows], dtype=np.int64),
@@ -122,19 +126,3 @@ class WindowStore:
             }
         )
         write_parquet(table_path, rows, {"key": key})
-
-    def _windows(self, frames: Iterable[Frame], video: Any, tracks: Sequence[CropPath] | None) -> list[Window]:
-        windows = list(sample_windows(frames, self.shape, tracks))
-        if not windows and tracks is None:
-            raise DecodeError("no frame of it could be decoded")
-        return windows
-
-    def _joints(self, video: Any, tracks: Sequence[CropPath] | None) -> tuple[list[Window], list[np.ndarray]]:
-        """Windows of joints: those that came with the video. They are of its one player, or tell a track."""
-        joints = joints_of(self.work.videos, str(video.video_id), int(video.frame_count))
-        if joints is None:
-            raise DecodeError("no joints came with it (videos/truth/poses/)")
-        blank = np.zeros((1, 1, 3), dtype=np.uint8)
-        frames = (Frame(at, at / float(video.fps), blank) for at in range(int(video.frame_count)))
-        windows = self._windows(frames, video, tracks)
-        return windows, [joints.get(window.track_id, joints[NO_TRACK])[window.frame_index] for window in windows]

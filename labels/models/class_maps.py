@@ -39,9 +39,12 @@ class MappedRecogniser:
         if unknown:
             raise InputError(f"{where}: {recogniser.name} knows no class '{unknown[0]}' ({len(unknown)} unknown)")
         self._recogniser = recogniser
+        self.class_map = class_map
         self.class_names = tuple(sorted(set(class_map.values()) - {""}))
         self.working_threshold: dict[str, float] = {}  # theirs say nothing of ours
-        self.name, self.preset = recogniser.name, recogniser.preset
+        self.name, self.preset, self.device = recogniser.name, recogniser.preset, recogniser.device
+        # What looks at pixels is theirs: `window_features` takes what it sees.
+        self.network, self.batch_size = getattr(recogniser, "network", None), getattr(recogniser, "batch_size", 1)
         self.digest = digest_of([recogniser.digest, class_map])
         self._sums = np.zeros((len(recogniser.class_names), len(self.class_names)))
         for theirs, ours in class_map.items():

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.clip_networks import build_clip_network, kinetics_network
+from labels.models.fused_recogniser import FusedRecogniser
 from labels.models.pose_inputs import normalise
 from labels.models.pose_networks import PoseSettings, build_pose_network
-from labels.models.recogniser_settings import JOINTS, POSE_GRU, PRESETS, ZOO, Preset
+from labels.models.recogniser_settings import JOINTS, PIXELS, POSE_GRU, PRESETS, ZOO, Preset
 from labels.models.skeletons import MIRROR, mirrored_classes
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest
-from labels.videos.windows import WindowShape
 
 BATCH_CPU, BATCH_CUDA = 4, 32
 
@@ -28,6 +28,7 @@ class Recogniser(Protocol):
     digest: str  # changes when its answers may change
     class_names: tuple[str, ...]  # in the order of its probabilities
     preset: Preset  # the windows it wants
+    device: str  # cpu or cuda
     working_threshold: dict[str, float]  # by class: from here it was right in validation; nothing where nobody looked
 
     def recognise(self, windows: np.ndarray) -> np.ndarray:
@@ -35,15 +36,11 @@ class Recogniser(Protocol):
         ...
 
 
-def window_shape(preset: Preset, views: int = 2) -> WindowShape:
-    """How windows are cut for a preset; each moment is in `views` of them."""
-    return WindowShape(preset.frames, preset.rate, preset.side or 128, max(1, preset.frames // views))
-
-
 def preset_of(architecture: str) -> Preset:
     """InputError, with the names there are, for an architecture nobody knows."""
     if architecture not in PRESETS:
-        raise InputError(f"recogniser '{architecture}': unknown; there is {', '.join(sorted(PRESETS))}")
+        known = ", ".join(sorted(PRESETS))
+        raise InputError(f"recogniser '{architecture}': unknown; there is {known}, or one of pixels + one of joints")
     return PRESETS[architecture]
 
 
@@ -56,11 +53,24 @@ def build_recogniser(architecture: str, classes: int, preset: Preset, pretrained
     return build_clip_network(architecture, classes, preset, pretrained)
 
 
+def preset_from_file(checkpoint: dict[str, Any], where: str) -> Preset:
+    """The windows that a checkpoint's network was trained on. InputError where they are none."""
+    try:
+        return replace(preset_of(checkpoint["architecture"]), **checkpoint["settings"])
+    except TypeError:
+        raise InputError(f"{where}: not a sound recogniser file: its settings are of no window") from None
+
+
+def is_fusion(architecture: str) -> bool:
+    """Whether a name is of two recognisers, of pixels and of joints: `cnn3d+pose`."""
+    return "+" in architecture
+
+
 def network_from_file(checkpoint: dict[str, Any], where: str) -> nn.Module:
     """The network of a recogniser's checkpoint, in evaluation mode on the CPU. InputError where the two do not fit."""
     architecture, names = checkpoint["architecture"], checkpoint["class_names"]
     try:
-        preset = replace(preset_of(architecture), **checkpoint["settings"])
+        preset = preset_from_file(checkpoint, where)
         network = build_recogniser(architecture, len(names), preset, pretrained=False)
         network.load_state_dict(checkpoint["network"])
     except (RuntimeError, TypeError):
@@ -70,18 +80,21 @@ def network_from_file(checkpoint: dict[str, Any], where: str) -> nn.Module:
     return network.eval()
 
 
-def load_recogniser(name_or_file: str, device: str = "cpu", batch_size: int | None = None) -> "NetworkRecogniser":
-    """A file that train.py made, or a network of torchvision with its Kinetics-400 weights and classes."""
+def load_recogniser(
+    name_or_file: str, device: str = "cpu", batch_size: int | None = None, pose: str | None = None
+) -> Recogniser:
+    """A file that train.py made, or a network of torchvision with its Kinetics-400 weights and classes.
+
+    Args:
+        pose: where joints come from, one of POSES; None: from where it was trained with. InputError for what looks at
+            no joints.
+    """
     path = Path(name_or_file)
     if path.suffix == ".pt" or path.is_file():
-        checkpoint = load_checkpoint(path, RECOGNISER)
-        network = network_from_file(checkpoint, str(path))
-        preset = replace(preset_of(checkpoint["architecture"]), **checkpoint["settings"])
-        names = tuple(checkpoint["class_names"])
-        temperature = float(checkpoint.get("temperature", 1.0))
-        trusted = {str(name): float(value) for name, value in checkpoint["working_threshold"].items()}
-        digest = file_digest(path)
-        return NetworkRecogniser(network, names, preset, str(path), digest, device, temperature, batch_size, trusted)
+        found = recogniser_from_file(path, device, batch_size)
+        return found if pose is None else with_pose(found, pose)
+    if pose is not None:
+        raise InputError(f"--pose {pose}: {name_or_file} looks at no joints; leave it out")
     if name_or_file in ZOO:
         zoo, names = kinetics_network(name_or_file)
         digest = digest_of(["kinetics400", name_or_file, torch.__version__])
@@ -95,6 +108,57 @@ def load_recogniser(name_or_file: str, device: str = "cpu", batch_size: int | No
         f"--recogniser {name_or_file}: no such file, and no such recogniser; there is human, "
         f"{', '.join(sorted(ZOO))}, or a recogniser.pt that train.py made"
     )
+
+
+def recogniser_from_file(path: Path, device: str = "cpu", batch_size: int | None = None) -> Recogniser:
+    """The recogniser of a checkpoint: a network, or a fusion of two. InputError for what is none."""
+    checkpoint = load_checkpoint(path, RECOGNISER)
+    temperature, digest = float(checkpoint.get("temperature", 1.0)), file_digest(path)
+    trusted = {str(name): float(value) for name, value in checkpoint["working_threshold"].items()}
+
+    def network(part: dict[str, Any], temperature: float) -> NetworkRecogniser:
+        preset, names = preset_from_file(part, str(path)), tuple(part["class_names"])
+        built = network_from_file(part, str(path))
+        return NetworkRecogniser(built, names, preset, str(path), digest, device, temperature, batch_size, trusted)
+
+    if not is_fusion(checkpoint["architecture"]):
+        return network(checkpoint, temperature)
+    try:
+        pixels, joints = (network(part, float(part["temperature"])) for part in split_checkpoint(checkpoint))
+        weight = float(checkpoint["settings"]["weight"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: not a sound recogniser file: its settings are of no fusion") from None
+    return FusedRecogniser(pixels, joints, weight, str(path), temperature, trusted)
+
+
+def split_checkpoint(checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
+    """The checkpoints that a fusion was made of: of pixels and of joints."""
+    parts = []
+    for name, architecture in zip((PIXELS, JOINTS), checkpoint["architecture"].split("+"), strict=True):
+        own = {
+            key.removeprefix(f"{name}."): value for key, value in checkpoint["network"].items() if key.startswith(name)
+        }
+        parts.append(checkpoint | {"architecture": architecture, "network": own, **checkpoint["settings"][name]})
+    return parts
+
+
+def with_pose(recogniser: Recogniser, pose: str) -> Recogniser:
+    """The same recogniser with joints from elsewhere. InputError for one that looks at none."""
+    if isinstance(recogniser, FusedRecogniser):
+        joints = with_pose(recogniser.joints, pose)
+        return FusedRecogniser(
+            recogniser.pixels,
+            joints,
+            recogniser.weight,
+            recogniser.name,
+            recogniser.temperature,
+            recogniser.working_threshold,
+        )
+    if recogniser.preset.reads != JOINTS:
+        raise InputError(f"--pose {pose}: {recogniser.name} looks at no joints; leave it out")
+    recogniser.preset = replace(recogniser.preset, pose=pose)
+    recogniser.digest = digest_of([recogniser.digest, pose])
+    return recogniser
 
 
 class NetworkRecogniser:

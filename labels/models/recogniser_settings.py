@@ -6,20 +6,23 @@ Rates, numbers of frames and sizes of torchvision's networks are those their Kin
 
 from dataclasses import dataclass
 
+from labels.videos.settings import WindowShape
+
 PIXELS, JOINTS = "pixels", "joints"
+BROUGHT, KEYPOINTRCNN, RTMLIB = "brought", "keypointrcnn", "rtmlib"
+POSES = (BROUGHT, KEYPOINTRCNN, RTMLIB)  # where joints come from
 CNN3D, TSN, POSE, POSE_GRU = "cnn3d", "tsn_resnet50", "pose", "pose_gru"
 
 
 @dataclass(frozen=True)
-class Preset:
-    """What a recogniser looks at. `side` is the shorter side frames are reduced to, `crop` the square of it."""
+class Preset(WindowShape):
+    """The windows a recogniser looks at. `side` is the shorter side frames are reduced to, `crop` the square of it."""
 
-    frames: int
-    rate: float  # frames a second
-    side: int = 0
     crop: int = 0
     reads: str = PIXELS
     masked: bool = False  # pixels have a fourth channel: the mask of who acts
+    pose: str = ""  # of what reads joints, where these come from: one of POSES
+    beside: "Preset | None" = None  # of a fusion: the windows of joints that go with each of these of pixels
 
 
 ZOO = {
@@ -36,8 +39,9 @@ ZOO = {
 PRESETS = ZOO | {
     CNN3D: Preset(16, 15.0, 72, 64),
     TSN: Preset(8, 4.0, 128, 112),
-    POSE: Preset(24, 25.0, reads=JOINTS),
-    POSE_GRU: Preset(24, 25.0, reads=JOINTS),
+    POSE: Preset(24, 25.0, 0, reads=JOINTS, pose=BROUGHT),
+    POSE_GRU: Preset(24, 25.0, 0, reads=JOINTS, pose=BROUGHT),
 }
+PRETRAINED = frozenset({*ZOO, TSN})  # those that weights can be fetched for
 DEFAULT_ON_GPU, DEFAULT_ON_CPU = "mvit_v2_s", CNN3D  # the student that is trained where none is named
 HUMAN = "human"  # no recogniser: what archives and people say, and nothing else

@@ -3,6 +3,8 @@
 COCO's 17 keypoints are these with eyes and ears beside the nose, which say little of what a body does.
 """
 
+import re
+
 import numpy as np
 
 from labels.videos.pose_tables import JOINTS
@@ -29,10 +31,13 @@ SHOULDERS, HIPS = (1, 2), (7, 8)
 COCO_KEYPOINTS = (0, *range(5, 17))  # which of COCO's 17 the joints are
 
 
+OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+SIDE = re.compile(r"(?<![A-Za-z])(?:left|right|Left|Right)(?![a-z])|(?<=[a-z])(?:Left|Right)(?![a-z])")
+
+
 def mirrored_name(name: str) -> str:
     """A joint's or a class's name in a mirror: the words left and right change places, nothing else does."""
-    words = name.replace("left", "\0").replace("right", "left").replace("\0", "right")
-    return words.replace("Left", "\0").replace("Right", "Left").replace("\0", "Right")
+    return SIDE.sub(lambda found: OTHER_SIDE[found[0]], name)
 
 
 MIRROR = tuple(JOINTS.index(mirrored_name(name)) for name in JOINTS)  # the joint that each one is in a mirror

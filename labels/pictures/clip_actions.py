@@ -1,7 +1,8 @@
 """What a recogniser says of one clip that is in no work folder: of its players, or of the whole frame."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -9,15 +10,17 @@ import pandas as pd
 from labels.cleaning.action_decisions import decide_actions
 from labels.cleaning.action_settings import ActionSettings
 from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows
-from labels.labelling.action_labelling import recognise_subjects
+from labels.labelling.pose_finding import find_joints
+from labels.labelling.window_cutting import cut_windows
 from labels.labelling.window_store import VideoWindows
-from labels.models.recogniser import Recogniser, window_shape
-from labels.models.recogniser_settings import JOINTS
+from labels.labelling.window_views import RECOGNISED_TOGETHER, subjects_of
+from labels.models.pose_estimators import PoseEstimator, load_pose_estimator
+from labels.models.recogniser import Recogniser
+from labels.models.recogniser_settings import BROUGHT, KEYPOINTRCNN
 from labels.records.errors import InputError
 from labels.records.tables import NO_TRACK
 from labels.tracks.player_crops import CropPath
 from labels.videos.decoding import DecodeError, Frame
-from labels.videos.windows import sample_windows
 
 
 @dataclass(frozen=True)
@@ -31,29 +34,43 @@ class ClipActions:
 
 
 def recognise_clip(
-    frames: Iterable[Frame], frame_count: int, recogniser: Recogniser, tracks: Sequence[CropPath] | None = None
+    decode: Callable[[], Iterable[Frame]],
+    frame_count: int,
+    fps: float,
+    recogniser: Recogniser,
+    tracks: Sequence[CropPath] | None = None,
+    estimator: PoseEstimator | None = None,
 ) -> list[FrameProbabilities]:
     """Probabilities by frame of each player in `tracks`, or of the whole frame where that is None.
 
-    Raises InputError where the recogniser looks at what a clip does not bring, and DecodeError as `frames` does.
+    No more than a few windows are in memory.
+
+    Args:
+        decode: opens the clip, each time from its first frame.
+        estimator: finds joints, where they are looked at; None: the one of the recogniser, loaded by its name.
+
+    Raises InputError where the recogniser looks at what a clip does not bring, and DecodeError as the frames do.
     """
-    if recogniser.preset.reads == JOINTS:
-        raise InputError(f"{recogniser.name}: looks at joints, which a clip does not bring; name another recogniser")
-    if recogniser.preset.masked:
+    preset, joints = recogniser.preset, None
+    if preset.masked:
         raise InputError(f"{recogniser.name}: looks at masks, which a clip does not bring; name another recogniser")
-    windows = list(sample_windows(frames, window_shape(recogniser.preset), tracks))
-    if not windows:
+    pose = (preset.beside or preset).pose
+    if pose:
+        estimator = estimator or load_pose_estimator(KEYPOINTRCNN if pose == BROUGHT else pose, recogniser.device)
+        joints = find_joints(decode(), estimator, tracks)
+    windows = cut_windows(preset, frame_count, fps, tracks, decode, joints)
+    frames, track_id = [], []
+    said = []
+    while together := list(islice(windows, RECOGNISED_TOGETHER)):
+        frames += [window.frame_index for window in together]
+        track_id += [window.track_id for window in together]
+        said.append(recogniser.recognise(np.stack([window.values for window in together])))
+    if not said:
         raise DecodeError("no frame of it could be decoded")
-    track_id = np.array([window.track_id for window in windows])
     ends = {track.track_id: track.end_frame for track in tracks or []} | {NO_TRACK: frame_count}
-    held = VideoWindows(
-        "clip",
-        np.stack([window.frame_index for window in windows]),
-        track_id,
-        np.array([ends[track] for track in track_id.tolist()]),
-        np.stack([window.pixels for window in windows]),
-    )
-    return recognise_subjects(held, recogniser)
+    end = np.array([ends[track] for track in track_id])
+    seen = VideoWindows("clip", np.stack(frames), np.array(track_id), end, np.zeros((len(frames), 0)))
+    return subjects_of(seen, np.concatenate(said), recogniser.class_names)
 
 
 def decided_actions(subjects: Sequence[FrameProbabilities], recogniser: Recogniser, fps: float) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """A clip in, an answer out: what a recogniser says of a video over time, in words, and drawn over it (mp4, gif)."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, cut_intervals
 from labels.models.loading import torch_device
 from labels.models.recogniser import load_recogniser
+from labels.models.recogniser_settings import BROUGHT, KEYPOINTRCNN, POSES
 from labels.pictures.clip_actions import recognise_clip
 from labels.pictures.gif_writing import GifWriter
 from labels.pictures.lettering import draw_text, fit_text
@@ -19,7 +21,8 @@ from labels.videos.decoding import DecodeError, VideoInfo, decode_frames, probe_
 from labels.videos.encoding import VideoWriter
 
 SHOWN_CLASSES = 3
-LINE_PX, BAR_PX, MARGIN_PX = 20, 110, 8
+LINE_PX, BAR_PX, MARGIN_PX, LETTER_PX = 20, 110, 8, 12
+PLAIN_SIDE = 360  # pixels of the shorter side at which letters are that large
 GIF_SIDE, GIF_SECONDS = 320, 12.0
 
 
@@ -33,6 +36,11 @@ def clip_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--recogniser", required=True, metavar="FILE|NAME", help="a recogniser.pt, or a torchvision video network"
     )
+    parser.add_argument(
+        "--pose",
+        choices=[name for name in POSES if name != BROUGHT],
+        help=f"who finds the joints of a recogniser of poses (default: as it was trained, or {KEYPOINTRCNN})",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the overlay goes (default: beside the clip)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(strict=False)
@@ -43,10 +51,10 @@ def answer_clip(args: argparse.Namespace) -> Summary:
     """Print the classes with their probabilities over time, and write `<clip>_actions.mp4` and `.gif`."""
     if not args.clip.is_file():
         raise InputError(f"--clip {args.clip}: no such file")
-    recogniser = load_recogniser(args.recogniser, torch_device(args.device))
+    recogniser = load_recogniser(args.recogniser, torch_device(args.device), pose=args.pose)
     try:
         info = probe_video(args.clip)
-        frames = recognise_clip(decode_frames(args.clip), info.frame_count, recogniser)[0]
+        frames = recognise_clip(partial(decode_frames, args.clip), info.frame_count, info.fps, recogniser)[0]
     except DecodeError as error:
         raise InputError(f"{args.clip}: cannot be decoded: {error}") from None
     names = recogniser.class_names
@@ -72,27 +80,35 @@ def draw_answer(clip: Path, info: VideoInfo, frames: FrameProbabilities, names: 
     with VideoWriter(target, info.fps) as writer, GifWriter(target.with_suffix(".gif"), info.fps) as gif:
         for frame in decode_frames(clip):
             place = min(frame.frame_index, len(frames.probabilities) - 1)
-            rgb = draw_classes(frame.rgb, frames.probabilities[place], names)
-            writer.write(rgb)
-            if frame.time_s < GIF_SECONDS:
-                scale = min(1.0, GIF_SIDE / max(rgb.shape[:2]))
-                size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
-                gif.write(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+            likely = frames.probabilities[place]
+            writer.write(draw_classes(frame.rgb, likely, names))
+            if frame.time_s < GIF_SECONDS:  # reduced first, so that the words stay as large as they are
+                gif.write(draw_classes(_reduced(frame.rgb), likely, names))
+
+
+def _reduced(rgb: np.ndarray) -> np.ndarray:
+    scale = min(1.0, GIF_SIDE / max(rgb.shape[:2]))
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
 
 
 def draw_classes(rgb: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     """A frame with a panel below it: the likeliest classes, a bar and a number each."""
     shown = np.argsort(-probabilities, kind="stable")[:SHOWN_CLASSES]
-    bar = min(BAR_PX, rgb.shape[1] // 3)
-    panel = np.full((LINE_PX * len(shown) + MARGIN_PX, rgb.shape[1], 3), PANEL, dtype=np.uint8)
+    unit = max(1.0, min(rgb.shape[:2]) / PLAIN_SIDE)  # letters grow with the frame
+    line, margin, letters = round(LINE_PX * unit), round(MARGIN_PX * unit), round(LETTER_PX * unit)
+    bar = min(round(BAR_PX * unit), rgb.shape[1] // 3)
+    panel = np.full((line * len(shown) + margin, rgb.shape[1], 3), PANEL, dtype=np.uint8)
     for row, class_id in enumerate(shown):
-        top = MARGIN_PX // 2 + row * LINE_PX
+        top = margin // 2 + row * line
         value = float(probabilities[class_id])
-        cv2.rectangle(panel, (MARGIN_PX, top + 5), (MARGIN_PX + bar, top + 15), MUTED, 1)
-        cv2.rectangle(panel, (MARGIN_PX, top + 5), (MARGIN_PX + round(bar * value), top + 15), SKY_BLUE, -1)
-        left = 2 * MARGIN_PX + bar
-        words = fit_text(f"{value:.2f} {names[class_id]}", max(1, rgb.shape[1] - left), 12)
-        draw_text(panel, words, left, top + 2, 12, TEXT)
+        cv2.rectangle(panel, (margin, top + line // 4), (margin + bar, top + 3 * line // 4), MUTED, 1)
+        cv2.rectangle(
+            panel, (margin, top + line // 4), (margin + round(bar * value), top + 3 * line // 4), SKY_BLUE, -1
+        )
+        left = 2 * margin + bar
+        words = fit_text(f"{value:.2f} {names[class_id]}", max(1, rgb.shape[1] - left), letters)
+        draw_text(panel, words, left, top + line // 10, letters, TEXT)
     return np.concatenate([rgb, panel])
 
 

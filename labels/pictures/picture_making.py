@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from labels.labelling.player_tracks import boxes_of_players
 from labels.pictures.contact_sheets import SheetPlan, crop_tile, draw_sheet, write_sheet
 from labels.pictures.overlay import OverlaySubject, draw_overlay
 from labels.pictures.palette import style_names
@@ -15,11 +16,12 @@ from labels.pictures.settings import PictureSettings
 from labels.records.errors import InputError
 from labels.records.run_records import digest_of_files
 from labels.records.safe_writing import digest_of, read_json, read_parquet, write_json
+from labels.records.tables import NO_TRACK
 from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
-DRAWING_VERSION = 3  # raise it when the drawing changes, so that finished videos are drawn again
+DRAWING_VERSION = 4  # raise it when the drawing changes, so that finished videos are drawn again
 GIF_SECONDS, GIF_WIDTH = 4.0, 480
 Progress = Callable[[str], None]
 
@@ -122,12 +124,16 @@ def _made_from(work: WorkFolder, here: CleanedRound, video: Any, settings: Pictu
         here.folder.masks(video.video_id),
         work.truth_boxes(video.video_id),
     ]
+    if not files[0].is_file():  # players were found in an earlier round
+        files += [work.round(number).boxes("cleaned", video.video_id) for number in range(here.number)]
     digests = [digest_of_files([path]) if path.is_file() else "" for path in files]
     return digest_of([DRAWING_VERSION, here.number, drawn, digests, video.sha256, video.fps])
 
 
 def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject:
-    boxes, truth = here.boxes(video.video_id), truth_of(work, video.video_id)
+    boxes, truth, actions = here.boxes(video.video_id), truth_of(work, video.video_id), here.actions(video.video_id)
+    if not len(boxes) and (actions["track_id"] != NO_TRACK).any():  # the players were found elsewhere
+        boxes = boxes_of_players(work, here.number, video.video_id)
     camera = here.folder.camera(video.video_id)
     return OverlaySubject(
         video.video_id,
@@ -138,7 +144,7 @@ def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject
         None if truth is None else here.judged_truth(truth, boxes),
         read_parquet(camera) if camera.is_file() else None,
         f"Round {here.number}",
-        here.actions(video.video_id),
+        actions,
         truth_actions_of(work, video.video_id),
     )
 

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,8 @@ def find_actions(
     recogniser = load_recogniser(models.recogniser)
     players = players_in(boxes[boxes["decision"] != "drop"]) if models.per == PLAYER else []
     watched = sorted(players, key=lambda player: -len(player.squares))[: settings.clip_players]
-    frames = first_frames(clip, shape.frames, settings)
-    subjects = recognise_clip(frames, shape.frames, recogniser, watched or None)
+    decode = partial(first_frames, clip, shape.frames, settings)
+    subjects = recognise_clip(decode, shape.frames, shape.fps, recogniser, watched or None)
     notes = []
     if models.per == PLAYER and not players:
         notes.append("It was taught on single players; none is known here, so it looked at the whole frame.")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labels.pictures.action_matching import action_is_right
 from labels.pictures.palette import KEPT, STYLES, style_names
 from labels.pictures.round_changes import changes_between
 from labels.pictures.round_reading import CleanedRound, labelled_frames, truth_actions_of, truth_of
 from labels.pictures.rule_words import rule_of
 from labels.records import tables
+from labels.records.action_matching import action_is_right
 from labels.records.matching import MatchCounts, count_matches
 from labels.records.work_folder import WorkFolder
 

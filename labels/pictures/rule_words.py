@@ -17,9 +17,12 @@ RULE_WORDS = {
     "misfit": "beside the smooth path of its neighbours",
     "shadow": "goes along below a ball and is flatter: its shadow",
     "crowded": "a stronger path passes this frame, and no more are in play at once",
-    "outlier": "its track looks unlike those that the round before kept in other videos",
     "gap": "interpolated across a gap that is too long, or between ends that are not kept",
     "human": "a person said so",
+    "agreement": "the windows in which it is seen do not agree on what it is",
+    "out_of_fold": "students that were not trained on its clip say something else",
+    "outlier": "looks unlike its class: a track unlike those kept before in other videos, an action unlike the others",
+    "class_cap": "its class would outgrow what people saw of it; the less sure ones wait",
 }
 
 

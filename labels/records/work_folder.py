@@ -60,6 +60,11 @@ class RoundFolder:
         return self.path / "trained" / "recogniser.pt"
 
     @property
+    def out_of_fold(self) -> Path:
+        """What students that never saw a label's group say of it, where `train.py --folds` was asked for it."""
+        return self.path / "trained" / "actions" / "out_of_fold.parquet"
+
+    @property
     def pictures(self) -> Path:
         return self.path / "pictures"
 

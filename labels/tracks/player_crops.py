@@ -15,11 +15,15 @@ class CropSettings:
 
 @dataclass(frozen=True)
 class CropPath:
-    """The crop of one track in each frame from `first_frame` on: `squares` (F, 3), centre x and y, side; pixels."""
+    """The crop of one track in each frame from `first_frame` on: `squares` (F, 3), centre x and y, side; pixels.
+
+    `boxes` (F, 4) are the player's own, not smoothed, where they are known.
+    """
 
     track_id: int
     first_frame: int
     squares: np.ndarray
+    boxes: np.ndarray | None = None
 
     @property
     def end_frame(self) -> int:
@@ -44,7 +48,8 @@ def crop_path(
     known = np.column_stack([centre_of(boxes), size_of(boxes).max(axis=1) * settings.room])
     every = np.arange(frames[0], frames[-1] + 1)
     squares = np.column_stack([np.interp(every, frames, known[:, column]) for column in range(3)])
-    return CropPath(track_id, int(frames[0]), smooth(squares, settings.steady_frames))
+    between = np.column_stack([np.interp(every, frames, boxes[:, column]) for column in range(4)])
+    return CropPath(track_id, int(frames[0]), smooth(squares, settings.steady_frames), between)
 
 
 def smooth(values: np.ndarray, deviation: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from labels.models.recogniser_settings import BROUGHT, KEYPOINTRCNN, POSES, RTMLIB
 from labels.records.command_line import above_zero, positive_number
 
 
@@ -14,4 +15,21 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     )
     actions.add_argument("--window-frames", type=positive_number, default=0, metavar="N", help="frames of a window")
     actions.add_argument("--window-seconds", type=above_zero, default=0.0, metavar="S", help="length of a window")
+    actions.add_argument(
+        "--pose",
+        choices=POSES,
+        help=f"where joints come from: {BROUGHT} (with the clips), {KEYPOINTRCNN} (found by torchvision's network) or "
+        f"{RTMLIB} (by its RTMPose, an extra); default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}",
+    )
+    actions.add_argument(
+        "--rand-augment", type=positive_number, default=0, metavar="N", help="operations of RandAugment"
+    )
     actions.add_argument("--mixup", type=above_zero, default=0.0, metavar="A", help="mix pairs of windows: Beta(A, A)")
+    actions.add_argument(
+        "--folds",
+        type=positive_number,
+        default=0,
+        metavar="K",
+        help="train K more students, each without a part of the groups; what they say of the labels they did not see, "
+        "the next round's cleaning goes by",
+    )

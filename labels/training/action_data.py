@@ -1,21 +1,25 @@
 """What a recogniser of a round is trained, validated and tested on: its cleaned actions, as labelled windows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 
 import numpy as np
 import pandas as pd
 
 from labels.labelling.human_actions import human_actions
 from labels.labelling.player_tracks import PLAYER, tracks_of
+from labels.labelling.pose_finding import NoJoints
 from labels.labelling.round_mask_channel import RoundMasks
 from labels.labelling.window_store import VideoWindows, WindowStore
+from labels.models.recogniser import Recogniser
 from labels.models.recogniser_settings import Preset
 from labels.records.errors import InputError
 from labels.records.run_records import require_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
 from labels.training.recognition_settings import RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow
+from labels.training.recognition_tasks import EVALUATED_TOGETHER, LabelledWindow, by_label
 from labels.training.settings import SplitSettings
 from labels.training.splits import TEST, TRAIN, VAL, linked_groups, split_videos
 from labels.videos.decoding import DecodeError
@@ -33,8 +37,28 @@ class ActionData:
     skipped: dict[str, int] = field(default_factory=dict)  # reason -> videos
     unknown: dict[str, int] = field(default_factory=dict)  # classes that only held-out clips show -> labels left out
 
+    def read(self, window: LabelledWindow) -> np.ndarray:
+        return self.store.read(window.video_id, window.place)
 
-def gather_actions(work: WorkFolder, folder: RoundFolder, preset: Preset, settings: RecognitionSettings) -> ActionData:
+    def said_of(
+        self, recogniser: Recogniser, windows: Sequence[LabelledWindow], part: str = ""
+    ) -> tuple[list[LabelledWindow], np.ndarray]:
+        """A window of each label, and what a recogniser says of the label, (N, K): the mean over its windows.
+
+        Args:
+            part: of windows of both kinds, which it looks at.
+        """
+        said = [np.zeros((0, len(self.class_names)))]
+        for _, own in groupby(windows, key=lambda window: window.video_id):
+            values = (self.read(window) for window in own)
+            while together := list(islice(values, EVALUATED_TOGETHER)):
+                said.append(recogniser.recognise(np.stack([value[part] if part else value for value in together])))
+        return by_label(windows, np.concatenate(said))
+
+
+def gather_actions(
+    work: WorkFolder, folder: RoundFolder, preset: Preset, settings: RecognitionSettings, device: str = "cpu"
+) -> ActionData:
     """Read the cleaned actions, divide the videos by group, cut the windows. InputError when there is too little."""
     videos = work.usable_videos()
     command = f"python dataset_cleaner.py {work.root} --round {folder.number}"
@@ -55,10 +79,9 @@ def gather_actions(work: WorkFolder, folder: RoundFolder, preset: Preset, settin
             f"{folder.path / ACTIONS_CLEANED}: the clips to train on show {len(class_names)} class(es) "
             f"({', '.join(class_names)}); two are needed: keep more in dataset_cleaner.py, or add labelled clips"
         )
-    store = WindowStore(work, preset)
+    masks = RoundMasks(work, folder.number) if preset.masked else None
+    store = WindowStore(work, preset, device=device, masks=masks)
     data = ActionData(class_names, {TRAIN: [], VAL: [], TEST: []}, splits, store)
-    if preset.masked:
-        store.masks = RoundMasks(work, folder.number)
     groups = linked_groups(videos)
     for video in videos.itertuples():
         video_id = str(video.video_id)
@@ -71,8 +94,9 @@ def gather_actions(work: WorkFolder, folder: RoundFolder, preset: Preset, settin
         try:
             tracks = tracks_of(work, folder.number, video_id) if record.facts.get("per") == PLAYER else None
             windows = store.ensure(video, tracks)
-        except DecodeError:
-            data.skipped["that could not be decoded"] = data.skipped.get("that could not be decoded", 0) + 1
+        except DecodeError as error:
+            reason = "without joints" if isinstance(error, NoJoints) else "that could not be decoded"
+            data.skipped[reason] = data.skipped.get(reason, 0) + 1
             continue
         found = label_windows(windows, actions, class_names, groups[video_id], settings.pseudo_weight)
         for name in actions["class_name"]:
@@ -80,9 +104,14 @@ def gather_actions(work: WorkFolder, folder: RoundFolder, preset: Preset, settin
                 data.unknown[name] = data.unknown.get(name, 0) + 1
         data.windows[split] += found
         data.labels[split] = data.labels.get(split, 0) + len({window.label for window in found})
+    if any(window.by_human for window in data.windows[VAL]):
+        # A student agrees with the labels of the one before it: what is right is what humans said.
+        data.windows[VAL] = [window for window in data.windows[VAL] if window.by_human]
+        data.labels[VAL] = len({window.label for window in data.windows[VAL]})
     if not data.windows[TRAIN]:
+        why = "".join(f"; {count} videos {reason}" for reason, count in data.skipped.items())
         raise InputError(
-            f"{folder.path / ACTIONS_CLEANED}: no window in the clips to train on (see {work.split_table})"
+            f"{folder.path / ACTIONS_CLEANED}: no window in the clips to train on (see {work.split_table}){why}"
         )
     return data
 

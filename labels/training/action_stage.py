@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labels.models.recogniser_settings import DEFAULT_ON_CPU, DEFAULT_ON_GPU
+from labels.models.recogniser_settings import DEFAULT_ON_CPU, DEFAULT_ON_GPU, PRETRAINED
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
-from labels.records.run_records import out_of_date, read_run_record
-from labels.records.work_folder import ACTIONS_CLEANED, WorkFolder
+from labels.records.run_records import out_of_date, read_run_record, require_run_record
+from labels.records.safe_writing import digest_of
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED, WorkFolder
 from labels.training.recognition_settings import RecognitionSettings
+from labels.training.round_gain import round_to_stay_with
 
 if TYPE_CHECKING:
     from labels.training.action_training import TrainedActions
@@ -47,18 +49,60 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         frames=args.window_frames,
         seconds=args.window_seconds,
         mixup=args.mixup,
+        rand_augment=args.rand_augment,
+        pose=args.pose or "",
     )
     with work.writing():
         from labels.models.recogniser import preset_of
 
-        preset_of(architecture)
+        for part in architecture.split("+"):
+            preset_of(part)
         settings = replace(settings, learning_rate=args.lr or RecognitionSettings.rate_for(architecture))
         trained = train_actions(
             work, args.round, settings, device, args.from_scratch, args.go_on, draw_curves, draw_confusion
         )
         summary = summarise(args, trained)
+        if args.folds:
+            summary.lines.append(_ask_folds(work, args, settings, trained, device))
+        elif not trained.done_before:
+            work.round(args.round).out_of_fold.unlink(missing_ok=True)  # it is of other labels
+        stay = round_to_stay_with(work, args.round)
+        if stay is not None:
+            summary.lines.append(stay[1])
+            summary.next_command = f"python visualise.py {args.work} --round {stay[0]}"
         summary.lines += out_of_date(work)
     return summary
+
+
+def _ask_folds(
+    work: WorkFolder, args: argparse.Namespace, settings: RecognitionSettings, trained: "TrainedActions", device: str
+) -> str:
+    """Train the out-of-fold students; returns the line that says so."""
+    from labels.models.recogniser import build_recogniser
+    from labels.training.action_folds import write_out_of_fold
+    from labels.training.recognition_tasks import RecognitionTask
+    from labels.training.splits import TRAIN
+
+    if args.folds < 2 or "+" in settings.architecture:
+        raise InputError(f"--folds {args.folds}: two at least, and of a single network")
+    data, folder = trained.data, work.round(args.round)
+    preset, windows = data.store.preset, data.windows[TRAIN]
+    if len({window.group for window in windows}) < args.folds:
+        raise InputError(f"--folds {args.folds}: fewer groups than that are trained on; say less")
+    pretrained = not args.from_scratch and settings.architecture in PRETRAINED
+    task = RecognitionTask(data.class_names, preset, data.read, settings)
+    record = require_run_record(folder, ACTIONS_TRAINED, "")
+    asked = write_out_of_fold(
+        folder.out_of_fold,
+        task,
+        windows,
+        settings,
+        args.folds,
+        lambda: build_recogniser(settings.architecture, len(data.class_names), preset, pretrained).to(device),
+        digest_of([record.arguments, record.inputs]),
+        pretrained,
+    )
+    return f"{args.folds} out-of-fold students were asked about {asked} labels: trained/actions/out_of_fold.parquet"
 
 
 def summarise(args: argparse.Namespace, trained: "TrainedActions") -> Summary:

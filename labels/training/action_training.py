@@ -12,8 +12,9 @@ from torch import nn
 from labels.labelling.player_tracks import PLAYER
 from labels.labelling.round_mask_channel import inputs_of_masks
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit, save_checkpoint
-from labels.models.recogniser import build_recogniser, network_from_file, preset_of
-from labels.models.recogniser_settings import PIXELS, ZOO, Preset
+from labels.models.fused_recogniser import fused_preset
+from labels.models.recogniser import build_recogniser, is_fusion, network_from_file, preset_of, recogniser_from_file
+from labels.models.recogniser_settings import BROUGHT, JOINTS, KEYPOINTRCNN, PRETRAINED, Preset
 from labels.records.errors import InputError
 from labels.records.run_records import (
     RunRecord,
@@ -28,12 +29,14 @@ from labels.records.safe_writing import digest_of, file_digest, write_json, writ
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED, WorkFolder
 from labels.training import action_metrics
 from labels.training.action_data import ActionData, gather_actions
+from labels.training.fusion_training import fusion_parts, train_fusion
 from labels.training.optimisation import seed_everything
 from labels.training.recogniser_training import require_no_group_twice, train_recogniser
 from labels.training.recognition_settings import RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, by_label
+from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
 from labels.training.splits import TEST, TRAIN, VAL
 from labels.training.training_folder import TrainingFolder
+from labels.videos.archive_labels import pose_path
 
 
 @dataclass
@@ -67,12 +70,33 @@ class TrainedActions:
 
 def preset_for(settings: RecognitionSettings) -> Preset:
     """The windows of an architecture, or what was said of them."""
+    if settings.mask_channel and settings.rand_augment:
+        raise InputError(
+            "--rand-augment: moves the colours of a window and not its masks; say it without --mask-channel"
+        )
+    if is_fusion(settings.architecture):
+        return fused_preset(*map(preset_for, fusion_parts(settings)))
     preset = preset_of(settings.architecture)
+    if preset.reads == JOINTS:
+        if settings.mask_channel:
+            raise InputError(f"--mask-channel: {settings.architecture} looks at joints; leave it out")
+        preset = replace(preset, pose=settings.pose or preset.pose)
+    elif settings.pose:
+        raise InputError(f"--pose {settings.pose}: {settings.architecture} looks at no joints; leave it out")
     frames = settings.frames or preset.frames
     if frames != preset.frames and settings.architecture.startswith("mvit"):
         raise InputError(f"--window-frames: {settings.architecture} takes exactly {preset.frames}; leave it out")
     rate = frames / settings.seconds if settings.seconds else preset.rate
-    return replace(preset, frames=frames, rate=rate)
+    return replace(preset, frames=frames, rate=rate, masked=settings.mask_channel)
+
+
+def with_pose(settings: RecognitionSettings, work: WorkFolder) -> RecognitionSettings:
+    """The settings, and where joints come from if nobody said it: brought, where a clip has some; else found."""
+    parts = settings.architecture.split("+")
+    if settings.pose or all(preset_of(part).reads != JOINTS for part in parts):
+        return settings
+    some = any(pose_path(work.videos, str(name)).is_file() for name in work.usable_videos()["video_id"])
+    return replace(settings, pose=BROUGHT if some else KEYPOINTRCNN)
 
 
 def train_actions(
@@ -86,26 +110,26 @@ def train_actions(
     draw_confusion: Callable[[Path, Path], object] | None = None,
 ) -> TrainedActions:
     """Train round N's recogniser. Does nothing but report when that was done before with the same in hand."""
+    settings = with_pose(settings, work)
     preset = preset_for(settings)
     folder = work.round(number)
     command = f"python dataset_cleaner.py {work.root} --round {number}"
-    if settings.mask_channel and preset.reads != PIXELS:
-        raise InputError(f"--mask-channel: {settings.architecture} looks at joints; leave it out")
-    preset = replace(preset, masked=settings.mask_channel)
     cleaned = require_run_record(folder, ACTIONS_CLEANED, command)
     inputs = {f"round {number} {ACTIONS_CLEANED}": cleaned.output, "true actions": digest_of_true_actions(work)}
     if cleaned.facts.get("per") == PLAYER:
         inputs |= inputs_of_players(work, number)
-    pretrained = not from_scratch and (settings.architecture in ZOO or settings.architecture == "tsn_resnet50")
     if preset.masked:
         inputs |= inputs_of_masks(work, number)
+    fusion = is_fusion(settings.architecture)
     if go_on:
+        if fusion:
+            raise InputError("--continue: a fusion starts anew; leave it out")
         if number == 0:
             raise InputError("--continue: round 0 has no round before it; leave it out")
         trained = f"python train.py {work.root} --round {number - 1} --task actions"
         before = require_run_record(work.round(number - 1), ACTIONS_TRAINED, trained)
         inputs[f"round {number - 1} {ACTIONS_TRAINED}"] = before.output
-    data = gather_actions(work, folder, preset, settings)
+    data = gather_actions(work, folder, preset, settings, device)
     inputs["split"] = digest_of(data.splits)
     require_no_group_twice(data.windows[TRAIN], [*data.windows[VAL], *data.windows[TEST]])
     arguments = {**asdict(settings), "device": device, "from_scratch": from_scratch, "continue": go_on}
@@ -113,19 +137,20 @@ def train_actions(
     done = read_run_record(folder, ACTIONS_TRAINED) if files.best.is_file() and files.confusion.is_file() else None
     if done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best):
         return TrainedActions(data, done.facts["metrics"], done_before=True)
-    network = _first_network(work, number, data.class_names, preset, settings, pretrained, go_on).to(device)
     start_run(folder, ACTIONS_TRAINED)
     identity = digest_of([arguments, inputs, torch.__version__])
-    task = RecognitionTask(
-        data.class_names, preset, lambda window: data.store.read(window.video_id, window.place), settings
-    )
-    history = train_recogniser(
-        network, task, data.windows[TRAIN], data.windows[VAL], settings, files, identity, pretrained or go_on
-    )
-    metrics = _measure(task, files, data, device) | {"epochs": len(history)}
+    if fusion:
+        epochs = train_fusion(data, settings, preset, files, identity, device, from_scratch, draw)
+    else:
+        pretrained = not from_scratch and settings.architecture in PRETRAINED
+        network = _first_network(work, number, data.class_names, preset, settings, pretrained, go_on).to(device)
+        task = RecognitionTask(data.class_names, preset, data.read, settings)
+        windows = data.windows[TRAIN], data.windows[VAL]
+        epochs = len(train_recogniser(network, task, *windows, settings, files, identity, pretrained or go_on))
+        if draw is not None and data.windows[VAL]:
+            draw(files.epochs, files.curves)
+    metrics = _measure(files, data, device) | {"epochs": epochs}
     write_json(files.metrics, metrics)
-    if draw is not None and data.windows[VAL]:
-        draw(files.epochs, files.curves)
     if draw_confusion is not None:
         draw_confusion(files.confusion, files.confusion.with_suffix(".png"))
     record = RunRecord(
@@ -162,36 +187,33 @@ def _first_network(
     return build_recogniser(settings.architecture, len(class_names), preset, pretrained)
 
 
-def _measure(task: RecognitionTask, files: TrainingFolder, data: ActionData, device: str) -> dict[str, Any]:
+def _measure(files: TrainingFolder, data: ActionData, device: str) -> dict[str, Any]:
     """The best weights on all validation and test labels; writes the confusion of the latter where there are any."""
     checkpoint = load_checkpoint(files.best, RECOGNISER)
-    network = network_from_file(checkpoint, str(files.best)).to(device)
-    metrics: dict[str, Any] = {"best_epoch": checkpoint["epoch"], "temperature": checkpoint["temperature"]}
+    student = recogniser_from_file(files.best, device)
+    metrics: dict[str, Any] = {"best_epoch": checkpoint.get("epoch"), "temperature": checkpoint["temperature"]}
     confusions = {}
     for name, split in (("validation", VAL), ("test", TEST)):
         metrics[name] = None
-        if data.windows[split]:
-            metrics[name], confusions[name] = measure_windows(task, network, data.windows[split])
+        windows = data.windows[split]
+        if windows:
+            metrics[name], confusions[name] = measure_labels(*data.said_of(student, windows))
     shown = next((name for name in ("test", "validation") if name in confusions), None)
     count = len(data.class_names)
     confusion = confusions[shown] if shown else np.zeros((count, count), dtype=np.int64)
     metrics["confusion_of"] = shown
     write_text(files.confusion, action_metrics.confusion_csv(confusion, data.class_names))
-    kept = {name: value for name, value in checkpoint.items() if name not in ("metrics", "network")}
-    weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-    save_checkpoint(files.best, kept | {"network": weights, "metrics": metrics}, RECOGNISER)
+    kept = {name: value for name, value in checkpoint.items() if name != "metrics"}
+    save_checkpoint(files.best, kept | {"metrics": metrics}, RECOGNISER)
     return metrics
 
 
-def measure_windows(
-    task: RecognitionTask, network: nn.Module, windows: Sequence[LabelledWindow]
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Metrics over the labels of windows, with intervals by group, and the confusion matrix."""
-    labels, probabilities = by_label(windows, task.probabilities(network, windows))
+def measure_labels(labels: Sequence[LabelledWindow], probabilities: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+    """Metrics over labels (N) with what was said of them (N, K), with intervals by group, and the confusion matrix."""
     truth = np.array([label.class_id for label in labels])
     said = probabilities.argmax(axis=1)
     groups = [label.group for label in labels]
-    classes = len(task.class_names)
+    classes = probabilities.shape[1]
 
     def f1_of(real: np.ndarray, answer: np.ndarray) -> float:
         return action_metrics.macro_f1(action_metrics.confusion_matrix(real, answer, classes))

@@ -3,6 +3,7 @@
 As for detectors (see `detector_training`): an epoch depends on the seed and its own number alone.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,16 +12,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
 from labels.records.errors import InputError
 from labels.training.action_metrics import fit_temperature, measure_actions, tempered
 from labels.training.detector_training import deterministic
-from labels.training.optimisation import Optimisation
+from labels.training.optimisation import Optimisation, seed_everything
 from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, by_label, chances
 from labels.training.training_folder import TrainingFolder, write_history
+
+LAYER = re.compile(r".*?\.\d+(?=\.)")  # of a weight's name: up to its first number
+HEAD = re.compile(r"(.*\.)?(head|fc|classifier)\.")
+NORMS_SEED = 2**31  # far from any epoch's
 
 
 def train_recogniser(
@@ -44,7 +50,7 @@ def train_recogniser(
         training,
         settings,
         chances(training, len(task.class_names), settings.beta),
-        (lambda name: 1.0 if any(part in name for part in (".head", ".fc", ".classifier")) else settings.backbone_share)
+        layer_rates([name for name, _ in network.named_parameters()], settings.backbone_share).__getitem__
         if pretrained
         else None,
     )
@@ -62,6 +68,8 @@ def train_recogniser(
                     f"say a --batch-size below it"
                 ) from None
             averaged = loop.averaged_network()
+            if not getattr(network, "frozen_norms", False):
+                settle_norms(averaged, task, training, settings, len(history))
             metrics, temperature, threshold = validate(task, averaged, validation, settings)
             row = {"epoch": len(history) + 1, "learning_rate": loop.learning_rate(loop.step - 1), **losses, **metrics}
             payload = {
@@ -84,19 +92,58 @@ def train_recogniser(
     return history
 
 
+def layer_rates(names: Sequence[str], first: float) -> dict[str, float]:
+    """Each weight's share of the learning rate: 1 in the head, `first` in the first layer, a power between them."""
+    layer_of = {name: (match[0] if (match := LAYER.match(name)) else name.rpartition(".")[0]) for name in names}
+    layers = list(dict.fromkeys(layer for name, layer in layer_of.items() if not HEAD.match(name)))
+    shares = {layer: round(first ** (1 - at / len(layers)), 6) for at, layer in enumerate(layers)}
+    return {name: 1.0 if HEAD.match(name) else shares[layer_of[name]] for name in names}
+
+
+def settle_norms(
+    network: nn.Module,
+    task: RecognitionTask,
+    training: Sequence[LabelledWindow],
+    settings: RecognitionSettings,
+    epoch: int,
+) -> None:
+    """Precise batch norm (arxiv.org/abs/2105.07576): the statistics of averaged weights, from training windows.
+
+    Those that the average brings are of weights long gone, and of batches that may be small.
+    """
+    seed_everything(settings.seed, NORMS_SEED + epoch)
+    odds = chances(training, len(task.class_names), settings.beta)
+    drawn = np.random.default_rng([settings.seed, epoch, 2]).choice(
+        len(training), settings.norm_windows, p=odds / odds.sum()
+    )
+    size = settings.batch_size
+    batches = ([training[at] for at in drawn[first : first + size]] for first in range(0, len(drawn), size))
+    device = next(network.parameters()).device
+    update_bn((task.make_batch(windows)[0] for windows in batches), network, device)
+
+
 def validate(
     task: RecognitionTask, network: nn.Module, validation: Sequence[LabelledWindow], settings: RecognitionSettings
 ) -> tuple[dict[str, Any], float, dict[str, float]]:
     """Metrics over the labels of the validation windows, the temperature that fits them, and thresholds by class."""
-    usual = dict.fromkeys(task.class_names, 0.5)
-    if not validation:
+    return judge_labels(*by_label(validation, task.probabilities(network, validation)), task.class_names, settings)
+
+
+def judge_labels(
+    labels: Sequence[LabelledWindow],
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    settings: RecognitionSettings,
+) -> tuple[dict[str, Any], float, dict[str, float]]:
+    """The same of labels (N,) and what was said of them, (N, K)."""
+    usual = dict.fromkeys(class_names, 0.5)
+    if not labels:
         return {"top1": None, "macro_f1": None, "balanced_accuracy": None, "ece": None}, 1.0, usual
-    labels, probabilities = by_label(validation, task.probabilities(network, validation))
     truth = np.array([label.class_id for label in labels])
     temperature = fit_temperature(truth, probabilities)
     calm = tempered(np.log(np.clip(probabilities, 1e-6, 1)), temperature)  # as it will label
     said, sure = calm.argmax(axis=1), calm.max(axis=1)
-    for class_id, name in enumerate(task.class_names):
+    for class_id, name in enumerate(class_names):
         own = said == class_id
         if own.any():
             usual[name] = trusted_from(sure[own], truth[own] == class_id, settings.precision_floor)

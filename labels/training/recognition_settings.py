@@ -24,20 +24,24 @@ class RecognitionSettings:
     smoothing: float = 0.1  # of labels: the share of certainty that goes to all classes alike
     mask_channel: bool = False  # the masks of the round as a fourth channel of its windows
     mixup: float = 0.0  # parameter of the Beta distribution; 0: none
+    rand_augment: int = 0  # operations of RandAugment for each window of pixels
     # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
     # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
     beta: float = 0.99
     pseudo_weight: float = 0.5  # of a label that no human gave, against one that a human gave
-    backbone_share: float = 0.1  # of the learning rate, for weights that come trained
+    backbone_share: float = 0.1  # of the learning rate, for the first layer of weights that come trained
+    norm_windows: int = 128  # by which batch norms are settled after an epoch, where they are not frozen
     precision_floor: float = (
         0.9  # the working threshold of a class is the lowest at which it is this often right (1: none is)
     )
     seconds: float = 0.0  # of a window; 0: as its architecture has it
     frames: int = 0  # of a window; the same
+    pose: str = ""  # where joints come from, one of POSES; empty: brought where clips have some, else found
 
     @staticmethod
     def rate_for(architecture: str) -> float:
         """The learning rate that suits: large for what starts from chance, small for weights worth keeping."""
+        architecture = architecture.split("+")[0]
         if architecture in ZOO:
             return 5e-4
         return 3e-3 if architecture == CNN3D or PRESETS[architecture].reads == JOINTS else 1e-3

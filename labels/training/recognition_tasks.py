@@ -12,7 +12,7 @@ from labels.models.recogniser import view_probabilities
 from labels.models.recogniser_settings import JOINTS, Preset
 from labels.models.skeletons import mirrored_classes
 from labels.training.recognition_settings import ClipAugmentation, PoseAugmentation, RecognitionSettings
-from labels.training.window_augmentation import augment_clip, augment_pose
+from labels.training.window_augmentation import augment_clip, augment_pose, rand_augment
 
 EVALUATED_TOGETHER = 16
 
@@ -91,7 +91,10 @@ class RecognitionTask:
     def _augmented(self, window: LabelledWindow, turned: bool) -> Tensor:
         if self.preset.reads == JOINTS:
             return augment_pose(self.read(window), self.preset.frames, turned, PoseAugmentation())
-        return augment_clip(self._plain(window), self.preset.crop, turned, ClipAugmentation())
+        pixels = self._plain(window)
+        if self.settings.rand_augment:
+            pixels = rand_augment(pixels, self.settings.rand_augment)
+        return augment_clip(pixels, self.preset.crop, turned, ClipAugmentation())
 
 
 def by_label(windows: Sequence[LabelledWindow], probabilities: np.ndarray) -> tuple[list[LabelledWindow], np.ndarray]:

@@ -40,6 +40,13 @@ def augment_clip(window: Tensor, crop: int, turned: bool, settings: ClipAugmenta
     return _erase(seen, settings).transpose(0, 1)
 
 
+def rand_augment(window: Tensor, operations: int) -> Tensor:
+    """RandAugment (arxiv.org/abs/1909.13719) of a window (T, H, W, 3) uint8: the same operations on all its frames."""
+    from torchvision.transforms import v2  # costs seconds: only when it is wanted
+
+    return v2.RandAugment(operations)(window.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
 def _light(clip: Tensor, settings: ClipAugmentation) -> Tensor:
     if _between(0, 1) < settings.colourless:
         clip = (clip * GREY[:, None, None]).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)

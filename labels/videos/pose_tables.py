@@ -1,13 +1,14 @@
-"""Joints that came with a clip (`videos/truth/poses/`), as an array: frames x 13 joints x (x, y)."""
+"""Joints of a clip, those that came with it or that were found in it, as arrays: frames x 13 joints x (x, y)."""
 
 import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from labels.records.safe_writing import read_parquet
-from labels.records.tables import NO_TRACK
-from labels.videos.archive_labels import pose_path
+from labels.records.tables import NO_TRACK, concatenate, make_table
+from labels.videos.archive_labels import POSE
 
 JOINTS = (
     "nose", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip",
@@ -29,12 +30,11 @@ def joint_number(name: str) -> int | None:
     return 0 if OTHER_NAMES.get(text, text) == "nose" else None
 
 
-def joints_of(videos: Path, video_id: str, frame_count: int) -> dict[int, np.ndarray] | None:
-    """track_id -> (frame_count, 13, 2) pixels, NaN where a joint was not seen; None where no joints came.
+def read_joints(path: Path, frame_count: int) -> dict[int, np.ndarray] | None:
+    """track_id -> (frame_count, 13, 2) pixels, NaN where a joint was not seen; None where there is no such table.
 
     A table without tracks is of the clip's one player.
     """
-    path = pose_path(videos, video_id)
     if not path.is_file():
         return None
     table = read_parquet(path)
@@ -47,3 +47,14 @@ def joints_of(videos: Path, video_id: str, frame_count: int) -> dict[int, np.nda
         joints[own["frame_index"].to_numpy(), own["number"].to_numpy(int)] = own[["x", "y"]].to_numpy(np.float32)
         found[int(str(track_id))] = joints
     return found
+
+
+def pose_table(joints: dict[int, np.ndarray]) -> pd.DataFrame:
+    """What `read_joints` reads: a row for each joint of `joints`, track_id -> (F, 13, 2), that was seen."""
+    tables = []
+    for track_id, own in sorted(joints.items()):
+        frame, number = np.nonzero(np.isfinite(own).all(axis=2))
+        columns = {"frame_index": frame, "joint": [JOINTS[at] for at in number]}
+        x, y = own[frame, number].T
+        tables.append(make_table(POSE | {"track_id": "int64"}, columns | {"x": x, "y": y, "track_id": track_id}))
+    return concatenate(tables, POSE | {"track_id": "int64"})

@@ -7,6 +7,7 @@ What the truth means:
 - `visibility` is the share of the object's pixels that nothing nearer, no overlay and no frame edge hides.
 - Whatever is inside the frame has a row, also when it is hidden (visibility 0). Balls that lie still are balls.
 - A frame without any ball has one row of class "sports ball" whose box is NaN.
+- The joints of a player in sight are those of the skeleton, also where something hides them; none outside the frame.
 - `track_id` is the same for one object through the whole clip, across cuts. Actions cover the frames in which their
   player has a box.
 """
@@ -30,7 +31,7 @@ from labels.videos.scene_play import plan_play
 from labels.videos.scene_shadows import lay_shadows
 from labels.videos.scene_sports import DIFFICULTIES, SPORTS
 from labels.videos.scene_surroundings import draw_surroundings, flash, make_surroundings
-from labels.videos.scene_truth import PERSON, FrameTruth, RenderedTruth, actions_table, truth_table
+from labels.videos.scene_truth import PERSON, FrameTruth, RenderedTruth, actions_table, poses_table, truth_table
 from labels.videos.synthetic_settings import SceneSettings
 
 RENDERER_VERSION = 5  # goes up when the same settings give other bytes
@@ -56,7 +57,8 @@ def render_clip(settings: SceneSettings, path: Path, before_frame: Callable[[], 
             before_frame()
             writer.write(frame.rgb)
             truth.append(frame.truth)
-    return RenderedTruth(truth_table(truth), actions_table(truth, path.stem, settings.fps))
+    poses = poses_table(truth, settings.width, settings.height)
+    return RenderedTruth(truth_table(truth), actions_table(truth, path.stem, settings.fps), poses)
 
 
 def _stream(settings: SceneSettings, purpose: str) -> np.random.Generator:
@@ -114,8 +116,10 @@ class Scene:
             canvas.put(patch, seen)
         for patch in self.overlay.patches(time_s) if self.overlay else []:
             canvas.put(patch)
-        in_sight = {seen.track_id: doing[seen.track_id] for seen in canvas.seen if seen.class_name == PERSON}
-        return RenderedFrame(lens.expose(rng, canvas.picture), FrameTruth(canvas.seen, in_sight))
+        tracks = [seen.track_id for seen in canvas.seen if seen.class_name == PERSON]
+        joints = {track_id: camera.project(poses[track_id])[0] for track_id in tracks}
+        truth = FrameTruth(canvas.seen, {track_id: doing[track_id] for track_id in tracks}, joints)
+        return RenderedFrame(lens.expose(rng, canvas.picture), truth)
 
     def _balls(self, shot: Shot, time_s: float, camera: Camera) -> list[Thing]:
         look = BallLook(self.sport.ball_pattern, self.ball_colours, camera.rotation @ self.light.towards)

@@ -8,19 +8,28 @@ import numpy as np
 import pandas as pd
 
 from labels.records import tables
+from labels.videos import scene_poses as body
+from labels.videos.archive_labels import POSE
+from labels.videos.pose_tables import JOINTS
 from labels.videos.scene_layers import Seen
 
 BALL, PERSON = "sports ball", "person"
 ACTION_CLASSES = ("stand", "run", "jump", "throw", "kick", "swing")
+# Of the 17 joints of a body, those that recognisers of poses see, in the order of JOINTS.
+SEEN_JOINTS = [
+    body.HEAD, body.L_SHOULDER, body.R_SHOULDER, body.L_ELBOW, body.R_ELBOW, body.L_HAND, body.R_HAND, body.L_HIP,
+    body.R_HIP, body.L_KNEE, body.R_KNEE, body.L_ANKLE, body.R_ANKLE,
+]  # fmt: skip
 SHORTEST_GAIT = 4  # frames; a shorter stretch of standing or running joins what was before
 
 
 @dataclass(frozen=True)
 class RenderedTruth:
-    """What a rendered clip shows: a TRUTH and an ACTIONS table."""
+    """What a rendered clip shows: a TRUTH and an ACTIONS table, and where the players' joints are."""
 
     boxes: pd.DataFrame
     actions: pd.DataFrame
+    poses: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class FrameTruth:
 
     seen: list[Seen]
     doing: dict[int, str]  # track_id of a player in sight -> what they do
+    joints: dict[int, np.ndarray]  # track_id of a player in sight -> (17, 2) pixels
 
 
 def truth_table(frames: list[FrameTruth]) -> pd.DataFrame:
@@ -68,6 +78,19 @@ def actions_table(frames: list[FrameTruth], video_id: str, fps: float) -> pd.Dat
             "round_born": 0,
         },
     )
+
+
+def poses_table(frames: list[FrameTruth], width: int, height: int) -> pd.DataFrame:
+    """The joints of all players in sight that lie in the frame, hidden or not: as a motion capture gives them."""
+    rows = [
+        (frame_index, JOINTS[place], x, y, track_id)
+        for frame_index, frame in enumerate(frames)
+        for track_id, joints in sorted(frame.joints.items())
+        for place, (x, y) in enumerate(joints[SEEN_JOINTS].tolist())
+        if 0 <= x < width and 0 <= y < height
+    ]
+    kinds = POSE | {"track_id": "int64"}
+    return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
 
 
 def _stretches(names: list[str]) -> list[tuple[int, int, str]]:

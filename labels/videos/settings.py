@@ -1,6 +1,6 @@
 """What can be set about videos. Imports nothing heavy, so that scripts take their defaults from here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # The suffixes by which stage 1 knows a video in a folder, and which a clip keeps inside `videos/`.
 VIDEO_SUFFIXES = frozenset(
@@ -30,6 +30,20 @@ class AheadSettings:
 
     streams: int = 2  # videos being decoded at once, the one in use among them
     bytes_ahead: int = 96 * 2**20  # of frames that wait, for each video; one frame may always wait
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """The short runs of frames that a recogniser looks at; how they are cut: see `windows`."""
+
+    frames: int = 16
+    rate: float = 15.0  # samples a second
+    side: int = 128  # pixels of the shorter side that is kept
+    stride: int = field(default=0, kw_only=True)  # samples from window to window; 0: half a window
+
+    @property
+    def step(self) -> int:
+        return self.stride or max(1, self.frames // 2)
 
 
 @dataclass(frozen=True)

@@ -18,21 +18,10 @@ import numpy as np
 
 from labels.records.tables import NO_TRACK
 from labels.videos.decoding import Frame
+from labels.videos.settings import WindowShape
 
 PADDING = (114, 114, 114)  # outside the frame
 TIME_SLACK_S = 1e-6
-
-
-@dataclass(frozen=True)
-class WindowShape:
-    frames: int = 16
-    rate: float = 15.0  # samples a second
-    side: int = 128  # pixels of the shorter side that is kept
-    stride: int = 0  # samples from window to window; 0: half a window
-
-    @property
-    def step(self) -> int:
-        return self.stride or max(1, self.frames // 2)
 
 
 class Square(Protocol):
@@ -50,12 +39,12 @@ class Square(Protocol):
 
 @dataclass(frozen=True)
 class Window:
-    """`pixels` (T, h, w, 3) uint8 RGB; `frame_index` and `time_s` (T,) of the frames they were taken from."""
+    """`values` (T, h, w, 3) uint8 RGB; `frame_index` and `time_s` (T,) of the frames they were taken from."""
 
     track_id: int
     frame_index: np.ndarray
     time_s: np.ndarray
-    pixels: np.ndarray
+    values: np.ndarray
 
 
 def sample_windows(

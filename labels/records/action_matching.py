@@ -21,3 +21,17 @@ def action_is_right(labels: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
     who, truly = labels["track_id"].to_numpy()[:, None], truth["track_id"].to_numpy()[None]
     same_player = (who == truly) | (who == NO_TRACK) | (truly == NO_TRACK)
     return (inside & same_class & same_player).any(axis=1)
+
+
+def covered_frames(labels: pd.DataFrame, truth: pd.DataFrame) -> int:
+    """In how many frames of the true actions something is said of the one who does them, rightly or not."""
+    covered = 0
+    for real in truth.itertuples():
+        same = labels[(labels["track_id"] == real.track_id) | (real.track_id == NO_TRACK)]
+        inside = np.zeros(int(real.end_frame - real.start_frame), dtype=bool)
+        for start, end in zip(
+            same["start_frame"] - real.start_frame, same["end_frame"] - real.start_frame, strict=True
+        ):
+            inside[max(0, start) : max(0, end)] = True
+        covered += int(inside.sum())
+    return covered

@@ -1,0 +1,111 @@
+"""Out-of-fold opinions: students trained on a round's labels without some groups say what they think of those groups.
+
+A student agrees with labels that it was trained on. What one says that never saw a label's group is what the next
+cleaning goes by (`cleaning/confident_learning`).
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from labels.labelling.action_intervals import probabilities_json
+from labels.models.checkpoints import RECOGNISER, load_checkpoint
+from labels.models.recogniser import network_from_file
+from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
+from labels.training.action_metrics import fit_temperature, tempered
+from labels.training.optimisation import seed_everything
+from labels.training.recogniser_training import require_no_group_twice, train_recogniser
+from labels.training.recognition_settings import RecognitionSettings
+from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, by_label
+from labels.training.training_folder import TrainingFolder
+
+
+def fold_of(groups: Sequence[str], folds: int) -> dict[str, int]:
+    """The fold of each group: in turn, those with most windows first, so that the folds are alike in size."""
+    names, counts = np.unique(np.array(groups, dtype=object).astype(str), return_counts=True)
+    order = sorted(range(len(names)), key=lambda at: (-counts[at], digest_of(str(names[at]))))
+    return {str(names[at]): place % folds for place, at in enumerate(order)}
+
+
+def write_out_of_fold(
+    path: Path,
+    task: RecognitionTask,
+    windows: Sequence[LabelledWindow],
+    settings: RecognitionSettings,
+    folds: int,
+    build: Callable[[], nn.Module],
+    identity: str,
+    pretrained: bool = False,
+) -> int:
+    """Train `folds` students, and write what each says of the labels it was not trained on. Does nothing when that is
+    done. Returns how many labels were asked about.
+
+    Args:
+        windows: those to train on, of all folds.
+        build: gives a new network, not yet trained.
+        identity: changes when the outcome may; a fold that was trained before a kill is not trained again.
+    """
+    key = digest_of([identity, folds])
+    metadata = read_parquet_metadata(path)
+    if metadata is not None and metadata.get("key") == key:
+        return int(metadata["labels"])
+    fold_by_group = fold_of([window.group for window in windows], folds)
+    asked: list[LabelledWindow] = []
+    said: list[np.ndarray] = []
+    for fold in range(max(fold_by_group.values()) + 1):
+        own = [window for window in windows if fold_by_group[window.group] == fold]
+        rest = [window for window in windows if fold_by_group[window.group] != fold]
+        require_no_group_twice(rest, own)
+        files = TrainingFolder(path.parent / f"fold_{fold}", RECOGNISER)
+        network = _trained(task, rest, settings, files, build, digest_of([key, fold]), pretrained)
+        found, probabilities = by_label(own, task.probabilities(network, own))
+        asked, said = asked + found, [*said, probabilities]
+    _write(path, asked, np.concatenate(said), task.class_names, key)
+    for fold in range(folds):
+        _remove(TrainingFolder(path.parent / f"fold_{fold}", RECOGNISER))
+    return len(asked)
+
+
+def _trained(
+    task: RecognitionTask,
+    windows: Sequence[LabelledWindow],
+    settings: RecognitionSettings,
+    files: TrainingFolder,
+    build: Callable[[], nn.Module],
+    identity: str,
+    pretrained: bool,
+) -> nn.Module:
+    seed_everything(settings.seed, 2**32 - 1)
+    network = build()
+    train_recogniser(network, task, windows, [], settings, files, identity, pretrained)
+    checkpoint: dict[str, Any] = load_checkpoint(files.best, RECOGNISER)
+    return network_from_file(checkpoint, str(files.best)).to(next(network.parameters()).device)
+
+
+def _write(path: Path, asked: Sequence[LabelledWindow], said: np.ndarray, class_names: Sequence[str], key: str) -> None:
+    """The table, its probabilities at the temperature that fits the labels that humans gave, where there are any."""
+    human = np.array([label.by_human for label in asked], dtype=bool)
+    truth = np.array([label.class_id for label in asked], dtype=np.int64)
+    temperature = fit_temperature(truth[human], said[human])
+    calm = tempered(np.log(np.clip(said, 1e-6, 1)), temperature)
+    table = pd.DataFrame(
+        {
+            "label_uid": [label.label for label in asked],
+            "class_name": [class_names[label.class_id] for label in asked],
+            "origin": np.where(human, "human", "detected"),
+            "probabilities": [probabilities_json(class_names, row) for row in calm],
+        }
+    )
+    write_parquet(path, table.sort_values("label_uid", ignore_index=True), {"key": key, "labels": len(table)})
+
+
+def _remove(files: TrainingFolder) -> None:
+    for path in (files.best, files.last, files.epochs):
+        path.unlink(missing_ok=True)
+    for folder in (files.beside, files.path):
+        if folder.is_dir():
+            folder.rmdir()

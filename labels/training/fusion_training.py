@@ -1,0 +1,117 @@
+"""Training a fusion: its two recognisers on the same windows, then the weight between them, on validation."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from labels.models.checkpoints import RECOGNISER, load_checkpoint, save_checkpoint
+from labels.models.fused_recogniser import FusedRecogniser, fuse
+from labels.models.recogniser import build_recogniser, preset_of, recogniser_from_file
+from labels.models.recogniser_settings import JOINTS, PIXELS, PRETRAINED, Preset
+from labels.records.errors import InputError
+from labels.training.action_data import ActionData
+from labels.training.optimisation import seed_everything
+from labels.training.recogniser_training import judge_labels, train_recogniser
+from labels.training.recognition_settings import RecognitionSettings
+from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
+from labels.training.splits import TRAIN, VAL
+from labels.training.training_folder import TrainingFolder
+
+WEIGHTS = np.linspace(0, 1, 21)  # of the recogniser of pixels
+LEAST_PROBABILITY = 1e-6
+
+
+def fusion_parts(settings: RecognitionSettings) -> tuple[RecognitionSettings, RecognitionSettings]:
+    """The settings of the recogniser of pixels and of that of joints. InputError unless there is one of each."""
+    names = settings.architecture.split("+")
+    if [preset_of(name).reads for name in names] != [PIXELS, JOINTS]:
+        raise InputError(f"--architecture {settings.architecture}: a fusion is of pixels and joints, as in cnn3d+pose")
+    said = settings.learning_rate != RecognitionSettings.rate_for(settings.architecture)
+    rates = [settings.learning_rate if said else RecognitionSettings.rate_for(name) for name in names]
+    pixels = replace(settings, architecture=names[0], learning_rate=rates[0], pose="")
+    own = replace(settings, architecture=names[1], learning_rate=rates[1])
+    return pixels, replace(own, frames=0, seconds=0.0, mask_channel=False)
+
+
+def train_fusion(
+    data: ActionData,
+    settings: RecognitionSettings,
+    preset: Preset,
+    files: TrainingFolder,
+    identity: str,
+    device: str,
+    from_scratch: bool,
+    draw: Callable[[Path, Path], object] | None = None,
+) -> int:
+    """Leave the fused recogniser in `files.best`, and each part in a folder beside it. Returns the epochs of both."""
+    assert preset.beside is not None
+    epochs, saved = 0, []
+    presets = (replace(preset, beside=None), preset.beside)
+    for part, name, own in zip(fusion_parts(settings), (PIXELS, JOINTS), presets, strict=True):
+        folder = TrainingFolder(files.beside / part.architecture, RECOGNISER)
+        pretrained = not from_scratch and part.architecture in PRETRAINED
+        seed_everything(part.seed, 2**32 - 1)
+        network = build_recogniser(part.architecture, len(data.class_names), own, pretrained).to(device)
+        task = RecognitionTask(data.class_names, own, _reader(data, name), part)
+        windows = data.windows[TRAIN], data.windows[VAL]
+        epochs += len(train_recogniser(network, task, *windows, part, folder, identity, pretrained))
+        saved.append(folder.best)
+        if draw is not None and data.windows[VAL]:
+            draw(folder.epochs, folder.curves)
+    _save(data, settings, saved, files.best, identity, device)
+    return epochs
+
+
+def _reader(data: ActionData, name: str) -> Callable[[LabelledWindow], np.ndarray]:
+    return lambda window: np.asarray(data.read(window)[name])
+
+
+def _save(
+    data: ActionData, settings: RecognitionSettings, saved: list[Path], target: Path, identity: str, device: str
+) -> None:
+    """One checkpoint of the two in `saved`; see `models.recogniser.split_checkpoint`."""
+    parts = [recogniser_from_file(path, device) for path in saved]
+    windows = data.windows[VAL]
+    labels: list[LabelledWindow] = []
+    said = []
+    for part, name in zip(parts, (PIXELS, JOINTS), strict=True):
+        labels, own = data.said_of(part, windows, name)
+        said.append(own)
+    weight = choose_weight(np.array([label.class_id for label in labels], dtype=int), *said)
+    fused = FusedRecogniser(parts[0], parts[1], weight, str(target))
+    metrics, temperature, threshold = judge_labels(labels, fuse(said[0], said[1], weight), data.class_names, settings)
+    checkpoints = [load_checkpoint(path, RECOGNISER) for path in saved]
+    inner = {
+        name: {"settings": checkpoint["settings"], "temperature": checkpoint["temperature"]}
+        for name, checkpoint in zip((PIXELS, JOINTS), checkpoints, strict=True)
+    }
+    weights = {
+        f"{name}.{key}": tensor
+        for name, checkpoint in zip((PIXELS, JOINTS), checkpoints, strict=True)
+        for key, tensor in checkpoint["network"].items()
+    }
+    payload = {
+        "architecture": settings.architecture,
+        "class_names": list(data.class_names),
+        "settings": inner | {"weight": fused.weight},
+        "working_threshold": threshold,
+        "temperature": temperature,
+        "identity": identity,
+        "metrics": metrics,
+        "network": weights,
+    }
+    save_checkpoint(target, payload, RECOGNISER)
+
+
+def choose_weight(truth: np.ndarray, pixels: np.ndarray, joints: np.ndarray) -> float:
+    """What pixels count against joints so that the truth (N,) is likeliest, probabilities (N, K); a half of nothing."""
+    if not len(truth):
+        return 0.5
+    losses = [
+        -np.log(np.clip(fuse(pixels, joints, weight)[np.arange(len(truth)), truth], LEAST_PROBABILITY, 1)).mean()
+        for weight in WEIGHTS
+    ]
+    best = np.flatnonzero(np.isclose(losses, min(losses)))
+    return round(float(WEIGHTS[best[np.abs(WEIGHTS[best] - 0.5).argmin()]]), 4)

@@ -1,0 +1,92 @@
+"""Synthetic players without pixels: a work folder of clips that recognisers of joints learn from, not rendered.
+
+The players, their moves and the camera are the renderer's (`labels/videos/scene_*`); joints outside the frame are
+unseen; a player's box is that of the joints. There are no video files: only what reads joints can be run on it.
+"""
+
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+
+from labels.records import tables
+from labels.records.safe_writing import write_parquet
+from labels.records.work_folder import WorkFolder
+from labels.videos.archive_labels import pose_path
+from labels.videos.scene_actors import LEAD_S
+from labels.videos.scene_camera import plan_shots
+from labels.videos.scene_layers import Seen
+from labels.videos.scene_play import plan_play
+from labels.videos.scene_sports import DIFFICULTIES, SPORTS
+from labels.videos.scene_truth import PERSON, FrameTruth, actions_table, poses_table, truth_table
+from labels.videos.synthetic_settings import SceneSettings, SyntheticSettings
+from labels.videos.synthetic_source import SOURCE
+
+BODY_PX = 3.0  # what clothes and limbs add around the joints
+
+
+def add_players(work: WorkFolder, settings: SyntheticSettings, processes: int = 2) -> None:
+    """Write the truth of all clips, and the videos table that names them."""
+    scenes = settings.scenes()
+    with Pool(processes) as pool:
+        pool.starmap(_write_clip, [(work, video_id, scene) for video_id, scene in scenes.items()], chunksize=8)
+    rows = {
+        "video_id": list(scenes),
+        "status": "ok",
+        "reason": "",
+        "file": [f"{video_id}.mp4" for video_id in scenes],
+        "source": SOURCE,
+        "url": "",
+        "group": list(scenes),
+        "class_name": [scene.sport for scene in scenes.values()],
+        "split": ["test" if scene.seed % 2 else "" for scene in scenes.values()],
+        "start_s": 0.0,
+        "end_s": [scene.frame_count / scene.fps for scene in scenes.values()],
+        "sha256": list(scenes),
+    }
+    facts = ("fps", "frame_count", "width", "height")
+    rows |= {name: [getattr(scene, name) for scene in scenes.values()] for name in facts}
+    work.write_videos(tables.make_table(tables.VIDEOS, rows))
+
+
+def _write_clip(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:
+    if work.truth_boxes(video_id).is_file():
+        return
+    frames = play_frames(scene)
+    write_parquet(work.truth_actions(video_id), actions_table(frames, video_id, scene.fps))
+    write_parquet(pose_path(work.videos, video_id), poses_table(frames, scene.width, scene.height))
+    write_parquet(work.truth_boxes(video_id), truth_table(frames))
+
+
+def play_frames(scene: SceneSettings) -> list[FrameTruth]:
+    """Who does what where in each frame, drawn from the streams of random numbers that the renderer draws from."""
+    size = np.array([scene.width, scene.height], dtype=float)
+    sport, difficulty = SPORTS[scene.sport], DIFFICULTIES[scene.difficulty]
+    play, camera = (np.random.default_rng([scene.seed, *purpose.encode()]) for purpose in ("play", "camera"))
+    plan = plan_play(play, sport, difficulty, scene.frame_count / scene.fps)
+    ball = plan.balls[0].path
+    shots = plan_shots(
+        camera, sport, difficulty, ball, -LEAD_S, scene.frame_count, scene.fps, (scene.width, scene.height)
+    )
+    frames = []
+    for shot in shots:
+        for frame_index in range(shot.start_frame, shot.end_frame):
+            time_s = frame_index / scene.fps
+            seen, doing, joints = [], {}, {}
+            for track_id, player in enumerate(plan.players):
+                body, what = player.at(time_s)
+                pixels, depth = shot.at(time_s).project(body)
+                low = np.clip(pixels.min(axis=0) - BODY_PX, 0, size)
+                high = np.clip(pixels.max(axis=0) + BODY_PX, 0, size)
+                if depth.min() >= 1 and (high - low).min() >= 2:
+                    seen.append(Seen(PERSON, track_id, np.concatenate([low, high]), 1.0))
+                    doing[track_id], joints[track_id] = what, pixels
+            frames.append(FrameTruth(seen, doing, joints))
+    return frames
+
+
+def make_players(root: Path, **given: object) -> None:
+    """A work folder of synthetic players; `given` is of SyntheticSettings."""
+    work = WorkFolder(root)
+    work.videos.mkdir(parents=True, exist_ok=True)
+    add_players(work, SyntheticSettings(**given))  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+"""What training recognisers is made of: augmentation of whole clips, rates by layer, norms, the weight of a fusion."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from labels.models.fused_recogniser import fuse
+from labels.models.recogniser_settings import CNN3D, Preset
+from labels.training.fusion_training import choose_weight, fusion_parts
+from labels.training.recogniser_training import layer_rates, settle_norms
+from labels.training.recognition_settings import ClipAugmentation, RecognitionSettings
+from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
+from labels.training.window_augmentation import augment_clip, rand_augment
+
+STILL = torch.randint(0, 256, (1, 24, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_all_frames_of_a_window_are_augmented_alike(seed):
+    torch.manual_seed(seed)
+    window = STILL.expand(5, -1, -1, -1)
+    operated = rand_augment(window, 2)
+    assert operated.shape == window.shape and operated.dtype == torch.uint8
+    assert all(torch.equal(operated[0], frame) for frame in operated)
+    moved = augment_clip(operated, 16, True, ClipAugmentation()).transpose(0, 1)
+    assert all(torch.equal(moved[0], frame) for frame in moved)
+
+
+def test_rand_augment_changes_windows_and_is_drawn_from_the_seed():
+    def drawn(seed):
+        torch.manual_seed(seed)
+        return rand_augment(STILL, 2)
+
+    assert any(not torch.equal(drawn(seed), STILL) for seed in range(5))
+    assert torch.equal(drawn(3), drawn(3))
+
+
+def test_mixup_mixes_whole_windows_and_their_labels_by_one_share():
+    values = {"a": np.zeros((3, 16, 16, 3), np.uint8), "b": np.full((3, 16, 16, 3), 200, np.uint8)}
+    settings = RecognitionSettings(mixup=1.0, smoothing=0.0)
+    plain = ClipAugmentation(0, 0, (1, 1), 0, 0, 0, 0, 0)
+    task = RecognitionTask(("left", "b"), Preset(3, 5.0, 16, 16), lambda window: values[window.video_id], settings)
+    task._augmented = lambda window, turned: augment_clip(task._plain(window), 16, turned, plain)
+    torch.manual_seed(1)
+    mixed = 0
+    for _ in range(5):
+        batch, targets, _ = task.make_batch([LabelledWindow(name, name, name, 0, at) for at, name in enumerate("ab")])
+        assert batch.flatten(1).std(dim=1).max() < 1e-3  # each window is still one colour
+        assert batch[:, 0, 0, 0, 0] / 200 == pytest.approx(targets[:, 1].numpy(), abs=1e-4)
+        mixed += int((targets.max() < 1).item())
+    assert mixed
+
+
+def test_layers_learn_the_faster_the_nearer_they_are_to_the_head():
+    names = ["backbone.stem.0.weight", "backbone.layer1.0.conv1.weight", "backbone.layer1.0.conv2.weight"]
+    names += ["backbone.layer1.1.conv1.weight", "backbone.norm.weight", "backbone.fc.weight", "head.bias"]
+    rates = layer_rates(names, 0.1)
+    assert [rates[name] for name in names] == pytest.approx(
+        [0.1, 0.1**0.75, 0.1**0.75, 0.1**0.5, 0.1**0.25, 1, 1], abs=1e-5
+    )
+
+
+def test_norms_are_settled_by_the_training_windows():
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.weight = nn.BatchNorm3d(3), nn.Parameter(torch.ones(1))
+
+        def forward(self, clips):
+            return self.norm(clips)
+
+    network = Normed().eval()
+    values = np.full((2, 16, 16, 3), 77, np.uint8)
+    settings = RecognitionSettings(CNN3D, norm_windows=8, batch_size=4)
+    task = RecognitionTask(("left", "b"), Preset(2, 5.0, 16, 16), lambda window: values, settings)
+    task._augmented = lambda window, turned: task._plain(window).permute(3, 0, 1, 2).float()
+    settle_norms(network, task, [LabelledWindow("a", "a", "a", 0, 0), LabelledWindow("b", "b", "b", 0, 1)], settings, 0)
+    assert network.norm.running_mean.tolist() == pytest.approx([77] * 3) and not network.training
+
+
+def test_fusing_averages_logarithms():
+    one, other = np.array([[0.8, 0.2]]), np.array([[0.5, 0.5]])
+    assert fuse(one, other, 1.0) == pytest.approx(one) and fuse(one, other, 0.0) == pytest.approx(other)
+    assert fuse(one, other, 0.5)[0] == pytest.approx([2 / 3, 1 / 3])  # square roots: 2 to 1
+    assert fuse(one, one, 0.3, temperature=0.5)[0] == pytest.approx([16 / 17, 1 / 17])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "joints", "wanted"),
+    [
+        ([[0.9, 0.1], [0.1, 0.9]], [[0.1, 0.9], [0.9, 0.1]], 1.0),  # joints are always wrong
+        ([[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.1, 0.9]], 0.0),  # pixels say nothing
+        ([[0.7, 0.3], [0.3, 0.7]], [[0.7, 0.3], [0.3, 0.7]], 0.5),  # both say the same
+    ],
+)
+def test_the_weight_of_a_fusion_is_what_validation_is_likeliest_with(pixels, joints, wanted):
+    assert choose_weight(np.array([0, 1]), np.array(pixels), np.array(joints)) == wanted
+    assert choose_weight(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2))) == 0.5
+
+
+def test_each_part_of_a_fusion_has_its_own_rate_and_only_joints_a_source():
+    settings = RecognitionSettings("mvit_v2_s+pose", learning_rate=5e-4, frames=16, pose="keypointrcnn")
+    pixels, joints = fusion_parts(settings)
+    assert (pixels.architecture, pixels.learning_rate, pixels.pose) == ("mvit_v2_s", 5e-4, "")
+    assert (joints.architecture, joints.learning_rate, joints.frames, joints.pose) == ("pose", 3e-3, 0, "keypointrcnn")
