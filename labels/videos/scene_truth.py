@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ class FrameTruth:
 
     seen: list[Seen]
     doing: dict[int, str]  # track_id of a player in sight -> what they do
-    joints: dict[int, np.ndarray]  # track_id of a player in sight -> (17, 2) pixels
+    joints: dict[int, np.ndarray] = field(default_factory=dict)  # track_id of a player in sight -> (17, 2) pixels
 
 
 def truth_table(frames: list[FrameTruth]) -> pd.DataFrame:
