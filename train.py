@@ -34,7 +34,7 @@ from labels.records.command_line import (
     stage_parser,
     whole_number,
 )
-from labels.training.action_arguments import add_action_arguments
+from labels.training.action_arguments import add_action_arguments, refuse_actions
 from labels.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def train(args: argparse.Namespace) -> Summary:
         from labels.pictures.training_curves import draw_training_curves
 
         return train_actions_of(args, draw_training_curves, draw_confusion)
+    refuse_actions(args)
     from labels.models.loading import torch_device
     from labels.models.networks import own_long_side
     from labels.pictures.training_curves import draw_training_curves
@@ -103,7 +104,6 @@ def train(args: argparse.Namespace) -> Summary:
 
 
 def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
-    """Which videos were used, and what came out."""
     data, skipped = trained.data, trained.data.skipped
     return Summary(
         stage=f"train round {args.round}",

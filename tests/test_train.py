@@ -23,6 +23,7 @@ from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet, write_parquet
 from labels.records.work_folder import WorkFolder
+from labels.training import round_training
 from labels.training.ballnet_training import BallNetTask
 from labels.training.box_datasets import read_cleaned
 from labels.training.optimisation import seed_everything
@@ -403,3 +404,18 @@ def test_ignored_regions_are_blanked_for_torchvision():
     expected[3:6, 2:6] = True
     expected[0:1, 0:1] = True
     assert torch.equal(picture[0] == MEAN_COLOUR[0], expected)
+
+
+def test_what_only_actions_know_is_refused_for_boxes(tmp_path, capsys):
+    work = make_work(tmp_path)
+    assert train.main([str(work.root), "--round", "0", "--folds", "3"]) == 2
+    assert "--folds: is of actions; say --task actions, or leave it out" in capsys.readouterr().err
+
+
+def test_another_version_trains_anew(tmp_path, monkeypatch):
+    work = make_work(tmp_path)
+    settings = SmallSettings(epochs=1)
+    train_round(work, 0, settings, "cpu", False, False)
+    assert train_round(work, 0, settings, "cpu", False, False).done_before
+    monkeypatch.setattr(round_training, "FORMAT", 99)
+    assert not train_round(work, 0, settings, "cpu", False, False).done_before

@@ -25,6 +25,7 @@ from labels.records.work_folder import WorkFolder
 from labels.tracks.player_crops import CropPath
 from labels.videos.decoding import DecodeError, decode_frames
 
+MOST_OPEN = 256  # videos; each holds a file open, and a process may hold so many
 FORMAT = 2  # raise it when the same video and shape give other windows
 
 
@@ -90,6 +91,8 @@ class WindowStore:
 
     def open(self, video_id: str) -> VideoWindows:
         if video_id not in self._open:
+            while len(self._open) >= MOST_OPEN:
+                self._open.pop(next(iter(self._open)))
             table_path, pixels = self._files(video_id)
             table = read_parquet(table_path)
             frames = np.array(table["frames"].tolist(), dtype=np.int64).reshape(len(table), self.preset.frames)

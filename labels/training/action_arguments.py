@@ -4,6 +4,7 @@ import argparse
 
 from labels.models.recogniser_settings import BROUGHT, KEYPOINTRCNN, POSES, RTMLIB
 from labels.records.command_line import above_zero, positive_number
+from labels.records.errors import InputError
 
 
 def add_action_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,3 +34,10 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         help="train K more students, each without a part of the groups; what they say of the labels they did not see, "
         "the next round's cleaning goes by",
     )
+
+
+def refuse_actions(args: argparse.Namespace) -> None:
+    """InputError when something was asked for that training on boxes would ignore."""
+    for name in ("mask_channel", "window_frames", "window_seconds", "pose", "rand_augment", "mixup", "folds"):
+        if getattr(args, name):
+            raise InputError(f"--{name.replace('_', '-')}: is of actions; say --task actions, or leave it out")

@@ -4,6 +4,7 @@ A student agrees with labels that it was trained on. What one says that never sa
 cleaning goes by (`cleaning/confident_learning`).
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,8 @@ def write_out_of_fold(
         found, probabilities = by_label(own, task.probabilities(network, own))
         asked, said = asked + found, [*said, probabilities]
     _write(path, asked, np.concatenate(said), task.class_names, key)
-    for fold in range(folds):
-        _remove(TrainingFolder(path.parent / f"fold_{fold}", RECOGNISER))
+    for left in path.parent.glob("fold_*"):  # also what a run that was killed left
+        shutil.rmtree(left)
     return len(asked)
 
 
@@ -101,11 +102,3 @@ def _write(path: Path, asked: Sequence[LabelledWindow], said: np.ndarray, class_
         }
     )
     write_parquet(path, table.sort_values("label_uid", ignore_index=True), {"key": key, "labels": len(table)})
-
-
-def _remove(files: TrainingFolder) -> None:
-    for path in (files.best, files.last, files.epochs):
-        path.unlink(missing_ok=True)
-    for folder in (files.beside, files.path):
-        if folder.is_dir():
-            folder.rmdir()

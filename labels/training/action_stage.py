@@ -52,6 +52,8 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         rand_augment=args.rand_augment,
         pose=args.pose or "",
     )
+    if args.folds and (args.folds < 2 or "+" in architecture):
+        raise InputError(f"--folds {args.folds}: two at least, and of a single network")
     with work.writing():
         from labels.models.recogniser import preset_of
 
@@ -64,8 +66,6 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         summary = summarise(args, trained)
         if args.folds:
             summary.lines.append(_ask_folds(work, args, settings, trained, device))
-        elif not trained.done_before:
-            work.round(args.round).out_of_fold.unlink(missing_ok=True)  # it is of other labels
         stay = round_to_stay_with(work, args.round)
         if stay is not None:
             summary.lines.append(stay[1])
@@ -83,8 +83,6 @@ def _ask_folds(
     from labels.training.recognition_tasks import RecognitionTask
     from labels.training.splits import TRAIN
 
-    if args.folds < 2 or "+" in settings.architecture:
-        raise InputError(f"--folds {args.folds}: two at least, and of a single network")
     data, folder = trained.data, work.round(args.round)
     preset, windows = data.store.preset, data.windows[TRAIN]
     if len({window.group for window in windows}) < args.folds:

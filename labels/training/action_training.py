@@ -38,6 +38,8 @@ from labels.training.splits import TEST, TRAIN, VAL
 from labels.training.training_folder import TrainingFolder
 from labels.videos.archive_labels import pose_path
 
+FORMAT = 2  # of what training gives; raise it when the same settings on the same labels give another student
+
 
 @dataclass
 class TrainedActions:
@@ -115,7 +117,11 @@ def train_actions(
     folder = work.round(number)
     command = f"python dataset_cleaner.py {work.root} --round {number}"
     cleaned = require_run_record(folder, ACTIONS_CLEANED, command)
-    inputs = {f"round {number} {ACTIONS_CLEANED}": cleaned.output, "true actions": digest_of_true_actions(work)}
+    inputs = {
+        "format": str(FORMAT),
+        f"round {number} {ACTIONS_CLEANED}": cleaned.output,
+        "true actions": digest_of_true_actions(work),
+    }
     if cleaned.facts.get("per") == PLAYER:
         inputs |= inputs_of_players(work, number)
     if preset.masked:
@@ -137,13 +143,16 @@ def train_actions(
     done = read_run_record(folder, ACTIONS_TRAINED) if files.best.is_file() and files.confusion.is_file() else None
     if done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best):
         return TrainedActions(data, done.facts["metrics"], done_before=True)
-    start_run(folder, ACTIONS_TRAINED)
     identity = digest_of([arguments, inputs, torch.__version__])
-    if fusion:
+    pretrained = not from_scratch and settings.architecture in PRETRAINED
+    network = None  # made first: weights that cannot be had must not cost the student that is there
+    if not fusion:
+        network = _first_network(work, number, data.class_names, preset, settings, pretrained, go_on).to(device)
+    start_run(folder, ACTIONS_TRAINED)
+    folder.out_of_fold.unlink(missing_ok=True)  # it is of other labels, or of another student
+    if network is None:
         epochs = train_fusion(data, settings, preset, files, identity, device, from_scratch, draw)
     else:
-        pretrained = not from_scratch and settings.architecture in PRETRAINED
-        network = _first_network(work, number, data.class_names, preset, settings, pretrained, go_on).to(device)
         task = RecognitionTask(data.class_names, preset, data.read, settings)
         windows = data.windows[TRAIN], data.windows[VAL]
         epochs = len(train_recogniser(network, task, *windows, settings, files, identity, pretrained or go_on))

@@ -32,6 +32,8 @@ from labels.training.settings import TrainingSettings
 from labels.training.splits import TRAIN, VAL
 from labels.training.training_folder import TrainingFolder
 
+FORMAT = 2  # of what training gives; raise it when the same settings on the same labels give another student
+
 
 @dataclass
 class TrainedRound:
@@ -94,7 +96,10 @@ def train_round(
         raise InputError(f"--from-scratch: {BALLNET} has no COCO weights and starts from chance anyway; leave it out")
     folder = work.round(round_number)
     script = f"python dataset_cleaner.py {work.root} --round {round_number}"
-    inputs = {f"round {round_number} cleaned": require_run_record(folder, "cleaned", script).output}
+    inputs = {
+        "format": str(FORMAT),
+        f"round {round_number} cleaned": require_run_record(folder, "cleaned", script).output,
+    }
     if go_on:
         if round_number == 0:
             raise InputError("--continue: round 0 has no round before it; leave it out")
