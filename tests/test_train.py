@@ -218,7 +218,7 @@ def test_the_next_round_may_go_on_from_the_last(tmp_path):
     second = load_checkpoint(work.round(1).detector)["network"]
     assert torch.allclose(first["head.1.weight"], second["head.1.weight"], atol=1e-6)
     record = read_run_record(work.round(1), "trained")
-    assert set(record.inputs) == {"round 1 cleaned", "round 0 trained", "split", "validation truth"}
+    assert set(record.inputs) == {"format", "round 1 cleaned", "round 0 trained", "split", "validation truth"}
     with pytest.raises(InputError, match="round 0 has no round before it"):
         train_round(work, 0, settings, "cpu", False, True)
 
