@@ -55,7 +55,8 @@ def clean(args: argparse.Namespace) -> Summary:
         return clean_actions_of(args, said_of_boxes(args))
     from tqdm import tqdm
 
-    from labels.cleaning.round_cleaning import clean_round, finished_record, round_inputs
+    from labels.cleaning.round_cleaning import clean_round
+    from labels.cleaning.round_inputs import finished_record, round_inputs
     from labels.cleaning.round_lines import summary_lines
     from labels.records.run_records import last_arguments, out_of_date
     from labels.training.settings import said_again

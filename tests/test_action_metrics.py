@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from labels.models.probabilities import tempered
 from labels.training.action_metrics import (
     accuracy,
     balanced_accuracy,
@@ -14,7 +15,6 @@ from labels.training.action_metrics import (
     group_bootstrap,
     macro_f1,
     measure_actions,
-    tempered,
 )
 from labels.training.recogniser_training import trusted_from
 from labels.training.recognition_tasks import LabelledWindow, by_label, chances

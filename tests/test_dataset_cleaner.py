@@ -9,10 +9,10 @@ import pytest
 from simulated_balls import boxes_from, metadata
 
 import dataset_cleaner
-from labels.cleaning import dataset_writing, round_cleaning, threshold_arguments
-from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
+from labels.cleaning import dataset_writing, round_inputs, threshold_arguments
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.threshold_arguments import settings_from
+from labels.cleaning.verdict_file import append_verdicts, read_verdicts
 from labels.exchange.coco_reading import read_coco
 from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
@@ -139,7 +139,7 @@ def test_pictures_of_an_earlier_video_are_made_anew(work):
 
 def test_another_format_is_another_run(work, capsys, monkeypatch):
     dataset_cleaner.main([str(work.root), "--round", "0"])
-    monkeypatch.setattr(round_cleaning, "FORMAT", round_cleaning.FORMAT + 1)
+    monkeypatch.setattr(round_inputs, "FORMAT", round_inputs.FORMAT + 1)
     capsys.readouterr()
     assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
     assert "up to date" not in capsys.readouterr().out

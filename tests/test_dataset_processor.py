@@ -13,7 +13,7 @@ from test_motion import clip
 
 import dataset_cleaner
 import dataset_processor
-from labels.cleaning.human_verdicts import append_verdicts
+from labels.cleaning.verdict_file import append_verdicts
 from labels.labelling.labeller_choice import choose_detectors
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet

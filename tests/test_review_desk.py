@@ -11,7 +11,7 @@ from picture_work import BALL_TOP, Clip, ball_box, make_work
 from review_server import ReviewServer
 
 import visualise
-from labels.cleaning.human_verdicts import append_verdicts, read_verdicts
+from labels.cleaning.verdict_file import append_verdicts, read_verdicts
 from labels.pictures.clip_reading import measured
 from labels.pictures.current_models import current_models
 from labels.pictures.review_desk import ReviewDesk

@@ -17,7 +17,7 @@ from labels.cleaning.action_quality import ActionQuality
 from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.confident_learning import NO_FAULTS, find_faults, read_believed, sure_enough
 from labels.cleaning.human_stretches import heard, read_stretches
-from labels.cleaning.human_verdicts import read_verdicts
+from labels.cleaning.verdict_file import read_verdicts
 from labels.records import run_records, tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord

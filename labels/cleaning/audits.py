@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from labels.cleaning.audit_precision import AuditPrecision, precision_of
-from labels.cleaning.human_verdicts import JUDGED_COLUMNS, append_verdicts
+from labels.cleaning.human_verdicts import JUDGED_COLUMNS
+from labels.cleaning.verdict_file import append_verdicts
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
 from labels.records.work_folder import RoundFolder, WorkFolder

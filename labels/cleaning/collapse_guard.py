@@ -5,21 +5,11 @@ or almost nothing of what its labeller is sure of. Each sign is a number against
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from labels.cleaning.guard_signs import GuardSettings, Signs
+
 MOST_NAMED = 5
-
-
-@dataclass(frozen=True)
-class GuardSettings:
-    enough_boxes: int = 50  # fewer say nothing
-    max_growth: float = 4.0  # kept boxes a video, against the round before
-    min_survival: float = 0.3  # share of the kept boxes of the round before that this round's labeller finds again
-    max_class_drift: float = 0.3  # total variation distance of the classes' shares of the kept boxes
-    min_believed: float = 0.05  # share of the boxes the labeller is sure of that are kept
-    max_unanchored: float = 0.8  # share of the kept boxes in videos where nothing surely flies
-    max_probe_fall: float = 0.1  # F1 of the kept labels where there is truth
 
 
 def find_alarms(
@@ -32,56 +22,37 @@ def find_alarms(
     `found_again` (kept labels of the round before, and those that were found again).
     """
     settings = settings or GuardSettings()
-    alarms = []
-    kept = sum(now["kept_by_class"].values())
-    if now["believed"] >= settings.enough_boxes:
-        share = now["kept_believed"] / now["believed"]
-        if share < settings.min_believed:
-            alarms.append(
-                f"believed: {share:.2f} < {settings.min_believed}: of {now['believed']} boxes that the labeller is "
-                f"sure of, cleaning keeps {now['kept_believed']}; it sees something else than what is looked for"
-            )
-    if now["kept_balls"] >= settings.enough_boxes:
-        share = now["kept_unanchored"] / now["kept_balls"]
-        if share > settings.max_unanchored:
-            alarms.append(
-                f"unanchored: {share:.2f} > {settings.max_unanchored}: of {now['kept_balls']} boxes that are kept, "
-                f"{now['kept_unanchored']} are in videos where nothing surely flies as a ball does"
-            )
+    signs = Signs("boxes", "labeller", settings)
+    alarms = [
+        *signs.believed(now, "; it sees something else than what is looked for"),
+        *_unanchored(now, settings),
+    ]
     if before is None:
         return alarms
-    old_kept = sum(before["kept_by_class"].values())
-    if old_kept >= settings.enough_boxes:
-        growth = kept / now["videos"] / (old_kept / before["videos"])
-        if growth > settings.max_growth:
-            alarms.append(
-                f"growth: {growth:.1f} > {settings.max_growth:g}: {kept} boxes are kept in {now['videos']} videos, "
-                f"{old_kept} were in {before['videos']}"
-            )
-        drift = _drift(now["kept_by_class"], before["kept_by_class"])
-        if drift > settings.max_class_drift:
-            alarms.append(f"classes: {drift:.2f} > {settings.max_class_drift}: other classes are kept than before")
-    if now["old_kept"] >= settings.enough_boxes:
-        survival = now["found_again"] / now["old_kept"]
-        if survival < settings.min_survival:
-            alarms.append(
-                f"survival: {survival:.2f} < {settings.min_survival}: of {now['old_kept']} boxes kept before, the new "
-                f"labeller finds {now['found_again']}"
-            )
-    for part, probe in _probes(now).items():
-        fall = _probes(before).get(part, probe) - probe
-        if fall > settings.max_probe_fall:
-            alarms.append(f"probe: {fall:.2f} > {settings.max_probe_fall}: F1 on the {part} clips falls to {probe:.2f}")
-    return alarms
+    kept, old_kept = now["kept_by_class"], before["kept_by_class"]
+    return [
+        *alarms,
+        *signs.growth(sum(kept.values()), now["videos"], sum(old_kept.values()), before["videos"]),
+        *signs.classes(kept, old_kept),
+        *signs.survival(now),
+        *signs.probes(_f1(now), _f1(before), lambda part, f1: f"F1 on the {part} clips falls to {f1:.2f}"),
+    ]
 
 
-def _drift(now: Mapping[str, int], before: Mapping[str, int]) -> float:
-    totals = max(sum(now.values()), 1), max(sum(before.values()), 1)
-    names = set(now) | set(before)
-    return sum(abs(now.get(name, 0) / totals[0] - before.get(name, 0) / totals[1]) for name in names) / 2
+def _unanchored(now: Mapping[str, Any], settings: GuardSettings) -> list[str]:
+    """Most of what is kept is in videos where nothing moves as a ball does."""
+    if now["kept_balls"] < settings.enough_labels:
+        return []
+    share = now["kept_unanchored"] / now["kept_balls"]
+    if share <= settings.max_unanchored:
+        return []
+    return [
+        f"unanchored: {share:.2f} > {settings.max_unanchored}: of {now['kept_balls']} boxes that are kept, "
+        f"{now['kept_unanchored']} are in videos where nothing surely flies as a ball does"
+    ]
 
 
-def _probes(counts: Mapping[str, Any]) -> dict[str, float]:
+def _f1(counts: Mapping[str, Any]) -> dict[str, float]:
     """F1 of the kept labels against truth, by part."""
     return {part: float(found["kept"]["centre"]["f1"]) for part, found in counts.get("quality", {}).items()}
 

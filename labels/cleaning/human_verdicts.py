@@ -1,4 +1,4 @@
-"""What a human said of single labels: `verdicts.csv` in the work folder, kept for ever, a line a verdict.
+"""What a human said of a single label: a line of `verdicts.csv`, which `verdict_file` reads and appends to.
 
     label_uid,verdict,class_name,x1,y1,x2,y2,video_id,frame_index,judged_class,judged_x1,judged_y1,judged_x2,judged_y2
 
@@ -11,31 +11,21 @@ verdict is empty takes back what was said of that label before.
 - A line without a label_uid, but with y, a video_id, a frame_index, a class and a box, is a box that no machine drew.
 """
 
-import csv
-import fcntl
-import io
 import math
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labels.records.errors import InputError
-from labels.records.run_records import VERDICTS_FILE
-from labels.records.safe_writing import write_text
 from labels.records.tables import BOX_COLUMNS, box_uids
-from labels.records.work_folder import WorkFolder
 
 JUDGED_COLUMNS = [f"judged_{name}" for name in BOX_COLUMNS]
 COLUMNS = [
     *("label_uid", "verdict", "class_name", *BOX_COLUMNS, "video_id", "frame_index", "judged_class"),
     *JUDGED_COLUMNS,
 ]
-LOCK_FILE = ".verdicts.lock"
-MOST_NAMED = 5
 MOST_CLASS_NAME = 100
 
 Box = tuple[float, float, float, float]
@@ -73,66 +63,9 @@ class Verdict:
         return self.class_name != "" or self.xyxy is not None
 
 
-def read_verdicts(work: WorkFolder) -> dict[str, Verdict]:
-    """label_uid -> what was said last, the latest last; empty when there is no file. InputError names the bad line."""
-    path = work.root / VERDICTS_FILE
-    if not path.is_file():
-        return {}
-    verdicts: dict[str, Verdict] = {}
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            if not {"label_uid", "verdict"} <= set(reader.fieldnames or []):
-                raise InputError(f"{path}: needs the columns label_uid and verdict")
-            for number, row in enumerate(reader, start=2):
-                uid, verdict = _verdict_of(row, f"{path}: line {number}")
-                verdicts.pop(uid, None)
-                if verdict is not None:
-                    verdicts[uid] = verdict
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV: {error}") from None
-    return verdicts
-
-
-def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]], sync: bool = True) -> int:
-    """Append verdicts, each a mapping of some of `COLUMNS` (an empty verdict takes back); how many there were.
-
-    They are in the file, all or none, when this returns, and on disk too; without `sync` the caller sees to that with
-    `sync_verdicts`. May be called from many processes at once, also while a stage runs; the work folder's own lock is
-    not asked for. InputError when one of them is not sound: then none is written.
-    """
-    path = work.root / VERDICTS_FILE
-    said: list[dict[str, str]] = []
-    for row in rows:
-        texts = {name: as_text(row.get(name)) for name in COLUMNS}
-        uid, _ = _verdict_of(texts, f"{path}: a new verdict")
-        said.append(texts | {"label_uid": uid})
-    if not said:
-        return 0
-    handle = os.open(work.root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        _append(path, said, sync)
-    finally:
-        os.close(handle)
-    return len(said)
-
-
-def sync_verdicts(work: WorkFolder) -> None:
-    """Wait until all that was appended is on disk. OSError when it cannot be."""
-    try:
-        handle = os.open(work.root / VERDICTS_FILE, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def verdict_from(row: Mapping[str, Any]) -> Verdict:
     """A verdict from what `append_verdicts` takes. InputError when it says nothing, or nothing sound."""
-    _, verdict = _verdict_of({name: as_text(row.get(name)) for name in COLUMNS}, "a new verdict")
+    _, verdict = parse_verdict({name: as_text(row.get(name)) for name in COLUMNS}, "a new verdict")
     if verdict is None:
         raise InputError("a new verdict: a verdict is y or n, not ''")
     return verdict
@@ -147,30 +80,13 @@ def as_row(verdict: Verdict) -> dict[str, Any]:
     return said | dict(boxes)
 
 
-def verdict_lines(counts: dict[str, Any]) -> list[str]:
-    """A line on the verdicts that name no label of a cleaned round, from the counts of its run record."""
-    unheard = counts["verdicts_without_label"]
-    if not unheard:
-        return []
-    more = f" and {len(unheard) - MOST_NAMED} more" if len(unheard) > MOST_NAMED else ""
-    named = ", ".join(unheard[:MOST_NAMED])
-    return [
-        f"{VERDICTS_FILE}: {len(unheard)} of {counts['verdicts']} verdicts name no label of this round: {named}{more}"
-    ]
-
-
-def verdict_rows(counts: dict[str, Any]) -> str:
-    """What the accounts of a cleaned round add for boxes that only a human saw; empty where there are none."""
-    return f" + {counts['from_verdicts']} from verdicts" if counts["from_verdicts"] else ""
-
-
 def drawn_uid(video_id: str, frame_index: int, class_name: str, xyxy: Box) -> str:
     """The name of a box that no machine drew: the same whenever the same box is given."""
     box = np.array([xyxy], dtype=np.float32)
     return box_uids(video_id, 0, np.array([frame_index]), np.array([class_name], dtype=object), box, "human")[0]
 
 
-def _verdict_of(row: Mapping[str, str | None], where: str) -> tuple[str, Verdict | None]:
+def parse_verdict(row: Mapping[str, str | None], where: str) -> tuple[str, Verdict | None]:
     """The label a line is about and what it says of it; None: nothing, or nothing any more."""
     texts = {name: (row.get(name) or "").strip() for name in COLUMNS}
     uid, word = texts["label_uid"], texts["verdict"].lower()
@@ -215,38 +131,3 @@ def as_text(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{float(value):.9g}"
     return str(value)
-
-
-def _append(path: Path, said: list[dict[str, str]], sync: bool) -> None:
-    """Whole lines at the end. A file of other columns, or one that ends within a line, is written anew first."""
-    columns, before = COLUMNS, b""
-    if path.is_file():
-        before = path.read_bytes()
-        text = before.decode("utf-8-sig", "surrogateescape")
-        found = next(csv.reader(io.StringIO(text)), [])
-        columns = [*found, *(name for name in COLUMNS if name not in found)]
-        if columns != found or not text.endswith("\n"):
-            rows = list(csv.DictReader(io.StringIO(text)))
-            write_text(path, _lines(columns, rows, header=True))
-    else:
-        write_text(path, _lines(columns, [], header=True))
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND)
-    try:
-        data = _lines(columns, said).encode("utf-8", "surrogateescape")
-        size = os.fstat(handle).st_size
-        if os.write(handle, data) != len(data):  # the disk is full
-            os.ftruncate(handle, size)
-            raise OSError(28, "No space left on device", str(path))
-        if sync:
-            os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _lines(columns: list[str], rows: Iterable[Mapping[str, Any]], header: bool = False) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

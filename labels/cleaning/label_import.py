@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from labels.cleaning.human_verdicts import append_verdicts, as_text
+from labels.cleaning.human_verdicts import as_text
 from labels.cleaning.import_comparison import Comparison, compare_actions, compare_boxes
 from labels.cleaning.label_export import JUDGED
+from labels.cleaning.verdict_file import append_verdicts
 from labels.exchange.formats import FORMATS, recognise
 from labels.exchange.label_set import FOUND_ACTIONS, FOUND_BOXES, FoundLabels, KnownVideos
 from labels.exchange.zipped import unzipped

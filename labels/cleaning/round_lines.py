@@ -3,9 +3,11 @@
 from typing import Any
 
 from labels.cleaning.collapse_guard import unanchored_lines
-from labels.cleaning.human_verdicts import verdict_lines, verdict_rows
 from labels.cleaning.quality_estimate import quality_lines
 from labels.cleaning.self_agreement import agreement_lines
+from labels.records.run_records import VERDICTS_FILE
+
+MOST_NAMED = 5
 
 
 def summary_lines(counts: dict[str, Any]) -> list[str]:
@@ -22,3 +24,20 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
     lines += unanchored_lines(counts["unanchored"])
     lines += agreement_lines(counts.get("agreement", {}))
     return [*lines, *verdict_lines(counts), *quality_lines(counts["quality"])]
+
+
+def verdict_lines(counts: dict[str, Any]) -> list[str]:
+    """A line on the verdicts that name no label of a cleaned round, from the counts of its run record."""
+    unheard = counts["verdicts_without_label"]
+    if not unheard:
+        return []
+    more = f" and {len(unheard) - MOST_NAMED} more" if len(unheard) > MOST_NAMED else ""
+    named = ", ".join(unheard[:MOST_NAMED])
+    return [
+        f"{VERDICTS_FILE}: {len(unheard)} of {counts['verdicts']} verdicts name no label of this round: {named}{more}"
+    ]
+
+
+def verdict_rows(counts: dict[str, Any]) -> str:
+    """What the accounts of a cleaned round add for boxes that only a human saw; empty where there are none."""
+    return f" + {counts['from_verdicts']} from verdicts" if counts["from_verdicts"] else ""

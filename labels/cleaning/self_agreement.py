@@ -10,17 +10,17 @@ Each with an interval from drawing whole groups of videos anew (percentile boots
 Tibshirani, 1993), because the frames of one video are alike.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.evidence import add_paths
-from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.path_evidence import add_paths
+from labels.cleaning.scene import Scene
+from labels.cleaning.weighing import Weighed
 from labels.records import tables
 from labels.tracks.candidates import Timeline
-from labels.tracks.settings import PathSettings, PlayerSettings
 
 MEASURES = ("paths", "looks", "survival")
 RESAMPLES, CONFIDENCE = 1000, 0.95
@@ -34,16 +34,19 @@ class Share:
     asked: int = 0
 
 
-def backward_paths(
-    evidence: pd.DataFrame,
-    boxes: pd.DataFrame,
-    usable: np.ndarray,
-    timeline: Timeline,
-    path_settings: PathSettings,
-    player_settings: PlayerSettings,
-    settings: CleaningSettings,
-) -> np.ndarray:
+def agreement_of(weighed: Weighed, scene: Scene, kept: np.ndarray, sources: int) -> dict[str, Share]:
+    """How far a video's labels agree on `paths` and `looks`; `kept` (N,) bool, `sources`: how many looks there were."""
+    boxes, evidence = weighed.boxes, weighed.evidence
+    frames, paths = boxes["frame_index"].to_numpy(), evidence["path"].to_numpy()
+    return {
+        "paths": agreement_of_paths(frames, paths, backward_paths(weighed, scene), kept),
+        "looks": agreement_of_looks(evidence["looks"].to_numpy(), kept & weighed.usable, sources),
+    }
+
+
+def backward_paths(weighed: Weighed, scene: Scene) -> np.ndarray:
     """The path (N,) of each box when the clip is gone through from its end; -1 for none. Changes nothing."""
+    boxes, timeline = weighed.boxes, scene.timeline
     if not len(timeline):
         return np.full(len(boxes), -1)
     last, end_s = timeline.frame_index[-1], timeline.time_s[-1]
@@ -57,8 +60,8 @@ def backward_paths(
     )
     columns = ["frame_index", "time_s", "class_name", *tables.BOX_COLUMNS]
     back = boxes[columns].assign(frame_index=last - boxes["frame_index"], time_s=end_s - boxes["time_s"])
-    found = evidence.copy()
-    add_paths(found, back, usable, turned, path_settings, player_settings, settings)
+    found = weighed.evidence.copy()
+    add_paths(found, back, weighed.linked, replace(scene, timeline=turned))
     return found["path"].to_numpy()
 
 

@@ -12,11 +12,12 @@ from labels.cleaning.keyframes import between_drawn
 from labels.cleaning.outliers import UsualLooks
 from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
 from labels.cleaning.rules import judge
+from labels.cleaning.scene import Scene
 from labels.cleaning.scores import Scales, calibrated
-from labels.cleaning.self_agreement import Share, agreement_of_looks, agreement_of_paths, backward_paths
+from labels.cleaning.self_agreement import Share, agreement_of
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.verdict_use import hear
-from labels.cleaning.weighing import Scene, Weighed, weigh
+from labels.cleaning.weighing import weigh
 from labels.records import tables
 from labels.tracks.candidates import make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
@@ -118,7 +119,7 @@ def clean_video(
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
-    agreement = _agreement(weighed, scene, decision == "keep", detected["source"].nunique())
+    agreement = agreement_of(weighed, scene, decision == "keep", detected["source"].nunique())
     agreement["survival"] = Share(merged.found_again, merged.old_kept)
     is_anchored = bool(weighed.anchors.any()) or timeline.step_s >= settings.sparse_step_s
     kept = result[(result["decision"] == "keep") & ~result["class_name"].isin(PLAYER_CLASSES)]
@@ -149,17 +150,6 @@ def _filled(
     for taken in (there, left):
         filled = filled.drop(filled.index[matching(filled, taken, settings)]).reset_index(drop=True)
     return filled[~filled["label_uid"].isin(decided["label_uid"])].reset_index(drop=True)
-
-
-def _agreement(weighed: Weighed, scene: Scene, kept: np.ndarray, sources: int) -> dict[str, Share]:
-    """How far the video's labels agree with themselves, by measure (see `self_agreement`)."""
-    boxes, evidence = weighed.boxes, weighed.evidence
-    how = scene.path_settings, scene.player_settings, scene.settings
-    backward = backward_paths(evidence, boxes, weighed.linked, scene.timeline, *how)
-    return {
-        "paths": agreement_of_paths(boxes["frame_index"].to_numpy(), evidence["path"].to_numpy(), backward, kept),
-        "looks": agreement_of_looks(evidence["looks"].to_numpy(), kept & weighed.usable, sources),
-    }
 
 
 def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:

@@ -9,33 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.evidence import add_overlap, add_paths, add_quality, add_rank, add_stays, shape_evidence, sobered
+from labels.cleaning.evidence import add_overlap, add_stays, shape_evidence, sobered
 from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
-from labels.cleaning.outliers import UsualLooks, outlier_factors
+from labels.cleaning.outliers import outlier_factors
+from labels.cleaning.path_evidence import add_paths, add_quality, add_rank
 from labels.cleaning.rules import judge
+from labels.cleaning.scene import Scene
 from labels.cleaning.scores import LIMIT
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.shadows import add_shadow
-from labels.tracks.candidates import Timeline
-from labels.tracks.settings import PathSettings, PlayerSettings
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What holds for the whole video."""
-
-    timeline: Timeline
-    labelled_frames: int
-    has_past: bool  # a round before is merged in
-    usual: UsualLooks | None
-    settings: CleaningSettings
-    path_settings: PathSettings
-    player_settings: PlayerSettings
-
-    def has(self, part: str) -> bool:
-        """Whether this part of cleaning is switched on."""
-        return part not in self.settings.without
 
 
 @dataclass
@@ -110,7 +93,6 @@ def _fresh(boxes: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
 
 def along_paths(evidence: pd.DataFrame, boxes: pd.DataFrame, linked: np.ndarray, scene: Scene) -> pd.DataFrame:
     """Adds what paths say, and the quality that follows. Returns the boxes of the paths' gaps."""
-    how = scene.path_settings, scene.player_settings, scene.settings
-    gaps = add_paths(evidence, boxes, linked, scene.timeline, *how)
+    gaps = add_paths(evidence, boxes, linked, scene)
     add_quality(evidence, scene.timeline.step_s, scene.settings)
     return gaps

@@ -2,7 +2,8 @@
 
 import argparse
 
-from labels.models.recogniser_settings import HUMAN, POSES
+from labels.models.recogniser_settings import POSES
+from labels.models.settings import HUMAN
 from labels.records.command_line import above_zero
 
 SUBJECTS = ("auto", "frame", "player")

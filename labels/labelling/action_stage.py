@@ -2,7 +2,7 @@
 
 import argparse
 
-from labels.models.recogniser_settings import HUMAN
+from labels.models.settings import HUMAN
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import (

@@ -5,21 +5,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labels.models.probabilities import logs_of, softmax
 from labels.models.recogniser_settings import JOINTS, PIXELS, Preset
 from labels.records.safe_writing import digest_of
 
 if TYPE_CHECKING:
     from labels.models.recogniser import Recogniser
 
-LEAST_PROBABILITY = 1e-6
-
 
 def fuse(pixels: np.ndarray, joints: np.ndarray, weight: float, temperature: float = 1.0) -> np.ndarray:
     """Probabilities (N, K) of two, as softmax((weight log pixels + (1 - weight) log joints) / temperature)."""
-    logs = [np.log(np.clip(each, LEAST_PROBABILITY, 1)) for each in (pixels, joints)]
-    said = (weight * logs[0] + (1 - weight) * logs[1]) / temperature
-    powers = np.exp(said - said.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return softmax(weight * logs_of(pixels) + (1 - weight) * logs_of(joints), temperature)
 
 
 def fused_preset(pixels: Preset, joints: Preset) -> Preset:

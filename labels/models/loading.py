@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labels.models.detector import Detector, chosen_classes
-from labels.models.no_detector import HUMAN, NoDetector
-from labels.models.settings import AS_IT_COMES, DetectorOptions, MotionSettings
+from labels.models.no_detector import NoDetector
+from labels.models.settings import AS_IT_COMES, HUMAN, DetectorOptions, MotionSettings
 from labels.records.detections import Detections
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest

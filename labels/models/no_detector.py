@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from labels.models.settings import BALL
+from labels.models.settings import BALL, HUMAN
 from labels.records.detections import Detections
 
 if TYPE_CHECKING:
     from labels.videos.decoding import Frame
-
-HUMAN = "human"
 
 
 class NoDetector:

@@ -44,4 +44,3 @@ PRESETS = ZOO | {
 }
 PRETRAINED = frozenset({*ZOO, TSN})  # those that weights can be fetched for
 DEFAULT_ON_GPU, DEFAULT_ON_CPU = "mvit_v2_s", CNN3D  # the student that is trained where none is named
-HUMAN = "human"  # no recogniser: what archives and people say, and nothing else

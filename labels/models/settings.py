@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 BALL = "sports ball"
+HUMAN = "human"  # the labeller that is no model: what archives and people say, and nothing else
 DEFAULT_DETECTOR = "fasterrcnn_resnet50_fpn_v2"
 
 

@@ -7,11 +7,11 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.human_verdicts import read_verdicts
 from labels.cleaning.outliers import usual_looks
 from labels.cleaning.rules import RULES
 from labels.cleaning.scores import scales_from
 from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.verdict_file import read_verdicts
 from labels.cleaning.video_cleaning import CleanedVideo, clean_video
 from labels.pictures.round_reading import CleanedRound
 from labels.pictures.text_tables import text_table

@@ -5,16 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from labels.cleaning.human_verdicts import (
-    JUDGED_COLUMNS,
-    Box,
-    Verdict,
-    append_verdicts,
-    as_row,
-    read_verdicts,
-    sync_verdicts,
-    verdict_from,
-)
+from labels.cleaning.human_verdicts import JUDGED_COLUMNS, Box, Verdict, as_row, verdict_from
+from labels.cleaning.verdict_file import append_verdicts, read_verdicts, sync_verdicts
 from labels.pictures.disk_syncing import DiskSync
 from labels.records.run_records import VERDICTS_FILE
 from labels.records.tables import BOX_COLUMNS

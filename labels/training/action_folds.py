@@ -15,9 +15,10 @@ from torch import nn
 
 from labels.labelling.action_intervals import probabilities_json
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
+from labels.models.probabilities import logs_of, tempered
 from labels.models.recogniser import network_from_file
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
-from labels.training.action_metrics import fit_temperature, tempered
+from labels.training.action_metrics import fit_temperature
 from labels.training.optimisation import seed_everything
 from labels.training.recogniser_training import require_no_group_twice, train_recogniser
 from labels.training.recognition_settings import RecognitionSettings
@@ -92,7 +93,7 @@ def _write(path: Path, asked: Sequence[LabelledWindow], said: np.ndarray, class_
     human = np.array([label.by_human for label in asked], dtype=bool)
     truth = np.array([label.class_id for label in asked], dtype=np.int64)
     temperature = fit_temperature(truth[human], said[human])
-    calm = tempered(np.log(np.clip(said, 1e-6, 1)), temperature)
+    calm = tempered(logs_of(said), temperature)
     table = pd.DataFrame(
         {
             "label_uid": [label.label for label in asked],

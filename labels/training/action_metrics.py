@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from labels.models.probabilities import logs_of, tempered
+
 ECE_BINS = 10
 BOOTSTRAPS = 1000
-LEAST_PROBABILITY = 1e-6
 TEMPERATURE_SPREAD = 0.3
 
 
@@ -103,7 +104,7 @@ def fit_temperature(truth: np.ndarray, probabilities: np.ndarray) -> float:
     """
     if not len(truth):
         return 1.0
-    logits = np.log(np.clip(probabilities, LEAST_PROBABILITY, 1))
+    logits = logs_of(probabilities)
     candidates = np.exp(np.linspace(np.log(0.25), np.log(4), 65))
     losses = [
         -np.log(tempered(logits, value)[np.arange(len(truth)), truth]).sum()
@@ -111,13 +112,6 @@ def fit_temperature(truth: np.ndarray, probabilities: np.ndarray) -> float:
         for value in candidates
     ]
     return round(float(candidates[int(np.argmin(losses))]), 4)
-
-
-def tempered(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Softmax of (N, K) logits over a temperature."""
-    scaled = logits / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.clip(powers / powers.sum(axis=1, keepdims=True), LEAST_PROBABILITY, 1)
 
 
 def confusion_csv(confusion: np.ndarray, class_names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, save_checkpoint
 from labels.models.fused_recogniser import FusedRecogniser, fuse
+from labels.models.probabilities import logs_of
 from labels.models.recogniser import build_recogniser, preset_of, recogniser_from_file
 from labels.models.recogniser_settings import JOINTS, PIXELS, PRETRAINED, Preset
 from labels.records.errors import InputError
@@ -20,7 +21,6 @@ from labels.training.splits import TRAIN, VAL
 from labels.training.training_folder import TrainingFolder
 
 WEIGHTS = np.linspace(0, 1, 21)  # of the recogniser of pixels
-LEAST_PROBABILITY = 1e-6
 
 
 def fusion_parts(settings: RecognitionSettings) -> tuple[RecognitionSettings, RecognitionSettings]:
@@ -109,9 +109,6 @@ def choose_weight(truth: np.ndarray, pixels: np.ndarray, joints: np.ndarray) -> 
     """What pixels count against joints so that the truth (N,) is likeliest, probabilities (N, K); a half of nothing."""
     if not len(truth):
         return 0.5
-    losses = [
-        -np.log(np.clip(fuse(pixels, joints, weight)[np.arange(len(truth)), truth], LEAST_PROBABILITY, 1)).mean()
-        for weight in WEIGHTS
-    ]
+    losses = [-logs_of(fuse(pixels, joints, weight)[np.arange(len(truth)), truth]).mean() for weight in WEIGHTS]
     best = np.flatnonzero(np.isclose(losses, min(losses)))
     return round(float(WEIGHTS[best[np.abs(WEIGHTS[best] - 0.5).argmin()]]), 4)

@@ -16,8 +16,9 @@ from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
+from labels.models.probabilities import logs_of, tempered
 from labels.records.errors import InputError
-from labels.training.action_metrics import fit_temperature, measure_actions, tempered
+from labels.training.action_metrics import fit_temperature, measure_actions
 from labels.training.detector_training import deterministic
 from labels.training.optimisation import Optimisation, seed_everything
 from labels.training.recognition_settings import RecognitionSettings
@@ -141,7 +142,7 @@ def judge_labels(
         return {"top1": None, "macro_f1": None, "balanced_accuracy": None, "ece": None}, 1.0, usual
     truth = np.array([label.class_id for label in labels])
     temperature = fit_temperature(truth, probabilities)
-    calm = tempered(np.log(np.clip(probabilities, 1e-6, 1)), temperature)  # as it will label
+    calm = tempered(logs_of(probabilities), temperature)  # as it will label
     said, sure = calm.argmax(axis=1), calm.max(axis=1)
     for class_id, name in enumerate(class_names):
         own = said == class_id

@@ -17,6 +17,7 @@ from typing import Any
 
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
+from labels.records.interruptions import interruption_waits
 from labels.records.work_folder import WorkFolder
 from labels.videos.clip_lists import read_clip_list
 from labels.videos.download_ledger import Ledger, ledger_file, read_ledgers
@@ -111,7 +112,8 @@ class _Run:
             tqdm(total=todo, unit="clip", desc="download", file=sys.stderr, smoothing=0.05) as bar,
         ):
             for attempt in attempts:
-                self.plan.take_attempts(ledger.write([self._settle(attempt, each) for each in attempt.results]))
+                with interruption_waits():  # or the table would lack what the ledger has
+                    self.plan.take_attempts(ledger.write([self._settle(attempt, each) for each in attempt.results]))
                 if len(attempt.again) < len(attempt.results):
                     bar.update(len(attempt.results) - len(attempt.again))
                 bar.set_postfix_str(_bar_text(self.counts, pool))

@@ -41,7 +41,8 @@ def add_synthetic_clips(work: WorkFolder, settings: SyntheticSettings) -> pd.Dat
     missing = {video_id: scene for video_id, scene in scenes.items() if not is_rendered(work, video_id, scene)}
     if missing:
         _render_all(work, missing, len(scenes))
-    return _videos_table(work, scenes)
+    made_from = {video_id: read_parquet_metadata(work.truth_boxes(video_id)) or {} for video_id in scenes}
+    return scenes_table(scenes, {video_id: made_from[video_id]["sha256"] for video_id in scenes})
 
 
 def scene_digest(scene: SceneSettings) -> str:
@@ -74,7 +75,11 @@ def render_into(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:
 
 
 def _video_path(work: WorkFolder, video_id: str) -> Path:
-    return work.videos / f"{video_id}.mp4"
+    return work.videos / _file_name(video_id)
+
+
+def _file_name(video_id: str) -> str:
+    return f"{video_id}.mp4"
 
 
 def _render_all(work: WorkFolder, scenes: dict[str, SceneSettings], total: int) -> None:
@@ -122,15 +127,15 @@ def _raise_if_stopped() -> None:
         raise RenderingStopped
 
 
-def _videos_table(work: WorkFolder, scenes: dict[str, SceneSettings]) -> pd.DataFrame:
-    made_from = {video_id: read_parquet_metadata(work.truth_boxes(video_id)) or {} for video_id in scenes}
+def scenes_table(scenes: dict[str, SceneSettings], sha256: dict[str, str]) -> pd.DataFrame:
+    """The VIDEOS rows of scenes whose clips have these digests, both by video_id."""
     return tables.make_table(
         tables.VIDEOS,
         {
             "video_id": list(scenes),
             "status": "ok",
             "reason": "",
-            "file": [_video_path(work, video_id).name for video_id in scenes],
+            "file": [_file_name(video_id) for video_id in scenes],
             "source": SOURCE,
             "url": "",
             "group": list(scenes),
@@ -142,6 +147,6 @@ def _videos_table(work: WorkFolder, scenes: dict[str, SceneSettings]) -> pd.Data
             "frame_count": [scene.frame_count for scene in scenes.values()],
             "width": [scene.width for scene in scenes.values()],
             "height": [scene.height for scene in scenes.values()],
-            "sha256": [made_from[video_id]["sha256"] for video_id in scenes],
+            "sha256": [sha256[video_id] for video_id in scenes],
         },
     )

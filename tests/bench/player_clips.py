@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from labels.records import tables
 from labels.records.safe_writing import write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.archive_labels import pose_path
@@ -20,7 +19,7 @@ from labels.videos.scene_play import plan_play
 from labels.videos.scene_sports import DIFFICULTIES, SPORTS
 from labels.videos.scene_truth import PERSON, FrameTruth, actions_table, poses_table, truth_table
 from labels.videos.synthetic_settings import SceneSettings, SyntheticSettings
-from labels.videos.synthetic_source import SOURCE
+from labels.videos.synthetic_source import scenes_table
 
 BODY_PX = 3.0  # what clothes and limbs add around the joints
 
@@ -30,23 +29,7 @@ def add_players(work: WorkFolder, settings: SyntheticSettings, processes: int = 
     scenes = settings.scenes()
     with Pool(processes) as pool:
         pool.starmap(_write_clip, [(work, video_id, scene) for video_id, scene in scenes.items()], chunksize=8)
-    rows = {
-        "video_id": list(scenes),
-        "status": "ok",
-        "reason": "",
-        "file": [f"{video_id}.mp4" for video_id in scenes],
-        "source": SOURCE,
-        "url": "",
-        "group": list(scenes),
-        "class_name": [scene.sport for scene in scenes.values()],
-        "split": ["test" if scene.seed % 2 else "" for scene in scenes.values()],
-        "start_s": 0.0,
-        "end_s": [scene.frame_count / scene.fps for scene in scenes.values()],
-        "sha256": list(scenes),
-    }
-    facts = ("fps", "frame_count", "width", "height")
-    rows |= {name: [getattr(scene, name) for scene in scenes.values()] for name in facts}
-    work.write_videos(tables.make_table(tables.VIDEOS, rows))
+    work.write_videos(scenes_table(scenes, {video_id: video_id for video_id in scenes}))
 
 
 def _write_clip(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:

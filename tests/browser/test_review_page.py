@@ -19,7 +19,7 @@ from review_server import ReviewServer
 import dataset_cleaner
 import dataset_downloader
 import dataset_processor
-from labels.cleaning.human_verdicts import read_verdicts
+from labels.cleaning.verdict_file import read_verdicts
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
 from labels.models.recogniser import build_recogniser, preset_of
 from labels.records import tables

@@ -1,0 +1,88 @@
+"""The signs by which the guards of boxes and of actions know a loop that feeds on its own mistakes.
+
+Each compares a number with a limit and gives a line when the limit is passed; too few labels say nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """Limits; labels are boxes or actions, labellers are detectors or recognisers."""
+
+    enough_labels: int = 50  # fewer say nothing
+    max_growth: float = 4.0  # kept labels a video, against the round before
+    min_survival: float = 0.3  # share of the kept labels of the round before that this round's labeller finds again
+    max_class_drift: float = 0.3  # total variation distance of the classes' shares of the kept labels
+    min_believed: float = 0.05  # share of the labels the labeller is sure of that are kept
+    max_unanchored: float = 0.8  # share of the kept boxes in videos where nothing surely flies
+    max_probe_fall: float = 0.1  # of the measure against truth, where there is truth
+
+
+@dataclass(frozen=True)
+class Signs:
+    """The signs that are the same for boxes and actions, told in the words of one of them."""
+
+    labels: str  # boxes | actions
+    labeller: str  # labeller | recogniser
+    settings: GuardSettings
+
+    def believed(self, now: Mapping[str, Any], therefore: str = "") -> list[str]:
+        """Of what the labeller is sure of (`believed`), hardly anything is kept (`kept_believed`)."""
+        if now["believed"] < self.settings.enough_labels:
+            return []
+        share, least = now["kept_believed"] / now["believed"], self.settings.min_believed
+        if share >= least:
+            return []
+        return [
+            f"believed: {share:.2f} < {least}: of {now['believed']} {self.labels} that the {self.labeller} is sure of, "
+            f"cleaning keeps {now['kept_believed']}{therefore}"
+        ]
+
+    def growth(self, kept: int, videos: int, old_kept: int, old_videos: int, found: str = "") -> list[str]:
+        """Many more labels are kept than before; `found` says which are counted."""
+        if old_kept < self.settings.enough_labels:
+            return []
+        growth, most = kept / videos / (old_kept / old_videos), self.settings.max_growth
+        if growth <= most:
+            return []
+        return [
+            f"growth: {growth:.1f} > {most:g}: {kept} {found}{self.labels} are kept in {videos} videos, "
+            f"{old_kept} were in {old_videos}"
+        ]
+
+    def classes(self, now: Mapping[str, int], before: Mapping[str, int]) -> list[str]:
+        """The shares of the classes (class name -> kept labels) are others than before."""
+        if sum(before.values()) < self.settings.enough_labels:
+            return []
+        drift, most = class_drift(now, before), self.settings.max_class_drift
+        return [f"classes: {drift:.2f} > {most}: other classes are kept than before"] if drift > most else []
+
+    def survival(self, now: Mapping[str, Any]) -> list[str]:
+        """Of what was kept before (`old_kept`), the new labeller finds little again (`found_again`)."""
+        if now["old_kept"] < self.settings.enough_labels:
+            return []
+        survival, least = now["found_again"] / now["old_kept"], self.settings.min_survival
+        if survival >= least:
+            return []
+        return [
+            f"survival: {survival:.2f} < {least}: of {now['old_kept']} {self.labels} kept before, the new "
+            f"{self.labeller} finds {now['found_again']}"
+        ]
+
+    def probes(
+        self, now: Mapping[str, float], before: Mapping[str, float], told: Callable[[str, float], str]
+    ) -> list[str]:
+        """A measure against truth (part of the clips -> measure) falls; `told` says it of a part."""
+        falls = {part: before.get(part, value) - value for part, value in now.items()}
+        most = self.settings.max_probe_fall
+        return [f"probe: {fall:.2f} > {most}: {told(part, now[part])}" for part, fall in falls.items() if fall > most]
+
+
+def class_drift(now: Mapping[str, int], before: Mapping[str, int]) -> float:
+    """How far the classes' shares are from each other, 0 to 1 (total variation)."""
+    totals = max(sum(now.values()), 1), max(sum(before.values()), 1)
+    names = set(now) | set(before)
+    return sum(abs(now.get(name, 0) / totals[0] - before.get(name, 0) / totals[1]) for name in names) / 2
