@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labels.models.cpu_memory import keep_freed_memory
 from labels.models.detector import Detector, chosen_classes
 from labels.models.no_detector import NoDetector
 from labels.models.settings import AS_IT_COMES, HUMAN, DetectorOptions, MotionSettings
@@ -117,13 +118,15 @@ class OnlyClasses:
 
 def torch_device(device: str) -> str:
     """ "cpu" or "cuda" for what a user said. InputError for cuda where there is none."""
-    if device == "cpu":
-        return device
-    import torch
+    if device != "cpu":
+        import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no CUDA device here; leave it out or say --device cpu")
-    return "cuda" if torch.cuda.is_available() else "cpu"
+        if torch.cuda.is_available():
+            return "cuda"
+        if device == "cuda":
+            raise InputError("--device cuda: torch sees no CUDA device here; leave it out or say --device cpu")
+    keep_freed_memory()
+    return "cpu"
 
 
 def onnx_device(device: str) -> str:

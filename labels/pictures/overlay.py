@@ -6,6 +6,7 @@ made for.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,8 +101,8 @@ class OverlayPanel:
     def __init__(self, subject: OverlaySubject, settings: PictureSettings) -> None:
         self._subject, self._settings = subject, settings
         self._boxes = subject.boxes.assign(style=style_names(subject.boxes)).sort_values("score", kind="stable")
+        self._rows = list(self._boxes.itertuples())
         self._rows_at = self._boxes.groupby("frame_index").indices
-        self._xyxy = self._boxes[BOX_COLUMNS].to_numpy(dtype=np.float32)
         self._truth = subject.truth[~is_empty_frame(subject.truth)] if subject.truth is not None else None
         self._truth_at = self._truth.groupby("frame_index").indices if self._truth is not None else {}
         self._frames = labelled_frames(subject.boxes, subject.frame_count)
@@ -130,9 +131,9 @@ class OverlayPanel:
         """Tint the masks of what was not dropped in place, where a segmenter made some."""
         if "mask_rle" not in self._boxes:
             return
-        here = self._boxes.iloc[self._rows_at.get(frame_index, [])]
-        for row in here[(here["mask_rle"] != "") & (here["decision"] != "drop")].itertuples():
-            draw_mask(canvas, row.mask_rle, (size[0], size[1]), STYLES[row.style].colour)
+        for row in self._rows_of(frame_index):
+            if row.mask_rle and row.decision != "drop":
+                draw_mask(canvas, row.mask_rle, (size[0], size[1]), STYLES[row.style].colour)
 
     def _draw_labels(self, canvas: np.ndarray, frame_index: int, scale: float) -> int:
         """Draw truth, tails and boxes in place; returns how many dropped boxes were left out."""
@@ -143,16 +144,16 @@ class OverlayPanel:
             )
         for tail in self._tails.at(frame_index):
             draw_tail(canvas, tail * scale, STYLES["kept"].colour)
-        here = self._boxes.iloc[self._rows_at.get(frame_index, [])]
+        here = self._rows_of(frame_index)
         left_out = 0
         for style_name in ("dropped", "ignored", "interpolated", "kept", "human"):
-            of_style = here[here["style"] == style_name].tail(
-                self._settings.dropped_drawn if style_name == "dropped" else len(here)
-            )
-            left_out += int((here["style"] == style_name).sum()) - len(of_style)
+            of_style = [row for row in here if row.style == style_name]
+            if style_name == "dropped":
+                too_many = max(0, len(of_style) - self._settings.dropped_drawn)
+                left_out, of_style = too_many, of_style[too_many:]
             style = STYLES[style_name]
             untagged = len(of_style) - TAGGED_BOXES
-            for position, row in enumerate(of_style.itertuples()):
+            for position, row in enumerate(of_style):
                 outline = outline_of(np.array([row.x1, row.y1, row.x2, row.y2]), scale)
                 draw_outline(canvas, outline, style)
                 if position >= untagged:
@@ -160,13 +161,17 @@ class OverlayPanel:
         self._actions.draw(canvas, frame_index, scale)
         return left_out
 
-    def _words(self, row: tuple, style_name: str) -> str:
+    def _rows_of(self, frame_index: int) -> list[Any]:
+        """The boxes of a frame, the surest last."""
+        return [self._rows[at] for at in self._rows_at.get(frame_index, ())]
+
+    def _words(self, row: Any, style_name: str) -> str:
         if style_name in ("dropped", "ignored"):
-            return fit_text(rule_name(rule_of(row.reason)), 220, 12)  # type: ignore[attr-defined]
-        words = [row.class_name] if self._many_classes else []  # type: ignore[attr-defined]
-        if row.track_id != NO_TRACK:  # type: ignore[attr-defined]
-            words.append(f"#{row.track_id}")  # type: ignore[attr-defined]
-        return " ".join([*words, f"{row.score:.2f}"])  # type: ignore[attr-defined]
+            return fit_text(rule_name(rule_of(row.reason)), 220, 12)
+        words = [row.class_name] if self._many_classes else []
+        if row.track_id != NO_TRACK:
+            words.append(f"#{row.track_id}")
+        return " ".join([*words, f"{row.score:.2f}"])
 
     def _header(self, width: int, frame_index: int, time_s: float, left_out: int) -> np.ndarray:
         header = np.full((HEADER_PX, width, 3), PANEL, dtype=np.uint8)
