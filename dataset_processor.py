@@ -25,8 +25,8 @@ them. Stop it when you like: finished videos are not done again.
 import argparse
 import sys
 
-from labels.labelling.action_settings import add_action_arguments
-from labels.labelling.detector_arguments import add_detector_arguments
+from labels.labelling.action_settings import add_action_arguments, refuse_actions
+from labels.labelling.detector_arguments import add_detector_arguments, refuse_boxes
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 
@@ -63,7 +63,9 @@ def label(args: argparse.Namespace) -> Summary:
     if args.track_masks:
         raise InputError("--track-masks: is of --masks; name a SAM 2 with --masks, or leave it out")
     if wants_actions(args, work):
+        refuse_boxes(args)
         return label_actions_of(args)
+    refuse_actions(args)
     found = len(work.usable_videos())
     names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None

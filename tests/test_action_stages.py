@@ -25,7 +25,6 @@ from labels.records.work_folder import WorkFolder
 from labels.training.recogniser_training import require_no_group_twice
 from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow
-from labels.videos.archive_labels import pose_path
 from tests.conftest import write_test_video
 
 STAGES = ("labelled", "cleaned", "trained")
@@ -378,6 +377,10 @@ def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
         (train, ["--task", "actions", "--architecture", "cnn3d+cnn3d"], "of pixels and joints"),
         (train, ["--task", "actions", "--architecture", "cnn3d", "--pose", "brought"], "looks at no joints"),
         (dataset_processor, ["--recogniser", "human", "--pose", "brought"], "--pose: "),
+        (dataset_processor, ["--recogniser", "human", "--stride", "2"], "--stride: of boxes alone"),
+        (dataset_processor, ["--detector", "motion", "--per", "player"], "--per: of actions alone"),
+        (train, ["--task", "actions", "--architecture", "pose", "--rand-augment", "2"], "--rand-augment: pose"),
+        (train, ["--task", "actions", *SHORT, "--folds", "99"], "--folds 99: fewer groups"),
         (train, ["--task", "actions", "--architecture", "mvit_v2_s", "--window-frames", "4"], "--window-frames"),
     ],
 )
@@ -401,11 +404,20 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, 
         ]
         table = pd.DataFrame(rows, columns=["frame_index", "joint", "x", "y"])
         table = table.astype({"x": "float32", "y": "float32"})
-        write_parquet(pose_path(WorkFolder(work).videos, video.video_id), table)
+        write_parquet(WorkFolder(work).truth_joints(video.video_id), table)
     assert train.main([str(work), "--round", "0", "--architecture", "pose_gru", "--epochs", "1"]) == 0
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
     rows = actions_of(work, 1, "labelled")
     assert (rows["origin"] == "detected").sum() > 0
+    changed = WorkFolder(work).truth_joints(videos["video_id"][0])
+    write_parquet(changed, read_parquet(changed).assign(x=0.0).astype({"x": "float32"}))
+    late = out_of_date(WorkFolder(work))
+    assert "round 0 trained/actions: out of date, because true joints changed" in late
+    assert (
+        "round 1 labelled/actions: out of date, because round 0 trained/actions changed and true joints changed" in late
+    )
+    assert dataset_processor.main([str(work), "--round", "1"]) == 0
+    assert f"{len(videos) - 1} videos were labelled already" in capsys.readouterr().out
     with_pixels = ["--architecture", "cnn3d+pose_gru", *SHORT[2:], "--epochs", "1"]
     assert train.main([str(work), "--round", "0", *with_pixels]) == 0
     student = work / "rounds/00/trained/recogniser.pt"

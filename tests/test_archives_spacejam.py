@@ -14,7 +14,6 @@ from conftest import coded_frame, write_test_video
 from labels.records.errors import InputError
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos.archive_labels import pose_path
 from labels.videos.archive_result import ArchiveResult
 from labels.videos.archives import ARCHIVES, ArchiveSettings
 from labels.videos.restricted_pickle import BadPickle, read_pickled_array, unpickle_plain
@@ -68,10 +67,10 @@ def test_labels_copies_blocks_and_joints(tmp_path):
         "not in the archive": 1,  # 0000007
     }
     work = WorkFolder(tmp_path / "work")
-    poses = read_parquet(pose_path(work.videos, "spacejam_0000000"))
+    poses = read_parquet(work.truth_joints("spacejam_0000000"))
     assert poses.columns.tolist() == ["frame_index", "joint", "x", "y"]
     assert len(poses) == 32 and poses[poses["joint"] == "head"]["y"].tolist() == list(range(16))
-    assert not pose_path(work.videos, "spacejam_0000499").exists()
+    assert not work.truth_joints("spacejam_0000499").exists()
     assert "joints: 1 of 3 used clips have them" in result.lines
     assert any("not 16 dicts of joints (0000499)" in line for line in result.lines)
 

@@ -21,7 +21,7 @@ from labels.cleaning.verdict_file import read_verdicts
 from labels.records import run_records, tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord
-from labels.records.safe_writing import file_digest, read_parquet, write_parquet, write_text
+from labels.records.safe_writing import read_parquet, write_parquet, write_text
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 
 FORMAT = 3  # of what is written; raise it when the same settings on the same labels give something else
@@ -48,9 +48,8 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
     if before is not None:
         inputs[f"round {number - 1} {ACTIONS_CLEANED}"] = before.output
         old = _read_all(work, work.round(number - 1), "cleaned", decided=True)
-        believed = work.round(number - 1).out_of_fold
-        inputs["out of fold"] = file_digest(believed) if believed.is_file() else "none"
-        opinions = read_believed(believed)
+        inputs[f"round {number - 1} out of fold"] = run_records.digest_of_opinions(work, number - 1)
+        opinions = read_believed(work.round(number - 1).out_of_fold)
         faults = find_faults(opinions, settings.prune_share)
         sure = sure_enough(opinions, settings.trusted_precision, settings.least_trusted)
     finished = run_records.read_run_record(folder, ACTIONS_CLEANED)

@@ -9,7 +9,8 @@ from tqdm import tqdm
 from labels.labelling.action_intervals import IntervalSettings, action_rows
 from labels.labelling.human_actions import human_actions, is_used
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
-from labels.labelling.round_mask_channel import RoundMasks
+from labels.labelling.pose_finding import NoJoints
+from labels.labelling.round_mask_channel import NoMasks, RoundMasks
 from labels.labelling.window_store import WindowStore
 from labels.labelling.window_views import agreement_of, appearance_of, look_at, subjects_of
 from labels.models.recogniser import Recogniser
@@ -39,9 +40,18 @@ class RoundActions:
     made: int = 0
     untouched: int = 0
     skipped: dict[str, str] = field(default_factory=dict)  # video_id -> reason
+    incomplete: int = 0  # of the skipped: no joints or masks came with them, and the recogniser looks at some
     human: int = 0
     detected: int = 0
     without_player: int = 0  # videos in which no player is known
+
+    def why_skipped(self) -> dict[str, int]:
+        """Kind of reason -> videos."""
+        kinds = {
+            "without joints or masks": self.incomplete,
+            "cannot be decoded": len(self.skipped) - self.incomplete,
+        }
+        return {kind: count for kind, count in kinds.items() if count}
 
     def lines(self) -> list[str]:
         lines = [f"{video_id}: skipped: {reason}" for video_id, reason in sorted(self.skipped.items())]
@@ -84,8 +94,8 @@ def label_actions(
                 *(recogniser.digest if recogniser else None, digest_of_tracks(tracks), asdict(settings.intervals)),
             ]
         )
-        if store is not None and store.masks is not None:
-            key = digest_of([key, _masks_key(store.masks, video_id)])
+        if store is not None:
+            key = digest_of([key, _made_from(store, video_id)])
         path = folder.actions("labelled", video_id)
         metadata = read_parquet_metadata(path)
         outcome.without_player += tracks == []
@@ -109,6 +119,7 @@ def label_actions(
             except DecodeError as error:
                 path.unlink(missing_ok=True)
                 outcome.skipped[video_id] = str(error)
+                outcome.incomplete += isinstance(error, NoJoints | NoMasks)
                 continue
             metadata = {
                 "key": key,
@@ -126,9 +137,9 @@ def label_actions(
     return outcome
 
 
-def _masks_key(masks: RoundMasks, video_id: str) -> str:
+def _made_from(store: WindowStore, video_id: str) -> str:
     try:
-        return masks.key(video_id)
+        return store.made_from(video_id)
     except DecodeError:
         return "none"
 

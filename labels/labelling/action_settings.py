@@ -5,8 +5,15 @@ import argparse
 from labels.models.recogniser_settings import POSES
 from labels.models.settings import HUMAN
 from labels.records.command_line import above_zero
+from labels.records.errors import InputError
 
 SUBJECTS = ("auto", "frame", "player")
+ACTION_OPTIONS = {
+    "--map": None,
+    "--pose": None,
+    "--per": SUBJECTS[0],
+    "--human-share": 1.0,
+}  # and where nobody says them
 
 
 def add_action_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +29,9 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument(
         "--pose", choices=POSES, help="where joints come from (default: as the recogniser was trained)"
     )
-    actions.add_argument("--per", choices=SUBJECTS, default="auto", help="windows of whole frames or of each player")
+    actions.add_argument(
+        "--per", choices=SUBJECTS, default=SUBJECTS[0], help="windows of whole frames or of each player"
+    )
     actions.add_argument(
         "--human-share",
         type=above_zero,
@@ -30,3 +39,10 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="use the human labels of this share of the source videos; the others' measure what labels are worth",
     )
+
+
+def refuse_actions(args: argparse.Namespace) -> None:
+    """InputError for options that labelling boxes would ignore."""
+    said = [name for name, usual in ACTION_OPTIONS.items() if getattr(args, name[2:].replace("-", "_")) != usual]
+    if said:
+        raise InputError(f"{', '.join(said)}: of actions alone; name a --recogniser, or leave it out")

@@ -2,11 +2,13 @@
 
 import argparse
 
+from labels.models.recogniser_settings import BROUGHT
 from labels.models.settings import HUMAN
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import (
     digest_of_true_actions,
+    digest_of_true_joints,
     digest_of_videos,
     inputs_of_players,
     out_of_date,
@@ -67,6 +69,8 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
             from labels.labelling.round_mask_channel import inputs_of_masks
 
             inputs |= inputs_of_masks(work, args.round)
+        if recogniser is not None and recogniser.preset.joints_from == BROUGHT:
+            inputs["true joints"] = digest_of_true_joints(work)
         outcome = label_actions(work, folder, recogniser, settings)
         if not outcome.human and recogniser is None:
             raise InputError(
@@ -81,7 +85,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         "videos",
         found,
         outcome.made + outcome.untouched,
-        {"cannot be decoded": len(outcome.skipped)} if outcome.skipped else {},
+        outcome.why_skipped(),
         lines,
         f"python dataset_cleaner.py {args.work} --round {args.round}",
     )

@@ -5,6 +5,17 @@ import argparse
 from labels.labelling.settings import LabellingSettings
 from labels.models.settings import DEFAULT_DETECTOR
 from labels.records.command_line import positive_number, positive_numbers
+from labels.records.errors import InputError
+
+# Of labelling boxes alone, and what they are where nobody says them.
+BOX_OPTIONS = {
+    "--classes": None,
+    "--stride": LabellingSettings.stride,
+    "--input-size": (),
+    "--tiles": None,
+    "--mirrored": False,
+    "--class-list": None,
+}
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,3 +50,10 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
     )
     parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
+
+
+def refuse_boxes(args: argparse.Namespace) -> None:
+    """InputError for options that labelling actions would ignore."""
+    said = [name for name, usual in BOX_OPTIONS.items() if getattr(args, name[2:].replace("-", "_")) != usual]
+    if said:
+        raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")

@@ -58,8 +58,11 @@ def boxes_of_players(work: WorkFolder, round_number: int, video_id: str) -> pd.D
 
 
 def digest_of_tracks(tracks: list[CropPath] | None) -> str:
-    """Changes when a crop would lie elsewhere."""
-    said = [[path.track_id, path.first_frame, path.squares.round(1).tolist()] for path in tracks or []]
+    """Changes when a crop, or a box that joints are looked for in, would lie elsewhere."""
+    said = []
+    for path in tracks or []:
+        places = [path.squares] if path.boxes is None else [path.squares, path.boxes]
+        said.append([path.track_id, path.first_frame, *(place.round(1).tolist() for place in places)])
     return digest_of([tracks is None, said])
 
 

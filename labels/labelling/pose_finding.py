@@ -22,7 +22,6 @@ from labels.tracks.candidates import make_candidates, make_timeline
 from labels.tracks.player_crops import CropPath
 from labels.tracks.players import player_paths
 from labels.tracks.settings import PlayerSettings
-from labels.videos.archive_labels import pose_path
 from labels.videos.decoding import DecodeError, Frame, decode_frames
 from labels.videos.pose_tables import JOINTS, pose_table, read_joints
 
@@ -46,7 +45,7 @@ class PoseStore:
         """Changes when the joints of a video may change."""
         if self.name != BROUGHT:
             return digest_of([FORMAT, self.estimator.digest])
-        path = pose_path(self.work.videos, video_id)
+        path = self.work.truth_joints(video_id)
         return file_digest(path) if path.is_file() else ""
 
     @property
@@ -59,7 +58,7 @@ class PoseStore:
         """The joints of a video (a row of the videos table), found if that was not done. NoJoints without any."""
         video_id, count = str(video.video_id), int(video.frame_count)
         if self.name == BROUGHT:
-            brought = read_joints(pose_path(self.work.videos, video_id), count)
+            brought = read_joints(self.work.truth_joints(video_id), count)
             if brought is None:
                 raise NoJoints(f"no joints came with it (videos/truth/poses/); --pose {KEYPOINTRCNN} finds some")
             return brought

@@ -38,6 +38,10 @@ def inputs_of_masks(work: WorkFolder, number: int) -> dict[str, str]:
     )
 
 
+class NoMasks(DecodeError):
+    """A clip is looked at for its masks, and it has none."""
+
+
 class RoundMasks:
     """The masks that windows of a round get: see `inputs_of_masks`, which it raises as."""
 
@@ -45,10 +49,10 @@ class RoundMasks:
         self._folder = work.round(int(list(inputs_of_masks(work, number))[-1].split()[1]))
 
     def key(self, video_id: str) -> str:
-        """Changes when the masks of a video do. DecodeError where it has none."""
+        """Changes when the masks of a video do. NoMasks where it has none."""
         paths = [self._folder.masks(video_id), self._folder.boxes("cleaned", video_id)]
         if not all(path.is_file() for path in paths):
-            raise DecodeError(f"it has no masks in round {self._folder.number}")
+            raise NoMasks(f"it has no masks in round {self._folder.number}")
         return digest_of_files(paths)
 
     def of(self, video: Any, tracks: Sequence[CropPath] | None) -> "VideoMasks":

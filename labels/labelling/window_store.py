@@ -72,16 +72,19 @@ class WindowStore:
         self.work, self.masks = work, masks
         self.preset = replace(preset, stride=max(1, preset.frames // views))
         self.root = work.root / "windows" / digest_of([FORMAT, asdict(self.preset)])[:16]
-        pose = preset.beside.pose if preset.beside is not None else preset.pose
-        self._poses = PoseStore(work, pose, device) if pose else None
+        self._poses = PoseStore(work, preset.joints_from, device) if preset.joints_from else None
         self._open: dict[str, VideoWindows] = {}
+
+    def made_from(self, video_id: str) -> str:
+        """Changes when the joints or masks of a video may change. NoMasks where it needs some."""
+        posed = self._poses.key(video_id) if self._poses is not None else ""
+        masked = self.masks.key(video_id) if self.masks is not None else ""
+        return digest_of([posed, masked])
 
     def ensure(self, video: Any, tracks: Sequence[CropPath] | None) -> VideoWindows:
         """The windows of a video (a row of the videos table), cut if they are not there. DecodeError as decoding."""
         tracked = digest_of_tracks(None if tracks is None else list(tracks))
-        posed = self._poses.key(str(video.video_id)) if self._poses is not None else ""
-        masked = self.masks.key(str(video.video_id)) if self.masks is not None else ""
-        key = digest_of([str(video.sha256), int(video.frame_count), tracked, posed, masked])
+        key = digest_of([str(video.sha256), int(video.frame_count), tracked, self.made_from(str(video.video_id))])
         table, values = self._files(str(video.video_id))
         metadata = read_parquet_metadata(table)
         if metadata is None or metadata.get("key") != key or not values.is_file():

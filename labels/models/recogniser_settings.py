@@ -24,6 +24,11 @@ class Preset(WindowShape):
     pose: str = ""  # of what reads joints, where these come from: one of POSES
     beside: "Preset | None" = None  # of a fusion: the windows of joints that go with each of these of pixels
 
+    @property
+    def joints_from(self) -> str:
+        """One of POSES; empty where no joints are looked at."""
+        return self.beside.pose if self.beside is not None else self.pose
+
 
 ZOO = {
     "r3d_18": Preset(16, 15.0, 128, 112),

@@ -111,6 +111,18 @@ def digest_of_true_actions(work: WorkFolder) -> str:
     return digest_of_files([path for path in truth if path.is_file()])
 
 
+def digest_of_true_joints(work: WorkFolder) -> str:
+    """Changes when the joints that came with a usable video change."""
+    truth = map(work.truth_joints, work.usable_videos()["video_id"])
+    return digest_of_files([path for path in truth if path.is_file()])
+
+
+def digest_of_opinions(work: WorkFolder, number: int) -> str:
+    """Changes when what a round's out-of-fold students say changes."""
+    path = work.round(number).out_of_fold
+    return file_digest(path) if path.is_file() else "none"
+
+
 def digest_of_masks(work: WorkFolder, number: int) -> str:
     """Changes when the masks of a round do; UNFINISHED where it has none."""
     paths = sorted(work.round(number).masks("x").parent.glob("[!.]*.parquet"))
@@ -149,9 +161,12 @@ def out_of_date(work: WorkFolder) -> list[str]:
         "human actions": digest_of_human_actions,
         "truth": digest_of_truth,
         "true actions": digest_of_true_actions,
+        "true joints": digest_of_true_joints,
     }
     made = {name: digest(work) for name, digest in outside.items() if name in named}
-    made |= {f"round {number} masks": digest_of_masks(work, number) for number in work.round_numbers()}
+    for number in work.round_numbers():
+        made[f"round {number} masks"] = digest_of_masks(work, number)
+        made[f"round {number} out of fold"] = digest_of_opinions(work, number)
     for number, stage, record in records:
         own_name = f"round {number} {stage}"
         if record is None:

@@ -103,6 +103,10 @@ class WorkFolder:
     def truth_actions(self, video_id: str) -> Path:
         return self.videos / "truth" / "actions" / f"{video_id}.parquet"
 
+    def truth_joints(self, video_id: str) -> Path:
+        """The joints of its players that came with a clip."""
+        return self.videos / "truth" / "poses" / f"{video_id}.parquet"
+
     def round(self, number: int) -> RoundFolder:
         return RoundFolder(self.root / "rounds" / f"{number:02d}", number)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from labels.labelling.human_actions import human_actions
 from labels.labelling.player_tracks import PLAYER, tracks_of
 from labels.labelling.pose_finding import NoJoints
-from labels.labelling.round_mask_channel import RoundMasks
+from labels.labelling.round_mask_channel import NoMasks, RoundMasks
 from labels.labelling.window_store import VideoWindows, WindowStore
 from labels.models.recogniser import Recogniser
 from labels.models.recogniser_settings import Preset
@@ -95,7 +95,8 @@ def gather_actions(
             tracks = tracks_of(work, folder.number, video_id) if record.facts.get("per") == PLAYER else None
             windows = store.ensure(video, tracks)
         except DecodeError as error:
-            reason = "without joints" if isinstance(error, NoJoints) else "that could not be decoded"
+            lacks = {NoJoints: "without joints", NoMasks: "without masks"}
+            reason = lacks.get(type(error), "that could not be decoded")
             data.skipped[reason] = data.skipped.get(reason, 0) + 1
             continue
         found = label_windows(windows, actions, class_names, groups[video_id], settings.pseudo_weight)

@@ -61,7 +61,7 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
             preset_of(part)
         settings = replace(settings, learning_rate=args.lr or RecognitionSettings.rate_for(architecture))
         trained = train_actions(
-            work, args.round, settings, device, args.from_scratch, args.go_on, draw_curves, draw_confusion
+            work, args.round, settings, device, args.from_scratch, args.go_on, draw_curves, draw_confusion, args.folds
         )
         summary = summarise(args, trained)
         if args.folds:
@@ -85,8 +85,6 @@ def _ask_folds(
 
     data, folder = trained.data, work.round(args.round)
     preset, windows = data.store.preset, data.windows[TRAIN]
-    if len({window.group for window in windows}) < args.folds:
-        raise InputError(f"--folds {args.folds}: fewer groups than that are trained on; say less")
     pretrained = not args.from_scratch and settings.architecture in PRETRAINED
     task = RecognitionTask(data.class_names, preset, data.read, settings)
     record = require_run_record(folder, ACTIONS_TRAINED, "")

@@ -19,6 +19,7 @@ from labels.records.errors import InputError
 from labels.records.run_records import (
     RunRecord,
     digest_of_true_actions,
+    digest_of_true_joints,
     inputs_of_players,
     read_run_record,
     require_run_record,
@@ -29,14 +30,13 @@ from labels.records.safe_writing import digest_of, file_digest, write_json, writ
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED, WorkFolder
 from labels.training import action_metrics
 from labels.training.action_data import ActionData, gather_actions
-from labels.training.fusion_training import fusion_parts, train_fusion
+from labels.training.fusion_training import fusion_parts, make_parts, train_fusion
 from labels.training.optimisation import seed_everything
 from labels.training.recogniser_training import require_no_group_twice, train_recogniser
 from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
 from labels.training.splits import TEST, TRAIN, VAL
 from labels.training.training_folder import TrainingFolder
-from labels.videos.archive_labels import pose_path
 
 FORMAT = 2  # of what training gives; raise it when the same settings on the same labels give another student
 
@@ -80,8 +80,9 @@ def preset_for(settings: RecognitionSettings) -> Preset:
         return fused_preset(*map(preset_for, fusion_parts(settings)))
     preset = preset_of(settings.architecture)
     if preset.reads == JOINTS:
-        if settings.mask_channel:
-            raise InputError(f"--mask-channel: {settings.architecture} looks at joints; leave it out")
+        for option, said in (("--mask-channel", settings.mask_channel), ("--rand-augment", settings.rand_augment)):
+            if said:
+                raise InputError(f"{option}: {settings.architecture} looks at joints; leave it out")
         preset = replace(preset, pose=settings.pose or preset.pose)
     elif settings.pose:
         raise InputError(f"--pose {settings.pose}: {settings.architecture} looks at no joints; leave it out")
@@ -97,7 +98,7 @@ def with_pose(settings: RecognitionSettings, work: WorkFolder) -> RecognitionSet
     parts = settings.architecture.split("+")
     if settings.pose or all(preset_of(part).reads != JOINTS for part in parts):
         return settings
-    some = any(pose_path(work.videos, str(name)).is_file() for name in work.usable_videos()["video_id"])
+    some = any(work.truth_joints(str(name)).is_file() for name in work.usable_videos()["video_id"])
     return replace(settings, pose=BROUGHT if some else KEYPOINTRCNN)
 
 
@@ -110,8 +111,12 @@ def train_actions(
     go_on: bool,
     draw: Callable[[Path, Path], object] | None = None,
     draw_confusion: Callable[[Path, Path], object] | None = None,
+    folds: int = 0,
 ) -> TrainedActions:
-    """Train round N's recogniser. Does nothing but report when that was done before with the same in hand."""
+    """Train round N's recogniser. Does nothing but report when that was done before with the same in hand.
+
+    InputError also where there are fewer groups to train on than `folds`, which come after it.
+    """
     settings = with_pose(settings, work)
     preset = preset_for(settings)
     folder = work.round(number)
@@ -126,6 +131,8 @@ def train_actions(
         inputs |= inputs_of_players(work, number)
     if preset.masked:
         inputs |= inputs_of_masks(work, number)
+    if preset.joints_from == BROUGHT:
+        inputs["true joints"] = digest_of_true_joints(work)
     fusion = is_fusion(settings.architecture)
     if go_on:
         if fusion:
@@ -136,6 +143,8 @@ def train_actions(
         before = require_run_record(work.round(number - 1), ACTIONS_TRAINED, trained)
         inputs[f"round {number - 1} {ACTIONS_TRAINED}"] = before.output
     data = gather_actions(work, folder, preset, settings, device)
+    if len({window.group for window in data.windows[TRAIN]}) < folds:
+        raise InputError(f"--folds {folds}: fewer groups than that are trained on; say less")
     inputs["split"] = digest_of(data.splits)
     require_no_group_twice(data.windows[TRAIN], [*data.windows[VAL], *data.windows[TEST]])
     arguments = {**asdict(settings), "device": device, "from_scratch": from_scratch, "continue": go_on}
@@ -145,13 +154,15 @@ def train_actions(
         return TrainedActions(data, done.facts["metrics"], done_before=True)
     identity = digest_of([arguments, inputs, torch.__version__])
     pretrained = not from_scratch and settings.architecture in PRETRAINED
-    network = None  # made first: weights that cannot be had must not cost the student that is there
-    if not fusion:
+    # Networks are made first: weights that cannot be had must not cost the student that is there.
+    if fusion:
+        parts = make_parts(data.class_names, settings, preset, device, from_scratch)
+    else:
         network = _first_network(work, number, data.class_names, preset, settings, pretrained, go_on).to(device)
     start_run(folder, ACTIONS_TRAINED)
     folder.out_of_fold.unlink(missing_ok=True)  # it is of other labels, or of another student
-    if network is None:
-        epochs = train_fusion(data, settings, preset, files, identity, device, from_scratch, draw)
+    if fusion:
+        epochs = train_fusion(data, settings, parts, files, identity, device, draw)
     else:
         task = RecognitionTask(data.class_names, preset, data.read, settings)
         windows = data.windows[TRAIN], data.windows[VAL]

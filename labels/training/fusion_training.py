@@ -1,10 +1,11 @@
 """Training a fusion: its two recognisers on the same windows, then the weight between them, on validation."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, save_checkpoint
 from labels.models.fused_recogniser import FusedRecogniser, fuse
@@ -32,31 +33,52 @@ def fusion_parts(settings: RecognitionSettings) -> tuple[RecognitionSettings, Re
     rates = [settings.learning_rate if said else RecognitionSettings.rate_for(name) for name in names]
     pixels = replace(settings, architecture=names[0], learning_rate=rates[0], pose="")
     own = replace(settings, architecture=names[1], learning_rate=rates[1])
-    return pixels, replace(own, frames=0, seconds=0.0, mask_channel=False)
+    return pixels, replace(own, frames=0, seconds=0.0, mask_channel=False, rand_augment=0)
+
+
+@dataclass(frozen=True)
+class FusionPart:
+    """One of the two recognisers, not yet trained."""
+
+    reads: str  # pixels | joints
+    network: nn.Module
+    preset: Preset
+    settings: RecognitionSettings
+    pretrained: bool
+
+
+def make_parts(
+    class_names: Sequence[str], settings: RecognitionSettings, preset: Preset, device: str, from_scratch: bool
+) -> list[FusionPart]:
+    """The networks of both kinds. InputError where weights cannot be had."""
+    assert preset.beside is not None
+    parts = []
+    presets = (replace(preset, beside=None), preset.beside)
+    for part, reads, own in zip(fusion_parts(settings), (PIXELS, JOINTS), presets, strict=True):
+        pretrained = not from_scratch and part.architecture in PRETRAINED
+        seed_everything(part.seed, 2**32 - 1)
+        network = build_recogniser(part.architecture, len(class_names), own, pretrained).to(device)
+        parts.append(FusionPart(reads, network, own, part, pretrained))
+    return parts
 
 
 def train_fusion(
     data: ActionData,
     settings: RecognitionSettings,
-    preset: Preset,
+    parts: Sequence[FusionPart],
     files: TrainingFolder,
     identity: str,
     device: str,
-    from_scratch: bool,
     draw: Callable[[Path, Path], object] | None = None,
 ) -> int:
     """Leave the fused recogniser in `files.best`, and each part in a folder beside it. Returns the epochs of both."""
-    assert preset.beside is not None
     epochs, saved = 0, []
-    presets = (replace(preset, beside=None), preset.beside)
-    for part, name, own in zip(fusion_parts(settings), (PIXELS, JOINTS), presets, strict=True):
-        folder = TrainingFolder(files.beside / part.architecture, RECOGNISER)
-        pretrained = not from_scratch and part.architecture in PRETRAINED
-        seed_everything(part.seed, 2**32 - 1)
-        network = build_recogniser(part.architecture, len(data.class_names), own, pretrained).to(device)
-        task = RecognitionTask(data.class_names, own, _reader(data, name), part)
+    for part in parts:
+        folder = TrainingFolder(files.beside / part.settings.architecture, RECOGNISER)
+        task = RecognitionTask(data.class_names, part.preset, _reader(data, part.reads), part.settings)
         windows = data.windows[TRAIN], data.windows[VAL]
-        epochs += len(train_recogniser(network, task, *windows, part, folder, identity, pretrained))
+        history = train_recogniser(part.network, task, *windows, part.settings, folder, identity, part.pretrained)
+        epochs += len(history)
         saved.append(folder.best)
         if draw is not None and data.windows[VAL]:
             draw(folder.epochs, folder.curves)

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# What people change; a larger frame than the architecture's own is not said again.
+# What people change.
 OPTIONS = {
     "--architecture": "architecture",
+    "--long-side": "long_side",
     "--epochs": "epochs",
     "--batch-size": "batch_size",
     "--lr": "learning_rate",

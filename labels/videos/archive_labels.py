@@ -67,8 +67,3 @@ def keep_actions(rows: list[Row], path_of: Callable[[str], Path]) -> None:
 
 def _made_from(row: Row) -> Row:
     return {"video_id": row["video_id"], "digest": digest_of([row["class_name"], row["frame_count"], row["fps"]])}
-
-
-def pose_path(root: Path, video_id: str) -> Path:
-    """Where the keypoints of a clip lie; `root` is `WorkFolder.videos`."""
-    return root / "truth" / "poses" / f"{video_id}.parquet"

@@ -14,7 +14,7 @@ from labels.records.work_folder import WorkFolder
 from labels.videos.archive_checks import ENCODING, encode_request, known_check, path_of
 from labels.videos.archive_choice import choose_clips, with_own_sources
 from labels.videos.archive_clips import SKIPPED, ArchiveClip, ArchiveFolder, Refusal
-from labels.videos.archive_labels import keep_actions, pose_path, whole_clip_actions
+from labels.videos.archive_labels import keep_actions, whole_clip_actions
 from labels.videos.archive_result import TWO_LABELS, ArchiveResult, refusal_lines, split_lines
 from labels.videos.archives import ArchiveSettings
 from labels.videos.clip_files import ClipChanged, ClipCheck, check_clips, place_clip
@@ -188,7 +188,7 @@ class _ArchiveRun:
         video_id = row["video_id"]
         shutil.rmtree(self.work.frames / video_id, ignore_errors=True)
         truth = (self.work.truth_boxes(video_id), self.work.truth_actions(video_id))
-        for path in (*truth, pose_path(self.work.videos, video_id)):
+        for path in (*truth, self.work.truth_joints(video_id)):
             path.unlink(missing_ok=True)
         if row["file"]:
             (self.work.videos / row["file"]).unlink(missing_ok=True)

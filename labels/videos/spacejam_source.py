@@ -28,7 +28,7 @@ from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.archive_clips import SKIPPED, ArchiveClip, ArchiveFolder, Refusal, clips_of_walk, find_lists, missing
-from labels.videos.archive_labels import POSE, pose_path
+from labels.videos.archive_labels import POSE
 from labels.videos.archive_result import ArchiveResult
 from labels.videos.archive_rows import take_clips
 from labels.videos.archives import ArchiveSettings
@@ -126,7 +126,7 @@ class _Poses:
     def keep(self, clip: ArchiveClip, row: Row) -> None:
         assert clip.path is not None
         source = self.joints.get(clip.path.stem)
-        target = pose_path(self.work.videos, row["video_id"])
+        target = self.work.truth_joints(row["video_id"])
         try:
             if source is None:
                 raise BadPickle("no joints")

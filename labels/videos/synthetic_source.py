@@ -18,7 +18,6 @@ from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest, read_parquet_metadata, write_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos.archive_labels import pose_path
 from labels.videos.scene_rendering import RENDERER_VERSION, render_clip
 from labels.videos.synthetic_settings import SceneSettings, SyntheticSettings
 
@@ -57,7 +56,7 @@ def is_rendered(work: WorkFolder, video_id: str, scene: SceneSettings) -> bool:
     return (
         made_from.get("scene_digest") == scene_digest(scene)
         and read_parquet_metadata(work.truth_actions(video_id)) == made_from
-        and read_parquet_metadata(pose_path(work.videos, video_id)) == made_from
+        and read_parquet_metadata(work.truth_joints(video_id)) == made_from
         and video.is_file()
         and file_digest(video) == made_from.get("sha256")
     )
@@ -70,7 +69,7 @@ def render_into(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:
     truth = render_clip(scene, video, _raise_if_stopped)
     made_from = {"scene": asdict(scene), "scene_digest": scene_digest(scene), "sha256": file_digest(video)}
     write_parquet(work.truth_actions(video_id), truth.actions, made_from)
-    write_parquet(pose_path(work.videos, video_id), truth.poses, made_from)
+    write_parquet(work.truth_joints(video_id), truth.poses, made_from)
     write_parquet(work.truth_boxes(video_id), truth.boxes, made_from)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from labels.records.safe_writing import write_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos.archive_labels import pose_path
 from labels.videos.scene_actors import LEAD_S
 from labels.videos.scene_camera import plan_shots
 from labels.videos.scene_layers import Seen
@@ -37,7 +36,7 @@ def _write_clip(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:
         return
     frames = play_frames(scene)
     write_parquet(work.truth_actions(video_id), actions_table(frames, video_id, scene.fps))
-    write_parquet(pose_path(work.videos, video_id), poses_table(frames, scene.width, scene.height))
+    write_parquet(work.truth_joints(video_id), poses_table(frames, scene.width, scene.height))
     write_parquet(work.truth_boxes(video_id), truth_table(frames))
 
 
