@@ -13,6 +13,7 @@ Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which gr
     last.pt        where training stands; the same command goes on from it after a kill
     metrics.csv    a row an epoch: loss, and how far validation agrees with its labels, which are not truth
     metrics.json   the best weights on all validation frames; accuracy too where there is truth; curves.png, run.json
+    folds.json     with --folds: how far students agree with the labels that never saw their groups
     recogniser.pt, confusion.csv and .png; actions/ with its own last.pt, metrics, curves and run.json
 
 The architecture is `ballnet`, our own small network for balls, which looks at three frames and learns in minutes on a
@@ -60,6 +61,14 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=whole_number, default=defaults.seed, help="of everything that is drawn")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--from-scratch", action="store_true", help="do not fetch COCO weights (torchvision)")
+    parser.add_argument(
+        "--folds",
+        type=positive_number,
+        default=0,
+        metavar="K",
+        help="train K more students, each without a part of the groups, and ask them about the labels they did not "
+        "see: of boxes, how far they agree; of actions, what the next round's cleaning goes by",
+    )
     add_action_arguments(parser)
     start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
     return parser.parse_args(argv)
@@ -79,9 +88,12 @@ def train(args: argparse.Namespace) -> Summary:
     from labels.models.loading import torch_device
     from labels.models.networks import own_long_side
     from labels.pictures.training_curves import draw_training_curves
+    from labels.records.errors import InputError
     from labels.records.run_records import out_of_date
     from labels.training.round_training import train_round
 
+    if args.folds == 1:
+        raise InputError("--folds 1: two at least")
     work = WorkFolder(args.work)
     work.usable_videos()  # says what is missing before the folder's lock would make it
     architecture = args.architecture or TrainingSettings.architecture
@@ -96,7 +108,14 @@ def train(args: argparse.Namespace) -> Summary:
     )
     with work.writing():
         trained = train_round(
-            work, args.round, settings, torch_device(args.device), args.from_scratch, args.go_on, draw_training_curves
+            work,
+            args.round,
+            settings,
+            torch_device(args.device),
+            args.from_scratch,
+            args.go_on,
+            draw_training_curves,
+            args.folds,
         )
         summary = summarise(args, trained)
         summary.lines += out_of_date(work)

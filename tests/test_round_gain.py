@@ -4,8 +4,8 @@ import pytest
 
 from labels.records.safe_writing import write_json
 from labels.records.work_folder import WorkFolder
-from labels.training.action_folds import fold_of
 from labels.training.round_gain import round_to_stay_with
+from labels.training.splits import fold_of
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,10 @@ from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet, write_parquet
 from labels.records.work_folder import WorkFolder
-from labels.training import round_training
+from labels.training import box_folds, round_training
 from labels.training.ballnet_training import BallNetTask
 from labels.training.box_datasets import read_cleaned
+from labels.training.detector_tasks import detection_tables
 from labels.training.optimisation import seed_everything
 from labels.training.round_accuracy import truth_frames
 from labels.training.round_data import gather_data
@@ -408,8 +409,48 @@ def test_ignored_regions_are_blanked_for_torchvision():
 
 def test_what_only_actions_know_is_refused_for_boxes(tmp_path, capsys):
     work = make_work(tmp_path)
-    assert train.main([str(work.root), "--round", "0", "--folds", "3"]) == 2
-    assert "--folds: is of actions; say --task actions, or leave it out" in capsys.readouterr().err
+    assert train.main([str(work.root), "--round", "0", "--mixup", "0.3"]) == 2
+    assert "--mixup: is of actions; say --task actions, or leave it out" in capsys.readouterr().err
+
+
+def test_students_of_the_other_groups_say_how_far_they_agree(tmp_path, small, capsys, monkeypatch):
+    work = make_work(tmp_path, clips=5)
+    trained_on, real = [], box_folds.train_detector
+
+    def watched(network, task, frames, *rest):
+        trained_on.append({frame.video_id for frame in frames})
+        return real(network, task, frames, *rest)
+
+    def all_but(lost):  # what they find is what is labelled, except in one clip
+        def tables_of(task, network, frames):
+            _, labels = detection_tables(task, network, frames)
+            found = {video: label.assign(score=0.9) for video, label in labels.items()}
+            return {video: table[:0] if video == lost else table for video, table in found.items()}, labels
+
+        return tables_of
+
+    monkeypatch.setattr(box_folds, "train_detector", watched)
+    command = [str(tmp_path), "--round", "0", "--epochs", "1", "--folds", "3", "--device", "cpu"]
+    assert train.main([*command[:-3], "9", *command[-2:]]) == 2
+    assert "--folds 9: fewer groups than that are trained on" in capsys.readouterr().err
+    kinds = pd.read_csv(work.split_table).set_index("group")["split"]
+    own = {group.replace("group", "clip") for group in kinds.index[kinds == "train"]}
+    assert len(own) == 3
+    monkeypatch.setattr(box_folds, "detection_tables", all_but(min(own)))
+    assert train.main(command) == 0
+    assert "students that never saw the labels' groups 0.800 (0.00 to 1.00)" in capsys.readouterr().out
+    assert sorted(map(sorted, trained_on)) == sorted(sorted(own - {clip}) for clip in own)
+    said = json.loads((work.round(0).stage("trained") / "folds.json").read_text())["agreement"]["folds"]
+    assert (said["agreed"], said["asked"], said["groups"]) == (40, 50, 3)
+    assert not list(work.round(0).stage("trained").glob("fold_*"))
+    assert train.main(command) == 0 and len(trained_on) == 3  # not once more
+    assert train.main([*command, "--seed", "1"]) == 0 and len(trained_on) == 6
+
+
+def test_one_fold_is_none(tmp_path, capsys):
+    work = make_work(tmp_path)
+    assert train.main([str(work.root), "--round", "0", "--folds", "1"]) == 2
+    assert "error: --folds 1: two at least" in capsys.readouterr().err
 
 
 def test_another_version_trains_anew(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ compared here may make the same mistake; but what does not even agree with itsel
   paths, how many are made both ways (F1 of the steps).
 - `looks`: where several detectors or scales looked, the share of the others that see what is kept.
 - `survival`: of the labels that the round before kept, those that this round's labeller finds again.
+- `folds`: of what is kept, what students find that were trained on other groups (F1; `training.box_folds`).
 
 Each with an interval from drawing whole groups of videos anew (percentile bootstrap over clusters, Efron and
 Tibshirani, 1993), because the frames of one video are alike.
@@ -22,7 +23,8 @@ from labels.cleaning.weighing import Weighed
 from labels.records import tables
 from labels.tracks.candidates import Timeline
 
-MEASURES = ("paths", "looks", "survival")
+FOLDS = "folds"
+MEASURES = ("paths", "looks", "survival", FOLDS)
 RESAMPLES, CONFIDENCE = 1000, 0.95
 
 
@@ -129,7 +131,12 @@ def _interval(of_groups: np.ndarray) -> list[float] | None:
 
 def agreement_lines(agreement: dict[str, Any]) -> list[str]:
     """A line to print: what agrees with what."""
-    words = {"paths": "paths both ways", "looks": "looks that see what is kept", "survival": "kept labels found again"}
+    words = {
+        "paths": "paths both ways",
+        "looks": "looks that see what is kept",
+        "survival": "kept labels found again",
+        FOLDS: "students that never saw the labels' groups",
+    }
     said = []
     for measure, found in agreement.items():
         interval = "" if found["interval"] is None else " ({:.2f} to {:.2f})".format(*found["interval"])

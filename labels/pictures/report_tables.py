@@ -8,9 +8,10 @@ from labels.pictures.round_comparison import RoundComparison, signed
 from labels.pictures.round_survey import RULES, RoundSurvey
 from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
 from labels.pictures.rule_words import RULE_WORDS, rule_name
+from labels.pictures.student_numbers import read_folds
 from labels.records.work_folder import WorkFolder
 
-AGREEMENTS = ("paths", "looks", "survival")  # as cleaning/self_agreement.py names them
+AGREEMENTS = ("paths", "looks", "survival", "folds")  # as cleaning/self_agreement.py names them
 
 
 def quality_row(survey: RoundSurvey) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def agreement_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
     rows = []
     for survey in surveys:
         record = survey.round.records["cleaned"]
-        found = record.counts.get("agreement", {}) if record is not None else {}
+        found = (record.counts.get("agreement", {}) if record is not None else {}) | read_folds(survey.round)
         if found:
             rows.append({"number": survey.number, "cells": [_agreement_cell(found.get(name)) for name in AGREEMENTS]})
     return rows

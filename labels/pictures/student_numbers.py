@@ -47,6 +47,12 @@ def read_student(found: CleanedRound) -> Student | None:
     return Student(found.number, 0 if epochs is None else len(epochs), true_f1=true_f1, **values)
 
 
+def read_folds(found: CleanedRound) -> dict[str, Any]:
+    """How far students agree with the round's labels that never saw their groups; empty where none were asked."""
+    agreement = _read_object(found.folder.stage("trained") / "folds.json").get("agreement")
+    return agreement if isinstance(agreement, dict) and found.records["trained"] is not None else {}
+
+
 def student_figure(found: CleanedRound) -> matplotlib.figure.Figure | None:
     """The training curves of a round's student; None when there are none to draw."""
     if found.records["trained"] is None:

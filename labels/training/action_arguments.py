@@ -26,18 +26,10 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         "--rand-augment", type=positive_number, default=0, metavar="N", help="operations of RandAugment"
     )
     actions.add_argument("--mixup", type=above_zero, default=0.0, metavar="A", help="mix pairs of windows: Beta(A, A)")
-    actions.add_argument(
-        "--folds",
-        type=positive_number,
-        default=0,
-        metavar="K",
-        help="train K more students, each without a part of the groups; what they say of the labels they did not see, "
-        "the next round's cleaning goes by",
-    )
 
 
 def refuse_actions(args: argparse.Namespace) -> None:
     """InputError when something was asked for that training on boxes would ignore."""
-    for name in ("mask_channel", "window_frames", "window_seconds", "pose", "rand_augment", "mixup", "folds"):
+    for name in ("mask_channel", "window_frames", "window_seconds", "pose", "rand_augment", "mixup"):
         if getattr(args, name):
             raise InputError(f"--{name.replace('_', '-')}: is of actions; say --task actions, or leave it out")

@@ -23,14 +23,8 @@ from labels.training.optimisation import seed_everything
 from labels.training.recogniser_training import require_no_group_twice, train_recogniser
 from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, by_label
+from labels.training.splits import fold_of
 from labels.training.training_folder import TrainingFolder
-
-
-def fold_of(groups: Sequence[str], folds: int) -> dict[str, int]:
-    """The fold of each group: in turn, those with most windows first, so that the folds are alike in size."""
-    names, counts = np.unique(np.array(groups, dtype=object).astype(str), return_counts=True)
-    order = sorted(range(len(names)), key=lambda at: (-counts[at], digest_of(str(names[at]))))
-    return {str(names[at]): place % folds for place, at in enumerate(order)}
 
 
 def write_out_of_fold(
@@ -58,7 +52,7 @@ def write_out_of_fold(
     fold_by_group = fold_of([window.group for window in windows], folds)
     asked: list[LabelledWindow] = []
     said: list[np.ndarray] = []
-    for fold in range(max(fold_by_group.values()) + 1):
+    for fold in range(folds):
         own = [window for window in windows if fold_by_group[window.group] == fold]
         rest = [window for window in windows if fold_by_group[window.group] != fold]
         require_no_group_twice(rest, own)

@@ -39,6 +39,7 @@ def train_detector(
 
     Args:
         network: on its device, with the weights to start from.
+        validation: none: the last epoch is kept.
         identity: digest of everything the result depends on; `folder.last` is gone on from when it has the same.
 
     Raises InputError when the loss is no longer finite, and when a batch does not fit into the GPU.
@@ -80,7 +81,7 @@ def train_detector(
                 save_checkpoint(folder.best, payload | {"network": averaged.state_dict(), "metrics": metrics})
             save_checkpoint(folder.last, payload | loop.state() | {"metrics": metrics, "history": history})
             write_history(folder.epochs, history)
-            progress.write(_line_of(row, settings.epochs), file=sys.stderr)
+            progress.write(_line_of(row, settings.epochs, bool(checked)), file=sys.stderr)
     return history
 
 
@@ -135,7 +136,9 @@ def _f1(row: dict[str, Any]) -> float:
     return float(row["f1"])
 
 
-def _line_of(row: dict[str, Any], epochs: int) -> str:
+def _line_of(row: dict[str, Any], epochs: int, is_validated: bool) -> str:
+    if not is_validated:
+        return f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}"
     return (
         f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, agreement with the validation labels: "
         f"F1 {row['f1']:.3f} (precision {row['precision']:.3f}, recall {row['recall']:.3f})"

@@ -9,7 +9,7 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.training.box_datasets import FrameCounts, LabelledFrame, choose_frames, read_cleaned
 from labels.training.detector_tasks import spread
 from labels.training.settings import FrameChoice, SplitSettings, TrainingSettings
-from labels.training.splits import TEST, TRAIN, VAL, split_videos
+from labels.training.splits import TEST, TRAIN, VAL, linked_groups, split_videos
 from labels.training.working_frames import WorkingFrames
 from labels.videos.frame_store import FrameStore
 
@@ -24,6 +24,7 @@ class RoundData:
     video_sizes: dict[str, tuple[int, int]]
     skipped: dict[str, int]  # reason -> videos
     splits: dict[str, str]  # train, val or test for each usable video_id
+    groups: dict[str, str]  # of each usable video_id; those that share a file are one
     working: WorkingFrames
     validates_on_training: bool = False  # no box was kept in clips of another group, that could validate
 
@@ -48,7 +49,14 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
         FrameStore(work.frames), settings.long_side, settings.memory_bytes, settings.architecture == BALLNET
     )
     data = RoundData(
-        class_names, {TRAIN: [], VAL: []}, {TRAIN: FrameCounts(), VAL: FrameCounts()}, {}, {}, splits, working
+        class_names,
+        frames={TRAIN: [], VAL: []},
+        counts={TRAIN: FrameCounts(), VAL: FrameCounts()},
+        video_sizes={},
+        skipped={},
+        splits=splits,
+        groups=linked_groups(videos),
+        working=working,
     )
     for row in videos.itertuples():
         video_id = str(row.video_id)

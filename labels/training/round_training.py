@@ -1,13 +1,14 @@
 """Stage 4 for one round: from cleaned labels to `detector.pt`, its metrics, and the record of how it was made."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from labels.cleaning.self_agreement import agreement_lines
 from labels.models.ballnet import BallNetSettings
 from labels.models.checkpoints import load_checkpoint, require_fit, save_checkpoint
 from labels.models.networks import (
@@ -22,6 +23,7 @@ from labels.records.run_records import RunRecord, read_run_record, require_run_r
 from labels.records.safe_writing import digest_of, file_digest, write_json
 from labels.records.work_folder import WorkFolder
 from labels.training.ballnet_training import BallNetTask
+from labels.training.box_folds import measure_folds, require_groups
 from labels.training.box_metrics import LEAST_VIDEOS, find_slopes, find_thresholds, measure
 from labels.training.detector_tasks import DetectorTask, detection_tables, spread
 from labels.training.detector_training import train_detector
@@ -42,6 +44,7 @@ class TrainedRound:
     data: RoundData
     metrics: dict[str, Any]
     done_before: bool
+    folds: dict[str, Any] = field(default_factory=dict)  # agreement with out-of-fold students, where it was asked for
 
     def lines(self) -> list[str]:
         """What was used for what, and how good it is."""
@@ -71,7 +74,7 @@ class TrainedRound:
         lines += [
             f"{video_id}: its truth is not used: {why}" for video_id, why in self.metrics["truth_not_used"].items()
         ]
-        return lines
+        return [*lines, *agreement_lines(self.folds)]
 
 
 def train_round(
@@ -82,6 +85,7 @@ def train_round(
     from_scratch: bool,
     go_on: bool,
     draw: Callable[[Path, Path], object] | None = None,
+    folds: int = 0,
 ) -> TrainedRound:
     """Train round N's detector. Does nothing but report when that was done before with the same in hand.
 
@@ -90,6 +94,7 @@ def train_round(
         from_scratch: without COCO weights for a torchvision architecture.
         go_on: start from the weights of the round before instead.
         draw: makes curves.png from metrics.csv.
+        folds: so many more students, each without a part of the groups, say how far they agree with its labels.
     """
     check_architecture(settings.architecture)
     if from_scratch and settings.architecture == BALLNET:
@@ -109,16 +114,29 @@ def train_round(
         inputs[f"round {round_number - 1} trained"] = before.output
     arguments = {**asdict(settings), "device": device, "from_scratch": from_scratch, "continue": go_on}
     data = gather_data(work, folder, settings)
+    require_groups(data, folds)
     inputs |= digests_of(work, data)
     files = TrainingFolder(folder.stage("trained"))
     named = [files.best, files.epochs, files.metrics, *([files.curves] if draw else [])]
     done = read_run_record(folder, "trained") if all(path.is_file() for path in named) else None
-    if done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best):
-        return TrainedRound(data, done.facts["metrics"], done_before=True)
+    is_done = done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best)
     identity = digest_of([arguments, inputs, torch.__version__])
-    network, network_settings = _first_network(work, round_number, data.class_names, settings, from_scratch, go_on)
+    task = _task_of(data, settings)
+
+    def build() -> tuple[nn.Module, dict[str, Any]]:
+        network, own = _first_network(work, round_number, data.class_names, settings, from_scratch, go_on)
+        layout = torch.channels_last if settings.architecture == BALLNET else torch.preserve_format
+        return network.to(device).to(memory_format=layout), own
+
+    def ask_folds() -> dict[str, Any]:
+        return measure_folds(files.folds, data, task, settings, folds, build, identity) if folds else {}
+
+    if done is not None and is_done:
+        return TrainedRound(data, done.facts["metrics"], done_before=True, folds=ask_folds())
+    network, network_settings = build()
     start_run(folder, "trained")  # only now: weights that cannot be had must not cost the student that is there
-    metrics = _train_on(work, files, data, settings, network.to(device), network_settings, identity)
+    files.folds.unlink(missing_ok=True)  # of other labels
+    metrics = _train_on(work, files, data, task, settings, network, network_settings, identity)
     if draw:
         draw(files.epochs, files.curves)
     counts = {split: asdict(count) for split, count in data.counts.items()} | {"skipped videos": data.skipped}
@@ -135,7 +153,15 @@ def train_round(
             output=file_digest(folder.detector),
         ),
     )
-    return TrainedRound(data, metrics, done_before=False)
+    return TrainedRound(data, metrics, done_before=False, folds=ask_folds())
+
+
+def _task_of(data: RoundData, settings: TrainingSettings) -> DetectorTask:
+    if settings.architecture == BALLNET:
+        return BallNetTask(data.class_names, data.video_sizes, data.working, settings)
+    from labels.training.torchvision_training import TorchvisionTask  # imports all of torchvision
+
+    return TorchvisionTask(data.class_names, data.video_sizes, data.working)
 
 
 def _first_network(
@@ -163,20 +189,13 @@ def _train_on(
     work: WorkFolder,
     files: TrainingFolder,
     data: RoundData,
+    task: DetectorTask,
     settings: TrainingSettings,
     network: nn.Module,
     network_settings: dict[str, Any],
     identity: str,
 ) -> dict[str, Any]:
     """Train, then measure the best weights on all validation frames and write them with their threshold."""
-    task: DetectorTask
-    if settings.architecture == BALLNET:
-        task = BallNetTask(data.class_names, data.video_sizes, data.working, settings)
-        network = network.to(memory_format=torch.channels_last)
-    else:
-        from labels.training.torchvision_training import TorchvisionTask  # imports all of torchvision
-
-        task = TorchvisionTask(data.class_names, data.video_sizes, data.working)
     data.working.hold([*data.frames[TRAIN], *data.frames[VAL]])
     history = train_detector(
         network, task, data.frames[TRAIN], data.frames[VAL], settings, network_settings, files, identity

@@ -8,12 +8,14 @@ groups validate. Clips whose files are the same bytes are one group, whatever th
 import csv
 import hashlib
 import io
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from labels.records.errors import InputError
-from labels.records.safe_writing import write_text
+from labels.records.safe_writing import digest_of, write_text
 from labels.training.settings import SplitSettings
 
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -112,6 +114,13 @@ def linked_groups(videos: pd.DataFrame) -> dict[str, str]:
             pair = sorted((root(group), root(with_bytes.setdefault(sha256, group))))
             first[pair[1]] = pair[0]
     return {video_id: root(group) for video_id, group in own.items()}
+
+
+def fold_of(groups: Sequence[str], folds: int) -> dict[str, int]:
+    """The fold of each group: in turn, those with most entries first, so that the folds are alike in size."""
+    counts = Counter(groups)
+    order = sorted(counts, key=lambda group: (-counts[group], digest_of(group)))
+    return {group: place % folds for place, group in enumerate(order)}
 
 
 def _own_groups(videos: pd.DataFrame) -> dict[str, str]:
