@@ -26,51 +26,20 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labels.records.command_line import (
-    Summary,
-    above_zero,
-    positive_number,
-    round_number,
-    run_stage,
-    stage_parser,
-    whole_number,
-)
+from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 from labels.training.action_arguments import add_action_arguments, refuse_actions
 from labels.training.settings import TrainingSettings
+from labels.training.training_arguments import add_training_arguments
 
 if TYPE_CHECKING:
     from labels.training.round_training import TrainedRound
 
 
 def get_args(argv: list[str] | None = None) -> argparse.Namespace:
-    defaults = TrainingSettings()
     parser = stage_parser(__doc__ or "")
     parser.add_argument("--round", type=round_number, required=True, help="whose cleaned labels to train on")
-    parser.add_argument("--architecture", help=f"see above (default: {defaults.architecture}; of actions cnn3d)")
-    parser.add_argument("--epochs", type=positive_number, help=f"at most (default: {defaults.epochs}; of actions 30)")
-    parser.add_argument("--batch-size", type=positive_number, help="crops, frames or windows a step (default: 16)")
-    parser.add_argument("--lr", type=above_zero, help="the highest learning rate (default: the architecture's)")
-    parser.add_argument(
-        "--long-side",
-        type=positive_number,
-        help="pixels that larger frames are reduced to (default: the architecture's)",
-    )
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
-    )
-    parser.add_argument("--seed", type=whole_number, default=defaults.seed, help="of everything that is drawn")
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument("--from-scratch", action="store_true", help="do not fetch COCO weights (torchvision)")
-    parser.add_argument(
-        "--folds",
-        type=positive_number,
-        default=0,
-        metavar="K",
-        help="train K more students, each without a part of the groups, and ask them about the labels they did not "
-        "see: of boxes, how far they agree; of actions, what the next round's cleaning goes by",
-    )
+    add_training_arguments(parser)
     add_action_arguments(parser)
-    start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
     return parser.parse_args(argv)
 
 
