@@ -30,10 +30,10 @@ demo: .venv/ready
 	    --sport volleyball --difficulty easy --clips 28 --held-out 8 --frames 40
 	$(PY) dataset_processor.py $(DEMO) --round 0 --detector motion
 	$(PY) dataset_cleaner.py $(DEMO) --round 0 --max-per-frame 1
-	$(PY) train.py $(DEMO) --round 0 --epochs 8
+	$(PY) train.py $(DEMO) --round 0 --epochs 7
 	$(PY) dataset_processor.py $(DEMO) --round 1
 	$(PY) dataset_cleaner.py $(DEMO) --round 1 --max-per-frame 1
-	$(PY) train.py $(DEMO) --round 1 --epochs 8
+	$(PY) train.py $(DEMO) --round 1 --epochs 7
 	$(PY) dataset_processor.py $(DEMO) --round 2
 	$(PY) dataset_cleaner.py $(DEMO) --round 2 --max-per-frame 1
 	$(PY) visualise.py $(DEMO) --round 2

@@ -19,7 +19,7 @@ from labels.records.work_folder import WorkFolder
 # The Makefile's demo says the same.
 CLIPS = ["--sport", "volleyball", "--difficulty", "easy", "--clips", "28", "--held-out", "8", "--frames", "40"]
 CLEANING = ["--max-per-frame", "1"]
-TRAINING = ["--epochs", "8"]
+TRAINING = ["--epochs", "7"]
 
 
 def main() -> None:
