@@ -32,7 +32,7 @@ from labels.training.settings import TrainingSettings
 from labels.training.training_arguments import add_training_arguments
 
 if TYPE_CHECKING:
-    from labels.training.round_training import TrainedRound
+    from labels.training.trained_round import TrainedRound
 
 
 def get_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,12 +57,9 @@ def train(args: argparse.Namespace) -> Summary:
     from labels.models.loading import torch_device
     from labels.models.networks import own_long_side
     from labels.pictures.training_curves import draw_training_curves
-    from labels.records.errors import InputError
     from labels.records.run_records import out_of_date
     from labels.training.round_training import train_round
 
-    if args.folds == 1:
-        raise InputError("--folds 1: two at least")
     work = WorkFolder(args.work)
     work.usable_videos()  # says what is missing before the folder's lock would make it
     architecture = args.architecture or TrainingSettings.architecture

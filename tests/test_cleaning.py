@@ -118,6 +118,24 @@ def test_a_labeller_that_is_sure_may_keep_a_ball_that_lies():
     assert (clean(boxes_from(lying, 30))["decision"] == "keep").all()
 
 
+def drifts(frames=range(12)):
+    """What creeps along for half a second: two sizes in all."""
+    return [(f, 600 + 2.5 * f, 100, 14, 0.87) for f in frames]
+
+
+def test_where_nothing_flies_a_label_must_be_surer():
+    alone = clean(boxes_from(drifts(), 60))
+    assert set(alone["decision"]) == {"ignore"}
+    assert alone["reason"].str.match(r"unanchored: 0\.[78]\d* < 0\.9").all()
+    beside = clean(boxes_from([*drifts(), *flight()], 60))
+    assert set(beside["decision"][beside["y1"] < 200]) == {"keep"}
+    switched_off = clean(boxes_from(drifts(), 60), without=("unanchored",))
+    assert set(switched_off["decision"]) == {"keep"}
+    drawn = boxes_from([*drifts(), (40, 900, 500, 14, 0.9)], 60)
+    drawn["origin"] = np.where(drawn["frame_index"] == 40, "human", drawn["origin"])
+    assert set(clean(drawn)["decision"]) == {"keep"}  # a human showed a ball
+
+
 def test_a_thing_that_lies_where_a_human_drew_a_ball_is_one_all_along():
     lying = [(f, 640, 500, 14, 0.6) for f in range(30)]
     lamp = [(f, 200, 100, 14, 0.6) for f in range(30)]

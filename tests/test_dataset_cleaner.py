@@ -330,5 +330,6 @@ def test_the_next_command_says_again_what_was_said_before():
     assert threshold_arguments.said_again(asdict(CleaningSettings())) == ""
     trained = asdict(TrainingSettings(epochs=8)) | {"continue": True, "from_scratch": False, "device": "cpu"}
     assert training_settings.said_again(trained) == " --epochs 8 --continue"
-    other = asdict(TrainingSettings(architecture="ssdlite320_mobilenet_v3_large", learning_rate=2e-4))
+    assert training_settings.said_again(asdict(TrainingSettings(long_side=960))) == " --long-side 960"
+    other = asdict(TrainingSettings(architecture="ssdlite320_mobilenet_v3_large", learning_rate=2e-4, long_side=320))
     assert training_settings.said_again(other) == " --architecture ssdlite320_mobilenet_v3_large"

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -22,6 +24,20 @@ def test_an_error_within_comes_through_and_the_handler_is_back() -> None:
     with pytest.raises(ValueError, match="wrong"), interruption_waits():
         raise ValueError("wrong")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_where_nobody_listens_the_process_ends():
+    script = (
+        "import os, signal\n"
+        "from labels.records.interruptions import interruption_waits\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "with interruption_waits():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('within', flush=True)\n"
+        "print('after')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.stdout, ended.returncode) == ("within\n", -signal.SIGINT)
 
 
 def test_in_a_thread_it_changes_nothing() -> None:

@@ -5,15 +5,10 @@ import pandas as pd
 import pytest
 from simulated_balls import boxes_from, make_scene
 
+from labels.cleaning.agreement import SelfAgreement, Share, agreement_lines
 from labels.cleaning.calibration import Calibration
 from labels.cleaning.scores import ScoreScale
-from labels.cleaning.self_agreement import (
-    SelfAgreement,
-    Share,
-    agreement_lines,
-    agreement_of_looks,
-    agreement_of_paths,
-)
+from labels.cleaning.self_agreement import agreement_of_looks, agreement_of_paths
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.video_cleaning import clean_video
 from labels.records import tables

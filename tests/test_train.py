@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -445,6 +446,25 @@ def test_students_of_the_other_groups_say_how_far_they_agree(tmp_path, small, ca
     assert not list(work.round(0).stage("trained").glob("fold_*"))
     assert train.main(command) == 0 and len(trained_on) == 3  # not once more
     assert train.main([*command, "--seed", "1"]) == 0 and len(trained_on) == 6
+
+
+def test_students_of_the_folds_of_a_continued_round_start_anew(tmp_path, small, monkeypatch):
+    """The student of the round before has seen every group."""
+    work = make_work(tmp_path, clips=5)
+    command = ["--epochs", "1", "--device", "cpu"]
+    assert train.main([str(tmp_path), "--round", "0", *command]) == 0
+    shutil.copytree(work.round(0).stage("cleaned"), work.round(1).stage("cleaned"))
+    write_run_record(work.round(1), RunRecord("cleaned", 1, {}, {}, output="cleaned again"))
+    started, real = [], box_folds.train_detector
+
+    def watched(network, task, frames, *rest):
+        started.append(network.stem[0][0].weight.detach().clone())
+        return real(network, task, frames, *rest)
+
+    monkeypatch.setattr(box_folds, "train_detector", watched)
+    assert train.main([str(tmp_path), "--round", "1", *command, "--continue", "--folds", "2"]) == 0
+    before = load_checkpoint(work.round(0).detector)["network"]["stem.0.0.weight"]
+    assert len(started) == 2 and torch.equal(*started) and not torch.equal(started[0], before)
 
 
 def test_one_fold_is_none(tmp_path, capsys):

@@ -118,6 +118,12 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
     evidence["quality"] = np.where(evidence["human"], 1.0, probability(odds))
 
 
+def add_flying(evidence: pd.DataFrame, usable: np.ndarray, anchors: np.ndarray, scene: Scene) -> None:
+    """Adds `flying`: how many boxes of the video surely fly; NaN where a human drew some, or no flight can be seen."""
+    unknown = evidence["human"].any() or scene.timeline.step_s >= scene.settings.sparse_step_s
+    evidence["flying"] = np.nan if unknown else float((usable & anchors).sum())
+
+
 def add_rank(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray) -> None:
     """Adds `rank`: 1 for the box on the strongest of the paths that span its frame, 2 for the next, and so on.
 

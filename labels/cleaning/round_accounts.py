@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from labels.cleaning.agreement import SelfAgreement
 from labels.cleaning.calibration import Calibration
 from labels.cleaning.quality_estimate import QualityEstimate
 from labels.cleaning.round_inputs import RoundInputs
-from labels.cleaning.self_agreement import SelfAgreement
 from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video_cleaning import CleanedVideo
 

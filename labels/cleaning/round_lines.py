@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from labels.cleaning.agreement import agreement_lines
 from labels.cleaning.collapse_guard import unanchored_lines
 from labels.cleaning.quality_estimate import quality_lines
-from labels.cleaning.self_agreement import agreement_lines
 from labels.records.run_records import VERDICTS_FILE
 
 MOST_NAMED = 5

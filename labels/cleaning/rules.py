@@ -109,6 +109,13 @@ def _outlier(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     return evidence["outlier"].to_numpy()
 
 
+def _unanchored(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """Quality on a path that no sure labeller speaks for, in a video where next to nothing flies as a ball does."""
+    unsure = evidence["support"] < settings.sure_still_log_odds  # not so off a path, where the labeller is sure or out
+    asked = ~evidence["is_player"] & unsure & (evidence["flying"] < settings.min_anchors)
+    return np.where(asked, evidence["quality"], np.nan)
+
+
 def _quality(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     """The probability that it is right, all in all."""
     return evidence["quality"].to_numpy()
@@ -151,6 +158,7 @@ RULES = (
     Rule("quality", _quality, "low", ignore=_setting("keep_quality")),
     Rule("crowded", _crowded, "high", ignore=_setting("max_per_frame")),
     Rule("outlier", _outlier, "high", ignore=_one),
+    Rule("unanchored", _unanchored, "low", ignore=_setting("unanchored_quality")),
 )
 if {rule.name for rule in RULES} != set(RULE_NAMES):
     raise AssertionError("RULE_NAMES and RULES name different rules")

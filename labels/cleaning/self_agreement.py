@@ -1,39 +1,15 @@
-"""How far a round's labels agree with themselves, for where there is no truth. Agreement is not accuracy: all that is
-compared here may make the same mistake; but what does not even agree with itself is not right.
+"""How far a video's labels agree with themselves: their paths with those gone through backwards, and several looks."""
 
-- `paths`: the same candidates linked from the last frame to the first. Of the steps that kept labels make along their
-  paths, how many are made both ways (F1 of the steps).
-- `looks`: where several detectors or scales looked, the share of the others that see what is kept.
-- `survival`: of the labels that the round before kept, those that this round's labeller finds again.
-- `folds`: of what is kept, what students find that were trained on other groups (F1; `training.box_folds`).
-
-Each with an interval from drawing whole groups of videos anew (percentile bootstrap over clusters, Efron and
-Tibshirani, 1993), because the frames of one video are alike.
-"""
-
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
+from labels.cleaning.agreement import Share
 from labels.cleaning.path_evidence import add_paths
 from labels.cleaning.scene import Scene
 from labels.cleaning.weighing import Weighed
 from labels.records import tables
 from labels.tracks.candidates import Timeline
-
-FOLDS = "folds"
-MEASURES = ("paths", "looks", "survival", FOLDS)
-RESAMPLES, CONFIDENCE = 1000, 0.95
-
-
-@dataclass(frozen=True)
-class Share:
-    """`agreed` of `asked`; those of several videos add up."""
-
-    agreed: int = 0
-    asked: int = 0
 
 
 def agreement_of(weighed: Weighed, scene: Scene, kept: np.ndarray, sources: int) -> dict[str, Share]:
@@ -87,58 +63,3 @@ def _steps(frame_index: np.ndarray, path: np.ndarray, kept: np.ndarray) -> set[t
     before, after = rows[:-1], rows[1:]
     wanted = (path[before] == path[after]) & kept[before] & kept[after]
     return set(zip(before[wanted].tolist(), after[wanted].tolist(), strict=True))
-
-
-class SelfAgreement:
-    """Adds up the videos of a round."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[str, str, int, int]] = []
-
-    def add(self, group: str, shares: dict[str, Share]) -> None:
-        """What one video of `group` says of each measure."""
-        self._rows += [(measure, group, share.agreed, share.asked) for measure, share in shares.items() if share.asked]
-
-    def as_counts(self) -> dict[str, Any]:
-        """For run.json: measure -> value, its interval (none from a single group), agreed, asked, groups."""
-        rows = pd.DataFrame(self._rows, columns=["measure", "group", "agreed", "asked"])
-        result = {}
-        for measure in MEASURES:
-            of_groups = rows[rows["measure"] == measure].groupby("group")[["agreed", "asked"]].sum().sort_index()
-            if not len(of_groups):
-                continue
-            agreed, asked = of_groups.sum()
-            interval = _interval(of_groups.to_numpy(dtype=np.float64))
-            result[measure] = {
-                "value": round(float(agreed / asked), 4),
-                "interval": interval,
-                "agreed": int(agreed),
-                "asked": int(asked),
-                "groups": len(of_groups),
-            }
-        return result
-
-
-def _interval(of_groups: np.ndarray) -> list[float] | None:
-    """The 95 % interval of the share that (G, 2) agreed and asked give together."""
-    size = len(of_groups)
-    if size < 2:
-        return None
-    draws = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), RESAMPLES) @ of_groups
-    ends = np.quantile(draws[:, 0] / draws[:, 1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return [round(float(end), 4) for end in ends]
-
-
-def agreement_lines(agreement: dict[str, Any]) -> list[str]:
-    """A line to print: what agrees with what."""
-    words = {
-        "paths": "paths both ways",
-        "looks": "looks that see what is kept",
-        "survival": "kept labels found again",
-        FOLDS: "students that never saw the labels' groups",
-    }
-    said = []
-    for measure, found in agreement.items():
-        interval = "" if found["interval"] is None else " ({:.2f} to {:.2f})".format(*found["interval"])
-        said.append(f"{words[measure]} {found['value']:.3f}{interval}")
-    return [f"agreement, not accuracy: {'; '.join(said)}"] if said else []

@@ -61,6 +61,7 @@ class CleaningSettings:
     isolated_player_log_odds: float = 0.7
     isolated_drop_below: float = 1.7  # dropped when it falls short by more than this
     sparse_step_s: float = 0.3
+    unanchored_quality: float = 0.9  # what a path needs in a video where fewer than `min_anchors` boxes surely fly
     max_shadow_flatness: float = 1.2  # width over height, against the ball above whose way it follows
     min_shadow_steps: int = 8  # labelled frames in which both are seen, to tell that it follows
     min_shadow_likeness: float = 0.95  # correlation of the two ways, left and right
@@ -110,5 +111,6 @@ RULE_NAMES = (
     "shadow",
     "crowded",
     "outlier",
+    "unanchored",
     "quality",
 )

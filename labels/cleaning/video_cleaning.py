@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from labels.cleaning.agreement import Share
 from labels.cleaning.gap_filling import fill_gaps, matching, place_old_gap_boxes
 from labels.cleaning.human_verdicts import Verdict
 from labels.cleaning.keyframes import between_drawn
@@ -14,7 +15,7 @@ from labels.cleaning.round_merging import HUMAN_NO, LINEAGE, MergeCounts, merge_
 from labels.cleaning.rules import judge
 from labels.cleaning.scene import Scene
 from labels.cleaning.scores import Scales, calibrated
-from labels.cleaning.self_agreement import Share, agreement_of
+from labels.cleaning.self_agreement import agreement_of
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.verdict_use import hear
 from labels.cleaning.weighing import weigh

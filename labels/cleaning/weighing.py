@@ -13,7 +13,7 @@ from labels.cleaning.evidence import add_overlap, add_stays, shape_evidence, sob
 from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
 from labels.cleaning.outliers import outlier_factors
-from labels.cleaning.path_evidence import add_paths, add_quality, add_rank
+from labels.cleaning.path_evidence import add_flying, add_paths, add_quality, add_rank
 from labels.cleaning.rules import judge
 from labels.cleaning.scene import Scene
 from labels.cleaning.scores import LIMIT
@@ -54,10 +54,12 @@ def weigh(boxes: pd.DataFrame, denied: np.ndarray, scene: Scene) -> Weighed:
     boxes, evidence["looks"] = fuse_looks(boxes, usable, covered, settings)
     linked = usable & scene.has("paths")
     boxes, anchors, gaps = _follow(evidence, boxes, usable, linked, scene)
+    surest = find_anchors(evidence, settings)
+    add_flying(evidence, usable, surest, scene)
     add_shadow(evidence, boxes, usable, scene.timeline, settings)
     shadows = (evidence["shadow"] > settings.max_shadow_flatness).to_numpy() & scene.has("shadow")
     add_rank(evidence, boxes, usable & ~shadows)
-    evidence["outlier"] = outlier_factors(scene.usual, evidence, boxes, find_anchors(evidence, settings))
+    evidence["outlier"] = outlier_factors(scene.usual, evidence, boxes, surest)
     believed = set(boxes["label_uid"][sure])
     return Weighed(boxes, evidence, usable, linked, anchors, decision, reason, believed, gaps)
 

@@ -95,7 +95,7 @@ def label_actions(
             ]
         )
         if store is not None:
-            key = digest_of([key, _made_from(store, video_id)])
+            key = digest_of([key, _brought(store, video_id)])
         path = folder.actions("labelled", video_id)
         metadata = read_parquet_metadata(path)
         outcome.without_player += tracks == []
@@ -137,9 +137,9 @@ def label_actions(
     return outcome
 
 
-def _made_from(store: WindowStore, video_id: str) -> str:
+def _brought(store: WindowStore, video_id: str) -> str:
     try:
-        return store.made_from(video_id)
+        return store.brought(video_id)
     except DecodeError:
         return "none"
 

@@ -4,16 +4,12 @@ import argparse
 
 from labels.models.recogniser_settings import POSES
 from labels.models.settings import HUMAN
-from labels.records.command_line import above_zero
+from labels.records.command_line import above_zero, said_beside
 from labels.records.errors import InputError
 
 SUBJECTS = ("auto", "frame", "player")
-ACTION_OPTIONS = {
-    "--map": None,
-    "--pose": None,
-    "--per": SUBJECTS[0],
-    "--human-share": 1.0,
-}  # and where nobody says them
+# Of labelling actions alone, and what they are where nobody says them.
+ACTION_OPTIONS = {"--map": None, "--pose": None, "--per": SUBJECTS[0], "--human-share": 1.0}
 
 
 def add_action_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +39,6 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
 
 def refuse_actions(args: argparse.Namespace) -> None:
     """InputError for options that labelling boxes would ignore."""
-    said = [name for name, usual in ACTION_OPTIONS.items() if getattr(args, name[2:].replace("-", "_")) != usual]
+    said = said_beside(args, ACTION_OPTIONS)
     if said:
         raise InputError(f"{', '.join(said)}: of actions alone; name a --recogniser, or leave it out")

@@ -4,7 +4,7 @@ import argparse
 
 from labels.labelling.settings import LabellingSettings
 from labels.models.settings import DEFAULT_DETECTOR
-from labels.records.command_line import positive_number, positive_numbers
+from labels.records.command_line import positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
 
 # Of labelling boxes alone, and what they are where nobody says them.
@@ -54,6 +54,6 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 
 def refuse_boxes(args: argparse.Namespace) -> None:
     """InputError for options that labelling actions would ignore."""
-    said = [name for name, usual in BOX_OPTIONS.items() if getattr(args, name[2:].replace("-", "_")) != usual]
+    said = said_beside(args, BOX_OPTIONS)
     if said:
         raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")

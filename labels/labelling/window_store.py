@@ -18,7 +18,7 @@ from labels.labelling.player_tracks import digest_of_tracks
 from labels.labelling.pose_finding import PoseStore
 from labels.labelling.round_mask_channel import RoundMasks
 from labels.labelling.window_cutting import cut_windows, write_values
-from labels.models.recogniser_settings import Preset
+from labels.models.recogniser_settings import BROUGHT, Preset
 from labels.records.safe_writing import digest_of, read_parquet, read_parquet_metadata, whole_file, write_parquet
 from labels.records.tables import NO_TRACK
 from labels.records.work_folder import WorkFolder
@@ -75,16 +75,22 @@ class WindowStore:
         self._poses = PoseStore(work, preset.joints_from, device) if preset.joints_from else None
         self._open: dict[str, VideoWindows] = {}
 
-    def made_from(self, video_id: str) -> str:
-        """Changes when the joints or masks of a video may change. NoMasks where it needs some."""
-        posed = self._poses.key(video_id) if self._poses is not None else ""
-        masked = self.masks.key(video_id) if self.masks is not None else ""
-        return digest_of([posed, masked])
+    def brought(self, video_id: str) -> str:
+        """Changes when the masks of a video, or the joints that came with it, change. NoMasks where it needs some."""
+        came_with_it = self._poses is not None and self._poses.name == BROUGHT
+        return digest_of([self._posed(video_id) if came_with_it else "", self._masked(video_id)])
+
+    def _posed(self, video_id: str) -> str:
+        return self._poses.key(video_id) if self._poses is not None else ""
+
+    def _masked(self, video_id: str) -> str:
+        return self.masks.key(video_id) if self.masks is not None else ""
 
     def ensure(self, video: Any, tracks: Sequence[CropPath] | None) -> VideoWindows:
         """The windows of a video (a row of the videos table), cut if they are not there. DecodeError as decoding."""
         tracked = digest_of_tracks(None if tracks is None else list(tracks))
-        key = digest_of([str(video.sha256), int(video.frame_count), tracked, self.made_from(str(video.video_id))])
+        posed, masked = self._posed(str(video.video_id)), self._masked(str(video.video_id))
+        key = digest_of([str(video.sha256), int(video.frame_count), tracked, posed, masked])
         table, values = self._files(str(video.video_id))
         metadata = read_parquet_metadata(table)
         if metadata is None or metadata.get("key") != key or not values.is_file():

@@ -6,7 +6,7 @@ import sys
 # Numbers of <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_HELD = 32 << 20  # bytes of a block; glibc takes no larger limit
-NEVER = 2**31 - 1
+NEVER = -1
 
 
 def keep_freed_memory() -> None:

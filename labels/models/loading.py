@@ -117,7 +117,10 @@ class OnlyClasses:
 
 
 def torch_device(device: str) -> str:
-    """ "cpu" or "cuda" for what a user said. InputError for cuda where there is none."""
+    """ "cpu" or "cuda" for what a user said. InputError for cuda where there is none.
+
+    Whoever asks is about to run a network: where it is the CPU, this process keeps the memory that networks free.
+    """
     if device != "cpu":
         import torch
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from labels.cleaning.agreement import MEASURES
 from labels.cleaning.audits import read_audits
 from labels.pictures.palette import KEPT
 from labels.pictures.round_comparison import RoundComparison, signed
@@ -10,8 +11,6 @@ from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
 from labels.pictures.rule_words import RULE_WORDS, rule_name
 from labels.pictures.student_numbers import read_folds
 from labels.records.work_folder import WorkFolder
-
-AGREEMENTS = ("paths", "looks", "survival", "folds")  # as cleaning/self_agreement.py names them
 
 
 def quality_row(survey: RoundSurvey) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def agreement_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
         record = survey.round.records["cleaned"]
         found = (record.counts.get("agreement", {}) if record is not None else {}) | read_folds(survey.round)
         if found:
-            rows.append({"number": survey.number, "cells": [_agreement_cell(found.get(name)) for name in AGREEMENTS]})
+            rows.append({"number": survey.number, "cells": [_agreement_cell(found.get(name)) for name in MEASURES]})
     return rows
 
 

@@ -22,6 +22,7 @@ RULE_WORDS = {
     "agreement": "the windows in which it is seen do not agree on what it is",
     "out_of_fold": "students that were not trained on its clip say something else",
     "outlier": "looks unlike its class: a track unlike those kept before in other videos, an action unlike the others",
+    "unanchored": "next to nothing in the video flies as a ball does, so a label there must be surer",
     "class_cap": "its class would outgrow what people saw of it; the less sure ones wait",
 }
 

@@ -49,8 +49,11 @@ def read_student(found: CleanedRound) -> Student | None:
 
 def read_folds(found: CleanedRound) -> dict[str, Any]:
     """How far students agree with the round's labels that never saw their groups; empty where none were asked."""
+    cleaned, trained = found.records["cleaned"], found.records["trained"]
+    if cleaned is None or trained is None or trained.inputs.get(f"round {found.number} cleaned") != cleaned.output:
+        return {}  # they were asked about other labels
     agreement = _read_object(found.folder.stage("trained") / "folds.json").get("agreement")
-    return agreement if isinstance(agreement, dict) and found.records["trained"] is not None else {}
+    return agreement if isinstance(agreement, dict) else {}
 
 
 def student_figure(found: CleanedRound) -> matplotlib.figure.Figure | None:

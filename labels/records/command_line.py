@@ -5,7 +5,7 @@ Imports nothing heavy, so that `--help` answers at once.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,3 +123,8 @@ def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
     for alarm in summary.alarms:
         print(f"{script}: alarm: {alarm}", file=sys.stderr)
     return EXIT_SKIPPED if summary.alarms or (strict and summary.skipped) else EXIT_DONE
+
+
+def said_beside(args: argparse.Namespace, usual: Mapping[str, object]) -> list[str]:
+    """Those of some options that were given; `usual`: option -> what it is where nobody says it."""
+    return [option for option, value in usual.items() if getattr(args, option[2:].replace("-", "_")) != value]

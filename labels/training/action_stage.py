@@ -52,8 +52,8 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         rand_augment=args.rand_augment,
         pose=args.pose or "",
     )
-    if args.folds and (args.folds < 2 or "+" in architecture):
-        raise InputError(f"--folds {args.folds}: two at least, and of a single network")
+    if args.folds and "+" in architecture:
+        raise InputError(f"--folds {args.folds}: of a single network, not of {architecture}")
     with work.writing():
         from labels.models.recogniser import preset_of
 

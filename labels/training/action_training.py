@@ -1,7 +1,7 @@
 """Stage 4 for the actions of one round: from cleaned actions to `recogniser.pt`, its metrics and its record."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,8 @@ from torch import nn
 from labels.labelling.player_tracks import PLAYER
 from labels.labelling.round_mask_channel import inputs_of_masks
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit, save_checkpoint
-from labels.models.fused_recogniser import fused_preset
-from labels.models.recogniser import build_recogniser, is_fusion, network_from_file, preset_of, recogniser_from_file
-from labels.models.recogniser_settings import BROUGHT, JOINTS, KEYPOINTRCNN, PRETRAINED, Preset
+from labels.models.recogniser import build_recogniser, is_fusion, network_from_file, recogniser_from_file
+from labels.models.recogniser_settings import BROUGHT, PRETRAINED, Preset
 from labels.records.errors import InputError
 from labels.records.run_records import (
     RunRecord,
@@ -30,12 +29,13 @@ from labels.records.safe_writing import digest_of, file_digest, write_json, writ
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED, WorkFolder
 from labels.training import action_metrics
 from labels.training.action_data import ActionData, gather_actions
-from labels.training.fusion_training import fusion_parts, make_parts, train_fusion
+from labels.training.action_windows import preset_for, with_pose
+from labels.training.fusion_training import make_parts, train_fusion
 from labels.training.optimisation import seed_everything
 from labels.training.recogniser_training import require_no_group_twice, train_recogniser
 from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
-from labels.training.splits import TEST, TRAIN, VAL
+from labels.training.splits import TEST, TRAIN, VAL, require_groups
 from labels.training.training_folder import TrainingFolder
 
 FORMAT = 2  # of what training gives; raise it when the same settings on the same labels give another student
@@ -68,38 +68,6 @@ class TrainedActions:
                     f"calibration error {found['ece']:.3f}"
                 )
         return lines
-
-
-def preset_for(settings: RecognitionSettings) -> Preset:
-    """The windows of an architecture, or what was said of them."""
-    if settings.mask_channel and settings.rand_augment:
-        raise InputError(
-            "--rand-augment: moves the colours of a window and not its masks; say it without --mask-channel"
-        )
-    if is_fusion(settings.architecture):
-        return fused_preset(*map(preset_for, fusion_parts(settings)))
-    preset = preset_of(settings.architecture)
-    if preset.reads == JOINTS:
-        for option, said in (("--mask-channel", settings.mask_channel), ("--rand-augment", settings.rand_augment)):
-            if said:
-                raise InputError(f"{option}: {settings.architecture} looks at joints; leave it out")
-        preset = replace(preset, pose=settings.pose or preset.pose)
-    elif settings.pose:
-        raise InputError(f"--pose {settings.pose}: {settings.architecture} looks at no joints; leave it out")
-    frames = settings.frames or preset.frames
-    if frames != preset.frames and settings.architecture.startswith("mvit"):
-        raise InputError(f"--window-frames: {settings.architecture} takes exactly {preset.frames}; leave it out")
-    rate = frames / settings.seconds if settings.seconds else preset.rate
-    return replace(preset, frames=frames, rate=rate, masked=settings.mask_channel)
-
-
-def with_pose(settings: RecognitionSettings, work: WorkFolder) -> RecognitionSettings:
-    """The settings, and where joints come from if nobody said it: brought, where a clip has some; else found."""
-    parts = settings.architecture.split("+")
-    if settings.pose or all(preset_of(part).reads != JOINTS for part in parts):
-        return settings
-    some = any(work.truth_joints(str(name)).is_file() for name in work.usable_videos()["video_id"])
-    return replace(settings, pose=BROUGHT if some else KEYPOINTRCNN)
 
 
 def train_actions(
@@ -143,8 +111,7 @@ def train_actions(
         before = require_run_record(work.round(number - 1), ACTIONS_TRAINED, trained)
         inputs[f"round {number - 1} {ACTIONS_TRAINED}"] = before.output
     data = gather_actions(work, folder, preset, settings, device)
-    if len({window.group for window in data.windows[TRAIN]}) < folds:
-        raise InputError(f"--folds {folds}: fewer groups than that are trained on; say less")
+    require_groups({window.group for window in data.windows[TRAIN]}, folds)
     inputs["split"] = digest_of(data.splits)
     require_no_group_twice(data.windows[TRAIN], [*data.windows[VAL], *data.windows[TEST]])
     arguments = {**asdict(settings), "device": device, "from_scratch": from_scratch, "continue": go_on}

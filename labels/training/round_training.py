@@ -1,14 +1,13 @@
 """Stage 4 for one round: from cleaned labels to `detector.pt`, its metrics, and the record of how it was made."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from labels.cleaning.self_agreement import agreement_lines
 from labels.models.ballnet import BallNetSettings
 from labels.models.checkpoints import load_checkpoint, require_fit, save_checkpoint
 from labels.models.networks import (
@@ -23,7 +22,7 @@ from labels.records.run_records import RunRecord, read_run_record, require_run_r
 from labels.records.safe_writing import digest_of, file_digest, write_json
 from labels.records.work_folder import WorkFolder
 from labels.training.ballnet_training import BallNetTask
-from labels.training.box_folds import measure_folds, require_groups
+from labels.training.box_folds import clear_folds, measure_folds
 from labels.training.box_metrics import LEAST_VIDEOS, find_slopes, find_thresholds, measure
 from labels.training.detector_tasks import DetectorTask, detection_tables, spread
 from labels.training.detector_training import train_detector
@@ -31,50 +30,11 @@ from labels.training.optimisation import seed_everything
 from labels.training.round_accuracy import measure_accuracy
 from labels.training.round_data import RoundData, digests_of, gather_data
 from labels.training.settings import TrainingSettings
-from labels.training.splits import TRAIN, VAL
+from labels.training.splits import TRAIN, VAL, require_groups
+from labels.training.trained_round import TrainedRound
 from labels.training.training_folder import TrainingFolder
 
 FORMAT = 2  # of what training gives; raise it when the same settings on the same labels give another student
-
-
-@dataclass
-class TrainedRound:
-    """What came out, for the summary."""
-
-    data: RoundData
-    metrics: dict[str, Any]
-    done_before: bool
-    folds: dict[str, Any] = field(default_factory=dict)  # agreement with out-of-fold students, where it was asked for
-
-    def lines(self) -> list[str]:
-        """What was used for what, and how good it is."""
-        lines = ["this round was trained already with these settings and labels"] if self.done_before else []
-        for split, counts in self.data.counts.items():
-            lines.append(
-                f"{split}: {counts.with_kept} frames with kept boxes, {counts.empty_used} surely empty ones; "
-                f"left out: {counts.empty_unsure} frames whose emptiness is not sure, "
-                f"{counts.empty_left} empty ones more than needed"
-            )
-        if self.data.validates_on_training:
-            lines.append(
-                "no box was kept in clips of another source to validate on: agreement is with clips trained on, and "
-                "says little; label some more clips"
-            )
-        judges = "training" if self.data.validates_on_training else "validation"
-        for name, values in (
-            (f"agreement with the {judges} labels", self.metrics["agreement_with_labels"]),
-            (f"accuracy against {(self.metrics['accuracy'] or {}).get('against')}", self.metrics["accuracy"]),
-        ):
-            if values:
-                lines.append(
-                    f"{name}: F1 {values['f1']:.3f}, precision {values['precision']:.3f}, "
-                    f"recall {values['recall']:.3f}, mean IoU {values['mean_iou'] or 0:.2f}, "
-                    f"COCO AP {values['ap'] or 0:.3f}"
-                )
-        lines += [
-            f"{video_id}: its truth is not used: {why}" for video_id, why in self.metrics["truth_not_used"].items()
-        ]
-        return [*lines, *agreement_lines(self.folds)]
 
 
 def train_round(
@@ -114,29 +74,30 @@ def train_round(
         inputs[f"round {round_number - 1} trained"] = before.output
     arguments = {**asdict(settings), "device": device, "from_scratch": from_scratch, "continue": go_on}
     data = gather_data(work, folder, settings)
-    require_groups(data, folds)
+    require_groups({data.groups[frame.video_id] for frame in data.frames[TRAIN]}, folds)
     inputs |= digests_of(work, data)
     files = TrainingFolder(folder.stage("trained"))
     named = [files.best, files.epochs, files.metrics, *([files.curves] if draw else [])]
     done = read_run_record(folder, "trained") if all(path.is_file() for path in named) else None
-    is_done = done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best)
     identity = digest_of([arguments, inputs, torch.__version__])
-    task = _task_of(data, settings)
 
-    def build() -> tuple[nn.Module, dict[str, Any]]:
-        network, own = _first_network(work, round_number, data.class_names, settings, from_scratch, go_on)
+    def build(goes_on: bool = False) -> tuple[nn.Module, dict[str, Any]]:
+        network, own = _first_network(work, round_number, data.class_names, settings, from_scratch, goes_on)
         layout = torch.channels_last if settings.architecture == BALLNET else torch.preserve_format
         return network.to(device).to(memory_format=layout), own
 
-    def ask_folds() -> dict[str, Any]:
-        return measure_folds(files.folds, data, task, settings, folds, build, identity) if folds else {}
+    def ask_folds() -> dict[str, Any]:  # with --continue too they start anew: the student before saw all groups
+        if not folds:
+            return {}
+        return measure_folds(files.folds, data, _task_of(data, settings), settings, folds, build, identity)
 
-    if done is not None and is_done:
+    if done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best):
         return TrainedRound(data, done.facts["metrics"], done_before=True, folds=ask_folds())
-    network, network_settings = build()
+    network, network_settings = build(go_on)
     start_run(folder, "trained")  # only now: weights that cannot be had must not cost the student that is there
     files.folds.unlink(missing_ok=True)  # of other labels
-    metrics = _train_on(work, files, data, task, settings, network, network_settings, identity)
+    clear_folds(files.folds)
+    metrics = _train_on(work, files, data, settings, network, network_settings, identity)
     if draw:
         draw(files.epochs, files.curves)
     counts = {split: asdict(count) for split, count in data.counts.items()} | {"skipped videos": data.skipped}
@@ -189,13 +150,13 @@ def _train_on(
     work: WorkFolder,
     files: TrainingFolder,
     data: RoundData,
-    task: DetectorTask,
     settings: TrainingSettings,
     network: nn.Module,
     network_settings: dict[str, Any],
     identity: str,
 ) -> dict[str, Any]:
     """Train, then measure the best weights on all validation frames and write them with their threshold."""
+    task = _task_of(data, settings)
     data.working.hold([*data.frames[TRAIN], *data.frames[VAL]])
     history = train_detector(
         network, task, data.frames[TRAIN], data.frames[VAL], settings, network_settings, files, identity

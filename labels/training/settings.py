@@ -48,6 +48,8 @@ def said_again(arguments: Mapping[str, Any]) -> str:
     """The options that a round was trained with, from its run record, as they are typed; with a space before."""
     architecture = arguments.get("architecture", TrainingSettings.architecture)
     usual = asdict(TrainingSettings()) | {"learning_rate": TrainingSettings.rate_for(architecture)}
+    if architecture != TrainingSettings.architecture:
+        usual["long_side"] = arguments.get("long_side")  # the architecture's own, which may not be known here
     said = [
         f" {option} {arguments[name]}"
         for option, name in OPTIONS.items()

@@ -9,14 +9,17 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, write_text
 from labels.training.settings import SplitSettings
+
+T = TypeVar("T")
 
 TRAIN, VAL, TEST = "train", "val", "test"
 STRICTEST_FIRST = (TEST, VAL, TRAIN)  # a group that its list calls both is what is further from training
@@ -121,6 +124,25 @@ def fold_of(groups: Sequence[str], folds: int) -> dict[str, int]:
     counts = Counter(groups)
     order = sorted(counts, key=lambda group: (-counts[group], digest_of(group)))
     return {group: place % folds for place, group in enumerate(order)}
+
+
+def folds_of(items: Sequence[T], groups: Sequence[str], folds: int) -> Iterator[tuple[list[T], list[T]]]:
+    """Of each fold the items of its groups, and all others; `groups` are those of the items."""
+    fold_by_group = fold_of(groups, folds)
+    of_item = [fold_by_group[group] for group in groups]
+    for fold in range(folds):
+        yield (
+            [item for item, other in zip(items, of_item, strict=True) if other == fold],
+            [item for item, other in zip(items, of_item, strict=True) if other != fold],
+        )
+
+
+def require_groups(groups: Collection[str], folds: int) -> None:
+    """InputError where so many folds cannot be made of these groups; 0 asks for none."""
+    if folds == 1:
+        raise InputError("--folds 1: two at least")
+    if len(set(groups)) < folds:
+        raise InputError(f"--folds {folds}: fewer groups than that are trained on; say less")
 
 
 def _own_groups(videos: pd.DataFrame) -> dict[str, str]:
