@@ -6,7 +6,6 @@ humans labelled counts as company, and is never called an outlier itself.
 
 import numpy as np
 import pandas as pd
-from sklearn.neighbors import LocalOutlierFactor
 
 from labels.cleaning.action_settings import ActionSettings
 from labels.records.features import from_text
@@ -17,6 +16,8 @@ def find_outliers(found: pd.DataFrame, human: pd.DataFrame, settings: ActionSett
 
     Both are ACTIONS; without a column `appearance`, or with too few labels of a class, nothing is an outlier.
     """
+    from sklearn.neighbors import LocalOutlierFactor  # takes a second to import, and boxes pass here too
+
     reasons: dict[int, str] = {}
     if "appearance" not in found:
         return reasons

@@ -4,7 +4,6 @@ its size and its colours. Everything else is judged beside it, also what lies st
 
 import numpy as np
 import pandas as pd
-from sklearn.neighbors import NearestNeighbors
 
 from labels.cleaning.settings import CleaningSettings
 from labels.records.features import from_text
@@ -51,6 +50,8 @@ def likeness(
 def _alike(features: np.ndarray, reference: np.ndarray, own: np.ndarray, settings: CleaningSettings) -> np.ndarray:
     """Log-odds (N,) by the distance to the nearest references, in units of theirs to each other; `own`: it is one."""
     neighbours = min(NEIGHBOURS, len(reference) - 1)
+    from sklearn.neighbors import NearestNeighbors  # takes a second to import, and most rounds have one look
+
     near = NearestNeighbors(n_neighbors=neighbours + 1).fit(reference)
     distances = near.kneighbors(features)[0]
     distance = np.where(own, distances[:, -1], distances[:, -2])  # a reference's nearest is itself

@@ -121,10 +121,10 @@ def network_input(triples: Tensor) -> Tensor:
     The last three channels are the grey differences to the frame before and after, and the smaller of both: what is in
     this frame and in neither neighbour.
     """
-    scaled = triples.float().mul(1 / 64).sub(2)
+    scaled = triples.mul(1 / 64).sub_(2)
     colour, neighbours = scaled[:, :3], scaled[:, 3:]
     grey = (colour * GREY.to(colour.device)[:, None, None]).sum(dim=1, keepdim=True)
-    change = (grey - neighbours).mul(2)  # (B, 2, H, W)
+    change = (grey - neighbours).mul_(2)  # (B, 2, H, W)
     alone = change.abs().amin(dim=1, keepdim=True)
     return torch.cat([colour, change, alone], dim=1).contiguous(memory_format=torch.channels_last)
 

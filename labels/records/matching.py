@@ -20,6 +20,7 @@ from labels.records.geometry import centre_of, contains_matrix, iou_matrix
 
 MIN_VISIBILITY = 0.25
 IOU_NEEDED = 0.5
+NONE = np.zeros(0, dtype=int)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def match_frame(
     distance = np.linalg.norm(centre_of(label_xyxy)[:, None] - centre_of(truth_xyxy)[None], axis=2)
     taken = np.full(len(label_xyxy), -1)
     free = np.ones(len(truth_xyxy), dtype=bool)
-    for label in np.argsort(-score, kind="stable"):
+    best_first = np.argsort(-score, kind="stable")
+    for label in best_first[np.any(allowed[best_first], axis=1)]:
         candidates = np.flatnonzero(allowed[label] & free)
         if len(candidates):
             best = candidates[np.argmin(distance[label, candidates])]
@@ -127,27 +129,27 @@ def _match(
     labels_at = labels.groupby(["frame_index", "class_name"]).indices
     truth_at = truth[~empty].groupby(["frame_index", "class_name"]).indices
     truth_rows = np.flatnonzero(~empty)
-    counts = MatchCounts()
-    for frame in judged_frames:
-        for class_name in judged_classes:
-            here = labels_at.get((frame, class_name), np.zeros(0, dtype=int))
-            there = truth_rows[truth_at.get((frame, class_name), np.zeros(0, dtype=int))]
-            if not len(here) and not len(there):
-                continue
-            taken, overlap = match_frame(label_xyxy[here], score[here], truth_xyxy[there], rule)
-            seen = visibility[there] >= MIN_VISIBILITY
-            matched = taken >= 0
-            counted = ~matched
-            counted[matched] = seen[taken[matched]]
-            verdict[here[counted]] = matched[counted].astype(int)
-            right = matched & counted
-            is_box = right.copy()
-            is_box[right] = truth_xyxy[there][taken[right], 2] > truth_xyxy[there][taken[right], 0]
-            counts += MatchCounts(
-                right=int(right.sum()),
-                wrong=int((~matched).sum()),
-                missed=int(seen.sum() - right.sum()),
-                iou_sum=float(overlap[np.flatnonzero(is_box), taken[is_box]].sum()),
-                boxes_matched=int(is_box.sum()),
-            )
-    return verdict, counts
+    seen = visibility >= MIN_VISIBILITY
+    judged = set(judged_frames.tolist())
+    right, wrong, missed, overlaps = 0, 0, 0, []
+    for place in sorted({*labels_at, *truth_at}):
+        frame, class_name = place
+        if frame not in judged or class_name not in judged_classes:
+            continue
+        here = labels_at.get(place, NONE)
+        there = truth_rows[truth_at.get(place, NONE)]
+        if not len(here) or not len(there):
+            verdict[here] = 0
+            wrong, missed = wrong + len(here), missed + int(seen[there].sum())
+            continue
+        taken, overlap = match_frame(label_xyxy[here], score[here], truth_xyxy[there], rule)
+        matched = taken >= 0
+        hit = np.zeros(len(here), dtype=bool)
+        hit[matched] = seen[there[taken[matched]]]
+        verdict[here[~matched]], verdict[here[hit]] = 0, 1
+        right, wrong = right + int(hit.sum()), wrong + int((~matched).sum())
+        missed += int(seen[there].sum() - hit.sum())
+        rows = np.flatnonzero(hit)
+        is_box = truth_xyxy[there[taken[rows]], 2] > truth_xyxy[there[taken[rows]], 0]
+        overlaps += overlap[rows, taken[rows]][is_box].tolist()
+    return verdict, MatchCounts(right, wrong, missed, float(np.sum(overlaps)), len(overlaps))
