@@ -43,12 +43,12 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
-    from labels.cleaning.threshold_arguments import said_again
+    from labels.cleaning.threshold_arguments import cleaning_command
     from labels.labelling.action_stage import label_actions_of, wants_actions
     from labels.labelling.labeller_choice import choose_detectors
     from labels.records.class_lists import class_names_from
     from labels.records.errors import InputError
-    from labels.records.run_records import digest_of_videos, last_arguments, out_of_date
+    from labels.records.run_records import digest_of_videos, out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
@@ -88,7 +88,7 @@ def label(args: argparse.Namespace) -> Summary:
         }
         finish_round(folder, detector, settings, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
-        cleaned = last_arguments(work, args.round, "cleaned")
+        cleaning = cleaning_command(work, args.round)
     return Summary(
         "label",
         "videos",
@@ -96,7 +96,7 @@ def label(args: argparse.Namespace) -> Summary:
         outcome.made + outcome.untouched,
         {"cannot be decoded": len(outcome.skipped)} if outcome.skipped else {},
         lines,
-        f"python dataset_cleaner.py {args.work} --round {args.round}{said_again(cleaned) if cleaned else ''}",
+        cleaning,
     )
 
 

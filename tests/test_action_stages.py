@@ -330,11 +330,13 @@ def test_a_round_of_actions_alone_is_exported_and_looked_at(work, capsys):
         assert dataset_cleaner.main([str(work), "--round", "0", "--export", name]) == 0
         assert "= 12 used" in capsys.readouterr().out
     assert len((work / "rounds/00/export/kinetics/kinetics.csv").read_text().splitlines()) == 13
-    assert dataset_cleaner.main([str(work), "--round", "0", "--export", "coco"]) == 2
-    assert "round 0 is not cleaned yet" in capsys.readouterr().err
+    for name, said in (("coco", "round 0 has actions alone, and coco holds boxes"), ("ava", "no action of a player")):
+        assert dataset_cleaner.main([str(work), "--round", "0", "--export", name]) == 2
+        assert said in capsys.readouterr().err
     assert visualise.main([str(work), "--limit", "1"]) == 0
     assert "visualise: 1 videos = 1 used" in capsys.readouterr().out
-    assert "<h3>Actions</h3>" in (work / "report.html").read_text()
+    report = (work / "report.html").read_text()
+    assert "<h3>Actions</h3>" in report and "--audit 60" not in report and "unknown" not in report
     for asked in (["--audit", "5"], ["--diff", "0", "0"], ["--review"]):
         assert visualise.main([str(work), *asked]) == 2, asked
         assert "error: " in capsys.readouterr().err

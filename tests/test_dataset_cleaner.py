@@ -9,6 +9,7 @@ import pytest
 from simulated_balls import boxes_from, metadata
 
 import dataset_cleaner
+import visualise
 from labels.cleaning import dataset_writing, round_inputs, threshold_arguments
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.threshold_arguments import settings_from
@@ -322,6 +323,15 @@ def test_a_student_that_forgets_trips_the_guard(work, capsys):
     capsys.readouterr()
     assert dataset_cleaner.main([str(work.root), "--round", "1"]) == 3
     assert "alarm: probe: 0." in capsys.readouterr().err
+
+
+def test_whoever_sends_to_the_cleaner_says_its_options_again(work, capsys):
+    label(work, 0, lambda video: [(f, 20 + 9 * f, 150, 12, 0.9) for f in range(FRAMES)])
+    assert dataset_cleaner.main([str(work.root), "--round", "0", "--max-per-frame", "1", "--keep", "0.6"]) == 0
+    command = f"python dataset_cleaner.py {work.root} --round 0 --keep 0.6 --max-per-frame 1"
+    assert threshold_arguments.cleaning_command(work, 0) == command
+    assert visualise.main([str(work.root), "--round", "0", "--audit", "4"]) == 0
+    assert f"next: {command}" in capsys.readouterr().out
 
 
 def test_the_next_command_says_again_what_was_said_before():

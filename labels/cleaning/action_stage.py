@@ -25,7 +25,7 @@ def settings_of(args: argparse.Namespace) -> ActionSettings:
     keep = settings.keep_quality if args.keep_quality is None else args.keep_quality
     ignore = settings.ignore_quality if args.ignore_quality is None else args.ignore_quality
     if not 0 <= ignore <= keep <= 1:
-        raise InputError("--ignore and --keep are qualities: 0 <= ignore <= keep <= 1")
+        raise InputError(f"--ignore {ignore:g} and --keep {keep:g}: qualities, 0 <= ignore <= keep <= 1")
     return ActionSettings(keep_quality=keep, least_quality=min(settings.least_quality, keep), ignore_quality=ignore)
 
 

@@ -58,6 +58,8 @@ def export_round(work: WorkFolder, number: int, format_name: str) -> Exported:
     command = f"python dataset_cleaner.py {work.root} --round {number}"
     of_actions = run_records.read_run_record(folder, ACTIONS_CLEANED) is not None
     if not (of_actions and kind.holds_actions):
+        if of_actions and run_records.read_run_record(folder, "cleaned") is None:
+            raise InputError(f"{folder.path}: round {number} has actions alone, and {format_name} holds boxes")
         run_records.require_run_record(folder, "cleaned", command)
     labels = label_set(work, folder)
     if format_name == "ava" and not len(labels.boxes):  # it says where the players of the actions are

@@ -12,6 +12,7 @@ import pandas as pd
 from labels.cleaning.human_verdicts import as_text
 from labels.cleaning.import_comparison import Comparison, compare_actions, compare_boxes
 from labels.cleaning.label_export import JUDGED
+from labels.cleaning.threshold_arguments import cleaning_command
 from labels.cleaning.verdict_file import append_verdicts
 from labels.exchange.formats import FORMATS, recognise
 from labels.exchange.label_set import FOUND_ACTIONS, FOUND_BOXES, FoundLabels, KnownVideos
@@ -21,7 +22,7 @@ from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE, out_of_date
 from labels.records.safe_writing import read_parquet, write_text
-from labels.records.work_folder import WorkFolder
+from labels.records.work_folder import ACTIONS_LABELLED, WorkFolder
 
 WENT_OUT = FOUND_BOXES | dict.fromkeys(JUDGED, "float32")
 
@@ -37,7 +38,11 @@ class Imported:
     round: int | None = None  # whose export the file was
 
     def summary(self, work: WorkFolder) -> Summary:
-        command = f"python dataset_cleaner.py {work.root} --round {self.round or 0}"
+        number = self.round or 0
+        if any(work.round(number).run_record(stage).is_file() for stage in ("labelled", ACTIONS_LABELLED)):
+            command = cleaning_command(work, number)
+        else:  # what was drawn is all there is yet
+            command = f"python dataset_processor.py {work.root} --round {number} --detector human"
         return Summary(
             "import", "labels", self.found, self.used, self.skipped, [*self.lines, *out_of_date(work)], command
         )

@@ -3,10 +3,13 @@
 import argparse
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.settings import CleaningSettings
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
 
 # The thresholds people change; the others are in labels/cleaning/settings.py.
 OPTIONS = {
@@ -36,7 +39,10 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
     said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
     settings = CleaningSettings(without=tuple(args.without), **said)
     if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
-        raise InputError("--ignore and --keep are qualities: 0 <= ignore <= keep <= 1")
+        raise InputError(
+            f"--ignore {settings.ignore_quality:g} and --keep {settings.keep_quality:g}: qualities, "
+            "0 <= ignore <= keep <= 1"
+        )
     for name, (option, _) in OPTIONS.items():
         value = getattr(settings, name)
         if not (math.isfinite(value) and value >= 0):
@@ -61,3 +67,11 @@ def said_again(arguments: Mapping[str, Any]) -> str:
     said = {name: arguments.get(name, value) for name, value in usual.items()}
     changed = [f" {OPTIONS[name][0]} {value:g}" for name, value in said.items() if value != usual[name]]
     return "".join([*changed, *(f" --without {rule}" for rule in arguments.get("without", ()))])
+
+
+def cleaning_command(work: "WorkFolder", number: int) -> str:
+    """What cleans a round as it, or the one before it, was cleaned last."""
+    from labels.records.run_records import last_arguments
+
+    cleaned = last_arguments(work, number, "cleaned")
+    return f"python dataset_cleaner.py {work.root} --round {number}{said_again(cleaned) if cleaned else ''}"

@@ -30,6 +30,8 @@ def write_ava(folder: Path, labels: LabelSet) -> list[str]:
     """`annotations/` in AVA's own names; the actions of players that have a kept box near a whole second."""
     actions = labels.kept_actions
     of_players = actions[actions["track_id"] != tables.NO_TRACK]
+    if not len(of_players):
+        raise InputError("AVA holds what players do, and here is no action of a player; kinetics holds those of a clip")
     names = sorted(of_players["class_name"].unique())
     numbers = {name: place for place, name in enumerate(names, start=1)}
     videos = {str(row["video_id"]): row for row in labels.videos.to_dict("records")}

@@ -88,6 +88,8 @@ def recognise(path: Path) -> str:
                 return name
         if next(path.rglob("gt.txt"), None) is not None:
             return "mot"
+        if any(path.glob("config_*.xml")):
+            raise InputError(f"{path}: Label Studio's settings; name the JSON file that it exported")
         if next(path.rglob("*.xml"), None) is not None:
             return recognise(next(path.rglob("*.xml")))
         raise InputError(f"{path}: in no format known by its files; say which one it is: {', '.join(FORMATS)}")

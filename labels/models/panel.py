@@ -10,7 +10,7 @@ import numpy as np
 
 from labels.models.detector import Detector
 from labels.models.loading import load_detector
-from labels.models.settings import BALL, DetectorOptions, Looks
+from labels.models.settings import BALL, HUMAN, DetectorOptions, Looks
 from labels.models.views import MirroredDetector, TiledDetector
 from labels.records.detections import Detections
 from labels.records.errors import InputError
@@ -84,6 +84,8 @@ def load_panel(
     """
     if len(set(names)) < len(names):
         raise InputError("--detector: one of them is named twice")
+    if looks.are_several and set(names) <= {"motion", HUMAN}:
+        raise InputError(f"--input-size, --tiles, --mirrored: {' and '.join(names)} looks once; leave them out")
     if len(names) == 1 and not looks.are_several:
         size = looks.input_sizes[0] if looks.input_sizes else None
         return load_detector(names[0], class_names, device, replace(options, input_size=size))

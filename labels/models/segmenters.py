@@ -43,7 +43,7 @@ def load_segmenter(name_or_folder: str, tracked: bool, device: str = "auto") -> 
     try:
         import transformers
     except ImportError:
-        raise InputError("--masks needs transformers: pip install 'rally-labels[masks]'") from None
+        raise InputError('--masks needs transformers: pip install -e ".[masks]"') from None
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     folder = Path(name_or_folder)

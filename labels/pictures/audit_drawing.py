@@ -10,6 +10,7 @@ import pandas as pd
 
 from labels.cleaning.audits import AUDIT_COLUMNS, Audit, audit_path, read_audit, read_audits
 from labels.cleaning.human_verdicts import JUDGED_COLUMNS
+from labels.cleaning.threshold_arguments import cleaning_command
 from labels.pictures.audit_sample import draw_sample
 from labels.pictures.contact_sheets import SheetPlan, SheetSection
 from labels.pictures.picture_making import make_sheets, sheet_path
@@ -61,7 +62,7 @@ def make_audit(
         *[f"look at {sheet_path(here.folder, plan.name)}" for plan in plans],
         f"fill in y or n in the column verdict of {path}; leave it empty where you cannot tell",
     ]
-    command = f"python dataset_cleaner.py {work.root} --round {here.number}"
+    command = cleaning_command(work, here.number)
     return Summary("audit", "labels", len(sample), len(sample), {}, lines, command)
 
 

@@ -41,7 +41,7 @@ def clip_arguments(argv: list[str] | None) -> argparse.Namespace:
         choices=[name for name in POSES if name != BROUGHT],
         help=f"who finds the joints of a recogniser of poses (default: as it was trained, or {KEYPOINTRCNN})",
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the overlay goes (default: beside the clip)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the overlay goes (default: this folder)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(strict=False)
     return parser.parse_args(argv)
@@ -58,7 +58,7 @@ def answer_clip(args: argparse.Namespace) -> Summary:
     except DecodeError as error:
         raise InputError(f"{args.clip}: cannot be decoded: {error}") from None
     names = recogniser.class_names
-    target = (args.out or args.clip.parent) / f"{args.clip.stem}_actions.mp4"
+    target = (args.out or Path()) / f"{args.clip.stem}_actions.mp4"
     draw_answer(args.clip, info, frames, names, target)
     written = [f"overlay: {target}", f"overlay: {target.with_suffix('.gif')}"]
     return Summary("clip", "clips", 1, 1, {}, [*answer_lines(frames, names, info.fps), *written])

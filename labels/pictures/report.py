@@ -16,7 +16,7 @@ from labels.pictures.report_contents import Rounds, report_contents
 from labels.pictures.settings import REPORT, ReportSettings
 from labels.pictures.student_numbers import confusion_path, student_figure
 from labels.records.safe_writing import write_text
-from labels.records.work_folder import WorkFolder
+from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
 from labels.videos.decoding import DecodeError, decode_frames, probe_video
 
 TEMPLATE = "report.html.jinja"
@@ -112,7 +112,8 @@ def _charts(rounds: Rounds, shown: int, settings: ReportSettings) -> dict[str, A
     drawn["confusions"] = [
         {"round": found.number, "chart": Markup(as_svg(class_charts.confusion_chart(confusion)))}
         for found in rounds.found
-        if found.records["trained"] and (confusion := class_charts.read_confusion(confusion_path(found))) is not None
+        if (found.records["trained"] or found.records[ACTIONS_TRAINED])
+        and (confusion := class_charts.read_confusion(confusion_path(found))) is not None
     ]
     return drawn
 

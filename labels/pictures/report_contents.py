@@ -29,7 +29,7 @@ from labels.pictures.settings import REPORT, ReportSettings
 from labels.pictures.stage_commands import commands_of, next_stage
 from labels.pictures.student_numbers import read_student
 from labels.records.run_records import out_of_date
-from labels.records.work_folder import WorkFolder
+from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
 
 TOP_RULES = 3
 
@@ -60,6 +60,7 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "by_class": class_rows(surveys[-1]),
         "unlike": different_clips_notes(surveys),
         "audits": audit_rows(work),
+        "final_has_boxes": surveys[-1].round.has_boxes,
         "agreements": agreement_rows(surveys),
         "calibrations": [found for survey in surveys if (found := calibration_of(survey))],
         "actions": action_rows(surveys),
@@ -138,8 +139,8 @@ def round_facts(survey: RoundSurvey) -> dict[str, Any]:
     }
     actions = survey.actions.groupby("style")["labels"].sum()
     facts["actions"] = {style: int(actions.get(style, 0)) for style in STYLES}
-    trained = survey.round.records["trained"]
-    return facts | {"trained": trained is not None}
+    trained = (survey.round.records[stage] for stage in ("trained", ACTIONS_TRAINED))
+    return facts | {"trained": any(record is not None for record in trained)}
 
 
 def _top(counts: pd.Series) -> list[tuple[str, int]]:

@@ -7,7 +7,7 @@ from labels.cleaning.audits import read_audits
 from labels.pictures.palette import KEPT
 from labels.pictures.round_comparison import RoundComparison, signed
 from labels.pictures.round_survey import RULES, RoundSurvey
-from labels.pictures.rounds_table import labeller_of, number_text, quality_cells
+from labels.pictures.rounds_table import kept_of, labeller_of, number_text, quality_cells
 from labels.pictures.rule_words import RULE_WORDS, rule_name
 from labels.pictures.student_numbers import read_folds
 from labels.records.work_folder import WorkFolder
@@ -22,7 +22,7 @@ def quality_row(survey: RoundSurvey) -> dict[str, Any]:
     return {
         "number": survey.number,
         "labeller": labeller_of(survey),
-        "kept": survey.kept,
+        "kept": kept_of(survey),
         "sides": sides,
         "mean_iou": number_text(survey.counts().mean_iou),
     }

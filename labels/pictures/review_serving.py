@@ -11,6 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from labels.cleaning.threshold_arguments import cleaning_command
 from labels.pictures.review_app import make_app
 from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_frames import ReviewFrames
@@ -67,7 +68,7 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
         saved = desk.verdicts.saved
     lines = [f"{video_id}: not shown: {reason}" for video_id, reason in held.unreadable.items()]
     lines.append(f"verdicts on {saved} labels saved: {work.root / VERDICTS_FILE}")
-    command = f"python dataset_cleaner.py {root} --round {here}"
+    command = cleaning_command(work, here)
     found = len(held.videos) + len(held.unreadable)
     skipped = {"with labels that cannot be read": len(held.unreadable)} if held.unreadable else {}
     return Summary("review", "videos", found, len(held.videos), skipped, lines, command if saved else None)

@@ -40,7 +40,8 @@ class RoundComparison:
 def compare(new: RoundSurvey, old: RoundSurvey, settings: ReportSettings = REPORT) -> RoundComparison:
     """The headline rests on the held-out clips where there are any with truth, otherwise on the training clips."""
     comparisons = [found for held_out in (True, False) if (found := _compare(new, old, held_out, settings))]
-    agreement = sum_counts(new.changed).f1 if len(new.changed) else None
+    both = sum_counts(new.changed)
+    agreement = both.f1 if both != MatchCounts() else None  # two rounds without a box agree on nothing
     added, lost = int(new.changed["added"].sum()), int(new.changed["lost"].sum())
     names = f"Round {new.number}", f"round {old.number}"
     if comparisons:

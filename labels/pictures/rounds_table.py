@@ -7,6 +7,7 @@ from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RoundSurvey
 from labels.pictures.text_tables import text_table
 from labels.records.matching import MatchCounts
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED
 
 NOTHING = "–"
 
@@ -17,13 +18,19 @@ def labeller_of(survey: RoundSurvey) -> str:
 
 def labeller_name(here: CleanedRound) -> str:
     """Who labelled a round, in words."""
-    record = here.records["labelled"]
+    record = here.records["labelled"] or here.records[ACTIONS_LABELLED]
     labeller = (record.facts.get("labeller") if record else None) or {}
     name = str(labeller.get("name") or "unknown")
     trained = name.endswith(".pt") and any(key.endswith("trained") for key in (record.inputs if record else {}))
     if trained and here.number:
         return f"student of round {here.number - 1}"
     return Path(name).name if name.endswith((".pt", ".onnx")) else name
+
+
+def kept_of(survey: RoundSurvey) -> int:
+    """Labels kept: boxes, and of a round that has none actions."""
+    actions = survey.round.records[ACTIONS_CLEANED]
+    return survey.kept if survey.round.has_boxes or actions is None else int(actions.counts["keep"])
 
 
 def number_text(value: float, digits: int = 3) -> str:
@@ -41,7 +48,7 @@ def rounds_table(surveys: list[RoundSurvey]) -> list[str]:
     """Lines: a row a round, with precision, recall, F1 against truth on training and on held-out clips."""
     rows = [["round", "labeller", "kept", *["precision", "recall", "F1"] * 2, "mean IoU"]]
     for survey in surveys:
-        cells = [str(survey.number), labeller_of(survey), f"{survey.kept:,}"]
+        cells = [str(survey.number), labeller_of(survey), f"{kept_of(survey):,}"]
         for held_out in (False, True):
             cells += quality_cells(survey.counts(held_out), survey.judged_videos(held_out))
         rows.append([*cells, number_text(survey.counts().mean_iou)])

@@ -61,7 +61,11 @@ def require_run_record(folder: RoundFolder, stage: str, command: str) -> RunReco
     """The record of a stage that must be finished; otherwise an InputError that names the command to run."""
     record = read_run_record(folder, stage)
     if record is None:
-        raise InputError(f"{folder.stage(stage)}: round {folder.number} is not {stage} yet; run first: {command}")
+        kind, _, of = stage.partition("/")  # «labelled», or «labelled/actions»
+        what = f"no {kind} {of}" if of else f"not {kind} yet"
+        raise InputError(
+            f"{folder.stage(stage)}: round {folder.number} {'has' if of else 'is'} {what}; run first: {command}"
+        )
     return record
 
 

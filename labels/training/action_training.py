@@ -26,7 +26,7 @@ from labels.records.run_records import (
     write_run_record,
 )
 from labels.records.safe_writing import digest_of, file_digest, write_json, write_text
-from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED, WorkFolder
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, WorkFolder
 from labels.training import action_metrics
 from labels.training.action_data import ActionData, gather_actions
 from labels.training.action_windows import preset_for, with_pose
@@ -88,7 +88,9 @@ def train_actions(
     settings = with_pose(settings, work)
     preset = preset_for(settings)
     folder = work.round(number)
-    command = f"python dataset_cleaner.py {work.root} --round {number}"
+    command = f"python dataset_cleaner.py {work.root} --round {number} --task actions"
+    if read_run_record(folder, ACTIONS_LABELLED) is None:
+        command = f"python dataset_processor.py {work.root} --round {number} --recogniser …, then dataset_cleaner.py"
     cleaned = require_run_record(folder, ACTIONS_CLEANED, command)
     inputs = {
         "format": str(FORMAT),

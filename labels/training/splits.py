@@ -142,7 +142,9 @@ def require_groups(groups: Collection[str], folds: int) -> None:
     if folds == 1:
         raise InputError("--folds 1: two at least")
     if len(set(groups)) < folds:
-        raise InputError(f"--folds {folds}: fewer groups than that are trained on; say less")
+        raise InputError(
+            f"--folds {folds}: fewer groups than that are trained on ({len(set(groups))}); add clips of other sources"
+        )
 
 
 def _own_groups(videos: pd.DataFrame) -> dict[str, str]:
