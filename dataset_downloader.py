@@ -86,6 +86,7 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
 
 
 def download(args: argparse.Namespace) -> Summary:
+    from labels.labelling.detector_arguments import labelling_command
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
 
@@ -107,7 +108,7 @@ def download(args: argparse.Namespace) -> Summary:
             summary = add_clips(work, args)
         if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
             summary.lines += out_of_date(work)
-            summary.next_command = f"python dataset_processor.py {args.work} --round 0"
+            summary.next_command = labelling_command(work, 0)
     return summary
 
 

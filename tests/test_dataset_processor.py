@@ -14,6 +14,7 @@ from test_motion import clip
 import dataset_cleaner
 import dataset_processor
 from labels.cleaning.verdict_file import append_verdicts
+from labels.labelling.detector_arguments import labelling_command
 from labels.labelling.labeller_choice import choose_detectors
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet
@@ -56,6 +57,17 @@ def test_a_round_is_left_to_what_a_human_drew(balls, capsys):
         [7, "shuttlecock", "human", "keep"]
     ]
     assert not len(read_parquet(balls.round(0).boxes("cleaned", "a")))
+
+
+def test_how_a_round_was_labelled_is_said_again(balls):
+    plain = f"python dataset_processor.py {balls.root} --round"
+    assert labelling_command(balls, 0) == f"{plain} 0"
+    record = RunRecord("labelled", 0, {"detector": ["a b.onnx", "motion"], "stride": 2, "input_size": [320, 640]}, {})
+    write_run_record(balls.round(0), record)
+    said = "--detector 'a b.onnx' --detector motion --stride 2 --input-size 320,640"
+    assert labelling_command(balls, 0) == f"{plain} 0 {said}"
+    write_run_record(balls.round(1), RunRecord("labelled", 1, {"detector": None, "mirrored": True, "stride": 1}, {}))
+    assert labelling_command(balls, 1) == f"{plain} 1 --mirrored"
 
 
 def test_again_changes_nothing(balls):

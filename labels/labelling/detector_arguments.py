@@ -1,11 +1,16 @@
 """What a user may say of the detectors that label a round. Imports nothing heavy."""
 
 import argparse
+import shlex
+from typing import TYPE_CHECKING
 
 from labels.labelling.settings import LabellingSettings
 from labels.models.settings import DEFAULT_DETECTOR
 from labels.records.command_line import positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
 
 # Of labelling boxes alone, and what they are where nobody says them.
 BOX_OPTIONS = {
@@ -57,3 +62,24 @@ def refuse_boxes(args: argparse.Namespace) -> None:
     said = said_beside(args, BOX_OPTIONS)
     if said:
         raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")
+
+
+def labelling_command(work: "WorkFolder", number: int) -> str:
+    """What labels a round's boxes as they were labelled last."""
+    from labels.records.run_records import read_run_record
+
+    command = f"python dataset_processor.py {work.root} --round {number}"
+    record = read_run_record(work.round(number), "labelled")
+    if record is None:
+        return command
+    for option, usual in ({"--detector": None} | BOX_OPTIONS).items():
+        value = record.arguments.get(option[2:].replace("-", "_"), usual)
+        if not value or value == usual:
+            continue
+        if option == "--detector":
+            command += "".join(f" {option} {shlex.quote(name)}" for name in value)
+        elif option == "--input-size":
+            command += f" {option} {','.join(map(str, value))}"
+        else:
+            command += f" {option}" if value is True else f" {option} {shlex.quote(str(value))}"
+    return command
