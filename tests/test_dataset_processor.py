@@ -64,7 +64,7 @@ def test_how_a_round_was_labelled_is_said_again(balls):
     assert labelling_command(balls, 0) == f"{plain} 0"
     record = RunRecord("labelled", 0, {"detector": ["a b.onnx", "motion"], "stride": 2, "input_size": [320, 640]}, {})
     write_run_record(balls.round(0), record)
-    said = "--detector 'a b.onnx' --detector motion --stride 2 --input-size 320,640"
+    said = "--detector 'a b.onnx' --detector motion --input-size 320,640 --stride 2"
     assert labelling_command(balls, 0) == f"{plain} 0 {said}"
     write_run_record(balls.round(1), RunRecord("labelled", 1, {"detector": None, "mirrored": True, "stride": 1}, {}))
     assert labelling_command(balls, 1) == f"{plain} 1 --mirrored"

@@ -21,11 +21,10 @@ def find_alarms(
     videos without a sure flight), `believed` (boxes from the working threshold on), `kept_believed`, `old_kept` and
     `found_again` (kept labels of the round before, and those that were found again).
     """
-    settings = settings or GuardSettings()
-    signs = Signs("boxes", "labeller", settings)
+    signs = Signs("boxes", "labeller", settings or GuardSettings())
     alarms = [
         *signs.believed(now, "; it sees something else than what is looked for"),
-        *_unanchored(now, settings),
+        *_unanchored(now, signs),
     ]
     if before is None:
         return alarms
@@ -39,17 +38,11 @@ def find_alarms(
     ]
 
 
-def _unanchored(now: Mapping[str, Any], settings: GuardSettings) -> list[str]:
+def _unanchored(now: Mapping[str, Any], signs: Signs) -> list[str]:
     """Most of what is kept is in videos where nothing moves as a ball does."""
-    if now["kept_balls"] < settings.enough_labels:
-        return []
-    share = now["kept_unanchored"] / now["kept_balls"]
-    if share <= settings.max_unanchored:
-        return []
-    return [
-        f"unanchored: {share:.2f} > {settings.max_unanchored}: of {now['kept_balls']} boxes that are kept, "
-        f"{now['kept_unanchored']} are in videos where nothing surely flies as a ball does"
-    ]
+    part, kept = now["kept_unanchored"], now["kept_balls"]
+    told = f"of {kept} boxes that are kept, {part} are in videos where nothing surely flies as a ball does"
+    return signs.share("unanchored", part, kept, signs.settings.max_unanchored, told, "high")
 
 
 def _f1(counts: Mapping[str, Any]) -> dict[str, float]:

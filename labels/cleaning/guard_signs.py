@@ -29,17 +29,20 @@ class Signs:
     labeller: str  # labeller | recogniser
     settings: GuardSettings
 
+    def share(self, sign: str, part: int, whole: int, limit: float, told: str, too: str = "low") -> list[str]:
+        """A share is beyond its limit; `too` says on which side that is, `told` what it means."""
+        if whole < self.settings.enough_labels:
+            return []
+        value = part / whole
+        if value >= limit if too == "low" else value <= limit:
+            return []
+        return [f"{sign}: {value:.2f} {'<' if too == 'low' else '>'} {limit}: {told}"]
+
     def believed(self, now: Mapping[str, Any], therefore: str = "") -> list[str]:
         """Of what the labeller is sure of (`believed`), hardly anything is kept (`kept_believed`)."""
-        if now["believed"] < self.settings.enough_labels:
-            return []
-        share, least = now["kept_believed"] / now["believed"], self.settings.min_believed
-        if share >= least:
-            return []
-        return [
-            f"believed: {share:.2f} < {least}: of {now['believed']} {self.labels} that the {self.labeller} is sure of, "
-            f"cleaning keeps {now['kept_believed']}{therefore}"
-        ]
+        kept, believed = now["kept_believed"], now["believed"]
+        told = f"of {believed} {self.labels} that the {self.labeller} is sure of, cleaning keeps {kept}{therefore}"
+        return self.share("believed", kept, believed, self.settings.min_believed, told)
 
     def growth(self, kept: int, videos: int, old_kept: int, old_videos: int, found: str = "") -> list[str]:
         """Many more labels are kept than before; `found` says which are counted."""
@@ -62,15 +65,9 @@ class Signs:
 
     def survival(self, now: Mapping[str, Any]) -> list[str]:
         """Of what was kept before (`old_kept`), the new labeller finds little again (`found_again`)."""
-        if now["old_kept"] < self.settings.enough_labels:
-            return []
-        survival, least = now["found_again"] / now["old_kept"], self.settings.min_survival
-        if survival >= least:
-            return []
-        return [
-            f"survival: {survival:.2f} < {least}: of {now['old_kept']} {self.labels} kept before, the new "
-            f"{self.labeller} finds {now['found_again']}"
-        ]
+        again, kept = now["found_again"], now["old_kept"]
+        told = f"of {kept} {self.labels} kept before, the new {self.labeller} finds {again}"
+        return self.share("survival", again, kept, self.settings.min_survival, told)
 
     def probes(
         self, now: Mapping[str, float], before: Mapping[str, float], told: Callable[[str, float], str]

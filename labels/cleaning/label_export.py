@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.found_matching import match_boxes
+from labels.cleaning.threshold_arguments import cleaning_command
 from labels.exchange.coco import IMAGES, CocoDataset
 from labels.exchange.coco_reading import read_coco
 from labels.exchange.formats import FORMATS, Format
@@ -55,7 +56,7 @@ def export_stage(root: Path, number: int, format_name: str) -> Summary:
 def export_round(work: WorkFolder, number: int, format_name: str) -> Exported:
     """Write a round's labels in a format. InputError when the round is not cleaned or has no labels of that kind."""
     folder, kind = work.round(number), FORMATS[format_name]
-    command = f"python dataset_cleaner.py {work.root} --round {number}"
+    command = cleaning_command(work, number)
     of_actions = run_records.read_run_record(folder, ACTIONS_CLEANED) is not None
     if not (of_actions and kind.holds_actions):
         if of_actions and run_records.read_run_record(folder, "cleaned") is None:

@@ -10,6 +10,7 @@ from labels.cleaning.dataset_writing import is_whole
 from labels.cleaning.human_verdicts import Verdict
 from labels.cleaning.scores import Scales, scales_from
 from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.threshold_arguments import cleaning_command
 from labels.cleaning.verdict_file import read_verdicts
 from labels.records import run_records
 from labels.records.errors import InputError
@@ -54,14 +55,10 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
     before = None
     if number > 0:
         before = work.round(number - 1)
-        cleaned = run_records.require_run_record(
-            before, "cleaned", f"python dataset_cleaner.py {work.root} --round {number - 1}"
-        )
+        command = cleaning_command(work, number - 1)
+        cleaned = run_records.require_run_record(before, "cleaned", command)
         if cleaned.inputs.get("format") != str(FORMAT):
-            raise InputError(
-                f"{before.stage('cleaned')}: was cleaned by another version; run first: "
-                f"python dataset_cleaner.py {work.root} --round {number - 1}"
-            )
+            raise InputError(f"{before.stage('cleaned')}: was cleaned by another version; run first: {command}")
         digests[f"round {number - 1} cleaned"] = cleaned.output
     labeller = labelled.facts.get("labeller", {})
     return RoundInputs(

@@ -2,11 +2,14 @@
 
 import argparse
 import math
+import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.settings import CleaningSettings
+from labels.records.said_options import said_options
 
 if TYPE_CHECKING:
     from labels.records.work_folder import WorkFolder
@@ -63,15 +66,13 @@ def said_of_boxes(args: argparse.Namespace) -> list[str]:
 
 def said_again(arguments: Mapping[str, Any]) -> str:
     """The options that a round was cleaned with, from its run record, as they are typed; with a space before."""
-    usual = {name: getattr(CleaningSettings, name) for name in OPTIONS}
-    said = {name: arguments.get(name, value) for name, value in usual.items()}
-    changed = [f" {OPTIONS[name][0]} {value:g}" for name, value in said.items() if value != usual[name]]
-    return "".join([*changed, *(f" --without {rule}" for rule in arguments.get("without", ()))])
+    known = {name: arguments[name] for name in (*OPTIONS, "without") if name in arguments}
+    return "".join(f" {shlex.quote(word)}" for word in said_options(known, asdict(CleaningSettings())))
 
 
 def cleaning_command(work: "WorkFolder", number: int) -> str:
     """What cleans a round as it, or the one before it, was cleaned last."""
     from labels.records.run_records import last_arguments
 
-    cleaned = last_arguments(work, number, "cleaned")
-    return f"python dataset_cleaner.py {work.root} --round {number}{said_again(cleaned) if cleaned else ''}"
+    said = said_again(last_arguments(work, number, "cleaned") or {})
+    return f"python dataset_cleaner.py {shlex.quote(str(work.root))} --round {number}{said}"

@@ -2,12 +2,14 @@
 
 import argparse
 import shlex
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from labels.labelling.settings import LabellingSettings
 from labels.models.settings import DEFAULT_DETECTOR
 from labels.records.command_line import positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
+from labels.records.said_options import said_options
 
 if TYPE_CHECKING:
     from labels.records.work_folder import WorkFolder
@@ -68,18 +70,6 @@ def labelling_command(work: "WorkFolder", number: int) -> str:
     """What labels a round's boxes as they were labelled last."""
     from labels.records.run_records import read_run_record
 
-    command = f"python dataset_processor.py {work.root} --round {number}"
     record = read_run_record(work.round(number), "labelled")
-    if record is None:
-        return command
-    for option, usual in ({"--detector": None} | BOX_OPTIONS).items():
-        value = record.arguments.get(option[2:].replace("-", "_"), usual)
-        if not value or value == usual:
-            continue
-        if option == "--detector":
-            command += "".join(f" {option} {shlex.quote(name)}" for name in value)
-        elif option == "--input-size":
-            command += f" {option} {','.join(map(str, value))}"
-        else:
-            command += f" {option}" if value is True else f" {option} {shlex.quote(str(value))}"
-    return command
+    said = said_options(record.arguments, asdict(LabellingSettings())) if record is not None else []
+    return shlex.join(["python", "dataset_processor.py", str(work.root), "--round", str(number), *said])

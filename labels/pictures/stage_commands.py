@@ -1,28 +1,22 @@
 """The commands that made a round, put together again from its run records."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from labels.cleaning.settings import CleaningSettings
 from labels.labelling.settings import LabellingSettings
 from labels.pictures.round_reading import CleanedRound
+from labels.records.said_options import said_options
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, STAGES
-from labels.training.settings import FrameChoice, SplitSettings, TrainingSettings
+from labels.training.settings import usual_training
 
 SCRIPTS = {"labelled": "dataset_processor.py", "cleaned": "dataset_cleaner.py", "trained": "train.py"}
-NOT_AN_OPTION = {"work", "round", "strict"}
-OPTION_NAMES = {
-    "keep_quality": "keep",
-    "ignore_quality": "ignore",
-    "min_size_pixels": "min-size",
-    "learning_rate": "lr",
-}
-REPEATED = {"without", "detector"}  # one option for each value, rather than values with commas between
-DEFAULTS: dict[str, list[Any]] = {
-    "labelled": [LabellingSettings()],
-    "cleaned": [CleaningSettings()],
-    "trained": [TrainingSettings(), SplitSettings(), FrameChoice()],
+USUAL: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "labelled": lambda _: asdict(LabellingSettings()),
+    "cleaned": lambda _: asdict(CleaningSettings()),
+    "trained": usual_training,
 }
 # Of the stages of actions, the arguments that are options too; the others are settings that are derived.
 ACTION_OPTIONS = {
@@ -34,25 +28,12 @@ ACTION_OPTIONS = {
 
 def stage_command(stage: str, work: str, number: int, arguments: dict[str, Any]) -> str:
     """A line for the shell. Options that are off, empty or as they are anyway are left out."""
-    usual = {name: value for settings in DEFAULTS.get(stage, []) for name, value in asdict(settings).items()}
+    usual = USUAL[stage](arguments) if stage in USUAL else {}
     words = ["python", SCRIPTS[stage.split("/")[0]], work, "--round", str(number)]
     if stage in (ACTIONS_CLEANED, ACTIONS_TRAINED):
         words += ["--task", "actions"]
-    for name, value in sorted(arguments.items()):
-        if name not in ACTION_OPTIONS.get(stage, {name}):
-            continue
-        if name in NOT_AN_OPTION or value is None or value is False or value in ("", [], {}):
-            continue
-        if isinstance(value, dict) or value == usual.get(name):
-            continue  # a dict is no option's value: settings that the stage derived
-        option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
-        if value is True:
-            words.append(option)
-        elif name in REPEATED and not isinstance(value, str):
-            words += [word for item in value for word in (option, str(item))]
-        else:
-            words += [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
-    return " ".join(shlex.quote(word) for word in words)
+    given = {name: value for name, value in arguments.items() if name in ACTION_OPTIONS.get(stage, {name})}
+    return shlex.join(words + said_options(given, usual))
 
 
 def commands_of(found: CleanedRound, work: str) -> list[str]:

@@ -1,6 +1,7 @@
 """`run.json`: written last, it marks a stage as done and says from what its output was made."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -94,37 +95,40 @@ def digest_of_videos(work: WorkFolder) -> str:
 
 
 def digest_of_verdicts(work: WorkFolder) -> str:
-    path = work.root / VERDICTS_FILE
-    return file_digest(path) if path.is_file() else "none"
+    return _digest_of_one(work.root / VERDICTS_FILE)
 
 
 def digest_of_human_actions(work: WorkFolder) -> str:
-    path = work.root / HUMAN_ACTIONS_FILE
-    return file_digest(path) if path.is_file() else "none"
-
-
-def digest_of_truth(work: WorkFolder) -> str:
-    """Changes when the truth boxes of a usable video change."""
-    truth = map(work.truth_boxes, work.usable_videos()["video_id"])
-    return digest_of_files([path for path in truth if path.is_file()])
-
-
-def digest_of_true_actions(work: WorkFolder) -> str:
-    """Changes when the true actions of a usable video change."""
-    truth = map(work.truth_actions, work.usable_videos()["video_id"])
-    return digest_of_files([path for path in truth if path.is_file()])
-
-
-def digest_of_true_joints(work: WorkFolder) -> str:
-    """Changes when the joints that came with a usable video change."""
-    truth = map(work.truth_joints, work.usable_videos()["video_id"])
-    return digest_of_files([path for path in truth if path.is_file()])
+    return _digest_of_one(work.root / HUMAN_ACTIONS_FILE)
 
 
 def digest_of_opinions(work: WorkFolder, number: int) -> str:
     """Changes when what a round's out-of-fold students say changes."""
-    path = work.round(number).out_of_fold
+    return _digest_of_one(work.round(number).out_of_fold)
+
+
+def digest_of_truth(work: WorkFolder) -> str:
+    """Changes when the truth boxes of a usable video change."""
+    return _digest_of_videos_own(work, work.truth_boxes)
+
+
+def digest_of_true_actions(work: WorkFolder) -> str:
+    """Changes when the true actions of a usable video change."""
+    return _digest_of_videos_own(work, work.truth_actions)
+
+
+def digest_of_true_joints(work: WorkFolder) -> str:
+    """Changes when the joints that came with a usable video change."""
+    return _digest_of_videos_own(work, work.truth_joints)
+
+
+def _digest_of_one(path: Path) -> str:
     return file_digest(path) if path.is_file() else "none"
+
+
+def _digest_of_videos_own(work: WorkFolder, path_of: Callable[[str], Path]) -> str:
+    paths = map(path_of, work.usable_videos()["video_id"])
+    return digest_of_files([path for path in paths if path.is_file()])
 
 
 def digest_of_masks(work: WorkFolder, number: int) -> str:

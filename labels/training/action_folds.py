@@ -18,13 +18,12 @@ from labels.models.probabilities import logs_of, tempered
 from labels.models.recogniser import network_from_file
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.training.action_metrics import fit_temperature
-from labels.training.box_folds import clear_folds
 from labels.training.optimisation import seed_everything
 from labels.training.recogniser_training import require_no_group_twice, train_recogniser
 from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, by_label
 from labels.training.splits import folds_of
-from labels.training.training_folder import TrainingFolder
+from labels.training.training_folder import TrainingFolder, clear_folds, fold_folder
 
 
 def write_out_of_fold(
@@ -48,19 +47,19 @@ def write_out_of_fold(
     key = digest_of([identity, folds])
     metadata = read_parquet_metadata(path)
     if metadata is not None and metadata.get("key") == key:
-        clear_folds(path)
+        clear_folds(path.parent)
         return int(metadata["labels"])
     asked: list[LabelledWindow] = []
     said: list[np.ndarray] = []
     groups = [window.group for window in windows]
     for fold, (own, rest) in enumerate(folds_of(windows, groups, folds)):
         require_no_group_twice(rest, own)
-        files = TrainingFolder(path.parent / f"fold_{fold}", RECOGNISER)
+        files = TrainingFolder(fold_folder(path.parent, fold), RECOGNISER)
         network = _trained(task, rest, settings, files, build, digest_of([key, fold]), pretrained)
         found, probabilities = by_label(own, task.probabilities(network, own))
         asked, said = asked + found, [*said, probabilities]
     _write(path, asked, np.concatenate(said), task.class_names, key)
-    clear_folds(path)
+    clear_folds(path.parent)
     return len(asked)
 
 

@@ -5,7 +5,6 @@ agrees with a label for a better reason: it knows the object. It is still agreem
 groups alike is learnt from the others.
 """
 
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from labels.training.detector_training import train_detector
 from labels.training.round_data import RoundData
 from labels.training.settings import TrainingSettings
 from labels.training.splits import TRAIN, VAL, folds_of
-from labels.training.training_folder import TrainingFolder
+from labels.training.training_folder import TrainingFolder, clear_folds, fold_folder
 
 
 def measure_folds(
@@ -49,9 +48,9 @@ def measure_folds(
     Returns F1 over the groups, as `SelfAgreement.as_counts` says it, under `FOLDS`.
     """
     key = digest_of([identity, folds])
-    done = read_folds(path)
+    done = _written(path)
     if done.get("key") == key:
-        clear_folds(path)
+        clear_folds(path.parent)
         return dict(done["agreement"])
     data.working.hold([*data.frames[TRAIN], *data.frames[VAL]])
     agreement = SelfAgreement()
@@ -59,7 +58,7 @@ def measure_folds(
     for fold, (own, rest) in enumerate(folds_of(frames, [data.groups[frame.video_id] for frame in frames], folds)):
         groups = {data.groups[frame.video_id] for frame in own}
         tqdm.write(f"fold {fold + 1} of {folds}: a student without {len(groups)} of the groups", sys.stderr)
-        files = TrainingFolder(path.parent / f"fold_{fold}")
+        files = TrainingFolder(fold_folder(path.parent, fold))
         student = _trained(task, rest, settings, files, build, digest_of([key, fold]))
         judges = [frame for frame in data.frames[VAL] if data.groups[frame.video_id] not in groups]
         if len({frame.video_id for frame in judges}) < LEAST_VIDEOS:  # as of the round's own student
@@ -75,23 +74,17 @@ def measure_folds(
             agreement.add(data.groups[video_id], {FOLDS: share})
     said = agreement.as_counts()
     write_json(path, {"key": key, "folds": folds, "agreement": said})
-    clear_folds(path)
+    clear_folds(path.parent)
     return said
 
 
-def read_folds(path: Path) -> dict[str, Any]:
+def _written(path: Path) -> dict[str, Any]:
     """What was written there; empty where there is nothing, or nothing that can be read."""
     try:
         found = read_json(path) if path.is_file() else {}
     except InputError:
         return {}
     return found if isinstance(found, dict) and isinstance(found.get("agreement"), dict) else {}
-
-
-def clear_folds(path: Path) -> None:
-    """Take away what training the students left beside `path`, also where that was killed."""
-    for left in path.parent.glob("fold_*"):
-        shutil.rmtree(left)
 
 
 def _trained(

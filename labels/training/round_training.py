@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from labels.cleaning.threshold_arguments import cleaning_command
 from labels.models.ballnet import BallNetSettings
 from labels.models.checkpoints import load_checkpoint, require_fit, save_checkpoint
 from labels.models.networks import (
@@ -22,7 +23,7 @@ from labels.records.run_records import RunRecord, read_run_record, require_run_r
 from labels.records.safe_writing import digest_of, file_digest, write_json
 from labels.records.work_folder import WorkFolder
 from labels.training.ballnet_training import BallNetTask
-from labels.training.box_folds import clear_folds, measure_folds
+from labels.training.box_folds import measure_folds
 from labels.training.box_metrics import LEAST_VIDEOS, find_slopes, find_thresholds, measure
 from labels.training.detector_tasks import DetectorTask, detection_tables, spread
 from labels.training.detector_training import train_detector
@@ -32,7 +33,7 @@ from labels.training.round_data import RoundData, digests_of, gather_data
 from labels.training.settings import TrainingSettings
 from labels.training.splits import TRAIN, VAL, require_groups
 from labels.training.trained_round import TrainedRound
-from labels.training.training_folder import TrainingFolder
+from labels.training.training_folder import TrainingFolder, clear_folds
 
 FORMAT = 2  # of what training gives; raise it when the same settings on the same labels give another student
 
@@ -60,7 +61,7 @@ def train_round(
     if from_scratch and settings.architecture == BALLNET:
         raise InputError(f"--from-scratch: {BALLNET} has no COCO weights and starts from chance anyway; leave it out")
     folder = work.round(round_number)
-    script = f"python dataset_cleaner.py {work.root} --round {round_number}"
+    script = cleaning_command(work, round_number)
     inputs = {
         "format": str(FORMAT),
         f"round {round_number} cleaned": require_run_record(folder, "cleaned", script).output,
@@ -96,7 +97,7 @@ def train_round(
     network, network_settings = build(go_on)
     start_run(folder, "trained")  # only now: weights that cannot be had must not cost the student that is there
     files.folds.unlink(missing_ok=True)  # of other labels
-    clear_folds(files.folds)
+    clear_folds(files.beside)
     metrics = _train_on(work, files, data, settings, network, network_settings, identity)
     if draw:
         draw(files.epochs, files.curves)

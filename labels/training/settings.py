@@ -1,18 +1,11 @@
 """What training a detector goes by. Imports nothing heavy: the script takes its defaults from here."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# What people change.
-OPTIONS = {
-    "--architecture": "architecture",
-    "--long-side": "long_side",
-    "--epochs": "epochs",
-    "--batch-size": "batch_size",
-    "--lr": "learning_rate",
-    "--seed": "seed",
-}
+from labels.records.said_options import said_options
 
 
 @dataclass(frozen=True)
@@ -44,19 +37,18 @@ class TrainingSettings:
         return TrainingSettings.learning_rate if architecture == TrainingSettings.architecture else 2e-4
 
 
-def said_again(arguments: Mapping[str, Any]) -> str:
-    """The options that a round was trained with, from its run record, as they are typed; with a space before."""
+def usual_training(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What the arguments of training a detector are where nobody says them; some depend on its architecture."""
     architecture = arguments.get("architecture", TrainingSettings.architecture)
     usual = asdict(TrainingSettings()) | {"learning_rate": TrainingSettings.rate_for(architecture)}
     if architecture != TrainingSettings.architecture:
         usual["long_side"] = arguments.get("long_side")  # the architecture's own, which may not be known here
-    said = [
-        f" {option} {arguments[name]}"
-        for option, name in OPTIONS.items()
-        if arguments.get(name, usual[name]) != usual[name]
-    ]
-    switches = [f" --{name.replace('_', '-')}" for name in ("from_scratch", "continue") if arguments.get(name)]
-    return "".join([*said, *switches])
+    return usual
+
+
+def said_again(arguments: Mapping[str, Any]) -> str:
+    """The options that a round was trained with, from its run record, as they are typed; with a space before."""
+    return "".join(f" {shlex.quote(word)}" for word in said_options(arguments, usual_training(arguments)))
 
 
 @dataclass(frozen=True)

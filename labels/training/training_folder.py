@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,3 +60,14 @@ def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_text(path, text.getvalue())
+
+
+def fold_folder(beside: Path, fold: int) -> Path:
+    """Where the student of a fold is trained, until all of them have been asked."""
+    return beside / f"fold_{fold}"
+
+
+def clear_folds(beside: Path) -> None:
+    """Take away what training the students of folds left, also where that was killed."""
+    for left in beside.glob("fold_*"):
+        shutil.rmtree(left)
