@@ -269,21 +269,27 @@ def with_shadow(boxes, flat=1.8, start=30):
     return boxes
 
 
-def test_a_flat_thing_that_goes_along_below_the_ball_is_its_shadow():
-    below = [(f, 108 + 9.5 * f, 640.0, 12.0, 0.9) for f in range(30)]
-    cleaned = clean(with_shadow(boxes_from([*flight(score=0.7), *below], 30)), max_per_frame=1)
+ALONG = [(f, 108 + 9.5 * f, 640.0, 12.0, 0.9) for f in range(30)]
+ALONG_UNSURE = [(*place, 0.5) for *place, _ in ALONG]
+
+
+@pytest.mark.parametrize(("below", "flat"), [(ALONG, 1.8), (ALONG_UNSURE, 1.0)])
+def test_what_goes_along_straight_below_the_ball_is_its_shadow(below, flat):
+    cleaned = clean(with_shadow(boxes_from([*flight(score=0.7), *below], 30), flat), max_per_frame=1)
     lower = cleaned["y1"] > 550
     assert (cleaned["decision"][lower] == "drop").all()
-    assert cleaned["reason"][lower].str.startswith("shadow: 1.8 > 1.2").all()
+    assert cleaned["reason"][lower].str.fullmatch(r"shadow: \d+\.?\d* > 2").all()
     assert (cleaned["decision"][~lower] == "keep").all()
 
 
 @pytest.mark.parametrize(
     ("why", "below", "flat"),
     [
-        ("as round as the ball", [(f, 108 + 9.5 * f, 640.0, 12.0, 0.9) for f in range(30)], 1.0),
+        ("as round as the ball, and surer", ALONG, 1.0),
         ("it goes the other way", [(f, 400 - 9.5 * f, 640.0, 12.0, 0.9) for f in range(30)], 1.8),
-        ("seen for too short", [(f, 108 + 9.5 * f, 640.0, 12.0, 0.9) for f in range(6)], 1.8),
+        ("seen for too short", ALONG[:6], 1.8),
+        ("it rises and falls as the upper one does", flight(score=0.5, y=500.0), 1.8),
+        ("it bounces", [(f, 108 + 9.5 * f, 640.0 - 3 * (f % 10) * (10 - f % 10), 12, 0.5) for f in range(30)], 1.0),
     ],
 )
 def test_no_shadow(why, below, flat):

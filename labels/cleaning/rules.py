@@ -95,7 +95,7 @@ def _lost(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
 
 
 def _shadow(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """It goes along below a ball and is flatter: its width over its height, against the ball's."""
+    """It goes along below a ball, and the ball rises and falls so many times as much."""
     return evidence["shadow"].to_numpy()
 
 
@@ -149,7 +149,7 @@ RULES = (
     Rule("overlay", _overlay, "high", drop=_setting("max_screen_stay"), needs_paths=False),
     Rule("lost", _lost, "high", drop=_setting("max_rounds_lost"), ignore=_nothing),
     Rule("isolated", _isolated, "low", drop=_isolated_ignores, ignore=_isolated_keeps),
-    Rule("shadow", _shadow, "high", drop=_setting("max_shadow_flatness")),
+    Rule("shadow", _shadow, "high", drop=_setting("max_shadow_straightness")),
     Rule("quality", _quality, "low", drop=_setting("ignore_quality")),
     Rule("still", _still, "low", ignore=_setting("min_extent_sizes")),
     Rule("path_size", _path_size, "high", ignore=_setting("max_path_size_ratio")),

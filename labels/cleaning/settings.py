@@ -62,7 +62,8 @@ class CleaningSettings:
     isolated_drop_below: float = 1.7  # dropped when it falls short by more than this
     sparse_step_s: float = 0.3
     unanchored_quality: float = 0.9  # what a path needs in a video where fewer than `min_anchors` boxes surely fly
-    max_shadow_flatness: float = 1.2  # width over height, against the ball above whose way it follows
+    max_shadow_straightness: float = 2.0  # how much more the ball above rises and falls than what goes along below
+    min_shadow_flatness: float = 1.2  # width over height, against that ball; what is rounder must be less sure
     min_shadow_steps: int = 8  # labelled frames in which both are seen, to tell that it follows
     min_shadow_likeness: float = 0.95  # correlation of the two ways, left and right
     sure_gap_steps: int = 2  # interpolated boxes are kept in gaps of at most this many labelled frames
