@@ -287,7 +287,7 @@ def test_what_goes_along_straight_below_the_ball_is_its_shadow(below, flat):
     [
         ("as round as the ball, and surer", ALONG, 1.0),
         ("it goes the other way", [(f, 400 - 9.5 * f, 640.0, 12.0, 0.9) for f in range(30)], 1.8),
-        ("seen for too short", ALONG[:6], 1.8),
+        ("seen for too short", ALONG[:5], 1.8),
         ("it rises and falls as the upper one does", flight(score=0.5, y=500.0), 1.8),
         ("it bounces", [(f, 108 + 9.5 * f, 640.0 - 3 * (f % 10) * (10 - f % 10), 12, 0.5) for f in range(30)], 1.0),
     ],

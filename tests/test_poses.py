@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from labels.models.pose_inputs import fill_gaps, normalise, resample
-from labels.models.pose_networks import PoseSettings, build_pose_network
+from labels.models.pose_networks import PoseSettings, build_pose_network, streams
 from labels.models.recogniser import mirrored, view_probabilities
 from labels.models.recogniser_settings import JOINTS as READS_JOINTS
 from labels.models.skeletons import JOINTS, LINKS, MIRROR, hops, mirrored_classes, mirrored_name
@@ -62,6 +62,19 @@ def test_place_and_size_in_the_picture_do_not_matter():
     assert pose.shape == (4, 13, 3) and (pose[..., 2] == 1).all()
     assert pose[0, :, :2] == pytest.approx(STANDING / 2)
     assert normalise(joints * 37 + 100, 4) == pytest.approx(pose, abs=1e-5)
+
+
+def test_what_a_body_does_as_a_whole_stays_in_its_pose_and_reaches_the_networks_at_every_joint():
+    joints = np.repeat(STANDING[None], 5, axis=0)
+    rising = joints - np.array([0, 1])[None, None] * np.arange(5)[:, None, None]
+    pose = normalise(rising, 5)
+    torso = 2.0
+    assert pose[:, 0, 1] - pose[2, 0, 1] == pytest.approx(np.arange(2, -3, -1) / torso)
+    parts = streams(torch.from_numpy(np.stack([normalise(joints, 5), pose])))
+    still, moving = parts[:, :, 1:]
+    assert torch.allclose(still[:4], moving[:4], atol=1e-5)  # the body itself is the same
+    assert (still[4:8] == 0).all()
+    assert torch.allclose(moving[7], torch.full_like(moving[7], -4 / torso), atol=1e-5)
 
 
 def test_a_joint_that_is_lost_is_filled_and_marked():

@@ -147,9 +147,12 @@ def test_unfinished_and_outdated_stages_are_named(tmp_path):
     record = read_run_record(work.round(0), "labelled")
     record.output = "changed"
     write_run_record(work.round(0), record)
+    cleaned = read_run_record(work.round(0), "cleaned")
+    cleaned.arguments = cleaned.arguments | {"max_per_frame": 1}
+    write_run_record(work.round(0), cleaned)
     words = page_of(work, "--round", "0").words
     assert "round 0 cleaned: out of date, because round 0 labelled changed" in words
-    assert "python dataset_cleaner.py w --round 1" in words
+    assert words.count("python dataset_cleaner.py w --round 1 --max-per-frame 1") == 1
 
 
 def test_worse_is_called_worse(tmp_path):

@@ -1,7 +1,7 @@
 """The shadow of a ball: it goes along below the ball, and rises and falls less, for it lies on the ground.
 
 A detector sees it flat, but a student that learnt the size of balls draws its box as round as theirs: then it is the
-shadow when its path is also less sure than the ball's.
+shadow where the labeller is also less sure of its path than of the ball's.
 """
 
 from itertools import permutations
@@ -31,13 +31,13 @@ def add_shadow(
         rows = np.flatnonzero(on_path & (boxes["class_name"] == class_name).to_numpy())
         candidates = make_candidates(boxes, evidence["log_odds"].to_numpy(), rows, timeline)
         path = evidence["path"].to_numpy()[candidates.row]
-        quality = evidence["quality"].to_numpy()[candidates.row]
+        support = evidence["support"].to_numpy()[candidates.row]
         xyxy = boxes[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)[candidates.row]
         flatness = (xyxy[:, 2] - xyxy[:, 0]) / (xyxy[:, 3] - xyxy[:, 1])
         paths = [np.flatnonzero(path == number) for number in np.unique(path)]
         for upper, lower in permutations([nodes for nodes in paths if len(nodes) >= settings.min_shadow_steps], 2):
             flatter = np.median(flatness[lower]) > settings.min_shadow_flatness * np.median(flatness[upper])
-            if flatter or quality[lower].mean() < quality[upper].mean():
+            if flatter or support[lower].mean() < support[upper].mean():
                 straighter = _straighter_below(candidates, upper, lower, settings)
                 before = evidence["shadow"].to_numpy()[candidates.row[lower]]
                 evidence.loc[candidates.row[lower], "shadow"] = np.fmax(before, straighter)

@@ -1,4 +1,4 @@
-"""Joints as a network of poses gets them: about the hips, in torso lengths, at a fixed number of times.
+"""Joints as a network of poses gets them: about where the hips usually are, in torso lengths, at a fixed number of times.
 
 Joints are (T, J, 2) float, x and y in pixels or any unit that is the same for both, NaN where a joint was not seen.
 """
@@ -47,7 +47,9 @@ def resample(values: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def normalise(joints: np.ndarray, times: int, places: np.ndarray | None = None) -> np.ndarray:
-    """Joints (T, J, 2) as (times, J, 3) float32: x and y from the hips in torso lengths, and 1 where seen.
+    """Joints (T, J, 2) as (times, J, 3) float32: x and y in torso lengths, and 1 where seen.
+
+    0 is the median place of the hips, so that what a body does as a whole, to run or to jump, stays in it.
 
     Args:
         places: fractional frame numbers (times,) to look at; None: evenly from the first frame to the last.
@@ -59,7 +61,7 @@ def normalise(joints: np.ndarray, times: int, places: np.ndarray | None = None) 
     scale = float(np.median(torso))
     if scale < LEAST_TORSO * max(extent, 1e-9):
         scale = extent or 1.0
-    centred = (filled - hips[:, None]) / scale
+    centred = (filled - np.median(hips, axis=0)) / scale
     values = np.concatenate([centred, seen[:, :, None].astype(np.float32)], axis=2)
     if places is None:
         places = np.linspace(0, len(joints) - 1, times)

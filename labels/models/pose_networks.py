@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from labels.models.skeletons import JOINTS, PARENTS, hops
+from labels.models.skeletons import HIPS, JOINTS, PARENTS, hops
 
-CHANNELS = 7  # position, bone, speed (x and y each), seen
+CHANNELS = 9  # position, bone, speed, the hips' speed (x and y each), seen
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class PoseSettings:
 
 
 def streams(poses: Tensor) -> Tensor:
-    """Poses (B, T, J, 3) as positions, bones, speeds and presence, (B, CHANNELS, T, J)."""
-    place, seen = poses[..., :2], poses[..., 2:]
+    """Poses (B, T, J, 3) as positions from the hips, bones, speeds and presence, (B, CHANNELS, T, J)."""
+    hips = poses[:, :, list(HIPS), :2].mean(dim=2, keepdim=True)
+    place, seen = poses[..., :2] - hips, poses[..., 2:]
     bone = place - place[:, :, list(PARENTS)]
-    speed = torch.zeros_like(place)
-    speed[:, 1:] = (place[:, 1:] - place[:, :-1]) * 4  # of the size of the others
+    moved = torch.cat([place, hips.expand_as(place)], dim=3)
+    speed = torch.zeros_like(moved)
+    speed[:, 1:] = (moved[:, 1:] - moved[:, :-1]) * 4  # of the size of the others
     return torch.cat([place, bone, speed, seen], dim=3).permute(0, 3, 1, 2)
 
 

@@ -60,6 +60,7 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "by_class": class_rows(surveys[-1]),
         "unlike": different_clips_notes(surveys),
         "audits": audit_rows(work),
+        "has_boxes": any(survey.round.has_boxes for survey in surveys),
         "final_has_boxes": surveys[-1].round.has_boxes,
         "agreements": agreement_rows(surveys),
         "calibrations": [found for survey in surveys if (found := calibration_of(survey))],
@@ -78,8 +79,8 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "command_text": "\n\n".join("\n".join(lines) for found in rounds.found if (lines := commands_of(found, name))),
         "unfinished": [
             command
-            for found in rounds.found
-            if (command := next_stage(found, name)) and (not found.is_cleaned or found is not rounds.found[-1])
+            for before, found in zip([None, *rounds.found], rounds.found, strict=False)
+            if (command := next_stage(found, before, name)) and (not found.is_cleaned or found is not rounds.found[-1])
         ],
         "out_of_date": out_of_date(work),
         "number": number_text,
@@ -125,6 +126,7 @@ def round_facts(survey: RoundSurvey) -> dict[str, Any]:
         "labeller": labeller_of(survey),
         "videos": survey.videos,
         "frames": survey.frames,
+        "has_boxes": survey.round.has_boxes,
         "boxes": int(survey.decided["labels"].sum()),
         "kept": survey.kept,
         "interpolated": survey.count("interpolated"),

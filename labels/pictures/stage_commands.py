@@ -45,10 +45,14 @@ def commands_of(found: CleanedRound, work: str) -> list[str]:
     ]
 
 
-def next_stage(found: CleanedRound, work: str) -> str | None:
-    """The command of the first stage of a round that is not finished yet; None when all are."""
+def next_stage(found: CleanedRound, before: CleanedRound | None, work: str) -> str | None:
+    """The command of the first stage of a round that is not finished yet; None when all are.
+
+    It has the options that the stage had in the round `before`, but for labelling: another labeller's turn comes.
+    """
     of_boxes = any(found.records[stage] is not None for stage in SCRIPTS)
     for stage in SCRIPTS if of_boxes or not any(found.records.values()) else ACTION_OPTIONS:
         if found.records[stage] is None:
-            return stage_command(stage, work, found.number, {})
+            usual = before.records[stage] if before is not None and not stage.startswith("labelled") else None
+            return stage_command(stage, work, found.number, usual.arguments if usual is not None else {})
     return None

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from labels.models.pose_inputs import normalise
-from labels.models.skeletons import JOINTS, MIRROR
+from labels.models.skeletons import HIPS, JOINTS, MIRROR
 from labels.training.recognition_settings import ClipAugmentation, PoseAugmentation
 
 GREY = torch.tensor([0.299, 0.587, 0.114])
@@ -87,7 +87,7 @@ def augment_pose(joints: np.ndarray, times: int, turned: bool, settings: PoseAug
     pose[..., :2] += torch.randn_like(pose[..., :2]) * settings.noise
     if _between(0, 1) < settings.dropped:
         lost = torch.randperm(len(JOINTS))[: int(_between(1, settings.most_dropped + 1))]
-        pose[:, lost] = 0
+        pose[:, lost] = functional.pad(pose[:, list(HIPS), :2].mean(dim=1), (0, 1))[:, None]  # as if never seen
     return pose
 
 
