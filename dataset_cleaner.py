@@ -52,7 +52,14 @@ def clean(args: argparse.Namespace) -> Summary:
     from labels.records.work_folder import WorkFolder
 
     if wants_actions(WorkFolder(args.work), args.round, args.task):
-        return clean_actions_of(args, said_of_boxes(args))
+        from labels.records.run_records import last_arguments
+        from labels.records.work_folder import ACTIONS_TRAINED
+        from labels.training import recognition_settings
+
+        summary = clean_actions_of(args, said_of_boxes(args))
+        trained = last_arguments(WorkFolder(args.work), args.round, ACTIONS_TRAINED)
+        summary.next_command += recognition_settings.said_again(trained) if trained else ""
+        return summary
     from tqdm import tqdm
 
     from labels.cleaning.round_cleaning import clean_round

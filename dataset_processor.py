@@ -24,6 +24,7 @@ them. Stop it when you like: finished videos are not done again.
 
 import argparse
 import sys
+from dataclasses import replace
 
 from labels.labelling.action_settings import add_action_arguments, refuse_actions
 from labels.labelling.detector_arguments import add_detector_arguments, refuse_boxes
@@ -64,7 +65,7 @@ def label(args: argparse.Namespace) -> Summary:
         raise InputError("--track-masks: is of --masks; name a SAM 2 with --masks, or leave it out")
     if wants_actions(args, work):
         refuse_boxes(args)
-        return label_actions_of(args)
+        return replace(label_actions_of(args), next_command=cleaning_command(work, args.round, actions=True))
     refuse_actions(args)
     found = len(work.usable_videos())
     names, inputs = choose_detectors(work, args.round, args.detector)

@@ -3,14 +3,18 @@
 import csv
 import json
 import re
+import shlex
+import shutil
 import xml.etree.ElementTree as ElementTree
 import zipfile
 
+import pandas as pd
 import pytest
 from exchange_work import BOXES, a_round
 
 import dataset_cleaner
 import dataset_downloader
+import dataset_processor
 from labels.cleaning.label_export import export_round
 from labels.cleaning.label_import import import_labels
 from labels.exchange.formats import EXPORTS
@@ -216,6 +220,20 @@ def test_boxes_for_clips_that_no_round_has_labelled(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "import: 2 labels = 1 used + 1 skipped (1 of videos not known here)" in printed
     assert "other" in printed
+
+
+def test_imported_actions_alone_can_be_the_first_labels(tmp_path, capsys):
+    work = a_round(tmp_path / "work")
+    shutil.rmtree(work.root / "rounds")
+    (tmp_path / "moves.csv").write_text("label,youtube_id,time_start,time_end\nkick,v1,0.5,2\n")
+    assert dataset_downloader.main([str(work.root), "--import-labels", str(tmp_path / "moves.csv")]) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert command == f"next: python dataset_processor.py {work.root} --round 0 --recogniser human"
+    assert dataset_processor.main(shlex.split(command)[3:]) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert dataset_cleaner.main(shlex.split(command)[3:]) == 0
+    actions = pd.read_parquet(work.round(0).actions("cleaned", "v1"))
+    assert actions[["class_name", "decision", "origin"]].values.tolist() == [["kick", "keep", "human"]]
 
 
 def test_a_foreign_coco_file_finds_its_frames_by_the_names_of_its_pictures(work, tmp_path):

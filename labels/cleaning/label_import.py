@@ -36,13 +36,15 @@ class Imported:
     skipped: dict[str, int] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     round: int | None = None  # whose export the file was
+    of_boxes: bool = True  # not of actions alone
 
     def summary(self, work: WorkFolder) -> Summary:
         number = self.round or 0
         if any(work.round(number).run_record(stage).is_file() for stage in ("labelled", ACTIONS_LABELLED)):
             command = cleaning_command(work, number)
         else:  # what was drawn is all there is yet
-            command = f"python dataset_processor.py {work.root} --round {number} --detector human"
+            labeller = "--detector" if self.of_boxes else "--recogniser"
+            command = f"python dataset_processor.py {work.root} --round {number} {labeller} human"
         return Summary(
             "import", "labels", self.found, self.used, self.skipped, [*self.lines, *out_of_date(work)], command
         )
@@ -93,7 +95,8 @@ def import_labels(work: WorkFolder, path: Path, format_name: str | None = None, 
     again = f" ({repeated} had been said before)" if repeated else ""
     lines.append(f"written: {len(verdicts)} to {VERDICTS_FILE}, {len(actions)} to {HUMAN_ACTIONS_FILE}{again}")
     skipped = {"of videos not known here": unknown} if unknown else {}
-    return Imported(labels + unknown, labels, skipped, lines, export.round if export.round >= 0 else None)
+    number = export.round if export.round >= 0 else None
+    return Imported(labels + unknown, labels, skipped, lines, number, bool(len(found.boxes)) or not len(found.actions))
 
 
 def _export_of(work: WorkFolder, format_name: str, found: FoundLabels, by_name: bool) -> _Export:

@@ -43,7 +43,9 @@ def add_shadow(
                 evidence.loc[candidates.row[lower], "shadow"] = np.fmax(before, straighter)
 
 
-def _straighter_below(candidates: Candidates, upper: np.ndarray, lower: np.ndarray, settings: CleaningSettings) -> float:
+def _straighter_below(
+    candidates: Candidates, upper: np.ndarray, lower: np.ndarray, settings: CleaningSettings
+) -> float:
     """How much less `lower` rises and falls than `upper`, below which it goes along; NaN where it does not."""
     _, above, below = np.intersect1d(
         candidates.step[upper], candidates.step[lower], assume_unique=True, return_indices=True

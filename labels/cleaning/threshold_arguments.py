@@ -64,15 +64,22 @@ def said_of_boxes(args: argparse.Namespace) -> list[str]:
     return [*said, *own]
 
 
-def said_again(arguments: Mapping[str, Any]) -> str:
+def said_again(
+    arguments: Mapping[str, Any], kind: type[CleaningSettings] | type[ActionSettings] = CleaningSettings
+) -> str:
     """The options that a round was cleaned with, from its run record, as they are typed; with a space before."""
     known = {name: arguments[name] for name in (*OPTIONS, "without") if name in arguments}
-    return "".join(f" {shlex.quote(word)}" for word in said_options(known, asdict(CleaningSettings())))
+    return "".join(f" {shlex.quote(word)}" for word in said_options(known, asdict(kind())))
 
 
-def cleaning_command(work: "WorkFolder", number: int) -> str:
-    """What cleans a round as it, or the one before it, was cleaned last."""
-    from labels.records.run_records import last_arguments
+def cleaning_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
+    """What cleans a round's boxes, or its actions, as they, or those of the round before, were cleaned last."""
+    from labels.records.run_records import last_arguments, read_run_record
+    from labels.records.work_folder import ACTIONS_CLEANED
 
-    said = said_again(last_arguments(work, number, "cleaned") or {})
-    return f"python dataset_cleaner.py {shlex.quote(str(work.root))} --round {number}{said}"
+    command = f"python dataset_cleaner.py {shlex.quote(str(work.root))} --round {number}"
+    if not actions:
+        return command + said_again(last_arguments(work, number, "cleaned") or {})
+    has_boxes = read_run_record(work.round(number), "labelled") is not None
+    said = last_arguments(work, number, ACTIONS_CLEANED) or {}
+    return command + (" --task actions" if has_boxes else "") + said_again(said, ActionSettings)

@@ -1,11 +1,14 @@
 """What labelling actions goes by, and its arguments. Imports nothing heavy."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from labels.models.recogniser_settings import POSES
 from labels.models.settings import HUMAN
 from labels.records.command_line import above_zero, said_beside
 from labels.records.errors import InputError
+from labels.records.said_options import said_options
 
 SUBJECTS = ("auto", "frame", "player")
 # Of labelling actions alone, and what they are where nobody says them.
@@ -35,6 +38,13 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="use the human labels of this share of the source videos; the others' measure what labels are worth",
     )
+
+
+def said_again(arguments: Mapping[str, Any]) -> str:
+    """What holds for the round after too, from the run record of one, as it is typed; with a space before."""
+    usual = {"human_share": 1.0, "per": SUBJECTS[0]}
+    said = said_options({name: arguments.get(name) for name in usual}, usual)
+    return "".join(f" {word}" for word in said)
 
 
 def refuse_actions(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from labels.models.settings import HUMAN
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import (
+    HUMAN_ACTIONS_FILE,
     digest_of_true_actions,
     digest_of_true_joints,
     digest_of_videos,
@@ -72,10 +73,11 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         if recogniser is not None and recogniser.preset.joints_from == BROUGHT:
             inputs["true joints"] = digest_of_true_joints(work)
         outcome = label_actions(work, folder, recogniser, settings)
-        if not outcome.human and recogniser is None:
+        imported = (work.root / HUMAN_ACTIONS_FILE).is_file()  # cleaning takes what stands there in
+        if not outcome.human and recogniser is None and not imported:
             raise InputError(
                 f"{work.videos}: no clip came with a human label; name a recogniser, or bring a labelled archive: "
-                f"python dataset_downloader.py {args.work} --from kinetics-folder --path …"
+                f"python dataset_downloader.py {args.work} --from kinetics-folder --path … (or --import-labels FILE)"
             )
         arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
         finish_actions(folder, recogniser, settings, per, outcome, arguments, inputs)
@@ -87,5 +89,4 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         outcome.made + outcome.untouched,
         outcome.why_skipped(),
         lines,
-        f"python dataset_cleaner.py {args.work} --round {args.round}",
     )

@@ -1,4 +1,4 @@
-"""Joints as a network of poses gets them: about where the hips usually are, in torso lengths, at a fixed number of times.
+"""Joints as a network of poses gets them: from where the hips usually are, in torso lengths, at set times.
 
 Joints are (T, J, 2) float, x and y in pixels or any unit that is the same for both, NaN where a joint was not seen.
 """

@@ -22,15 +22,18 @@ class ActionDrawing:
     """Draws the decided actions of one video. `boxes` are its boxes, whose tracks say where a player is."""
 
     def __init__(self, actions: pd.DataFrame, boxes: pd.DataFrame) -> None:
-        order = ["dropped", "ignored", *KEPT]  # what is drawn later lies on top
+        order = [*reversed(KEPT), "ignored", "dropped"]  # what is drawn first stands on top
         styled = actions.assign(style=style_names(actions))
-        self._actions = styled.sort_values(["style", "score"], key=_rank(order), kind="stable", ignore_index=True)
+        rank = styled["style"].map(order.index)
+        by_rank = styled.assign(rank=rank).sort_values(["rank", "score"], ascending=[True, False], kind="stable")
+        self._actions = by_rank.reset_index(drop=True)
         standing = boxes[(boxes["track_id"] != NO_TRACK) & (boxes["decision"] != "drop")]
         self._boxes = standing.drop_duplicates(["frame_index", "track_id"]).set_index(["frame_index", "track_id"])
 
     def draw(self, canvas: np.ndarray, frame_index: int, scale: float) -> None:
         """Draw what is done in this frame onto the enlarged frame (H, W, 3), in place."""
         banner = []
+        lines: dict[int, int] = {}  # under each player
         for action in self._at(frame_index):
             style = STYLES[action.style]
             place = (frame_index, action.track_id)
@@ -41,11 +44,13 @@ class ActionDrawing:
             elif place in self._boxes.index:
                 box = self._boxes.loc[place, BOX_COLUMNS].to_numpy(dtype=np.float32)
                 x1, _, x2, y2 = outline_of(box, scale)
-                below = (x1, y2 + LINE_PX, x2, y2 + LINE_PX)  # a tag stands above what it belongs to
+                lines[action.track_id] = lines.get(action.track_id, 0) + 1
+                foot = y2 + lines[action.track_id] * LINE_PX
+                below = (x1, foot, x2, foot)  # a tag stands above what it belongs to
                 draw_tag(canvas, action_words(action), below, style.colour, len(canvas))
             else:
                 banner.append(action)
-        for line, action in enumerate(banner[::-1][:BANNER_LINES]):
+        for line, action in enumerate(banner[:BANNER_LINES]):
             who = "" if action.track_id == NO_TRACK else f"#{action.track_id} "
             words = fit_text(f" {who}{action_words(action)} ", canvas.shape[1] - 20, SIZE)
             draw_text(
@@ -55,10 +60,6 @@ class ActionDrawing:
     def _at(self, frame_index: int) -> Iterator[Any]:
         here = (self._actions["start_frame"] <= frame_index) & (frame_index < self._actions["end_frame"])
         return self._actions[here].itertuples()
-
-
-def _rank(order: list[str]) -> Any:
-    return lambda column: column.map(order.index) if column.name == "style" else column
 
 
 def action_words(action: Any) -> str:

@@ -14,7 +14,7 @@ from labels.pictures.contact_sheets import SheetPlan
 from labels.pictures.picture_making import Overlay, sheet_path
 from labels.pictures.report_contents import Rounds, report_contents
 from labels.pictures.settings import REPORT, ReportSettings
-from labels.pictures.student_numbers import confusion_path, student_figure
+from labels.pictures.student_numbers import confusion_of, confusion_path, student_figure
 from labels.records.safe_writing import write_text
 from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
 from labels.videos.decoding import DecodeError, decode_frames, probe_video
@@ -110,7 +110,11 @@ def _charts(rounds: Rounds, shown: int, settings: ReportSettings) -> dict[str, A
         Markup(as_svg(figure)) for found in rounds.found if (figure := student_figure(found)) is not None
     ]
     drawn["confusions"] = [
-        {"round": found.number, "chart": Markup(as_svg(class_charts.confusion_chart(confusion)))}
+        {
+            "round": found.number,
+            "of": confusion_of(found),
+            "chart": Markup(as_svg(class_charts.confusion_chart(confusion))),
+        }
         for found in rounds.found
         if (found.records["trained"] or found.records[ACTIONS_TRAINED])
         and (confusion := class_charts.read_confusion(confusion_path(found))) is not None

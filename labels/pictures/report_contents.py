@@ -11,7 +11,6 @@ import pandas as pd
 from labels.pictures.palette import STYLES
 from labels.pictures.quality_charts import calibration_of
 from labels.pictures.report_tables import (
-    action_rows,
     agreement_rows,
     audit_rows,
     class_rows,
@@ -20,10 +19,10 @@ from labels.pictures.report_tables import (
     rule_rows,
     step_row,
 )
-from labels.pictures.round_comparison import compare, signed
+from labels.pictures.round_comparison import RoundComparison, compare, signed
 from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RoundSurvey
-from labels.pictures.rounds_table import different_clips_notes, labeller_of, number_text
+from labels.pictures.rounds_table import NOTHING, action_rows, different_clips_notes, kept_of, labeller_of, number_text
 from labels.pictures.rule_words import rule_name
 from labels.pictures.settings import REPORT, ReportSettings
 from labels.pictures.stage_commands import commands_of, next_stage
@@ -70,7 +69,7 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "has_truth": any(len(survey.matched) for survey in surveys),
         "has_held_out": any(survey.judged_videos(True) for survey in surveys),
         "by_iou": iou_rows(surveys),
-        "headline": steps[-1].headline if steps else f"Round {surveys[-1].number} is the only cleaned round.",
+        "headline": _headline(surveys, steps),
         "steps": [step_row(step) for step in steps],
         "last": steps[-1] if steps else None,
         "whole": whole,
@@ -86,6 +85,21 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "number": number_text,
         "signed": signed,
     }
+
+
+def _headline(surveys: list[RoundSurvey], steps: list[RoundComparison]) -> str:
+    """What the rounds came to, in a sentence."""
+    last = surveys[-1]
+    if not any(survey.round.has_boxes for survey in surveys) and (rows := action_rows([last])):
+        training, held_out = rows[0]["sides"]
+        shares = [
+            f"{share} in {kind} clips"
+            for share, kind in ((held_out, "held-out"), (training, "training"))
+            if share != NOTHING
+        ]
+        right = " and ".join(shares) or "not known, for there are no true actions beside them"
+        return f"Round {last.number} kept {kept_of(last):,} actions. Right, of those a machine said: {right}."
+    return steps[-1].headline if steps else f"Round {last.number} is the only cleaned round."
 
 
 def clip_facts(work: WorkFolder, videos: pd.DataFrame, settings: ReportSettings) -> dict[str, Any]:

@@ -138,28 +138,3 @@ def audit_rows(work: WorkFolder) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def action_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
-    """What became of the actions of each round, and how many of the kept ones are right where truth says so."""
-    rows = []
-    for survey in surveys:
-        if not len(survey.actions):
-            continue
-        counts = survey.actions.groupby("style")["labels"].sum()
-        sides = []
-        for held_out in (False, True):
-            judged = survey.true_actions[survey.true_actions["held_out"] == held_out]
-            right, total = int(judged["right"].sum()), int(judged["right"].sum() + judged["wrong"].sum())
-            sides.append(f"{right / total:.3f} ({right:,} of {total:,})" if total else "–")
-        rows.append(
-            {
-                "round": survey.number,
-                "kept": int(counts.reindex(KEPT, fill_value=0).sum()),
-                "human": int(counts.get("human", 0)),
-                "ignored": int(counts.get("ignored", 0)),
-                "dropped": int(counts.get("dropped", 0)),
-                "sides": sides,
-            }
-        )
-    return rows

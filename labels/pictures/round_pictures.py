@@ -12,7 +12,7 @@ from labels.pictures.report_contents import Rounds
 from labels.pictures.round_difference import show_difference
 from labels.pictures.round_reading import CleanedRound, read_round, require_cleaned_boxes, require_cleaned_round
 from labels.pictures.round_survey import survey_rounds
-from labels.pictures.rounds_table import rounds_table
+from labels.pictures.rounds_table import actions_table, rounds_table
 from labels.pictures.settings import PictureSettings
 from labels.pictures.sheet_choice import plan_sheets
 from labels.pictures.video_choice import named_videos, videos_worth_seeing
@@ -48,7 +48,7 @@ def draw_round(
     which = f" of {len(chosen)} of {survey.videos} videos (--limit 0 draws all)" if few else ""
     lines.append(f"overlays{which}: {here.folder.pictures}")
     lines += [f"{gif.name}: {gif.stat().st_size / 1e6:.2f} MB" for each in overlays if (gif := each.gif)]
-    lines += [f"report: {work.report}", *out_of_date(work), "", *rounds_table(surveys), ""]
+    lines += [f"report: {work.report}", *out_of_date(work), "", *rounds_table(surveys), *actions_table(surveys), ""]
     return Summary("visualise", "videos", len(overlays), len(overlays) - sum(skipped.values()), skipped, lines)
 
 

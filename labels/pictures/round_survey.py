@@ -115,7 +115,7 @@ def survey_round(
         for style, counts in quality.items():
             counts += np.histogram(boxes["quality"][styles == style], QUALITY_BINS, (0, 1))[0]
         kept = boxes[boxes["decision"] == "keep"].reset_index(drop=True)
-        truth = truth_of(work, video.video_id)
+        truth = truth_of(work, video.video_id) if here.has_boxes else None
         if truth is not None:
             who = (video.video_id, group, video.split == "test")
             judged = here.judged_truth(truth[truth["frame_index"].isin(looked_at)], kept)

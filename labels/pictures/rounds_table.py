@@ -2,12 +2,14 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
+from labels.pictures.palette import KEPT
 from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RoundSurvey
 from labels.pictures.text_tables import text_table
 from labels.records.matching import MatchCounts
-from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED
 
 NOTHING = "–"
 
@@ -21,7 +23,8 @@ def labeller_name(here: CleanedRound) -> str:
     record = here.records["labelled"] or here.records[ACTIONS_LABELLED]
     labeller = (record.facts.get("labeller") if record else None) or {}
     name = str(labeller.get("name") or "unknown")
-    trained = name.endswith(".pt") and any(key.endswith("trained") for key in (record.inputs if record else {}))
+    inputs = record.inputs if record else {}
+    trained = name.endswith(".pt") and any(key.endswith(("trained", ACTIONS_TRAINED)) for key in inputs)
     if trained and here.number:
         return f"student of round {here.number - 1}"
     return Path(name).name if name.endswith((".pt", ".onnx")) else name
@@ -45,7 +48,10 @@ def quality_cells(counts: MatchCounts, judged: int) -> list[str]:
 
 
 def rounds_table(surveys: list[RoundSurvey]) -> list[str]:
-    """Lines: a row a round, with precision, recall, F1 against truth on training and on held-out clips."""
+    """Lines: a row for each round with boxes: precision, recall, F1 against truth on training and held-out clips."""
+    surveys = [survey for survey in surveys if survey.round.has_boxes]
+    if not surveys:
+        return []
     rows = [["round", "labeller", "kept", *["precision", "recall", "F1"] * 2, "mean IoU"]]
     for survey in surveys:
         cells = [str(survey.number), labeller_of(survey), f"{kept_of(survey):,}"]
@@ -63,6 +69,39 @@ def rounds_table(surveys: list[RoundSurvey]) -> list[str]:
 
 def _note(survey: RoundSurvey) -> str:
     return f"no truth for the clips of round {survey.number}: precision, recall and F1 are not known"
+
+
+def action_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
+    """What became of the actions of each round, and how many of the kept ones are right where truth says so."""
+    rows = []
+    for survey in surveys:
+        if not len(survey.actions):
+            continue
+        counts = survey.actions.groupby("style")["labels"].sum()
+        sides = []
+        for held_out in (False, True):
+            judged = survey.true_actions[survey.true_actions["held_out"] == held_out]
+            right, total = int(judged["right"].sum()), int(judged["right"].sum() + judged["wrong"].sum())
+            sides.append(f"{right / total:.3f} ({right:,} of {total:,})" if total else "–")
+        rows.append(
+            {
+                "round": survey.number,
+                "labeller": labeller_of(survey),
+                "kept": int(counts.reindex(KEPT, fill_value=0).sum()),
+                "human": int(counts.get("human", 0)),
+                "ignored": int(counts.get("ignored", 0)),
+                "dropped": int(counts.get("dropped", 0)),
+                "sides": sides,
+            }
+        )
+    return rows
+
+
+def actions_table(surveys: list[RoundSurvey]) -> list[str]:
+    """Lines: a row for each round with actions; right are those that a machine said and cleaning kept."""
+    heading = ["round", "labeller", "actions kept", "by a person", "right, training clips", "right, held-out clips"]
+    rows = [[row["round"], row["labeller"], row["kept"], row["human"], *row["sides"]] for row in action_rows(surveys)]
+    return text_table(heading, rows, left=[1]) if rows else []
 
 
 def different_clips_notes(surveys: list[RoundSurvey]) -> list[str]:

@@ -10,6 +10,7 @@ from labels.labelling.settings import LabellingSettings
 from labels.pictures.round_reading import CleanedRound
 from labels.records.said_options import said_options
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, STAGES
+from labels.training.recognition_settings import SAID, options_of, usual_recognition
 from labels.training.settings import usual_training
 
 SCRIPTS = {"labelled": "dataset_processor.py", "cleaned": "dataset_cleaner.py", "trained": "train.py"}
@@ -17,12 +18,13 @@ USUAL: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "labelled": lambda _: asdict(LabellingSettings()),
     "cleaned": lambda _: asdict(CleaningSettings()),
     "trained": usual_training,
+    ACTIONS_TRAINED: usual_recognition,
 }
 # Of the stages of actions, the arguments that are options too; the others are settings that are derived.
 ACTION_OPTIONS = {
     ACTIONS_LABELLED: {"recogniser", "map", "per", "human_share"},
     ACTIONS_CLEANED: set(),
-    ACTIONS_TRAINED: {"architecture", "epochs", "batch_size", "seed", "from_scratch"},
+    ACTIONS_TRAINED: set(SAID),
 }
 
 
@@ -32,6 +34,7 @@ def stage_command(stage: str, work: str, number: int, arguments: dict[str, Any])
     words = ["python", SCRIPTS[stage.split("/")[0]], work, "--round", str(number)]
     if stage in (ACTIONS_CLEANED, ACTIONS_TRAINED):
         words += ["--task", "actions"]
+    arguments = options_of(arguments) if stage == ACTIONS_TRAINED else arguments
     given = {name: value for name, value in arguments.items() if name in ACTION_OPTIONS.get(stage, {name})}
     return shlex.join(words + said_options(given, usual))
 

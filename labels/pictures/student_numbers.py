@@ -12,6 +12,7 @@ from labels.pictures.round_reading import CleanedRound
 from labels.pictures.training_curves import read_metrics, training_figure
 from labels.records.errors import InputError
 from labels.records.safe_writing import read_json
+from labels.records.work_folder import ACTIONS_TRAINED
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ def student_figure(found: CleanedRound) -> matplotlib.figure.Figure | None:
 def confusion_path(found: CleanedRound) -> Path:
     """Where a recogniser's training writes what it takes for what."""
     return found.folder.stage("trained") / "confusion.csv"
+
+
+def confusion_of(found: CleanedRound) -> str | None:
+    """Whose labels it counts: test or validation."""
+    record = found.records[ACTIONS_TRAINED]
+    return record.facts["metrics"].get("confusion_of") if record is not None else None
 
 
 def _epochs(folder: Path) -> pd.DataFrame | None:

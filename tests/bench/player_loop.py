@@ -18,7 +18,11 @@ from pathlib import Path
 from loop_runs import stage
 from player_clips import make_players
 
-PIXEL_WINDOWS = ["--window-frames", "8", "--window-seconds", "0.64"]
+# Half of the moves take less than 0.6 s.
+WINDOWS = {
+    "cnn3d": ["--window-frames", "8", "--window-seconds", "0.64"],
+    "pose": ["--window-frames", "12", "--window-seconds", "0.48"],
+}
 
 
 def main() -> None:
@@ -31,7 +35,7 @@ def main() -> None:
     parser.add_argument("--difficulty", default="easy")
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--epochs", type=int, nargs=2, default=[25, 4], help="of round 0, and of the later rounds")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[60, 8], help="of round 0, and of the later rounds")
     parser.add_argument("--folds", type=int, default=0, help="out-of-fold students a round")
     parser.add_argument("--keep", type=Path, help="keep the work folders here")
     args = parser.parse_args()
@@ -70,7 +74,7 @@ def run_round(work: Path, args: argparse.Namespace, seed: int, number: int) -> N
     stage("dataset_processor.py", work, *named, *labeller, "--human-share", str(args.share))
     stage("dataset_cleaner.py", work, *named, "--force")
     training = ["--architecture", args.architecture, "--epochs", str(args.epochs[min(number, 1)]), "--seed", str(seed)]
-    training += PIXEL_WINDOWS if args.architecture == "cnn3d" else []
+    training += WINDOWS[args.architecture.split("_")[0]]
     training += ["--folds", str(args.folds)] if args.folds else []
     stage("train.py", work, *named, *training)
 
