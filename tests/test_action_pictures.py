@@ -15,9 +15,9 @@ from labels.pictures.gif_writing import GifWriter
 from labels.pictures.legend import draw_legend
 from labels.pictures.palette import STYLES
 from labels.pictures.picture_making import gif_path, make_overlays, overlay_path
-from labels.pictures.rounds_table import action_rows as report_rows
 from labels.pictures.round_reading import read_round
 from labels.pictures.round_survey import survey_rounds
+from labels.pictures.rounds_table import action_rows as report_rows
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
 from labels.records.action_matching import action_is_right

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 from dataclasses import dataclass
 
@@ -244,6 +245,28 @@ def test_a_share_of_the_human_labels(work):
     assert 0 < len(fewer) < 12
 
 
+def test_what_was_said_is_said_again_in_the_next_command(work, capsys):
+    def following(script, *options):
+        assert script.main([str(work), *options]) == 0
+        return capsys.readouterr().out.splitlines()[-1].removeprefix("next: python ")
+
+    labelled = following(dataset_processor, "--round", "0", "--recogniser", "human", "--human-share", "0.8")
+    assert labelled == f"dataset_cleaner.py {work} --round 0"
+    following(dataset_cleaner, "--round", "0", "--keep", "0.7")
+    assert following(dataset_processor, "--round", "0", "--recogniser", "human", "--human-share", "0.8") == (
+        f"dataset_cleaner.py {work} --round 0 --keep 0.7"
+    )
+    said = following(train, "--round", "0", *SHORT, "--epochs", "1", "--mixup", "0.2")
+    assert said == f"dataset_processor.py {work} --round 1 --human-share 0.8"
+    assert dataset_processor.main(shlex.split(said)[1:]) == 0
+    cleaning = capsys.readouterr().out.splitlines()[-1].removeprefix("next: python ")
+    assert cleaning == f"dataset_cleaner.py {work} --round 1 --keep 0.7"
+    again = following(dataset_cleaner, *shlex.split(cleaning)[2:], "--force")
+    assert again == (
+        f"train.py {work} --round 1 --architecture cnn3d --epochs 1 --mixup 0.2 --window-frames 4 --window-seconds 0.4"
+    )
+
+
 def test_a_verdict_on_an_action(work):
     rows = actions_of(work, 0)
     (work / "verdicts.csv").write_text(f"label_uid,verdict\n{rows['label_uid'][0]},n\n")
@@ -337,6 +360,7 @@ def test_a_round_of_actions_alone_is_exported_and_looked_at(work, capsys):
     assert "visualise: 1 videos = 1 used" in capsys.readouterr().out
     report = (work / "report.html").read_text()
     assert "<h3>Actions</h3>" in report and "--audit 60" not in report and "unknown" not in report
+    assert "Round 0 kept 12 actions." in report and "No clip here has truth" not in report and "boxes in" not in report
     for asked in (["--audit", "5"], ["--diff", "0", "0"], ["--review"]):
         assert visualise.main([str(work), *asked]) == 2, asked
         assert "error: " in capsys.readouterr().err

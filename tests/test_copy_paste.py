@@ -10,7 +10,8 @@ from labels.records.matching import MatchCounts
 from labels.training.box_datasets import empty_frame
 from labels.training.box_metrics import f1_error
 from labels.training.copy_paste import Cutting, PasteSettings, cut_out, draw_source, paste
-from labels.training.detector_training import is_chosen, is_over, sureness
+from labels.training.detector_training import sureness
+from labels.training.epoch_choice import is_chosen, is_over
 
 ALWAYS = PasteSettings(share=1.0, scale=(1.0, 1.0))
 FAST = PasteSettings(share=1.0, speed=(2.0, 2.0))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from labels.models.probabilities import logs_of, tempered
+from labels.training.epoch_choice import jackknife_error
 
 ECE_BINS = 10
 BOOTSTRAPS = 1000
@@ -59,15 +60,22 @@ def calibration_error(truth: np.ndarray, probabilities: np.ndarray, bins: int = 
     return float(sum(gaps) / len(truth))
 
 
+def macro_f1_error(groups: Sequence[str], truth: np.ndarray, said: np.ndarray, classes: int) -> float:
+    """Standard error of the macro-F1, by leaving out one group at a time; NaN where they are too few to tell."""
+    names = np.array(groups, dtype=object).astype(str)
+    others = (names != name for name in np.unique(names))
+    return jackknife_error([macro_f1(confusion_matrix(truth[own], said[own], classes)) for own in others])
+
+
 def measure_actions(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     """The metrics of an epoch."""
     said = probabilities.argmax(axis=1)
     confusion = confusion_matrix(truth, said, probabilities.shape[1])
     return {
-        "top1": _rounded(accuracy(truth, said)),
-        "macro_f1": _rounded(macro_f1(confusion)),
-        "balanced_accuracy": _rounded(balanced_accuracy(confusion)),
-        "ece": _rounded(calibration_error(truth, probabilities)),
+        "top1": rounded(accuracy(truth, said)),
+        "macro_f1": rounded(macro_f1(confusion)),
+        "balanced_accuracy": rounded(balanced_accuracy(confusion)),
+        "ece": rounded(calibration_error(truth, probabilities)),
     }
 
 
@@ -123,5 +131,6 @@ def confusion_csv(confusion: np.ndarray, class_names: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _rounded(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """To four digits; None for what is not known."""
     return None if np.isnan(value) else round(value, 4)

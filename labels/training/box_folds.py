@@ -20,9 +20,10 @@ from labels.records.errors import InputError
 from labels.records.matching import count_matches
 from labels.records.safe_writing import digest_of, read_json, write_json
 from labels.training.box_datasets import LabelledFrame
-from labels.training.box_metrics import LEAST_VIDEOS, find_thresholds
+from labels.training.box_metrics import find_thresholds
 from labels.training.detector_tasks import DetectorTask, detection_tables, spread
 from labels.training.detector_training import train_detector
+from labels.training.epoch_choice import LEAST_PARTS
 from labels.training.round_data import RoundData
 from labels.training.settings import TrainingSettings
 from labels.training.splits import TRAIN, VAL, folds_of
@@ -61,7 +62,7 @@ def measure_folds(
         files = TrainingFolder(fold_folder(path.parent, fold))
         student = _trained(task, rest, settings, files, build, digest_of([key, fold]))
         judges = [frame for frame in data.frames[VAL] if data.groups[frame.video_id] not in groups]
-        if len({frame.video_id for frame in judges}) < LEAST_VIDEOS:  # as of the round's own student
+        if len({frame.video_id for frame in judges}) < LEAST_PARTS:  # as of the round's own student
             judges += rest
         read = detection_tables(task, student, spread(judges, settings.validation_frames))
         thresholds = find_thresholds(*read, data.class_names, settings.precision_floor)

@@ -16,8 +16,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from labels.records.geometry import xyxy_to_xywh
 from labels.records.matching import MIN_VISIBILITY, MatchCounts, count_matches, match_video
 from labels.records.tables import BOX_COLUMNS, is_empty_frame, is_point
+from labels.training.epoch_choice import jackknife_error
 
-LEAST_VIDEOS = 3  # whose F1s differ by something that can be told
 SLOPES = (0.5, 5.0)  # what validation frames may say of a detector's sureness; few frames say too much
 
 Tables = Mapping[str, pd.DataFrame]  # video_id -> detections (frame_index, box, class_name, score) or truth
@@ -129,11 +129,8 @@ def measure(found: Tables, labels: Tables, thresholds: Mapping[str, float]) -> B
 
 def f1_error(by_video: Sequence[MatchCounts]) -> float:
     """Standard error of the F1 over all videos, by leaving out one at a time (jackknife, Tukey 1958)."""
-    count = len(by_video)
-    if count < LEAST_VIDEOS:
-        return float("nan")
-    without = [sum((*by_video[:at], *by_video[at + 1 :]), MatchCounts()).f1 for at in range(count)]
-    return float(np.std(without) * math.sqrt(count - 1))
+    others = (sum((*by_video[:at], *by_video[at + 1 :]), MatchCounts()) for at in range(len(by_video)))
+    return jackknife_error([counts.f1 for counts in others])
 
 
 def coco_ap(found: Tables, labels: Tables, class_names: Mapping[str, float] | tuple[str, ...]) -> float:

@@ -20,6 +20,7 @@ from labels.records.errors import InputError
 from labels.training.box_datasets import LabelledFrame
 from labels.training.box_metrics import find_thresholds, measure
 from labels.training.detector_tasks import DetectorTask, detection_tables, spread
+from labels.training.epoch_choice import is_chosen, is_over
 from labels.training.optimisation import Optimisation
 from labels.training.settings import TrainingSettings
 from labels.training.training_folder import TrainingFolder, write_history
@@ -113,27 +114,6 @@ def _too_large(settings: TrainingSettings) -> str:
             f"say --batch-size {settings.batch_size // 2}"
         )
     return f"training: a frame does not fit into the GPU; say a --long-side below {settings.long_side}, or --device cpu"
-
-
-def is_chosen(history: Sequence[dict[str, Any]]) -> bool:
-    """Whether the last epoch is the one to keep so far: as good as the best, within a standard error of its F1.
-
-    A few noisy validation labels cannot tell epochs apart that lie closer together, and of such ones the later has
-    learnt from more frames at a smaller learning rate (the one-standard-error rule of Breiman et al., Classification
-    and Regression Trees, 1984, section 3.4.3, turned towards the longer training). One or two validation clips tell
-    nothing: then the last epoch is kept.
-    """
-    best = max(history, key=_f1)
-    return best["f1_error"] is None or _f1(history[-1]) >= _f1(best) - best["f1_error"]
-
-
-def is_over(history: Sequence[dict[str, Any]], patience: int) -> bool:
-    """Whether so many epochs in a row were not worth keeping."""
-    return len(history) > patience and not any(is_chosen(history[: len(history) - at]) for at in range(patience))
-
-
-def _f1(row: dict[str, Any]) -> float:
-    return float(row["f1"])
 
 
 def _line_of(row: dict[str, Any], epochs: int, is_validated: bool) -> str:

@@ -18,8 +18,9 @@ from tqdm import tqdm
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
 from labels.models.probabilities import logs_of, tempered
 from labels.records.errors import InputError
-from labels.training.action_metrics import fit_temperature, measure_actions
+from labels.training.action_metrics import fit_temperature, macro_f1_error, measure_actions, rounded
 from labels.training.detector_training import deterministic
+from labels.training.epoch_choice import is_chosen, is_over
 from labels.training.optimisation import Optimisation, seed_everything
 from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, by_label, chances
@@ -27,6 +28,7 @@ from labels.training.training_folder import TrainingFolder, write_history
 
 LAYER = re.compile(r".*?\.\d+(?=\.)")  # of a weight's name: up to its first number
 HEAD = re.compile(r"(.*\.)?(head|fc|classifier)\.")
+SCORE = "macro_f1"  # on the validation labels: by it an epoch is kept
 NORMS_SEED = 2**31  # far from any epoch's
 
 
@@ -42,7 +44,7 @@ def train_recogniser(
 ) -> list[dict[str, Any]]:
     """Train a network in place and leave the best weights in `folder.best`. Returns the history, a dict an epoch.
 
-    Without validation windows the last epoch is the best one. Raises InputError when the loss is no longer finite.
+    Which epoch is the best see `epoch_choice`. Raises InputError when the loss is no longer finite.
     """
     require_no_group_twice(training, validation)
     loop = Optimisation(
@@ -60,7 +62,7 @@ def train_recogniser(
         write_history(folder.epochs, history)
     progress = tqdm(total=loop.total_steps, initial=len(history) * loop.epoch_steps, desc="train", unit="step")
     with progress, deterministic(loop.device):
-        while len(history) < settings.epochs and not _is_over(history, settings.patience):
+        while len(history) < settings.epochs and not is_over(history, settings.patience, SCORE):
             try:
                 losses = loop.run_epoch(len(history), progress)
             except torch.OutOfMemoryError:
@@ -83,9 +85,10 @@ def train_recogniser(
                 "epoch": len(history) + 1,
                 "metrics": metrics,
             }
-            if not history or not validation or _value(row) > max(map(_value, history)):
-                save_checkpoint(folder.best, payload | {"network": averaged.state_dict()}, RECOGNISER)
             history.append(row)
+            row["kept"] = int(is_chosen(history, SCORE))  # the last of these is the student
+            if row["kept"]:
+                save_checkpoint(folder.best, payload | {"network": averaged.state_dict()}, RECOGNISER)
             save_checkpoint(folder.last, payload | loop.state() | {"history": history}, RECOGNISER)
             write_history(folder.epochs, history)
             if validation:
@@ -139,7 +142,8 @@ def judge_labels(
     """The same of labels (N,) and what was said of them, (N, K)."""
     usual = dict.fromkeys(class_names, 0.5)
     if not labels:
-        return {"top1": None, "macro_f1": None, "balanced_accuracy": None, "ece": None}, 1.0, usual
+        unknown = ("top1", "macro_f1", "balanced_accuracy", "ece", "macro_f1_error")
+        return dict.fromkeys(unknown), 1.0, usual
     truth = np.array([label.class_id for label in labels])
     temperature = fit_temperature(truth, probabilities)
     calm = tempered(logs_of(probabilities), temperature)  # as it will label
@@ -148,7 +152,9 @@ def judge_labels(
         own = said == class_id
         if own.any():
             usual[name] = trusted_from(sure[own], truth[own] == class_id, settings.precision_floor)
-    return measure_actions(truth, probabilities), temperature, usual
+    groups = [label.group for label in labels]
+    error = macro_f1_error(groups, truth, probabilities.argmax(axis=1), len(class_names))
+    return measure_actions(truth, probabilities) | {"macro_f1_error": rounded(error)}, temperature, usual
 
 
 def trusted_from(sure: np.ndarray, right: np.ndarray, floor: float) -> float:
@@ -165,17 +171,6 @@ def require_no_group_twice(training: Sequence[LabelledWindow], held_out: Sequenc
             raise AssertionError(
                 f"the {name} {min(both)} is trained on and judged by: the figures would be worth nothing"
             )
-
-
-def _value(row: dict[str, Any]) -> float:
-    return float(row["macro_f1"] or 0.0) - 1e-3 * float(row["ece"] or 0.0)
-
-
-def _is_over(history: Sequence[dict[str, Any]], patience: int) -> bool:
-    if not history or history[0]["macro_f1"] is None:
-        return False
-    best = max(range(len(history)), key=lambda at: (_value(history[at]), -at))
-    return len(history) - 1 - best >= patience
 
 
 def _line_of(row: dict[str, Any], epochs: int) -> str:

@@ -24,9 +24,10 @@ from labels.records.safe_writing import digest_of, file_digest, write_json
 from labels.records.work_folder import WorkFolder
 from labels.training.ballnet_training import BallNetTask
 from labels.training.box_folds import measure_folds
-from labels.training.box_metrics import LEAST_VIDEOS, find_slopes, find_thresholds, measure
+from labels.training.box_metrics import find_slopes, find_thresholds, measure
 from labels.training.detector_tasks import DetectorTask, detection_tables, spread
 from labels.training.detector_training import train_detector
+from labels.training.epoch_choice import LEAST_PARTS
 from labels.training.optimisation import seed_everything
 from labels.training.round_accuracy import measure_accuracy
 from labels.training.round_data import RoundData, digests_of, gather_data
@@ -167,7 +168,7 @@ def _train_on(
     weights = {name: tensor.clone() for name, tensor in best.state_dict().items()}  # detecting may rearrange them
     found, labels = detection_tables(task, best, data.frames[VAL])
     told = found, labels
-    if len(labels) < LEAST_VIDEOS:  # one or two clips do not tell how the scores in all the others are to be read
+    if len(labels) < LEAST_PARTS:  # one or two clips do not tell how the scores in all the others are to be read
         shown = detection_tables(task, best, spread(data.frames[TRAIN], settings.validation_frames))
         told = found | shown[0], labels | shown[1]
     thresholds = find_thresholds(*told, data.class_names, settings.precision_floor)
