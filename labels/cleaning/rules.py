@@ -94,6 +94,11 @@ def _lost(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     return np.where(evidence["path"] < 0, evidence["rounds_lost"], np.nan)
 
 
+def _flat(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """All along its path wider than high, more than its speed explains: no ball, but its shadow, or a shoe."""
+    return evidence["flat"].to_numpy()
+
+
 def _shadow(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     """It goes along below a ball, and the ball rises and falls so many times as much."""
     return evidence["shadow"].to_numpy()
@@ -149,6 +154,7 @@ RULES = (
     Rule("overlay", _overlay, "high", drop=_setting("max_screen_stay"), needs_paths=False),
     Rule("lost", _lost, "high", drop=_setting("max_rounds_lost"), ignore=_nothing),
     Rule("isolated", _isolated, "low", drop=_isolated_ignores, ignore=_isolated_keeps),
+    Rule("flat", _flat, "high", drop=_setting("max_path_flatness")),
     Rule("shadow", _shadow, "high", drop=_setting("max_shadow_straightness")),
     Rule("quality", _quality, "low", drop=_setting("ignore_quality")),
     Rule("still", _still, "low", ignore=_setting("min_extent_sizes")),

@@ -62,6 +62,7 @@ class CleaningSettings:
     isolated_drop_below: float = 1.7  # dropped when it falls short by more than this
     sparse_step_s: float = 0.3
     unanchored_quality: float = 0.9  # what a path needs in a video where fewer than `min_anchors` boxes surely fly
+    max_path_flatness: float = 1.5  # width over height all along a path, less what its speed explains
     max_shadow_straightness: float = 2.0  # how much more the ball above rises and falls than what goes along below
     min_shadow_flatness: float = 1.2  # width over height, against that ball; what is rounder must be less sure
     min_shadow_steps: int = 6  # labelled frames in which both are seen, to tell that it follows
@@ -109,6 +110,7 @@ RULE_NAMES = (
     "misfit",
     "isolated",
     "lost",
+    "flat",
     "shadow",
     "crowded",
     "outlier",

@@ -1,4 +1,4 @@
-"""The shadow of a ball: it goes along below the ball, and rises and falls less, for it lies on the ground.
+"""The shadow of a ball: it lies flat on the ground, goes along below the ball, and rises and falls less.
 
 A detector sees it flat, but a student that learnt the size of balls draws its box as round as theirs: then it is the
 shadow where the labeller is also less sure of its path than of the ball's.
@@ -15,32 +15,48 @@ from labels.tracks.candidates import Candidates, Timeline, make_candidates
 
 SLOPES = (0.4, 2.5)  # how far a shadow goes left or right while the ball goes 1
 MIN_TRAVEL_SIZES = 2.0  # a ball that hardly moves is followed by everything
+SHUTTER = 0.5  # of the time between two frames in which a moving thing leaves its trace
 UNSURE_PIXELS = 0.5  # of where a box is: nothing is straighter than this
 
 
 def add_shadow(
     evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, timeline: Timeline, settings: CleaningSettings
 ) -> None:
-    """Adds `shadow`: how much less than a path above it a box's path rises and falls; NaN where it cannot be a shadow.
+    """Adds what tells shadows, of the boxes of each path; NaN off paths, and on those where a human drew.
 
-    Ways are compared in coordinates from which the camera's motion is taken out: under a pan all things go along.
+    `flat`: how much wider than high they are. `shadow`: how much less their path rises and falls than one above it
+    that it goes along with; NaN where there is none. Ways are compared in coordinates from which the camera's motion
+    is taken out: under a pan all things go along.
     """
-    evidence["shadow"] = np.nan
+    evidence[["flat", "shadow"]] = np.nan
+    drawn = np.unique(evidence["path"][evidence["human"]])
     on_path = usable & (evidence["path"] >= 0).to_numpy() & ~evidence["is_player"].to_numpy()
+    on_path &= ~np.isin(evidence["path"], drawn)
     for class_name in boxes["class_name"][on_path].unique():
         rows = np.flatnonzero(on_path & (boxes["class_name"] == class_name).to_numpy())
         candidates = make_candidates(boxes, evidence["log_odds"].to_numpy(), rows, timeline)
         path = evidence["path"].to_numpy()[candidates.row]
         support = evidence["support"].to_numpy()[candidates.row]
-        xyxy = boxes[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)[candidates.row]
-        flatness = (xyxy[:, 2] - xyxy[:, 0]) / (xyxy[:, 3] - xyxy[:, 1])
         paths = [np.flatnonzero(path == number) for number in np.unique(path)]
-        for upper, lower in permutations([nodes for nodes in paths if len(nodes) >= settings.min_shadow_steps], 2):
-            flatter = np.median(flatness[lower]) > settings.min_shadow_flatness * np.median(flatness[upper])
+        paths = [nodes for nodes in paths if len(nodes) >= settings.min_shadow_steps]
+        flat = [_flatness(candidates, nodes) for nodes in paths]
+        for nodes, value in zip(paths, flat, strict=True):
+            evidence.loc[candidates.row[nodes], "flat"] = value
+        for (upper, flat_above), (lower, flat_below) in permutations(zip(paths, flat, strict=True), 2):
+            flatter = flat_below > settings.min_shadow_flatness * flat_above
             if flatter or support[lower].mean() < support[upper].mean():
                 straighter = _straighter_below(candidates, upper, lower, settings)
                 before = evidence["shadow"].to_numpy()[candidates.row[lower]]
                 evidence.loc[candidates.row[lower], "shadow"] = np.fmax(before, straighter)
+
+
+def _flatness(candidates: Candidates, nodes: np.ndarray) -> float:
+    """How much wider than high a path's boxes are, more than its speed would smear a round thing; a median ratio."""
+    smear = SHUTTER * np.abs(np.gradient(candidates.screen[nodes], candidates.step[nodes], axis=0))  # (N, 2)
+    width, height = candidates.extent[nodes].T
+    round_one = (candidates.size[nodes, None] + smear).T
+    expected = np.maximum(np.log(round_one[0] / round_one[1]), 0)
+    return float(np.exp(np.median(np.log(width / height) - expected)))
 
 
 def _straighter_below(

@@ -15,6 +15,7 @@ RULE_WORDS = {
     "path_size": "its size jumps against the boxes before and after it",
     "class_size": "its size is unlike that of the likely objects of its class in the video",
     "misfit": "beside the smooth path of its neighbours",
+    "flat": "all along its path wider than high, as a shadow on the ground",
     "shadow": "goes along below a ball and rises and falls less: its shadow",
     "crowded": "a stronger path passes this frame, and no more are in play at once",
     "gap": "interpolated across a gap that is too long, or between ends that are not kept",
