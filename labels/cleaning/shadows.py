@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.settings import CleaningSettings
-from labels.records import tables
 from labels.tracks.candidates import Candidates, Timeline, make_candidates
 
 SLOPES = (0.4, 2.5)  # how far a shadow goes left or right while the ball goes 1
