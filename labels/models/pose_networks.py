@@ -5,7 +5,9 @@ the graph has a learnt part, as in ST-GCN++ (arxiv.org/abs/2205.09443). `gru` is
 `pose_inputs.normalise` gives, and make positions, bones and speeds of it themselves.
 """
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +82,9 @@ class GraphNetwork(nn.Module):
                 for at, (one, other) in enumerate(zip(inside, widths, strict=True))
             )
         )
+        halved = sum(1 for one, other in pairwise(widths) if other > one)
+        # A window is labelled by what goes on in its middle, where moves follow each other: when counts is learnt.
+        self.when = nn.Parameter(torch.zeros(math.ceil(settings.times / 2**halved)))
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(widths[-1], classes)
 
@@ -88,7 +93,7 @@ class GraphNetwork(nn.Module):
         batch, channels, times, joints = values.shape
         flat = values.permute(0, 1, 3, 2).reshape(batch, channels * joints, times)
         values = self.norm(flat).view(batch, channels, joints, times).permute(0, 1, 3, 2)
-        return self.blocks(values).mean(dim=(2, 3))
+        return self.blocks(values).mean(dim=3) @ self.when.softmax(dim=0)
 
     def forward(self, poses: Tensor) -> Tensor:
         return self.head(self.dropout(self.features(poses)))
