@@ -1,26 +1,21 @@
 """Stage 3 over one round: read the labelled shards, clean each, write the cleaned ones, the dataset and run.json."""
 
 from collections.abc import Iterable
-from pathlib import Path
-
-import pandas as pd
 
 from labels.cleaning.collapse_guard import find_alarms
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, write_dataset
-from labels.cleaning.outliers import UsualLooks, usual_looks
+from labels.cleaning.outliers import usual_looks
 from labels.cleaning.round_accounts import RoundAccounts
 from labels.cleaning.round_inputs import RoundInputs, output_digest, recorded_arguments
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video_cleaning import CleanedVideo, clean_video
+from labels.cleaning.shard_cleaning import ShardCleaner
 from labels.exchange.coco import IMAGES
 from labels.records import run_records, tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord
-from labels.records.safe_writing import read_parquet, write_parquet
+from labels.records.safe_writing import write_parquet
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
-
-NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
 
 
 def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Iterable[int] | None = None) -> RunRecord:
@@ -30,13 +25,15 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     run_records.start_run(folder, "cleaned")
     store = FrameStore(work.frames)
     accounts = RoundAccounts(inputs)
-    usual = usual_looks(inputs.before, settings)
     images, boxes, written = [], [], set()
-    for _, video in inputs.videos.iterrows():
+    answers = ShardCleaner(inputs, settings, usual_looks(inputs.before, settings)).clean_all()
+    for (_, video), answer in zip(inputs.videos.iterrows(), answers, strict=True):
         next(steps, None)
         video_id = str(video["video_id"])
         try:
-            labelled, cleaned = _clean_one(inputs, settings, video_id, usual)
+            if isinstance(answer, InputError):
+                raise answer
+            labelled, cleaned = answer
             frames = dataset_frames(cleaned.boxes, settings)
             store.ensure(video_id, work.videos / str(video["file"]), frames.tolist(), str(video["sha256"]))
         except (InputError, DecodeError) as error:
@@ -68,41 +65,3 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     )
     run_records.write_run_record(folder, record)
     return record
-
-
-def _clean_one(
-    inputs: RoundInputs, settings: CleaningSettings, video_id: str, usual: UsualLooks | None
-) -> tuple[pd.DataFrame, CleanedVideo]:
-    """The labelled and the cleaned boxes of one video. InputError when its shard is missing or unsound."""
-    folder = inputs.folder
-    path = folder.boxes("labelled", video_id)
-    if not path.is_file():
-        raise InputError("was not labelled")
-    labelled = _checked(path, decided=False)
-    missing = [name for name in NEEDED_METADATA if name not in labelled.attrs]
-    if missing:
-        raise InputError(f"{path}: its metadata lacks {', '.join(missing)}")
-    camera_path = folder.camera(video_id)
-    camera = read_parquet(camera_path) if camera_path.is_file() else None
-    old = None
-    if inputs.before is not None and inputs.before.boxes("cleaned", video_id).is_file():
-        old = _checked(inputs.before.boxes("cleaned", video_id), decided=True)
-    cleaned = clean_video(
-        labelled,
-        folder.number,
-        inputs.scales,
-        settings,
-        old,
-        camera,
-        verdicts=inputs.verdicts,
-        usual=usual,
-    )
-    return labelled, cleaned
-
-
-def _checked(path: Path, decided: bool) -> pd.DataFrame:
-    boxes = read_parquet(path)
-    try:
-        return tables.check_boxes(boxes, str(path), decided)
-    except ValueError as error:
-        raise InputError(str(error)) from None
