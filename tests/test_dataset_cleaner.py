@@ -117,6 +117,20 @@ def test_again_with_nothing_changed_changes_nothing(work, capsys):
     assert all_bytes(work) == before
 
 
+def test_several_processes_give_what_one_gives(work, capsys, monkeypatch):
+    work.round(0).boxes("labelled", "v1").write_bytes(b"no table")
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    before = all_bytes(work)
+    printed = capsys.readouterr().out
+    assert "2 videos = 1 used + 1 skipped" in printed
+    monkeypatch.setattr("labels.cleaning.shard_cleaning.LEAST_BYTES", 0)
+    monkeypatch.setattr("labels.cleaning.shard_cleaning.os.cpu_count", lambda: 2)
+    work.round(0).run_record("cleaned").unlink()
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    assert all_bytes(work) == before
+    assert capsys.readouterr().out == printed
+
+
 @pytest.mark.parametrize("lost", ["annotations.json", "images/v0_000003.jpg"])
 def test_a_dataset_with_a_hole_is_not_up_to_date(work, capsys, lost):
     dataset_cleaner.main([str(work.root), "--round", "0"])

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,6 +17,7 @@ from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.video_cleaning import CleanedVideo, clean_video
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.interruptions import leave_to_parent
 from labels.records.safe_writing import read_parquet
 
 NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
@@ -96,7 +96,7 @@ _cleaner: ShardCleaner | None = None  # in a cleaning process
 def _start_worker(cleaner: ShardCleaner) -> None:
     global _cleaner
     _cleaner = cleaner
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and gives no more work
+    leave_to_parent()
 
 
 def _clean_in_worker(video_id: str) -> tuple[pd.DataFrame, CleanedVideo] | InputError:

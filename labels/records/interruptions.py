@@ -1,5 +1,7 @@
-"""Ctrl-C that waits for what must not be left half done."""
+"""Ctrl-C that waits for what must not be left half done, and worker processes that leave it to their parent."""
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,3 +22,16 @@ def interruption_waits() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
     if noted:
         signal.raise_signal(signal.SIGINT)
+
+
+def leave_to_parent() -> None:
+    """In a worker process: Ctrl-C is for the parent, which says when to stop; when the parent dies, so does this."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -2,8 +2,6 @@
 
 import multiprocessing
 import os
-import signal
-import threading
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -16,6 +14,7 @@ from tqdm import tqdm
 
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.interruptions import leave_to_parent
 from labels.records.safe_writing import digest_of, file_digest, read_parquet_metadata, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.scene_rendering import RENDERER_VERSION, render_clip
@@ -109,16 +108,8 @@ def _render_all(work: WorkFolder, scenes: dict[str, SceneSettings], total: int) 
 def _start_worker(stop: Event) -> None:
     global _stop
     _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and says when to stop
+    leave_to_parent()
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _raise_if_stopped() -> None:
