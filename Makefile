@@ -27,7 +27,7 @@ setup: .venv/ready
 # One ball is in play; nothing else is told to the stages.
 demo: .venv/ready
 	$(PY) dataset_downloader.py $(DEMO) --from synthetic --seed $(SEED) \
-	    --sport volleyball --difficulty easy --clips 36 --held-out 10 --frames 30
+	    --sport volleyball --difficulty easy --clips 32 --held-out 10 --frames 30
 	$(PY) dataset_processor.py $(DEMO) --round 0 --detector motion
 	$(PY) dataset_cleaner.py $(DEMO) --round 0 --max-per-frame 1
 	$(PY) train.py $(DEMO) --round 0 --epochs 7
