@@ -19,7 +19,7 @@ from labels.records.work_folder import WorkFolder
 # The Makefile's demo says the same.
 CLIPS = ["--sport", "volleyball", "--difficulty", "easy", "--clips", "32", "--held-out", "10", "--frames", "30"]
 CLEANING = ["--max-per-frame", "1"]
-TRAINING = ["--epochs", "7"]
+TRAINING = ["--epochs", "6"]
 
 
 def main() -> None:
