@@ -21,6 +21,7 @@ Where the loop seems to feed on its own mistakes it says so and ends with exit c
 import argparse
 import sys
 from collections import Counter
+from dataclasses import replace
 
 from labels.cleaning.settings import PARTS, RULE_NAMES
 from labels.cleaning.threshold_arguments import add_threshold_arguments, said_of_boxes, settings_from
@@ -50,26 +51,20 @@ def clean(args: argparse.Namespace) -> Summary:
         return export_stage(args.work, args.round, args.export)
     from labels.cleaning.action_stage import clean_actions_of, wants_actions
     from labels.records.work_folder import WorkFolder
+    from labels.training.training_arguments import training_command
 
-    if wants_actions(WorkFolder(args.work), args.round, args.task):
-        from labels.records.run_records import last_arguments
-        from labels.records.work_folder import ACTIONS_TRAINED
-        from labels.training import recognition_settings
-
+    work = WorkFolder(args.work)
+    if wants_actions(work, args.round, args.task):
         summary = clean_actions_of(args, said_of_boxes(args))
-        trained = last_arguments(WorkFolder(args.work), args.round, ACTIONS_TRAINED)
-        summary.next_command += recognition_settings.said_again(trained) if trained else ""
-        return summary
+        return replace(summary, next_command=training_command(work, args.round, actions=True))
     from tqdm import tqdm
 
     from labels.cleaning.round_cleaning import clean_round
     from labels.cleaning.round_inputs import finished_record, round_inputs
     from labels.cleaning.round_lines import summary_lines
-    from labels.records.run_records import last_arguments, out_of_date
-    from labels.training.settings import said_again
+    from labels.records.run_records import out_of_date
 
     settings = settings_from(args)
-    work = WorkFolder(args.work)
     work.read_videos()
     with work.writing():
         inputs = round_inputs(work, args.round)
@@ -81,7 +76,6 @@ def clean(args: argparse.Namespace) -> Summary:
                 record = clean_round(inputs, settings, progress)
         lines += [*summary_lines(record.counts), *inputs.audits, *out_of_date(work)]
         lines += [f"alarm, but --force: {alarm}" for alarm in record.counts["alarms"] if args.force]
-        trained = last_arguments(work, args.round, "trained")
     return Summary(
         stage=f"clean round {args.round}",
         unit="videos",
@@ -89,7 +83,7 @@ def clean(args: argparse.Namespace) -> Summary:
         used=record.counts["videos"],
         skipped=dict(Counter(record.counts["skipped"].values())),
         lines=lines,
-        next_command=f"python train.py {args.work} --round {args.round}{said_again(trained) if trained else ''}",
+        next_command=training_command(work, args.round),
         alarms=[] if args.force else record.counts["alarms"],
     )
 

@@ -18,6 +18,7 @@ from labels.exchange.coco_reading import read_coco
 from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
+from labels.records.said_options import typed
 from labels.records.work_folder import WorkFolder
 from labels.training import settings as training_settings
 from labels.training.settings import TrainingSettings
@@ -350,10 +351,10 @@ def test_whoever_sends_to_the_cleaner_says_its_options_again(work, capsys):
 
 def test_the_next_command_says_again_what_was_said_before():
     cleaned = asdict(CleaningSettings(max_per_frame=1, keep_quality=0.75, without=("still",)))
-    assert threshold_arguments.said_again(cleaned) == " --keep 0.75 --max-per-frame 1 --without still"
-    assert threshold_arguments.said_again(asdict(CleaningSettings())) == ""
+    assert typed(threshold_arguments.said_words(cleaned)) == " --keep 0.75 --max-per-frame 1 --without still"
+    assert typed(threshold_arguments.said_words(asdict(CleaningSettings()))) == ""
     trained = asdict(TrainingSettings(epochs=8)) | {"continue": True, "from_scratch": False, "device": "cpu"}
-    assert training_settings.said_again(trained) == " --epochs 8 --continue"
-    assert training_settings.said_again(asdict(TrainingSettings(long_side=960))) == " --long-side 960"
+    assert typed(training_settings.said_words(trained)) == " --epochs 8 --continue"
+    assert typed(training_settings.said_words(asdict(TrainingSettings(long_side=960)))) == " --long-side 960"
     other = asdict(TrainingSettings(architecture="ssdlite320_mobilenet_v3_large", learning_rate=2e-4, long_side=320))
-    assert training_settings.said_again(other) == " --architecture ssdlite320_mobilenet_v3_large"
+    assert typed(training_settings.said_words(other)) == " --architecture ssdlite320_mobilenet_v3_large"

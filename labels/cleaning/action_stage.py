@@ -41,7 +41,6 @@ def clean_actions_of(args: argparse.Namespace, said_of_boxes: list[str]) -> Summ
         lines = [*action_lines(record), *out_of_date(work)]
         lines += [f"alarm, but --force: {alarm}" for alarm in record.counts["alarms"] if args.force]
     skipped = len(record.counts["skipped"])
-    has_boxes = read_run_record(work.round(args.round), "cleaned") is not None
     return Summary(
         f"clean actions of round {args.round}",
         "videos",
@@ -49,6 +48,5 @@ def clean_actions_of(args: argparse.Namespace, said_of_boxes: list[str]) -> Summ
         found - skipped,
         {"were not labelled": skipped} if skipped else {},
         lines,
-        f"python train.py {args.work} --round {args.round}{' --task actions' if has_boxes else ''}",
         alarms=[] if args.force else record.counts["alarms"],
     )

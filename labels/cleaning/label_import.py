@@ -41,7 +41,7 @@ class Imported:
     def summary(self, work: WorkFolder) -> Summary:
         number = self.round or 0
         if any(work.round(number).run_record(stage).is_file() for stage in ("labelled", ACTIONS_LABELLED)):
-            command = cleaning_command(work, number)
+            command = cleaning_command(work, number, actions=not self.of_boxes)
         else:  # what was drawn is all there is yet
             labeller = "--detector" if self.of_boxes else "--recogniser"
             command = f"python dataset_processor.py {work.root} --round {number} {labeller} human"

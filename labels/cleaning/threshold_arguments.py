@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.settings import CleaningSettings
-from labels.records.said_options import said_options
+from labels.records.said_options import said_options, typed
 
 if TYPE_CHECKING:
     from labels.records.work_folder import WorkFolder
@@ -24,6 +24,7 @@ OPTIONS = {
     "min_size_pixels": ("--min-size", "square root of the area in pixels"),
     "max_frame_share": ("--max-frame-share", "size of a ball over the frame's shorter side"),
 }
+DERIVED = {"least_quality"}  # from --keep
 
 
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,12 +65,12 @@ def said_of_boxes(args: argparse.Namespace) -> list[str]:
     return [*said, *own]
 
 
-def said_again(
+def said_words(
     arguments: Mapping[str, Any], kind: type[CleaningSettings] | type[ActionSettings] = CleaningSettings
-) -> str:
-    """The options that a round was cleaned with, from its run record, as they are typed; with a space before."""
-    known = {name: arguments[name] for name in (*OPTIONS, "without") if name in arguments}
-    return "".join(f" {shlex.quote(word)}" for word in said_options(known, asdict(kind())))
+) -> list[str]:
+    """The options that a round was cleaned with, from its run record."""
+    said = {name: value for name, value in arguments.items() if name not in DERIVED}
+    return said_options(said, asdict(kind()))
 
 
 def cleaning_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
@@ -79,7 +80,7 @@ def cleaning_command(work: "WorkFolder", number: int, actions: bool = False) -> 
 
     command = f"python dataset_cleaner.py {shlex.quote(str(work.root))} --round {number}"
     if not actions:
-        return command + said_again(last_arguments(work, number, "cleaned") or {})
+        return command + typed(said_words(last_arguments(work, number, "cleaned") or {}))
     has_boxes = read_run_record(work.round(number), "labelled") is not None
-    said = last_arguments(work, number, ACTIONS_CLEANED) or {}
-    return command + (" --task actions" if has_boxes else "") + said_again(said, ActionSettings)
+    said = said_words(last_arguments(work, number, ACTIONS_CLEANED) or {}, ActionSettings)
+    return command + typed(["--task", "actions"] * has_boxes + said)

@@ -1,7 +1,7 @@
 """What labelling actions goes by, and its arguments. Imports nothing heavy."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from labels.models.recogniser_settings import POSES
@@ -13,6 +13,8 @@ from labels.records.said_options import said_options
 SUBJECTS = ("auto", "frame", "player")
 # Of labelling actions alone, and what they are where nobody says them.
 ACTION_OPTIONS = {"--map": None, "--pose": None, "--per": SUBJECTS[0], "--human-share": 1.0}
+USUAL = {option[2:].replace("-", "_"): value for option, value in ACTION_OPTIONS.items()}
+LASTING = ("per", "human_share")  # what holds for the round after too
 
 
 def add_action_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +42,9 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def said_again(arguments: Mapping[str, Any]) -> str:
-    """What holds for the round after too, from the run record of one, as it is typed; with a space before."""
-    usual = {"human_share": 1.0, "per": SUBJECTS[0]}
-    said = said_options({name: arguments.get(name) for name in usual}, usual)
-    return "".join(f" {word}" for word in said)
+def said_words(arguments: Mapping[str, Any], names: Collection[str] = (*USUAL, "recogniser")) -> list[str]:
+    """The options that a round's actions were labelled with, from its run record; of these names alone."""
+    return said_options({name: arguments[name] for name in names if name in arguments}, USUAL)
 
 
 def refuse_actions(args: argparse.Namespace) -> None:

@@ -2,14 +2,15 @@
 
 import argparse
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labels.labelling.settings import LabellingSettings
 from labels.models.settings import DEFAULT_DETECTOR
 from labels.records.command_line import positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
-from labels.records.said_options import said_options
+from labels.records.said_options import said_options, typed
 
 if TYPE_CHECKING:
     from labels.records.work_folder import WorkFolder
@@ -66,10 +67,15 @@ def refuse_boxes(args: argparse.Namespace) -> None:
         raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")
 
 
+def said_words(arguments: Mapping[str, Any]) -> list[str]:
+    """The options that a round's boxes were labelled with, from its run record."""
+    return said_options(arguments, asdict(LabellingSettings()))
+
+
 def labelling_command(work: "WorkFolder", number: int) -> str:
     """What labels a round's boxes as they were labelled last."""
     from labels.records.run_records import read_run_record
 
     record = read_run_record(work.round(number), "labelled")
-    said = said_options(record.arguments, asdict(LabellingSettings())) if record is not None else []
-    return shlex.join(["python", "dataset_processor.py", str(work.root), "--round", str(number), *said])
+    said = typed(said_words(record.arguments)) if record is not None else ""
+    return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"

@@ -75,16 +75,11 @@ class GraphNetwork(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm1d(CHANNELS * len(JOINTS))
         widths = [settings.width * (1 if at < settings.blocks // 2 else 2) for at in range(settings.blocks)]
-        inside = [CHANNELS, *widths[:-1]]
-        self.blocks = nn.Sequential(
-            *(
-                GraphBlock(one, other, 2 if at and other > one else 1, settings)
-                for at, (one, other) in enumerate(zip(inside, widths, strict=True))
-            )
-        )
-        halved = sum(1 for one, other in pairwise(widths) if other > one)
+        strides = [1, *(2 if other > one else 1 for one, other in pairwise(widths))]
+        steps = zip(pairwise([CHANNELS, *widths]), strides, strict=True)
+        self.blocks = nn.Sequential(*(GraphBlock(*widening, stride, settings) for widening, stride in steps))
         # A window is labelled by what goes on in its middle, where moves follow each other: when counts is learnt.
-        self.when = nn.Parameter(torch.zeros(math.ceil(settings.times / 2**halved)))
+        self.when = nn.Parameter(torch.zeros(math.ceil(settings.times / math.prod(strides))))
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(widths[-1], classes)
 

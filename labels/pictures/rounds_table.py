@@ -54,7 +54,7 @@ def rounds_table(surveys: list[RoundSurvey]) -> list[str]:
         return []
     rows = [["round", "labeller", "kept", *["precision", "recall", "F1"] * 2, "mean IoU"]]
     for survey in surveys:
-        cells = [str(survey.number), labeller_of(survey), f"{kept_of(survey):,}"]
+        cells = [str(survey.number), labeller_of(survey), f"{survey.kept:,}"]
         for held_out in (False, True):
             cells += quality_cells(survey.counts(held_out), survey.judged_videos(held_out))
         rows.append([*cells, number_text(survey.counts().mean_iou)])

@@ -2,41 +2,34 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from labels.cleaning.settings import CleaningSettings
-from labels.labelling.settings import LabellingSettings
+from labels.cleaning import threshold_arguments
+from labels.cleaning.action_settings import ActionSettings
+from labels.labelling import action_settings, detector_arguments
 from labels.pictures.round_reading import CleanedRound
-from labels.records.said_options import said_options
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, STAGES
-from labels.training.recognition_settings import SAID, options_of, usual_recognition
-from labels.training.settings import usual_training
+from labels.training import recognition_settings, settings
 
 SCRIPTS = {"labelled": "dataset_processor.py", "cleaned": "dataset_cleaner.py", "trained": "train.py"}
-USUAL: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "labelled": lambda _: asdict(LabellingSettings()),
-    "cleaned": lambda _: asdict(CleaningSettings()),
-    "trained": usual_training,
-    ACTIONS_TRAINED: usual_recognition,
-}
-# Of the stages of actions, the arguments that are options too; the others are settings that are derived.
-ACTION_OPTIONS = {
-    ACTIONS_LABELLED: {"recogniser", "map", "per", "human_share"},
-    ACTIONS_CLEANED: set(),
-    ACTIONS_TRAINED: set(SAID),
+OF_ACTIONS = (ACTIONS_LABELLED, ACTIONS_CLEANED, ACTIONS_TRAINED)
+SAID: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "labelled": detector_arguments.said_words,
+    "cleaned": threshold_arguments.said_words,
+    "trained": settings.said_words,
+    ACTIONS_LABELLED: action_settings.said_words,
+    ACTIONS_CLEANED: partial(threshold_arguments.said_words, kind=ActionSettings),
+    ACTIONS_TRAINED: recognition_settings.said_words,
 }
 
 
 def stage_command(stage: str, work: str, number: int, arguments: dict[str, Any]) -> str:
     """A line for the shell. Options that are off, empty or as they are anyway are left out."""
-    usual = USUAL[stage](arguments) if stage in USUAL else {}
     words = ["python", SCRIPTS[stage.split("/")[0]], work, "--round", str(number)]
     if stage in (ACTIONS_CLEANED, ACTIONS_TRAINED):
         words += ["--task", "actions"]
-    arguments = options_of(arguments) if stage == ACTIONS_TRAINED else arguments
-    given = {name: value for name, value in arguments.items() if name in ACTION_OPTIONS.get(stage, {name})}
-    return shlex.join(words + said_options(given, usual))
+    return shlex.join(words + SAID[stage](arguments))
 
 
 def commands_of(found: CleanedRound, work: str) -> list[str]:
@@ -54,7 +47,7 @@ def next_stage(found: CleanedRound, before: CleanedRound | None, work: str) -> s
     It has the options that the stage had in the round `before`, but for labelling: another labeller's turn comes.
     """
     of_boxes = any(found.records[stage] is not None for stage in SCRIPTS)
-    for stage in SCRIPTS if of_boxes or not any(found.records.values()) else ACTION_OPTIONS:
+    for stage in SCRIPTS if of_boxes or not any(found.records.values()) else OF_ACTIONS:
         if found.records[stage] is None:
             usual = before.records[stage] if before is not None and not stage.startswith("labelled") else None
             return stage_command(stage, work, found.number, usual.arguments if usual is not None else {})

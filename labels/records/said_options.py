@@ -1,6 +1,7 @@
 """What was said to a stage, as it is typed, from the arguments that its run record keeps."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NOT_AN_OPTION = {"work", "round", "strict", "device"}  # the last: where it ran, which may be another machine
@@ -32,3 +33,8 @@ def said_options(arguments: Mapping[str, Any], usual: Mapping[str, Any]) -> list
         else:
             words += [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
     return words + switches
+
+
+def typed(words: Sequence[str]) -> str:
+    """Words as they are typed after a command: quoted, each with a space before."""
+    return "".join(f" {shlex.quote(word)}" for word in words)

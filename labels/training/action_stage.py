@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labels.labelling.action_settings import said_again
+from labels.labelling.action_settings import LASTING, said_words
 from labels.models.recogniser_settings import DEFAULT_ON_CPU, DEFAULT_ON_GPU, PRETRAINED
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import last_arguments, out_of_date, read_run_record, require_run_record
 from labels.records.safe_writing import digest_of
+from labels.records.said_options import typed
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, WorkFolder
 from labels.training.recognition_settings import RecognitionSettings
 from labels.training.round_gain import round_to_stay_with
@@ -105,7 +106,7 @@ def _ask_folds(
 def summarise(args: argparse.Namespace, trained: "TrainedActions") -> Summary:
     """Which videos were used, and what came out."""
     data = trained.data
-    said = said_again(last_arguments(WorkFolder(args.work), args.round, ACTIONS_LABELLED) or {})
+    lasting = said_words(last_arguments(WorkFolder(args.work), args.round, ACTIONS_LABELLED) or {}, LASTING)
     return Summary(
         f"train actions of round {args.round}",
         "videos",
@@ -113,5 +114,5 @@ def summarise(args: argparse.Namespace, trained: "TrainedActions") -> Summary:
         len(data.splits) - sum(data.skipped.values()),
         data.skipped,
         trained.lines(),
-        f"python dataset_processor.py {args.work} --round {args.round + 1}{said}",
+        f"python dataset_processor.py {args.work} --round {args.round + 1}{typed(lasting)}",
     )

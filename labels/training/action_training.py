@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from labels.cleaning.threshold_arguments import cleaning_command
 from labels.labelling.player_tracks import PLAYER
 from labels.labelling.round_mask_channel import inputs_of_masks
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit, save_checkpoint
@@ -88,7 +89,7 @@ def train_actions(
     settings = with_pose(settings, work)
     preset = preset_for(settings)
     folder = work.round(number)
-    command = f"python dataset_cleaner.py {work.root} --round {number} --task actions"
+    command = cleaning_command(work, number, actions=True)
     if read_run_record(folder, ACTIONS_LABELLED) is None:
         command = f"python dataset_processor.py {work.root} --round {number} --recogniser …, then dataset_cleaner.py"
     cleaned = require_run_record(folder, ACTIONS_CLEANED, command)

@@ -1,6 +1,5 @@
 """What training a recogniser goes by. Imports nothing heavy: the script takes its defaults from here."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -51,31 +50,25 @@ class RecognitionSettings:
         return 3e-3 if architecture == CNN3D or PRESETS[architecture].reads == JOINTS else 1e-3
 
 
-# Of the arguments in a run record, those that are options too.
-SAID = (
-    "architecture", "epochs", "batch_size", "learning_rate", "seed", "mask_channel", "window_frames", "window_seconds",
-    "mixup", "rand_augment", "pose", "from_scratch",
-)  # fmt: skip
+# The options of training a recogniser, by the names that their values have in a run record.
+SAID = {"frames": "window_frames", "seconds": "window_seconds"} | {
+    name: name
+    for name in (
+        "architecture", "epochs", "batch_size", "learning_rate", "seed", "mask_channel", "mixup", "rand_augment",
+        "pose", "from_scratch", "continue",
+    )
+}  # fmt: skip
 
 
-def usual_recognition(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What the arguments of training a recogniser are where nobody says them; some depend on its architecture."""
-    architecture = arguments.get("architecture", CNN3D)
-    rate = RecognitionSettings.rate_for(architecture)
-    usual = asdict(RecognitionSettings()) | {"architecture": "", "learning_rate": rate, "pose": arguments.get("pose")}
-    return {**usual, "window_frames": 0, "window_seconds": 0.0}
-
-
-def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a run record by the names of their options."""
-    named = {**arguments, "window_frames": arguments.get("frames"), "window_seconds": arguments.get("seconds")}
-    return {name: named[name] for name in SAID if name in named}
-
-
-def said_again(arguments: Mapping[str, Any]) -> str:
-    """The options that a round's recogniser was trained with, as they are typed; with a space before."""
-    words = said_options(options_of(arguments), usual_recognition(arguments))
-    return "".join(f" {shlex.quote(word)}" for word in words)
+def said_words(arguments: Mapping[str, Any]) -> list[str]:
+    """The options that a round's recogniser was trained with, from its run record."""
+    usual = asdict(RecognitionSettings()) | {
+        "architecture": "",  # which one is usual depends on the machine
+        "learning_rate": RecognitionSettings.rate_for(arguments.get("architecture", CNN3D)),
+        "pose": arguments.get("pose"),  # found out where it was not said
+    }
+    given = {option: arguments[name] for name, option in SAID.items() if name in arguments}
+    return said_options(given, {option: usual.get(name) for name, option in SAID.items()})
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """What training a detector goes by. Imports nothing heavy: the script takes its defaults from here."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -37,7 +36,7 @@ class TrainingSettings:
         return TrainingSettings.learning_rate if architecture == TrainingSettings.architecture else 2e-4
 
 
-def usual_training(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _usual(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the arguments of training a detector are where nobody says them; some depend on its architecture."""
     architecture = arguments.get("architecture", TrainingSettings.architecture)
     usual = asdict(TrainingSettings()) | {"learning_rate": TrainingSettings.rate_for(architecture)}
@@ -46,9 +45,9 @@ def usual_training(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return usual
 
 
-def said_again(arguments: Mapping[str, Any]) -> str:
-    """The options that a round was trained with, from its run record, as they are typed; with a space before."""
-    return "".join(f" {shlex.quote(word)}" for word in said_options(arguments, usual_training(arguments)))
+def said_words(arguments: Mapping[str, Any]) -> list[str]:
+    """The options that a round's detector was trained with, from its run record."""
+    return said_options(arguments, _usual(arguments))
 
 
 @dataclass(frozen=True)

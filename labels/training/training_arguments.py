@@ -1,9 +1,16 @@
 """The arguments of stage 4, but those of actions alone. Imports nothing heavy."""
 
 import argparse
+import shlex
+from typing import TYPE_CHECKING
 
 from labels.records.command_line import above_zero, positive_number, whole_number
+from labels.records.said_options import typed
+from labels.training import recognition_settings, settings
 from labels.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,3 +40,16 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "see: of boxes, how far they agree; of actions, what the next round's cleaning goes by",
     )
     start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
+
+
+def training_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
+    """What trains a round's detector, or its recogniser, as it, or that of the round before, was trained last."""
+    from labels.records.run_records import last_arguments, read_run_record
+    from labels.records.work_folder import ACTIONS_TRAINED
+
+    command = f"python train.py {shlex.quote(str(work.root))} --round {number}"
+    if not actions:
+        return command + typed(settings.said_words(last_arguments(work, number, "trained") or {}))
+    has_boxes = read_run_record(work.round(number), "cleaned") is not None
+    said = recognition_settings.said_words(last_arguments(work, number, ACTIONS_TRAINED) or {})
+    return command + typed(["--task", "actions"] * has_boxes + said)
