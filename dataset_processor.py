@@ -73,6 +73,7 @@ def label(args: argparse.Namespace) -> Summary:
     with work.writing():
         from labels.labelling.round_labelling import finish_round, label_round
         from labels.labelling.settings import LabellingSettings
+        from labels.models.appearance import backbone_here
         from labels.models.panel import load_panel
         from labels.models.settings import DetectorOptions, Looks
 
@@ -82,7 +83,7 @@ def label(args: argparse.Namespace) -> Summary:
         settings = LabellingSettings(stride=args.stride)
         inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}
         folder = work.round(args.round)
-        outcome = label_round(work, folder, detector, settings)
+        outcome = label_round(work, folder, detector, settings, backbone=backbone_here(args.device))
         arguments = {
             key: getattr(args, key)
             for key in ("detector", "classes", "stride", "input_size", "tiles", "mirrored", "class_list")

@@ -1,5 +1,6 @@
 """One video and all videos of a folder through a detector that says what each frame spells."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from conftest import coded_frame, read_code
 from labels.labelling.box_labelling import decode_stride, is_worth_a_picture, label_video
 from labels.labelling.round_labelling import label_round, shard_paths
 from labels.labelling.settings import LabellingSettings
+from labels.models.appearance import FEATURES
 from labels.records import tables
 from labels.records.detections import Detections
+from labels.records.features import from_text
 from labels.records.safe_writing import file_digest, read_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding import Frame, decode_frames
@@ -118,6 +121,55 @@ def test_a_box_said_twice_is_one_label_and_counted(tmp_path, make_video):
         assert (outcome.boxes, outcome.repeated_boxes, outcome.degenerate_boxes) == (6, 3, 0)
         assert "3 boxes left out, because the labeller gave the very same one before" in outcome.lines()
     assert len(read_parquet(work.round(0).boxes("labelled", "a"))) == 6
+
+
+class SelfDescribing(Spelling):
+    """Spelling that also says what it sees in its boxes: all one."""
+
+    digest = "two"
+
+    def detect(self, frames):
+        for frame, found in super().detect(frames):
+            yield frame, replace(found, appearance=np.ones((len(found), 3), dtype=np.float32))
+
+
+class Backbone:
+    name = "backbone"
+
+    def __call__(self, rgb, xyxy):
+        return np.zeros((len(xyxy), 2), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("detector", "backbone", "deep", "by"),
+    [
+        (Spelling(), None, [], ""),
+        (Spelling(), Backbone(), [0, 0], "backbone"),
+        (SelfDescribing(), None, [1, 1, 1], "two"),
+        (SelfDescribing(), Backbone(), [1, 1, 1], "two"),
+    ],
+)
+def test_beside_colours_and_edges_stands_what_the_detector_sees_or_else_a_backbone(
+    make_video, detector, backbone, deep, by
+):
+    extra = [[200, 0, 210, 5], [50, 5, 60, 9]]  # one beyond the frame
+    detector.extra = extra
+    frames = decode_frames(make_video("a.mp4", 2))
+    made = label_video("a", frames, detector, 0, LabellingSettings(), backbone=backbone)
+    features, known = from_text(made.boxes["appearance"])
+    assert known.all() and len(features) == 4
+    assert features[:, FEATURES:].tolist() == [deep] * 4
+    assert (features[:, :FEATURES] > 0).any()
+    assert made.described_by == by
+
+
+def test_a_backbone_that_appears_makes_the_shards_anew(tmp_path, make_video):
+    work = work_with(tmp_path, make_video, ["a"], 3)
+    folder, settings = work.round(0), LabellingSettings()
+    assert label_round(work, folder, Spelling(), settings, show_progress=False).made == 1
+    assert label_round(work, folder, Spelling(), settings, show_progress=False, backbone=Backbone()).made == 1
+    assert read_parquet(folder.boxes("labelled", "a")).attrs["described_by"] == "backbone"
+    assert label_round(work, folder, Spelling(), settings, show_progress=False, backbone=Backbone()).made == 0
 
 
 def test_pictures_of_frames_that_may_be_needed(tmp_path, make_video):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pandas as pd
-from simulated_balls import boxes_from
+from simulated_balls import boxes_from, metadata
 
-from labels.cleaning.outliers import UsualLooks, outlier_factors
+from labels.cleaning.outliers import UsualLooks, kept_as_seen, outlier_factors
 from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.video_cleaning import clean_video
 from labels.records.features import as_text
 
 SETTINGS = CleaningSettings()
@@ -75,3 +76,29 @@ def test_what_surely_flies_and_what_is_on_no_track_is_left_alone():
     assert np.isnan(found[0]).all()
     assert (found[1] > 1).all()
     assert np.isnan(factors(usual, boxes.assign(track_id=-1))).all()
+
+
+def test_what_the_round_before_kept_is_told_as_this_round_sees_it():
+    before = video(3, [WHITE, ORANGE, LAMP])
+    before.loc[before["track_id"] == 2, "decision"] = "ignore"
+    other = as_text(np.full((10, 7), 0.5))  # as another network tells it, at another length
+    now = before[before["track_id"] != 1].reset_index(drop=True).assign(appearance=other)
+    now[["x1", "x2"]] += 1.0  # the boxes lie a little elsewhere
+    seen = kept_as_seen(now, before, SETTINGS)
+    assert seen["track_id"].tolist() == [0] * 5  # kept then, and found again
+    assert set(seen["appearance"]) == {other[0]}
+    assert set(kept_as_seen(now.drop(columns="appearance"), before, SETTINGS)["appearance"]) == {""}
+
+
+def test_what_different_networks_saw_is_not_compared():
+    """Labels that come in from the round before stay, and lose what another network saw in them."""
+    rows = [(f, 100 + 20 * f, 100 + 6 * f, 12, 0.9) for f in range(24)]
+    first = boxes_from(rows, 24).assign(appearance=as_text(np.ones((24, 60))))
+    first.attrs = metadata("scene", 24) | {"described_by": "one"}
+    old = clean_video(first, 0, {}, SETTINGS).boxes
+    found = first[6:].assign(appearance=as_text(np.ones((18, 57))))  # not the first six
+    for described_by, lengths in (("one", {60 * 2, 57 * 2}), ("another", {0, 57 * 2})):
+        found.attrs = first.attrs | {"described_by": described_by}
+        boxes = clean_video(found, 1, {}, SETTINGS, old).boxes
+        assert set(boxes["appearance"].str.len()) == lengths
+        assert (boxes["decision"] == "keep").all() and len(boxes) == 24

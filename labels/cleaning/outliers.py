@@ -1,23 +1,23 @@
 """Tracks that look unlike the others of their class: over tracks rather than single boxes, and over all videos.
 
-A track's look is the mean of its boxes' features (`models/appearance.py`). Those that the round before kept are brought
-to their principal components, and a track of this round is compared with those of other videos by the local outlier
-factor (Breunig et al., 2000): how much farther off its nearest are than they are from theirs, so that balls of several
-colours may be usual. The factor that counts as too much is the one that at most a stated share of the tracks before
-exceed, and never a small one. What surely flies as a ball does is no outlier whatever it looks like; the others are
-ignored, not dropped: to look strange proves nothing.
+A track's look is the mean of its boxes' features: colours and edges, and what a network sees in them where one says.
+Those that the round before kept, as this round sees them, are brought to their principal components, and a track of
+this round is compared with those of other videos by the local outlier factor (Breunig et al., 2000): how much farther
+off its nearest are than they are from theirs, so that balls of several colours may be usual. The factor that counts as
+too much is the one that at most a stated share of the tracks before exceed, and never a small one. What surely flies as
+a ball does is no outlier whatever it looks like; the others are ignored, not dropped: to look strange proves nothing.
 """
 
 import contextlib
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from labels.cleaning.box_pairs import same_objects
 from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
 from labels.records.errors import InputError
@@ -43,7 +43,7 @@ class UsualLooks:
     """How the tracks of each class look that the round before kept. Knows nothing where they are too few."""
 
     def __init__(self, kept: Iterable[pd.DataFrame], settings: CleaningSettings) -> None:
-        """`kept`: the decided boxes of each video of the round before."""
+        """`kept`: the boxes of each video that the round before kept, as `kept_as_seen` gives them."""
         found = [tracks for boxes in kept if len(tracks := _looks_of_tracks(boxes))]
         tracks = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["class_name"])
         self._classes: dict[str, _ClassLooks] = {}
@@ -60,19 +60,27 @@ class UsualLooks:
         return -looks.models[_fold(video_id)].score_samples(features) / looks.limit
 
 
-def usual_looks(before: RoundFolder | None, settings: CleaningSettings) -> UsualLooks | None:
-    """How tracks look in the round before; None without one, or where the rule is switched off."""
+def usual_looks(folder: RoundFolder, before: RoundFolder | None, settings: CleaningSettings) -> UsualLooks | None:
+    """How a round sees the tracks of the one before; None without one, or where the rule is switched off."""
     if before is None or "outlier" in settings.without:
         return None
-    return UsualLooks(_readable(sorted((before.stage("cleaned") / "boxes").glob("[!.]*.parquet"))), settings)
+    return UsualLooks(_seen_again(folder, before, settings), settings)
 
 
-def _readable(paths: Iterable[Path]) -> Iterator[pd.DataFrame]:
-    for path in paths:
-        with contextlib.suppress(
-            InputError, ValueError
-        ):  # what is wrong with a shard is told where its own video is cleaned
-            yield tables.check_boxes(read_parquet(path), str(path), decided=True)
+def _seen_again(folder: RoundFolder, before: RoundFolder, settings: CleaningSettings) -> Iterator[pd.DataFrame]:
+    for path in sorted((before.stage("cleaned") / "boxes").glob("[!.]*.parquet")):
+        # What is wrong with a shard is told where its own video is cleaned.
+        with contextlib.suppress(InputError, ValueError):
+            labelled = tables.check_boxes(read_parquet(folder.boxes("labelled", path.stem)), path.stem)
+            yield kept_as_seen(labelled, tables.check_boxes(read_parquet(path), str(path), decided=True), settings)
+
+
+def kept_as_seen(labelled: pd.DataFrame, decided: pd.DataFrame, settings: CleaningSettings) -> pd.DataFrame:
+    """The boxes on tracks that the round before kept in a video and this round found, with what it sees in them."""
+    kept = decided[(decided["decision"] == "keep") & (decided["track_id"] != tables.NO_TRACK)]
+    here, there = same_objects(labelled, kept, settings.match_iou, settings.match_distance_sizes)
+    texts = labelled["appearance"].to_numpy()[here] if "appearance" in labelled else ""
+    return kept.iloc[there].assign(appearance=texts)
 
 
 def outlier_factors(
@@ -106,9 +114,8 @@ def outlier_factors(
 
 
 def _looks_of_tracks(boxes: pd.DataFrame) -> pd.DataFrame:
-    """A row for each track of a video that has kept boxes with features: video_id, class_name, look."""
-    seen = boxes.get("appearance", pd.Series("", index=boxes.index)) != ""
-    kept = boxes[(boxes["decision"] == "keep") & (boxes["track_id"] != tables.NO_TRACK) & seen]
+    """A row for each track of a video: video_id, class_name, look. Of those that have boxes with features."""
+    kept = boxes[boxes["appearance"] != ""].reset_index(drop=True)
     if not len(kept):
         return pd.DataFrame(columns=["video_id", "class_name", "look"])
     features, _ = from_text(kept["appearance"])

@@ -26,7 +26,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     store = FrameStore(work.frames)
     accounts = RoundAccounts(inputs)
     images, boxes, written = [], [], set()
-    answers = ShardCleaner(inputs, settings, usual_looks(inputs.before, settings)).clean_all()
+    answers = ShardCleaner(inputs, settings, usual_looks(folder, inputs.before, settings)).clean_all()
     for (_, video), answer in zip(inputs.videos.iterrows(), answers, strict=True):
         next(steps, None)
         video_id = str(video["video_id"])

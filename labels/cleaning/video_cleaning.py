@@ -78,7 +78,9 @@ def clean_video(
     detected = detected.assign(**{name: detected.get(name, "") for name in tables.SEEN})
     detected.attrs = meta
     if old is not None:
-        old = old.assign(**{name: old.get(name, "") for name in tables.SEEN})
+        compares = old.attrs.get("described_by", "") == meta.get("described_by", "")
+        seen = {name: old.get(name, "") for name in tables.SEEN}
+        old = old.assign(**seen | ({} if compares else {"appearance": ""}))
     heard = hear(detected, old, verdicts or {}, round_number, settings)
     detected, old, words = heard.new, heard.old, heard.words
     boxes = with_lineage(detected, calibrated(detected, scales))

@@ -6,9 +6,9 @@ A pure function a video: what it gives depends on its arguments alone, so that m
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,9 @@ from labels.tracks.camera_motion import CameraMotion, camera_table
 from labels.videos.decoding import Frame
 from labels.videos.frame_store import FrameStore
 
+if TYPE_CHECKING:
+    from labels.models.backbone_features import BackboneFeatures
+
 
 @dataclass(frozen=True)
 class LabelledVideo:
@@ -33,6 +36,7 @@ class LabelledVideo:
     labelled_frames: int
     degenerate_boxes: int  # that the detector gave and that have no area inside the frame
     repeated_boxes: int  # that it had said of the same frame before, to the last bit
+    described_by: str  # who sees what is in the boxes, beside colours and edges; what others see cannot be compared
 
 
 def label_video(
@@ -42,18 +46,20 @@ def label_video(
     round_number: int,
     settings: LabellingSettings,
     store: FrameStore | None = None,
+    backbone: "BackboneFeatures | None" = None,
 ) -> LabelledVideo:
     """Label one video.
 
     Args:
         frames: every `decode_stride(detector, settings.stride)`th frame of it, from frame 0, in order.
         store: where the JPEGs go; None writes none.
+        backbone: says what is in the boxes where the detector itself does not.
 
     Raises whatever `frames` raises when it cannot be decoded to its end.
     """
     camera = CameraMotion()
     frame_index: list[int] = []
-    rows = _Rows()
+    rows = _Rows(backbone)
     # Camera motion and JPEGs cost about as much as a small detector: they run beside it.
     with _Beside(settings.pending) as steps, _Beside(settings.pending) as pictures:
 
@@ -75,7 +81,8 @@ def label_video(
     boxes = rows.as_boxes(video_id, round_number)
     # A detector may say one box twice; a label is named by its box.
     once = sort_boxes(boxes.drop_duplicates("label_uid", keep="first"))
-    return LabelledVideo(once, table, rows.frames, rows.degenerate, len(boxes) - len(once))
+    described_by = detector.digest if rows.self_described else backbone.name if backbone is not None else ""
+    return LabelledVideo(once, table, rows.frames, rows.degenerate, len(boxes) - len(once), described_by)
 
 
 def decode_stride(detector: Detector | Panel, stride: int) -> int:
@@ -94,21 +101,27 @@ def is_worth_a_picture(found: Detections, detector: Detector | Panel, image_shar
 class _Rows:
     """The boxes of one video as they come in."""
 
+    backbone: "BackboneFeatures | None" = None
     parts: list[tuple[int, float, Detections, np.ndarray]] = field(default_factory=list)
+    self_described: bool = False  # the detector says what it sees in its boxes
     frames: int = 0
     degenerate: int = 0
 
     def add(self, frame: Frame, found: Detections) -> Detections:
         """Take one frame's detections; returns them clipped to the frame, those without area left out."""
         height, width = frame.rgb.shape[:2]
-        clipped = Detections(clip_boxes(found.xyxy, width, height), found.score, found.class_name, found.source)
+        clipped = replace(found, xyxy=clip_boxes(found.xyxy, width, height))
         there = (clipped.xyxy[:, 2] > clipped.xyxy[:, 0]) & (clipped.xyxy[:, 3] > clipped.xyxy[:, 1])
         clipped = clipped.where(there)
         self.frames += 1
         self.degenerate += int((~there).sum())
         if len(clipped):
-            looks = as_text(appearance(frame.rgb, clipped.xyxy))
-            self.parts.append((frame.frame_index, frame.time_s, clipped, looks))
+            deep = clipped.appearance  # (N, 0) where the detector does not say
+            self.self_described = deep.shape[1] > 0
+            if not self.self_described and self.backbone is not None:
+                deep = self.backbone(frame.rgb, clipped.xyxy)
+            looks = np.concatenate([appearance(frame.rgb, clipped.xyxy), deep], axis=1)
+            self.parts.append((frame.frame_index, frame.time_s, clipped, as_text(looks)))
         return clipped
 
     def as_boxes(self, video_id: str, round_number: int) -> pd.DataFrame:

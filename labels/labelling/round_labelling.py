@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -20,7 +20,10 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError, Frame, decode_ahead
 from labels.videos.frame_store import FrameStore
 
-FORMAT = 2  # of the shards; raise it when the same detector on the same video gives other shards
+if TYPE_CHECKING:
+    from labels.models.backbone_features import BackboneFeatures
+
+FORMAT = 3  # of the shards; raise it when the same detector on the same video gives other shards
 
 
 @dataclass
@@ -57,10 +60,13 @@ class RoundLabels:
         self.repeated_boxes += metadata.get("repeated_boxes", 0)  # older shards did not count them
 
 
-def shard_key(video: Any, detector: Detector | Panel, settings: LabellingSettings) -> str:
+def shard_key(
+    video: Any, detector: Detector | Panel, settings: LabellingSettings, backbone: "BackboneFeatures | None" = None
+) -> str:
     """Changes when the shard of a video (a row of the videos table) would."""
     said = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
-    return digest_of([*said, settings.stride, settings.image_share])
+    described = [backbone.name] if backbone is not None else []
+    return digest_of([*said, settings.stride, settings.image_share, *described])
 
 
 def label_round(
@@ -69,6 +75,7 @@ def label_round(
     detector: Detector | Panel,
     settings: LabellingSettings,
     show_progress: bool = True,
+    backbone: "BackboneFeatures | None" = None,
 ) -> RoundLabels:
     """Label every usable video of the work folder that this detector has not labelled yet.
 
@@ -82,7 +89,7 @@ def label_round(
     rows = {row.video_id: row for row in videos.itertuples()}
     pending = {}
     for video_id, row in rows.items():
-        key = shard_key(row, detector, settings)
+        key = shard_key(row, detector, settings, backbone)
         metadata = finished_shard(folder, video_id, key)
         if metadata is None:
             pending[video_id] = key
@@ -101,7 +108,7 @@ def label_round(
                 store.renew(video_id, row.sha256)
                 counted = _counted(frames, progress, math.ceil(row.frame_count / stride))
                 try:
-                    labelled = label_video(video_id, counted, detector, folder.number, settings, store)
+                    labelled = label_video(video_id, counted, detector, folder.number, settings, store, backbone)
                 except DecodeError as error:
                     remove_shard(folder, video_id)
                     outcome.skipped[video_id] = str(error)
@@ -197,6 +204,7 @@ def _write_shard(
         "boxes": len(labelled.boxes),
         "degenerate_boxes": labelled.degenerate_boxes,
         "repeated_boxes": labelled.repeated_boxes,
+        "described_by": labelled.described_by,
     }
     boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {video.video_id}")
     write_parquet(folder.camera(video.video_id), labelled.camera, metadata)

@@ -1,17 +1,21 @@
 """Every detection model of torchvision by the name of its builder, with its COCO weights or a student's."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.image_list import ImageList
 from torchvision.transforms.functional import convert_image_dtype
 
 from labels.models.aligned_frames import to_working
+from labels.models.deep_features import box_features, outputs_of
 from labels.models.detector import chosen_classes
 from labels.models.networks import fetch_coco_weights, look_at, torchvision_names
 from labels.models.settings import DEFAULT_DETECTOR, DetectorOptions, TorchvisionSettings
@@ -64,6 +68,8 @@ class TorchvisionDetector:
         self._wanted = torch.tensor([label_names.index(name) for name in class_names], device=self.device)
         _say_everything(network, score_floor)
         self._network = network.eval().to(self.device)
+        parts = dict(network.named_children())
+        self._watched = [parts[name] for name in ("transform", "backbone") if name in parts]
         if not self._precise:
             self._network.to(memory_format=torch.channels_last)
 
@@ -76,7 +82,7 @@ class TorchvisionDetector:
         bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=not self._precise)
         try:
             seen = [to_working(rgb, self._long_side) if self._long_side else rgb for rgb in rgbs]
-            with torch.inference_mode(), bf16:
+            with torch.inference_mode(), bf16, outputs_of(*self._watched) as outputs:
                 answers = self._network([self._as_image(rgb) for rgb in seen])
                 found = [self._as_detections(answer) for answer in answers]
         except torch.OutOfMemoryError:
@@ -86,6 +92,8 @@ class TorchvisionDetector:
                 else f"{self.name}: a frame does not fit into the GPU; say --input-size 640 or --device cpu"
             ) from None
 
+        if outputs:
+            found = _with_appearance(found, seen, *(output for (output,) in outputs))
         return [_enlarged(one, small, rgb) for one, small, rgb in zip(found, seen, rgbs, strict=True)]
 
     def _as_image(self, rgb: np.ndarray) -> Tensor:
@@ -142,12 +150,33 @@ def set_input_size(network: nn.Module, long_side: int | None, name: str) -> None
         raise InputError(f"--input-size: {name} looks at frames of one fixed size; leave it out")
 
 
+def _with_appearance(
+    found: list[Detections],
+    seen: list[np.ndarray],
+    transformed: tuple[ImageList, Any],
+    maps: Tensor | dict[str, Tensor],
+) -> list[Detections]:
+    """Detections in frames, with what the backbone's finest map (its first) shows of them.
+
+    `transformed` is what the network made of the frames: enlarged or reduced, then padded to a common size.
+    """
+    finest = maps if isinstance(maps, Tensor) else next(iter(maps.values()))
+    images = transformed[0]
+    cell = np.array(finest.shape[:1:-1]) / np.array(images.tensors.shape[:1:-1])  # a pixel's width and height in cells
+    scales = [
+        np.tile(np.array(size[::-1]) / rgb.shape[1::-1] * cell, 2)
+        for size, rgb in zip(images.image_sizes, seen, strict=True)
+    ]
+    appearances = box_features(finest, [one.xyxy * scale for one, scale in zip(found, scales, strict=True)])
+    return [replace(one, appearance=appearance) for one, appearance in zip(found, appearances, strict=True)]
+
+
 def _enlarged(found: Detections, seen: np.ndarray, rgb: np.ndarray) -> Detections:
     """What was found in a reduced frame, in pixels of the frame it was made from."""
     if seen.shape == rgb.shape:
         return found
     scale = np.array([rgb.shape[1] / seen.shape[1], rgb.shape[0] / seen.shape[0]] * 2, dtype=np.float32)
-    return Detections(found.xyxy * scale, found.score, found.class_name)
+    return replace(found, xyxy=found.xyxy * scale)
 
 
 def _say_everything(network: nn.Module, score_floor: float) -> None:

@@ -81,5 +81,5 @@ def clean_again(
         read_parquet(before.boxes("cleaned", video_id)) if has_before else None,
         read_parquet(camera) if camera.is_file() else None,
         verdicts=read_verdicts(work),
-        usual=usual_looks(before if here.number > 0 else None, settings),
+        usual=usual_looks(here.folder, before if here.number > 0 else None, settings),
     )

@@ -12,12 +12,15 @@ class Detections:
     """N boxes of one frame: `xyxy` (N, 4) float32 pixels, `score` (N,) float32 in 0-1, `class_name` (N,) str.
 
     `source` (N,) str says which of several detectors, or looks of one, found each; "" where there is only one.
+    `appearance` (N, F) float32 in 0-1 is what the detector itself sees in each (see `models/deep_features`); F is 0
+    where it does not tell.
     """
 
     xyxy: np.ndarray
     score: np.ndarray
     class_name: np.ndarray
     source: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=object))
+    appearance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", as_xyxy(self.xyxy))
@@ -25,9 +28,11 @@ class Detections:
         object.__setattr__(self, "class_name", np.asarray(self.class_name, dtype=object).reshape(-1))
         said = np.asarray(self.source, dtype=object).reshape(-1)
         object.__setattr__(self, "source", said if len(said) else np.full(len(self.score), "", dtype=object))
-        lengths = [len(column) for column in (self.xyxy, self.score, self.class_name, self.source)]
+        seen = self.appearance if self.appearance.shape[1] else np.zeros((len(self.score), 0), dtype=np.float32)
+        object.__setattr__(self, "appearance", seen)
+        lengths = [len(column) for column in (self.xyxy, self.score, self.class_name, self.source, seen)]
         if len(set(lengths)) > 1:
-            raise ValueError("{} boxes, {} scores, {} class names, {} sources".format(*lengths))
+            raise ValueError("{} boxes, {} scores, {} class names, {} sources, {} appearances".format(*lengths))
         if not np.isfinite(self.xyxy).all():
             raise ValueError("a detector gave a box that is not finite")
 
@@ -40,4 +45,5 @@ class Detections:
 
     def where(self, mask: np.ndarray) -> "Detections":
         """The detections that a boolean mask (N,) or an index array picks."""
-        return Detections(self.xyxy[mask], self.score[mask], self.class_name[mask], self.source[mask])
+        columns = (self.xyxy, self.score, self.class_name, self.source, self.appearance)
+        return Detections(*(column[mask] for column in columns))

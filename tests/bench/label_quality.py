@@ -25,7 +25,7 @@ import pandas as pd
 from loop_runs import BALL
 
 from labels.cleaning.box_pairs import overlap_with_better
-from labels.cleaning.outliers import UsualLooks
+from labels.cleaning.outliers import UsualLooks, kept_as_seen
 from labels.cleaning.scores import Scales, calibrated, scales_from
 from labels.cleaning.settings import PARTS, RULE_NAMES, CleaningSettings
 from labels.cleaning.threshold_arguments import OPTIONS
@@ -88,8 +88,12 @@ def cleaning(without: tuple[str, ...] = ()) -> Method:
     def labels(clips: list[Clip]) -> Iterator[list[pd.DataFrame]]:
         old: list[pd.DataFrame | None] = [None] * len(clips)
         for number in range(len(clips[0].labelled)):
-            looked = number > 0 and "outlier" not in without
-            usual = UsualLooks(old, CleaningSettings()) if looked else None
+            usual = None
+            if number > 0 and "outlier" not in without:
+                seen = zip(clips, old, strict=True)
+                settings = CleaningSettings()
+                kept = (kept_as_seen(clip.labelled[number], before, settings) for clip, before in seen)
+                usual = UsualLooks(kept, settings)
             for place, clip in enumerate(clips):
                 settings = CleaningSettings(without=without, **clip.said)
                 how = (clip.scales[number], settings, old[place], clip.cameras[number])

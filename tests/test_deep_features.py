@@ -1,0 +1,146 @@
+"""What networks see in boxes: feature maps made by hand, and real networks with random weights."""
+
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_model, get_model_weights
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from labels.models.appearance import BACKBONE, BACKBONE_FILE, backbone_here
+from labels.models.deep_features import LENGTH, SPREAD, box_features, outputs_of
+from labels.models.networks import build_network
+from labels.models.torchvision_detectors import TorchvisionDetector
+from labels.records.errors import InputError
+from labels.records.features import as_text, from_text
+from labels.videos.decoding import Frame
+
+LEFT, RIGHT = [1, 1, 3, 3], [5, 1, 7, 3]  # in cells
+
+
+def halves(channels=4):
+    """A map (1, C, 4, 8) whose left half speaks in its first channel and whose right half in its second."""
+    map_ = torch.zeros(1, channels, 4, 8)
+    map_[:, 0, :, :4], map_[:, 1, :, 4:] = 3.0, 7.0
+    return map_
+
+
+def test_a_box_has_the_direction_of_what_lies_in_it():
+    (found,) = box_features(halves(), [np.array([LEFT, RIGHT])])
+    directions = (found - 0.5) * 2 * SPREAD / np.sqrt(4)
+    assert np.allclose(directions, [[1, 0, 0, 0], [0, 1, 0, 0]], atol=1e-6)  # however strong it is
+    both = (box_features(halves(), [np.array([[3, 1, 5, 3]])])[0][0] - 0.5) * 2 * SPREAD / np.sqrt(4)
+    assert both[1] / both[0] == pytest.approx(7 / 3, rel=1e-4)
+
+
+def test_each_map_has_its_own_boxes_and_a_map_may_have_none():
+    maps = torch.cat([halves(), halves().flip(3), halves()])
+    one, none, other = box_features(maps[[0, 1, 2]], [np.array([LEFT]), np.zeros((0, 4)), np.array([RIGHT, LEFT])])
+    assert one.shape == (1, 4) and none.shape == (0, 4) and other.shape == (2, 4)
+    assert np.array_equal(one[0], other[1])
+    assert [len(part) for part in box_features(maps, [np.zeros((0, 4))] * 3)] == [0, 0, 0]
+
+
+def test_long_features_are_projected_and_keep_who_is_like_whom():
+    torch.manual_seed(1)
+    kinds = torch.randn(2, 300)
+    map_ = torch.zeros(1, 300, 4, 8)
+    map_[0, :, :, :4], map_[0, :, :, 4:] = kinds[0][:, None, None], kinds[1][:, None, None]
+    (found,) = box_features(map_, [np.array([LEFT, [0, 0, 2, 2], RIGHT])])
+    assert found.shape == (3, LENGTH) and found.dtype == np.float32
+    read, known = from_text(as_text(found))
+    assert known.all() and np.abs(read - found).max() < 0.5 / 255 + 1e-6
+    assert np.linalg.norm(read[0] - read[1]) < 0.05 < 0.5 < np.linalg.norm(read[0] - read[2])
+
+
+def test_a_network_is_watched_only_while_it_is_asked():
+    part = nn.Linear(2, 2)
+    with pytest.raises(ZeroDivisionError), outputs_of(part) as (seen,):
+        part(torch.ones(2))
+        assert len(seen) == 1
+        raise ZeroDivisionError
+    part(torch.ones(2))
+    assert len(seen) == 1 and not part._forward_hooks
+
+
+class Colours(nn.Module):
+    """A network whose features are the colours of what it sees, at a quarter of its size; its boxes are the halves."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.transform = GeneralizedRCNNTransform(side, 2 * side, [0.0] * 3, [1.0] * 3)
+        self.backbone = nn.Sequential(nn.AvgPool2d(4))
+        self.as_dictionary = False
+
+    def forward(self, images):
+        seen, _ = self.transform(images)
+        self.backbone(seen.tensors)
+        answers = []
+        for image in images:
+            height, width = image.shape[1:]
+            boxes = torch.tensor([[4.0, 4, width / 2 - 4, height - 4], [width / 2 + 4, 4, width - 4, height - 4]])
+            answers.append({"boxes": boxes, "labels": torch.tensor([1, 1]), "scores": torch.tensor([0.9, 0.8])})
+        return answers
+
+
+@pytest.mark.parametrize("long_side", [None, 48])
+def test_a_torchvision_detector_looks_at_the_place_of_its_boxes_at_any_size(long_side):
+    frames = []
+    for number, (width, height) in enumerate([(96, 64), (96, 32)]):  # one is padded to the other
+        rgb = np.zeros((height, width, 3), dtype=np.uint8)
+        rgb[:, : width // 2, 0], rgb[:, width // 2 :, 1] = 200, 100
+        frames.append(Frame(number, number / 25, rgb))
+    detector = TorchvisionDetector(
+        Colours(80), ("", "ball"), ("ball",), "made", "digest", {"ball": 0.5}, batch_size=2, long_side=long_side
+    )
+    for frame, found in detector.detect(frames):
+        assert found.appearance.shape == (2, 3)
+        directions = (found.appearance - 0.5) * 2 * SPREAD / np.sqrt(3)
+        assert np.allclose(directions, [[1, 0, 0], [0, 1, 0]], atol=0.02), frame.frame_index
+
+
+@pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn"])
+def test_real_networks_say_what_is_in_each_box(name):
+    torch.manual_seed(0)
+    network = build_network(name, ("ball",), {"long_side": 96}, pretrained=False)
+    detector = TorchvisionDetector(
+        network, ("", "ball"), ("ball",), "made", "digest", {"ball": 0.5}, score_floor=0.0, long_side=96
+    )
+    rgb = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    ((_, found),) = detector.detect([Frame(0, 0.0, rgb)])
+    assert len(found) > 1 and found.appearance.shape == (len(found), LENGTH)
+    assert np.isfinite(found.appearance).all() and (found.appearance.std(axis=0) > 0).any()
+
+
+def test_without_weights_on_this_machine_there_is_no_backbone(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert backbone_here("cpu") is None
+
+
+def test_a_backbone_describes_where_its_weights_are_and_nothing_is_fetched(tmp_path, monkeypatch):
+    assert get_model_weights(BACKBONE).DEFAULT.url.endswith(f"/{BACKBONE_FILE}")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / BACKBONE_FILE
+    file.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(OrderedDict(get_model(BACKBONE).state_dict()), file)
+    backbone = backbone_here("cpu")
+    assert backbone.name == BACKBONE
+    rgb = np.full((96, 160, 3), 90, dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    rgb[32:64, 32:64] = rgb[32:64, 96:128] = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    found = backbone(rgb, np.array([[36, 36, 60, 60], [100, 36, 124, 60], [36, 4, 60, 28]]))
+    assert found.shape == (3, LENGTH)
+    assert np.linalg.norm(found[0] - found[1]) < np.linalg.norm(found[0] - found[2])
+    assert backbone(rgb, np.zeros((0, 4))).shape == (0, LENGTH)
+
+
+def test_a_spoilt_file_of_weights_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / BACKBONE_FILE
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"no weights")
+    with pytest.raises(InputError, match=f"delete .*{BACKBONE_FILE}, which is not sound"):
+        backbone_here("cpu")(np.zeros((32, 32, 3), dtype=np.uint8), np.array([[1, 1, 9, 9]]))
