@@ -267,6 +267,18 @@ def test_what_was_said_is_said_again_in_the_next_command(work, capsys):
     )
 
 
+def test_where_a_detector_was_trained_too_the_next_command_says_whose_turn_it_is(work, capsys):
+    assert train.main([str(work), "--round", "0", *SHORT, "--epochs", "1"]) == 0
+    capsys.readouterr()
+    write_run_record(WorkFolder(work).round(0), RunRecord("trained", 0, {}, {}, output="detector"))
+    assert train.main([str(work), "--round", "0", "--task", "actions", *SHORT, "--epochs", "1"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1].removeprefix("next: python ")
+    assert said == f"dataset_processor.py {work} --round 1 --recogniser {work}/rounds/00/trained/recogniser.pt"
+    assert dataset_processor.main(shlex.split(said)[1:]) == 0
+    record = json.loads((work / "rounds/01/labelled/actions/run.json").read_text())
+    assert "round 0 trained/actions" in record["inputs"]  # so that it is out of date when that student is trained anew
+
+
 def test_a_verdict_on_an_action(work):
     rows = actions_of(work, 0)
     (work / "verdicts.csv").write_text(f"label_uid,verdict\n{rows['label_uid'][0]},n\n")

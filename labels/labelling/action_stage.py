@@ -1,6 +1,7 @@
 """Stage 2 for actions, as the script calls it."""
 
 import argparse
+from pathlib import Path
 
 from labels.models.recogniser_settings import BROUGHT
 from labels.models.settings import HUMAN
@@ -36,13 +37,14 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
     if args.detector is not None:
         raise InputError("--detector and --recogniser: a run labels boxes or actions; run it twice for both")
     name, inputs = args.recogniser, {}
-    if name is None:
-        before = work.round(args.round - 1)
+    before = work.round(max(args.round - 1, 0))
+    own = before.recogniser if args.round > 0 else None  # the student whose turn it is
+    if own is not None and (name is None or Path(name).resolve() == own.resolve()):
         trained = f"python train.py {args.work} --round {before.number} --task actions"
         inputs = {
             f"round {before.number} {ACTIONS_TRAINED}": require_run_record(before, ACTIONS_TRAINED, trained).output
         }
-        name = str(before.recogniser)
+        name = str(own)
     if args.pose is not None and name == HUMAN:
         raise InputError("--pose: human labels need no joints; leave it out")
     if args.map is not None and name == HUMAN:

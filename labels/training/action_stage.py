@@ -106,7 +106,10 @@ def _ask_folds(
 def summarise(args: argparse.Namespace, trained: "TrainedActions") -> Summary:
     """Which videos were used, and what came out."""
     data = trained.data
-    lasting = said_words(last_arguments(WorkFolder(args.work), args.round, ACTIONS_LABELLED) or {}, LASTING)
+    work = WorkFolder(args.work)
+    lasting = said_words(last_arguments(work, args.round, ACTIONS_LABELLED) or {}, LASTING)
+    if read_run_record(work.round(args.round), "trained") is not None:  # a detector's turn comes too: say whose it is
+        lasting = ["--recogniser", str(work.round(args.round).recogniser), *lasting]
     return Summary(
         f"train actions of round {args.round}",
         "videos",
