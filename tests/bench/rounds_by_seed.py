@@ -1,6 +1,6 @@
 """How good the labels of rounds 0, 1 and 2 are on synthetic clips of several seeds: what `make demo` runs, once a seed.
 
-    python tests/bench/rounds_by_seed.py --seeds 1 2 3 [--keep FOLDER]
+    python tests/bench/rounds_by_seed.py --seeds 1 2 3 [--difficulty hard --clips 96 --epochs 12] [--keep FOLDER]
 
 Prints precision, recall and F1 (centre in the box) of the kept labels against the truth, on the clips that are trained
 on and on the held-out ones. About 8 minutes a seed on two cores.
@@ -17,22 +17,26 @@ from labels.records.matching import MatchCounts
 from labels.records.work_folder import WorkFolder
 
 # The Makefile's demo says the same.
-CLIPS = ["--sport", "volleyball", "--difficulty", "easy", "--clips", "32", "--held-out", "10", "--frames", "30"]
+CLIPS = ["--sport", "volleyball", "--held-out", "10", "--frames", "30"]
+DIFFICULTY, COUNT, EPOCHS = "easy", 32, 6
 CLEANING = ["--max-per-frame", "1"]
-TRAINING = ["--epochs", "6"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--difficulty", default=DIFFICULTY)
+    parser.add_argument("--clips", type=int, default=COUNT, help="to train on")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--keep", type=Path, help="keep the work folders here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         for seed in args.seeds:
             work = (args.keep or Path(scratch)) / f"seed{seed}"
             started = time.monotonic()
-            stage("dataset_downloader.py", work, "--from", "synthetic", "--seed", str(seed), *CLIPS)
-            run_rounds(work, ["--detector", "motion"], CLEANING, TRAINING)
+            clips = ["--seed", str(seed), "--difficulty", args.difficulty, "--clips", str(args.clips), *CLIPS]
+            stage("dataset_downloader.py", work, "--from", "synthetic", *clips)
+            run_rounds(work, ["--detector", "motion"], CLEANING, ["--epochs", str(args.epochs)])
             held_out = WorkFolder(work).usable_videos().set_index("video_id")["split"] == "test"
             for number in WorkFolder(work).round_numbers():
                 counts = kept_counts(work, number)
