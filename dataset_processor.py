@@ -27,7 +27,7 @@ import sys
 from dataclasses import replace
 
 from labels.labelling.action_settings import add_action_arguments, refuse_actions
-from labels.labelling.detector_arguments import add_detector_arguments, refuse_boxes
+from labels.labelling.detector_arguments import ARGUMENTS, add_detector_arguments, refuse_boxes
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 
@@ -73,8 +73,7 @@ def label(args: argparse.Namespace) -> Summary:
     with work.writing():
         from labels.labelling.round_labelling import finish_round, label_round
         from labels.labelling.settings import LabellingSettings
-        from labels.models.appearance import backbone_here
-        from labels.models.panel import load_panel
+        from labels.models.panel import load_backbone, load_panel
         from labels.models.settings import DetectorOptions, Looks
 
         options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list)
@@ -83,11 +82,9 @@ def label(args: argparse.Namespace) -> Summary:
         settings = LabellingSettings(stride=args.stride)
         inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}
         folder = work.round(args.round)
-        outcome = label_round(work, folder, detector, settings, backbone=backbone_here(args.device))
-        arguments = {
-            key: getattr(args, key)
-            for key in ("detector", "classes", "stride", "input_size", "tiles", "mirrored", "class_list")
-        }
+        backbone = load_backbone(args.backbone, detector, args.device)
+        outcome = label_round(work, folder, detector, settings, backbone=backbone)
+        arguments = {name: getattr(args, name) for name in ARGUMENTS}
         finish_round(folder, detector, settings, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
         cleaning = cleaning_command(work, args.round)

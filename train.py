@@ -89,6 +89,9 @@ def train(args: argparse.Namespace) -> Summary:
 
 
 def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
+    from labels.labelling.detector_arguments import labelling_command
+    from labels.records.work_folder import WorkFolder
+
     data, skipped = trained.data, trained.data.skipped
     return Summary(
         stage=f"train round {args.round}",
@@ -97,7 +100,7 @@ def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
         used=len(data.splits) - sum(skipped.values()),
         skipped=skipped,
         lines=trained.lines(),
-        next_command=f"python dataset_processor.py {args.work} --round {args.round + 1}",
+        next_command=labelling_command(WorkFolder(args.work), args.round + 1),
     )
 
 

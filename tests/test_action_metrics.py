@@ -14,6 +14,7 @@ from labels.training.action_metrics import (
     fit_temperature,
     group_bootstrap,
     macro_f1,
+    macro_f1_error,
     measure_actions,
 )
 from labels.training.recogniser_training import trusted_from
@@ -22,6 +23,14 @@ from labels.training.recognition_tasks import LabelledWindow, by_label, chances
 TRUTH = np.array([0, 0, 0, 1])
 SAID = np.array([0, 0, 1, 1])
 CONFUSION = np.array([[2, 1, 0], [0, 1, 0], [0, 0, 0]])
+
+
+def test_the_error_of_a_macro_f1_is_of_leaving_groups_out():
+    # without a: 0 as 0, 1 as 1: F1 1; without b: 0 as 1, 1 as 1: 0 and 2/3; without c: 0 as 0, 0 as 1: 2/3 and 0
+    truth, said, groups = np.array([0, 0, 1]), np.array([1, 0, 1]), ["a", "b", "c"]
+    without = [1.0, 1 / 3, macro_f1(confusion_matrix(truth[:2], said[:2], 2))]
+    assert macro_f1_error(groups, truth, said, 2) == pytest.approx(np.std(without) * np.sqrt(2))
+    assert np.isnan(macro_f1_error(["a", "b", "b"], truth, said, 2))
 
 
 def test_confusion_rows_are_the_truth():

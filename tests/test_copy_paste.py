@@ -11,7 +11,6 @@ from labels.training.box_datasets import empty_frame
 from labels.training.box_metrics import f1_error
 from labels.training.copy_paste import Cutting, PasteSettings, cut_out, draw_source, paste
 from labels.training.detector_training import sureness
-from labels.training.epoch_choice import is_chosen, is_over
 
 ALWAYS = PasteSettings(share=1.0, scale=(1.0, 1.0))
 FAST = PasteSettings(share=1.0, speed=(2.0, 2.0))
@@ -65,25 +64,6 @@ def test_only_sure_labels_are_copied():
     assert draw_source([np.array([0.5]), np.array([0.3, 0.9])], ALWAYS) == (1, 1)
     assert draw_source([np.array([0.5])], ALWAYS) is None
     assert draw_source([np.array([0.9])], PasteSettings(share=0.0)) is None
-
-
-@pytest.mark.parametrize(
-    ("history", "chosen"),
-    [
-        ([(0.8, 0.1)], True),
-        ([(0.8, 0.1), (0.71, 0.1)], True),  # within a standard error of the best
-        ([(0.8, 0.05), (0.7, 0.1)], False),
-        ([(0.8, None), (0.2, None)], True),  # one or two clips tell nothing
-        ([(0.8, 0.1), (0.9, 0.01), (0.85, 0.1)], False),
-    ],
-)
-def test_the_epoch_to_keep_is_the_last_as_good_as_the_best(history, chosen):
-    assert is_chosen([{"f1": f1, "f1_error": error} for f1, error in history]) is chosen
-
-
-def test_training_is_over_when_so_many_epochs_in_a_row_were_not_worth_keeping():
-    history = [{"f1": f1, "f1_error": 0.05} for f1 in (0.8, 0.9, 0.86, 0.7, 0.7)]
-    assert is_over(history, 2) and not is_over(history, 3) and not is_over(history[:2], 2)
 
 
 def test_the_standard_error_of_an_f1_by_hand():

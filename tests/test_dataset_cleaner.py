@@ -1,6 +1,11 @@
 """Stage 3 as a script: whole on a tiny work folder, twice, in the wrong order, with verdicts and with damage."""
 
 import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -12,6 +17,7 @@ import dataset_cleaner
 import visualise
 from labels.cleaning import dataset_writing, round_inputs, threshold_arguments
 from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.shard_cleaning import ShardCleaner
 from labels.cleaning.threshold_arguments import settings_from
 from labels.cleaning.verdict_file import append_verdicts, read_verdicts
 from labels.exchange.coco_reading import read_coco
@@ -130,6 +136,31 @@ def test_several_processes_give_what_one_gives(work, capsys, monkeypatch):
     dataset_cleaner.main([str(work.root), "--round", "0"])
     assert all_bytes(work) == before
     assert capsys.readouterr().out == printed
+
+
+class SlowCleaner(ShardCleaner):
+    """Cleans a video for longer than anyone waits, and tells when it has begun and ended."""
+
+    def clean(self, video_id):
+        (self.inputs.work.root / f"{video_id}.begun").touch()
+        time.sleep(60)
+        (self.inputs.work.root / f"{video_id}.ended").touch()
+
+
+def test_an_interrupted_cleaning_waits_for_nothing(work, monkeypatch):
+    monkeypatch.setattr("labels.cleaning.shard_cleaning.LEAST_BYTES", 0)
+    monkeypatch.setattr("labels.cleaning.shard_cleaning.os.cpu_count", lambda: 2)
+    cleaner = SlowCleaner(round_inputs.round_inputs(work, 0), CleaningSettings(), None)
+
+    def interrupt():
+        while not list(work.root.glob("*.begun")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(cleaner.clean_all())
+    assert not multiprocessing.active_children() and not list(work.root.glob("*.ended"))
 
 
 @pytest.mark.parametrize("lost", ["annotations.json", "images/v0_000003.jpg"])
@@ -357,4 +388,9 @@ def test_the_next_command_says_again_what_was_said_before():
     assert typed(training_settings.said_words(trained)) == " --epochs 8 --continue"
     assert typed(training_settings.said_words(asdict(TrainingSettings(long_side=960)))) == " --long-side 960"
     other = asdict(TrainingSettings(architecture="ssdlite320_mobilenet_v3_large", learning_rate=2e-4, long_side=320))
-    assert typed(training_settings.said_words(other)) == " --architecture ssdlite320_mobilenet_v3_large"
+    assert typed(training_settings.said_words(other)) == (
+        " --architecture ssdlite320_mobilenet_v3_large --long-side 320"
+    )
+    of_another_version = cleaned | {"max_shadow_flatness": 1.2, "min_shadow_steps": 8, "least_quality": 0.4}
+    assert threshold_arguments.said_words(of_another_version) == threshold_arguments.said_words(cleaned)
+    assert training_settings.said_words({"epoch_frames": 7, "device": "cuda", "epochs": 8}) == ["--epochs", "8"]

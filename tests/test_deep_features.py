@@ -1,6 +1,6 @@
 """What networks see in boxes: feature maps made by hand, and real networks with random weights."""
 
-from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +9,11 @@ from torch import nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from labels.models.appearance import BACKBONE, BACKBONE_FILE, backbone_here
 from labels.models.deep_features import LENGTH, SPREAD, box_features, outputs_of
 from labels.models.networks import build_network
+from labels.models.no_detector import NoDetector
+from labels.models.panel import load_backbone
+from labels.models.settings import BACKBONES
 from labels.models.torchvision_detectors import TorchvisionDetector
 from labels.records.errors import InputError
 from labels.records.features import as_text, from_text
@@ -114,20 +116,21 @@ def test_real_networks_say_what_is_in_each_box(name):
     assert np.isfinite(found.appearance).all() and (found.appearance.std(axis=0) > 0).any()
 
 
-def test_without_weights_on_this_machine_there_is_no_backbone(tmp_path, monkeypatch):
+def weights_of(name, tmp_path, monkeypatch, content):
+    """Put a file into a cache of torch, by the name of a network's weights."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert backbone_here("cpu") is None
-
-
-def test_a_backbone_describes_where_its_weights_are_and_nothing_is_fetched(tmp_path, monkeypatch):
-    assert get_model_weights(BACKBONE).DEFAULT.url.endswith(f"/{BACKBONE_FILE}")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    file = tmp_path / "hub" / "checkpoints" / BACKBONE_FILE
+    file = tmp_path / "hub" / "checkpoints" / Path(get_model_weights(name).DEFAULT.url).name
     file.parent.mkdir(parents=True)
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    return file
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_sees_the_same_in_the_same(tmp_path, monkeypatch, name):
     torch.manual_seed(0)
-    torch.save(OrderedDict(get_model(BACKBONE).state_dict()), file)
-    backbone = backbone_here("cpu")
-    assert backbone.name == BACKBONE
+    weights_of(name, tmp_path, monkeypatch, get_model(name).state_dict())
+    backbone = load_backbone(name, NoDetector(), "cpu")
+    assert backbone.name == name
     rgb = np.full((96, 160, 3), 90, dtype=np.uint8)
     rng = np.random.default_rng(0)
     rgb[32:64, 32:64] = rgb[32:64, 96:128] = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
@@ -137,10 +140,27 @@ def test_a_backbone_describes_where_its_weights_are_and_nothing_is_fetched(tmp_p
     assert backbone(rgb, np.zeros((0, 4))).shape == (0, LENGTH)
 
 
-def test_a_spoilt_file_of_weights_is_told_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    file = tmp_path / "hub" / "checkpoints" / BACKBONE_FILE
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"no weights")
-    with pytest.raises(InputError, match=f"delete .*{BACKBONE_FILE}, which is not sound"):
-        backbone_here("cpu")(np.zeros((32, 32, 3), dtype=np.uint8), np.array([[1, 1, 9, 9]]))
+def test_what_is_wrong_with_a_backbone_is_told_in_one_line(tmp_path, monkeypatch):
+    file = weights_of("resnet18", tmp_path, monkeypatch, b"no weights")
+    with pytest.raises(InputError, match=f"delete .*{file.name}, which is not sound, or leave --backbone out"):
+        load_backbone("resnet18", NoDetector(), "cpu")
+    torch.save(get_model("resnet34").state_dict(), file)
+    with pytest.raises(InputError, match="--backbone resnet18: the file of it in torch's cache holds other weights"):
+        load_backbone("resnet18", NoDetector(), "cpu")
+    detector = TorchvisionDetector(Colours(80), ("", "ball"), ("ball",), "made", "digest", {"ball": 0.5})
+    with pytest.raises(InputError, match="--backbone resnet18: made says itself what is in its boxes; leave it out"):
+        load_backbone("resnet18", detector, "cpu")
+    assert load_backbone(None, detector, "cpu") is None
+
+
+def test_a_network_of_unknown_parts_and_one_that_shall_not_tell_nothing():
+    rgb = np.zeros((64, 96, 3), dtype=np.uint8)
+    unknown = Colours(80)
+    del unknown.transform
+    unknown.forward = lambda images: [{"boxes": torch.ones(1, 4), "labels": torch.tensor([1]), "scores": torch.ones(1)}]
+    for network, describes in ((unknown, True), (Colours(80), False)):
+        detector = TorchvisionDetector(
+            network, ("", "ball"), ("ball",), "made", "digest", {"ball": 0.5}, describes=describes
+        )
+        ((_, found),) = detector.detect([Frame(0, 0.0, rgb)])
+        assert not detector.describes and found.appearance.shape == (len(found), 0) and len(found)

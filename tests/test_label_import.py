@@ -19,7 +19,7 @@ from labels.cleaning.label_export import export_round
 from labels.cleaning.label_import import import_labels
 from labels.exchange.formats import EXPORTS
 from labels.records.errors import InputError
-from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE
+from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE, RunRecord, write_run_record
 
 KEPT = [row for row in BOXES if row[-1] == "keep"]
 
@@ -220,6 +220,24 @@ def test_boxes_for_clips_that_no_round_has_labelled(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "import: 2 labels = 1 used + 1 skipped (1 of videos not known here)" in printed
     assert "other" in printed
+
+
+def test_after_an_import_comes_what_takes_labels_of_its_kind_in(tmp_path, capsys):
+    work = a_round(tmp_path / "work root")
+    write_run_record(work.round(0), RunRecord("labelled", 0, {}, {}, output=""))
+    (tmp_path / "moves.csv").write_text("label,youtube_id,time_start,time_end\nkick,v1,0.5,2\n")
+    (tmp_path / "mine.csv").write_text("video_id,frame_index,x1,y1,x2,y2\nv0.mp4,4,1,2,3,4\n")
+    said = {}
+    for file in ("moves.csv", "mine.csv"):
+        assert dataset_downloader.main([str(work.root), "--import-labels", str(tmp_path / file)]) == 0
+        said[file] = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("next: python "))
+    assert said["moves.csv"] == ["dataset_processor.py", str(work.root), "--round", "0", "--recogniser", "human"]
+    assert said["mine.csv"] == ["dataset_cleaner.py", str(work.root), "--round", "0"]
+    work.round(0).run_record("labelled").rename(work.round(0).path / "aside.json")
+    assert dataset_processor.main(said["moves.csv"][1:]) == 0  # now actions were
+    capsys.readouterr()
+    assert dataset_downloader.main([str(work.root), "--import-labels", str(tmp_path / "mine.csv")]) == 0
+    assert capsys.readouterr().out.endswith("--round 0 --detector human\n")
 
 
 def test_imported_actions_alone_can_be_the_first_labels(tmp_path, capsys):

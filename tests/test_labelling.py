@@ -25,7 +25,7 @@ COUNT, WIDTH, HEIGHT = 20, 96, 64
 class Spelling:
     """Says of each frame the box (n, 10, n + 8, 20), where n is the number the frame spells."""
 
-    name, digest, class_names = "spelling", "one", ("sports ball",)
+    name, digest, class_names, describes = "spelling", "one", ("sports ball",), False
     working_threshold = {"sports ball": 0.5}  # noqa: RUF012
     score_slope = {}  # noqa: RUF012
 
@@ -126,7 +126,7 @@ def test_a_box_said_twice_is_one_label_and_counted(tmp_path, make_video):
 class SelfDescribing(Spelling):
     """Spelling that also says what it sees in its boxes: all one."""
 
-    digest = "two"
+    digest, describes = "two", True
 
     def detect(self, frames):
         for frame, found in super().detect(frames):
@@ -141,35 +141,31 @@ class Backbone:
 
 
 @pytest.mark.parametrize(
-    ("detector", "backbone", "deep", "by"),
-    [
-        (Spelling(), None, [], ""),
-        (Spelling(), Backbone(), [0, 0], "backbone"),
-        (SelfDescribing(), None, [1, 1, 1], "two"),
-        (SelfDescribing(), Backbone(), [1, 1, 1], "two"),
-    ],
+    ("detector", "backbone", "deep"),
+    [(Spelling, None, []), (Spelling, Backbone(), [0, 0]), (SelfDescribing, None, [1, 1, 1])],
 )
-def test_beside_colours_and_edges_stands_what_the_detector_sees_or_else_a_backbone(
-    make_video, detector, backbone, deep, by
-):
-    extra = [[200, 0, 210, 5], [50, 5, 60, 9]]  # one beyond the frame
-    detector.extra = extra
+def test_beside_colours_and_edges_stands_what_a_network_sees(make_video, detector, backbone, deep):
+    said = detector(extra=[[200, 0, 210, 5], [50, 5, 60, 9]])  # one beyond the frame
     frames = decode_frames(make_video("a.mp4", 2))
-    made = label_video("a", frames, detector, 0, LabellingSettings(), backbone=backbone)
+    made = label_video("a", frames, said, 0, LabellingSettings(), backbone=backbone)
     features, known = from_text(made.boxes["appearance"])
     assert known.all() and len(features) == 4
     assert features[:, FEATURES:].tolist() == [deep] * 4
     assert (features[:, :FEATURES] > 0).any()
-    assert made.described_by == by
 
 
-def test_a_backbone_that_appears_makes_the_shards_anew(tmp_path, make_video):
+def test_a_shard_says_whose_features_it_holds_also_where_no_box_was_found(tmp_path, make_video):
+    class Blind(SelfDescribing):
+        def detect(self, frames):
+            return ((frame, Detections.none()) for frame in frames)
+
     work = work_with(tmp_path, make_video, ["a"], 3)
     folder, settings = work.round(0), LabellingSettings()
-    assert label_round(work, folder, Spelling(), settings, show_progress=False).made == 1
-    assert label_round(work, folder, Spelling(), settings, show_progress=False, backbone=Backbone()).made == 1
-    assert read_parquet(folder.boxes("labelled", "a")).attrs["described_by"] == "backbone"
-    assert label_round(work, folder, Spelling(), settings, show_progress=False, backbone=Backbone()).made == 0
+    cases = [(Spelling(), None, ""), (Spelling(), Backbone(), "backbone"), (Blind(), None, "two")]
+    for detector, backbone, by in cases:
+        made = [label_round(work, folder, detector, settings, False, backbone).made for _ in range(2)]
+        assert made == [1, 0]  # another is a reason to label anew
+        assert read_parquet(folder.boxes("labelled", "a")).attrs["described_by"] == by
 
 
 def test_pictures_of_frames_that_may_be_needed(tmp_path, make_video):

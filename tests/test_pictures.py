@@ -247,10 +247,10 @@ def test_of_doubtful_neighbours_only_the_worst_is_shown():
 
 
 def test_a_command_is_put_together_so_that_a_shell_reads_it_back():
-    arguments = {"detector": "my model.pt", "classes": ["sports ball", "person"], "resume": True, "limit": None}
+    arguments = {"detector": "my model.pt", "classes": ["sports ball", "person"], "mirrored": True, "tiles": None}
     command = stage_command("labelled", "work", 1, arguments | {"work": "x", "strict": False})
     assert command == (
-        "python dataset_processor.py work --round 1 --classes 'sports ball,person' --detector 'my model.pt' --resume"
+        "python dataset_processor.py work --round 1 --classes 'sports ball,person' --detector 'my model.pt' --mirrored"
     )
 
 

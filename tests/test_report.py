@@ -11,11 +11,14 @@ import visualise
 from labels.pictures.round_comparison import compare
 from labels.pictures.round_reading import read_round
 from labels.pictures.round_survey import survey_rounds
+from labels.pictures.rounds_table import labeller_name
+from labels.pictures.stage_commands import next_stage
 from labels.pictures.student_numbers import read_student
 from labels.pictures.training_curves import draw_training_curves, read_metrics, training_figure
 from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.run_records import read_run_record, start_run, write_run_record
+from labels.records.run_records import RunRecord, read_run_record, start_run, write_run_record
+from labels.records.work_folder import ACTIONS_LABELLED
 
 
 class Page(HTMLParser):
@@ -85,7 +88,7 @@ def test_it_says_whether_the_last_round_is_better_by_how_much_and_why(words):
     assert "Of 40 true objects, 36 were found instead of 16, and 0 of its labels were wrong instead of 0." in words
     assert "Intervals over few source videos (2 held-out and 3 training) are rough ones." in words
     assert "broken" in words and "no video stream" in words
-    assert "python dataset_cleaner.py work --round 1 --min-quality 0.5" in words
+    assert "python dataset_cleaner.py work --round 1 --keep 0.5" in words
     assert "No finished stage is out of date" in words
 
 
@@ -152,7 +155,19 @@ def test_unfinished_and_outdated_stages_are_named(tmp_path):
     write_run_record(work.round(0), cleaned)
     words = page_of(work, "--round", "0").words
     assert "round 0 cleaned: out of date, because round 0 labelled changed" in words
-    assert words.count("python dataset_cleaner.py w --round 1 --max-per-frame 1") == 1
+    assert words.count("python dataset_cleaner.py w --round 1 --keep 0.5 --max-per-frame 1") == 1
+
+
+def test_half_finished_actions_beside_finished_boxes_are_named_with_their_labeller(tmp_path):
+    work = make_work(tmp_path / "w", [Clip("a", [range(5), range(10)])], 1)
+    folder = work.round(0)
+    write_run_record(folder, RunRecord("trained", 0, {}, {}, output=""))
+    assert next_stage(read_round(work, 0), None, "w") is None
+    facts = {"labeller": {"name": "human"}}
+    write_run_record(folder, RunRecord(ACTIONS_LABELLED, 0, {"recogniser": "human"}, {}, facts=facts, output=""))
+    here = read_round(work, 0)
+    assert next_stage(here, None, "w") == "python dataset_cleaner.py w --round 0 --task actions"
+    assert labeller_name(here, ACTIONS_LABELLED) == "human" != labeller_name(here)
 
 
 def test_worse_is_called_worse(tmp_path):

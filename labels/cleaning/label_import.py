@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,11 +41,11 @@ class Imported:
 
     def summary(self, work: WorkFolder) -> Summary:
         number = self.round or 0
-        if any(work.round(number).run_record(stage).is_file() for stage in ("labelled", ACTIONS_LABELLED)):
+        if work.round(number).run_record("labelled" if self.of_boxes else ACTIONS_LABELLED).is_file():
             command = cleaning_command(work, number, actions=not self.of_boxes)
         else:  # what was drawn is all there is yet
             labeller = "--detector" if self.of_boxes else "--recogniser"
-            command = f"python dataset_processor.py {work.root} --round {number} {labeller} human"
+            command = f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number} {labeller} human"
         return Summary(
             "import", "labels", self.found, self.used, self.skipped, [*self.lines, *out_of_date(work)], command
         )

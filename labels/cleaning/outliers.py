@@ -8,7 +8,6 @@ too much is the one that at most a stated share of the tracks before exceed, and
 a ball does is no outlier whatever it looks like; the others are ignored, not dropped: to look strange proves nothing.
 """
 
-import contextlib
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -69,10 +68,12 @@ def usual_looks(folder: RoundFolder, before: RoundFolder | None, settings: Clean
 
 def _seen_again(folder: RoundFolder, before: RoundFolder, settings: CleaningSettings) -> Iterator[pd.DataFrame]:
     for path in sorted((before.stage("cleaned") / "boxes").glob("[!.]*.parquet")):
-        # What is wrong with a shard is told where its own video is cleaned.
-        with contextlib.suppress(InputError, ValueError):
+        try:
             labelled = tables.check_boxes(read_parquet(folder.boxes("labelled", path.stem)), path.stem)
-            yield kept_as_seen(labelled, tables.check_boxes(read_parquet(path), str(path), decided=True), settings)
+            decided = tables.check_boxes(read_parquet(path), str(path), decided=True)
+        except (InputError, ValueError):
+            continue  # what is wrong with a shard is told where its own video is cleaned
+        yield kept_as_seen(labelled, decided, settings)
 
 
 def kept_as_seen(labelled: pd.DataFrame, decided: pd.DataFrame, settings: CleaningSettings) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Stage 3 over one round: read the labelled shards, clean each, write the cleaned ones, the dataset and run.json."""
 
 from collections.abc import Iterable
+from contextlib import closing
 
 from labels.cleaning.collapse_guard import find_alarms
 from labels.cleaning.dataset_writing import dataset_frames, image_rows, write_dataset
@@ -26,25 +27,26 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     store = FrameStore(work.frames)
     accounts = RoundAccounts(inputs)
     images, boxes, written = [], [], set()
-    answers = ShardCleaner(inputs, settings, usual_looks(folder, inputs.before, settings)).clean_all()
-    for (_, video), answer in zip(inputs.videos.iterrows(), answers, strict=True):
-        next(steps, None)
-        video_id = str(video["video_id"])
-        try:
-            if isinstance(answer, InputError):
-                raise answer
-            labelled, cleaned = answer
-            frames = dataset_frames(cleaned.boxes, settings)
-            store.ensure(video_id, work.videos / str(video["file"]), frames.tolist(), str(video["sha256"]))
-        except (InputError, DecodeError) as error:
-            accounts.skip(video_id, str(error))
-            continue
-        write_parquet(folder.boxes("cleaned", video_id), cleaned.boxes, cleaned.boxes.attrs)
-        written.add(f"{video_id}.parquet")
-        accounts.add(video, labelled, cleaned, work.read_truth(video_id))
-        if len(frames):
-            images.append(image_rows(video, cleaned.boxes, frames))
-        boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
+    cleaner = ShardCleaner(inputs, settings, usual_looks(folder, inputs.before, settings))
+    with closing(cleaner.clean_all()) as answers:
+        for (_, video), answer in zip(inputs.videos.iterrows(), answers, strict=True):
+            next(steps, None)
+            video_id = str(video["video_id"])
+            try:
+                if isinstance(answer, InputError):
+                    raise answer
+                labelled, cleaned = answer
+                frames = dataset_frames(cleaned.boxes, settings)
+                store.ensure(video_id, work.videos / str(video["file"]), frames.tolist(), str(video["sha256"]))
+            except (InputError, DecodeError) as error:
+                accounts.skip(video_id, str(error))
+                continue
+            write_parquet(folder.boxes("cleaned", video_id), cleaned.boxes, cleaned.boxes.attrs)
+            written.add(f"{video_id}.parquet")
+            accounts.add(video, labelled, cleaned, work.read_truth(video_id))
+            if len(frames):
+                images.append(image_rows(video, cleaned.boxes, frames))
+            boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
     for stale in sorted((folder.stage("cleaned") / "boxes").glob("*.parquet")):
         if stale.name not in written:
             stale.unlink()

@@ -65,7 +65,7 @@ class CleaningSettings:
     max_path_flatness: float = 1.5  # width over height all along a path, less what its speed explains
     max_shadow_straightness: float = 2.0  # how much more the ball above rises and falls than what goes along below
     min_shadow_flatness: float = 1.2  # width over height, against that ball; what is rounder must be less sure
-    min_shadow_steps: int = 6  # labelled frames in which both are seen, to tell that it follows
+    min_shadow_steps: int = 6  # labelled frames that tell whether a path is flat, or follows another that is seen too
     min_shadow_likeness: float = 0.95  # correlation of the two ways, left and right
     sure_gap_steps: int = 2  # interpolated boxes are kept in gaps of at most this many labelled frames
     sure_gap_deviation_sizes: float = 0.2  # and where the smoothed path is known this well

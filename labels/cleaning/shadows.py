@@ -21,7 +21,8 @@ UNSURE_PIXELS = 0.5  # of where a box is: nothing is straighter than this
 def add_shadow(
     evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, timeline: Timeline, settings: CleaningSettings
 ) -> None:
-    """Adds what tells shadows, of the boxes of each path; NaN off paths, and on those where a human drew.
+    """Adds what tells shadows, of the boxes of each path; NaN off paths, and on those that are short, of players, or
+    where a human drew.
 
     `flat`: how much wider than high they are. `shadow`: how much less their path rises and falls than one above it
     that it goes along with; NaN where there is none. Ways are compared in coordinates from which the camera's motion
@@ -38,7 +39,7 @@ def add_shadow(
         support = evidence["support"].to_numpy()[candidates.row]
         paths = [np.flatnonzero(path == number) for number in np.unique(path)]
         paths = [nodes for nodes in paths if len(nodes) >= settings.min_shadow_steps]
-        flat = [_flatness(candidates, nodes) for nodes in paths]
+        flat = [_flatness(candidates, timeline.frame_index[candidates.step[nodes]], nodes) for nodes in paths]
         for nodes, value in zip(paths, flat, strict=True):
             evidence.loc[candidates.row[nodes], "flat"] = value
         for (upper, flat_above), (lower, flat_below) in permutations(zip(paths, flat, strict=True), 2):
@@ -49,9 +50,9 @@ def add_shadow(
                 evidence.loc[candidates.row[lower], "shadow"] = np.fmax(before, straighter)
 
 
-def _flatness(candidates: Candidates, nodes: np.ndarray) -> float:
+def _flatness(candidates: Candidates, frame_index: np.ndarray, nodes: np.ndarray) -> float:
     """How much wider than high a path's boxes are, more than its speed would smear a round thing; a median ratio."""
-    smear = SHUTTER * np.abs(np.gradient(candidates.screen[nodes], candidates.step[nodes], axis=0))  # (N, 2)
+    smear = SHUTTER * np.abs(np.gradient(candidates.screen[nodes], frame_index, axis=0))  # (N, 2)
     width, height = candidates.extent[nodes].T
     round_one = (candidates.size[nodes, None] + smear).T
     expected = np.maximum(np.log(round_one[0] / round_one[1]), 0)

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class ShardCleaner:
         )
         return labelled, cleaned
 
-    def clean_all(self) -> Iterator[tuple[pd.DataFrame, CleanedVideo] | InputError]:
+    def clean_all(self) -> Generator[tuple[pd.DataFrame, CleanedVideo] | InputError, None, None]:
         """For each video of the round, in order, what `clean` gives or raises."""
         video_ids = [str(video_id) for video_id in self.inputs.videos["video_id"]]
         paths = (self.inputs.folder.boxes("labelled", video_id) for video_id in video_ids)
@@ -79,6 +79,10 @@ class ShardCleaner:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise InputError("a cleaning process died; is there enough memory?") from None
+        except BaseException:  # they write nothing: there is nothing to wait for
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -24,7 +24,6 @@ OPTIONS = {
     "min_size_pixels": ("--min-size", "square root of the area in pixels"),
     "max_frame_share": ("--max-frame-share", "size of a ball over the frame's shorter side"),
 }
-DERIVED = {"least_quality"}  # from --keep
 
 
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,8 +68,8 @@ def said_words(
     arguments: Mapping[str, Any], kind: type[CleaningSettings] | type[ActionSettings] = CleaningSettings
 ) -> list[str]:
     """The options that a round was cleaned with, from its run record."""
-    said = {name: value for name, value in arguments.items() if name not in DERIVED}
-    return said_options(said, asdict(kind()))
+    options = {name: option for name, (option, _) in OPTIONS.items()} | {"without": "--without"}
+    return said_options(arguments, options, asdict(kind()))
 
 
 def cleaning_command(work: "WorkFolder", number: int, actions: bool = False) -> str:

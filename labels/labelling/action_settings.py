@@ -8,7 +8,7 @@ from labels.models.recogniser_settings import POSES
 from labels.models.settings import HUMAN
 from labels.records.command_line import above_zero, said_beside
 from labels.records.errors import InputError
-from labels.records.said_options import said_options
+from labels.records.said_options import options_named, said_options
 
 SUBJECTS = ("auto", "frame", "player")
 # Of labelling actions alone, and what they are where nobody says them.
@@ -44,7 +44,7 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
 
 def said_words(arguments: Mapping[str, Any], names: Collection[str] = (*USUAL, "recogniser")) -> list[str]:
     """The options that a round's actions were labelled with, from its run record; of these names alone."""
-    return said_options({name: arguments[name] for name in names if name in arguments}, USUAL)
+    return said_options(arguments, options_named(*names), USUAL)
 
 
 def refuse_actions(args: argparse.Namespace) -> None:

@@ -36,7 +36,6 @@ class LabelledVideo:
     labelled_frames: int
     degenerate_boxes: int  # that the detector gave and that have no area inside the frame
     repeated_boxes: int  # that it had said of the same frame before, to the last bit
-    described_by: str  # who sees what is in the boxes, beside colours and edges; what others see cannot be compared
 
 
 def label_video(
@@ -53,7 +52,7 @@ def label_video(
     Args:
         frames: every `decode_stride(detector, settings.stride)`th frame of it, from frame 0, in order.
         store: where the JPEGs go; None writes none.
-        backbone: says what is in the boxes where the detector itself does not.
+        backbone: says what is in the boxes, for a detector that does not.
 
     Raises whatever `frames` raises when it cannot be decoded to its end.
     """
@@ -81,8 +80,7 @@ def label_video(
     boxes = rows.as_boxes(video_id, round_number)
     # A detector may say one box twice; a label is named by its box.
     once = sort_boxes(boxes.drop_duplicates("label_uid", keep="first"))
-    described_by = detector.digest if rows.self_described else backbone.name if backbone is not None else ""
-    return LabelledVideo(once, table, rows.frames, rows.degenerate, len(boxes) - len(once), described_by)
+    return LabelledVideo(once, table, rows.frames, rows.degenerate, len(boxes) - len(once))
 
 
 def decode_stride(detector: Detector | Panel, stride: int) -> int:
@@ -103,7 +101,6 @@ class _Rows:
 
     backbone: "BackboneFeatures | None" = None
     parts: list[tuple[int, float, Detections, np.ndarray]] = field(default_factory=list)
-    self_described: bool = False  # the detector says what it sees in its boxes
     frames: int = 0
     degenerate: int = 0
 
@@ -116,10 +113,7 @@ class _Rows:
         self.frames += 1
         self.degenerate += int((~there).sum())
         if len(clipped):
-            deep = clipped.appearance  # (N, 0) where the detector does not say
-            self.self_described = deep.shape[1] > 0
-            if not self.self_described and self.backbone is not None:
-                deep = self.backbone(frame.rgb, clipped.xyxy)
+            deep = clipped.appearance if self.backbone is None else self.backbone(frame.rgb, clipped.xyxy)
             looks = np.concatenate([appearance(frame.rgb, clipped.xyxy), deep], axis=1)
             self.parts.append((frame.frame_index, frame.time_s, clipped, as_text(looks)))
         return clipped

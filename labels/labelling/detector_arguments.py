@@ -2,15 +2,15 @@
 
 import argparse
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from labels.labelling.settings import LabellingSettings
-from labels.models.settings import DEFAULT_DETECTOR
+from labels.models.settings import BACKBONES, DEFAULT_DETECTOR
 from labels.records.command_line import positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
-from labels.records.said_options import said_options, typed
+from labels.records.said_options import options_named, said_options, typed
 
 if TYPE_CHECKING:
     from labels.records.work_folder import WorkFolder
@@ -23,7 +23,10 @@ BOX_OPTIONS = {
     "--tiles": None,
     "--mirrored": False,
     "--class-list": None,
+    "--backbone": None,
 }
+ARGUMENTS = ("detector", *(option[2:].replace("-", "_") for option in BOX_OPTIONS))  # that a run record keeps
+LASTING = ("stride",)  # of these, what holds for the round after too
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +61,11 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
     )
     parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
+    parser.add_argument(
+        "--backbone",
+        choices=BACKBONES,
+        help="by whose features of ImageNet boxes are compared too, of detectors that tell none of their own",
+    )
 
 
 def refuse_boxes(args: argparse.Namespace) -> None:
@@ -67,15 +75,17 @@ def refuse_boxes(args: argparse.Namespace) -> None:
         raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")
 
 
-def said_words(arguments: Mapping[str, Any]) -> list[str]:
-    """The options that a round's boxes were labelled with, from its run record."""
-    return said_options(arguments, asdict(LabellingSettings()))
+def said_words(arguments: Mapping[str, Any], names: Collection[str] = ARGUMENTS) -> list[str]:
+    """The options that a round's boxes were labelled with, from its run record; of these names alone."""
+    return said_options(arguments, options_named(*names), asdict(LabellingSettings()))
 
 
 def labelling_command(work: "WorkFolder", number: int) -> str:
-    """What labels a round's boxes as they were labelled last."""
+    """What labels a round's boxes as they were labelled last, or else with what lasts of the round before."""
     from labels.records.run_records import read_run_record
 
-    record = read_run_record(work.round(number), "labelled")
-    said = typed(said_words(record.arguments)) if record is not None else ""
+    record, before = (read_run_record(work.round(at), "labelled") if at >= 0 else None for at in (number, number - 1))
+    last = said_words(record.arguments) if record is not None else []
+    lasting = said_words(before.arguments, LASTING) if before is not None else []
+    said = typed(last if record is not None else lasting)
     return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"

@@ -65,8 +65,12 @@ def shard_key(
 ) -> str:
     """Changes when the shard of a video (a row of the videos table) would."""
     said = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
-    described = [backbone.name] if backbone is not None else []
-    return digest_of([*said, settings.stride, settings.image_share, *described])
+    return digest_of([*said, settings.stride, settings.image_share, described_by(detector, backbone)])
+
+
+def described_by(detector: Detector | Panel, backbone: "BackboneFeatures | None") -> str:
+    """Who sees what is in the boxes, beside colours and edges: what two networks see cannot be compared."""
+    return detector.digest if detector.describes else backbone.name if backbone is not None else ""
 
 
 def label_round(
@@ -87,7 +91,7 @@ def label_round(
     stride = decode_stride(detector, settings.stride)
     outcome = RoundLabels(removed=remove_strangers(folder, set(videos["video_id"])))
     rows = {row.video_id: row for row in videos.itertuples()}
-    pending = {}
+    pending, described = {}, described_by(detector, backbone)
     for video_id, row in rows.items():
         key = shard_key(row, detector, settings, backbone)
         metadata = finished_shard(folder, video_id, key)
@@ -113,7 +117,7 @@ def label_round(
                     remove_shard(folder, video_id)
                     outcome.skipped[video_id] = str(error)
                     continue
-                outcome.count(_write_shard(folder, row, pending[video_id], labelled, settings))
+                outcome.count(_write_shard(folder, row, pending[video_id], labelled, settings, described))
                 outcome.made += 1
     finally:
         ahead.close()  # type: ignore[attr-defined]
@@ -190,7 +194,7 @@ def _counted(frames: Iterator[Frame], progress: "tqdm[Any]", expected: int) -> I
 
 
 def _write_shard(
-    folder: RoundFolder, video: Any, key: str, labelled: LabelledVideo, settings: LabellingSettings
+    folder: RoundFolder, video: Any, key: str, labelled: LabelledVideo, settings: LabellingSettings, described: str
 ) -> dict[str, Any]:
     metadata = {
         "video_id": video.video_id,
@@ -204,7 +208,7 @@ def _write_shard(
         "boxes": len(labelled.boxes),
         "degenerate_boxes": labelled.degenerate_boxes,
         "repeated_boxes": labelled.repeated_boxes,
-        "described_by": labelled.described_by,
+        "described_by": described,
     }
     boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {video.video_id}")
     write_parquet(folder.camera(video.video_id), labelled.camera, metadata)

@@ -5,34 +5,14 @@ box holds, then a histogram of oriented gradients (Dalal & Triggs, 2005) with 2 
 and half as much around it. Square roots of shares, so that distances are Hellinger distances.
 """
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
-
-if TYPE_CHECKING:
-    from labels.models.backbone_features import BackboneFeatures
 
 COLOUR_BINS = 8
 CELLS, DIRECTIONS = 2, 8
 SIDE = 16  # pixels that a box is brought to
 FEATURES = 3 * COLOUR_BINS + CELLS * CELLS * DIRECTIONS
-BACKBONE, BACKBONE_FILE = "resnet18", "resnet18-f37072fd.pth"  # as torchvision calls its default weights
 _LOW, _HIGH = np.array([0.0, 88.0, 88.0]), np.array([256.0, 168.0, 168.0])  # most colours are near grey
-
-
-def backbone_here(device: str) -> "BackboneFeatures | None":
-    """A backbone whose weights torch's cache holds; None where it does not. Nothing is fetched, nor read before it is
-    asked.
-    """
-    cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
-    if not Path(cache, "hub", "checkpoints", BACKBONE_FILE).expanduser().is_file():
-        return None
-    from labels.models.backbone_features import BackboneFeatures
-
-    return BackboneFeatures(device)
 
 
 def appearance(rgb: np.ndarray, xyxy: np.ndarray) -> np.ndarray:

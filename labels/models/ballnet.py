@@ -180,6 +180,7 @@ class BallNetDetector:
     """A trained BallNet as a detector (see `models.detector`): frames stream in, one answer each streams out."""
 
     every_frame = True  # the neighbours of a labelled frame are needed too
+    describes = False  # what its maps show of a box tells nothing more, see `deep_features`
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ class Detector(Protocol):
     working_threshold: dict[str, float]  # by class: from this score a box is more likely right than wrong
     score_slope: dict[str, float]  # by class, 1 where it is missing: how much surer it is than its scores say
     every_frame: bool  # it needs every frame of a video, whatever stride is labelled
+    describes: bool  # its detections carry an `appearance`
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
         """Each frame of one video with its boxes, in the order they came. A new call is a new video.

@@ -96,6 +96,7 @@ def detector_from_checkpoint(
         options.batch_size,
         options.score_floor,
         long_side=options.input_size or checkpoint["settings"].get("long_side"),
+        describes=options.describes,
     )
     detector.score_slope = slope
     return detector
@@ -106,7 +107,7 @@ class OnlyClasses:
 
     def __init__(self, detector: Detector, class_names: tuple[str, ...]) -> None:
         self._detector, self.class_names = detector, class_names
-        self.name, self.every_frame = detector.name, detector.every_frame
+        self.name, self.every_frame, self.describes = detector.name, detector.every_frame, detector.describes
         self.digest = digest_of([detector.digest, class_names])
         self.working_threshold = {name: detector.working_threshold[name] for name in class_names}
         self.score_slope = detector.score_slope

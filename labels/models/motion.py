@@ -57,6 +57,7 @@ class MotionDetector:
     name: str = "motion"
     class_names: tuple[str, ...] = (BALL,)
     every_frame: bool = True
+    describes: bool = False
 
     def __init__(self, class_names: tuple[str, ...] | None = None, settings: MotionSettings | None = None) -> None:
         settings = settings or MotionSettings()

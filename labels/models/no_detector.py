@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class NoDetector:
     """A detector (see `models.detector`) that finds nothing."""
 
-    name, digest, every_frame = HUMAN, HUMAN, False
+    name, digest, every_frame, describes = HUMAN, HUMAN, False, False
 
     def __init__(self, class_names: tuple[str, ...] | None = None) -> None:
         self.class_names = class_names or (BALL,)

@@ -43,6 +43,7 @@ class OnnxDetector:
     """
 
     every_frame = False
+    describes = False
 
     def __init__(
         self,

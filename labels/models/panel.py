@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labels.models.detector import Detector
-from labels.models.loading import load_detector
+from labels.models.loading import load_detector, torch_device
 from labels.models.settings import BALL, HUMAN, DetectorOptions, Looks
 from labels.models.views import MirroredDetector, TiledDetector
 from labels.records.detections import Detections
@@ -17,6 +17,7 @@ from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of
 
 if TYPE_CHECKING:
+    from labels.models.backbone_features import BackboneFeatures
     from labels.videos.decoding import Frame
 
 
@@ -25,6 +26,8 @@ class Panel:
 
     Members that do not need every frame are asked of every `stride`th one only; for the others they have no boxes.
     """
+
+    describes = False  # what different networks see in boxes cannot be compared
 
     def __init__(self, members: Mapping[str, Detector], stride: int = 1) -> None:
         self.members, self._stride = dict(members), stride
@@ -89,6 +92,7 @@ def load_panel(
     if len(names) == 1 and not looks.are_several:
         size = looks.input_sizes[0] if looks.input_sizes else None
         return load_detector(names[0], class_names, device, replace(options, input_size=size))
+    options = replace(options, describes=False)
     members: dict[str, Detector] = {}
     stems = [Path(name).stem for name in names]
     for name in names:
@@ -111,3 +115,14 @@ def load_panel(
         if looks.mirrored:
             members[f"{label} mirrored"] = MirroredDetector(whole_frame)
     return Panel(members, stride)
+
+
+def load_backbone(name: str | None, detector: Detector | Panel, device: str) -> "BackboneFeatures | None":
+    """The network that says what is in the boxes of a detector that does not. InputError for one that does."""
+    if name is None:
+        return None
+    if detector.describes:
+        raise InputError(f"--backbone {name}: {detector.name} says itself what is in its boxes; leave it out")
+    from labels.models.backbone_features import BackboneFeatures
+
+    return BackboneFeatures(name, torch_device(device))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 BALL = "sports ball"
 HUMAN = "human"  # the labeller that is no model: what archives and people say, and nothing else
+BACKBONES = ("resnet18", "resnet34", "resnet50")  # that may say what is in boxes
 DEFAULT_DETECTOR = "fasterrcnn_resnet50_fpn_v2"
 
 
@@ -15,6 +16,7 @@ class DetectorOptions:
     batch_size: int | None = None  # frames that go through the network together
     class_list: str | None = None  # class names of a .onnx file that does not carry them: a CSV file, or its name
     score_floor: float = 0.05  # boxes below are not worth their place on disk
+    describes: bool = True  # whether it says what it sees in its boxes, where it can
 
 
 AS_IT_COMES = DetectorOptions()

@@ -37,6 +37,7 @@ class TorchvisionDetector:
         class_names: which of them are wanted.
         transforms: from (3, H, W) uint8 to what the network wants; of a weights entry, `weights.transforms()`.
         long_side: larger frames are reduced to it as training reduces them; None leaves that to the network.
+        describes: whether to say what its backbone sees in each box, which costs a little.
     """
 
     every_frame = False
@@ -54,6 +55,7 @@ class TorchvisionDetector:
         score_floor: float = DetectorOptions.score_floor,
         transforms: Callable[[Tensor], Tensor] = convert_image_dtype,
         long_side: int | None = None,
+        describes: bool = True,
     ) -> None:
         self.name, self.class_names, self.working_threshold = name, class_names, working_threshold
         self.score_slope: dict[str, float] = {}
@@ -69,7 +71,8 @@ class TorchvisionDetector:
         _say_everything(network, score_floor)
         self._network = network.eval().to(self.device)
         parts = dict(network.named_children())
-        self._watched = [parts[name] for name in ("transform", "backbone") if name in parts]
+        self.describes = describes and {"transform", "backbone"} <= parts.keys()
+        self._watched = [parts["transform"], parts["backbone"]] if self.describes else []
         if not self._precise:
             self._network.to(memory_format=torch.channels_last)
 
@@ -85,6 +88,8 @@ class TorchvisionDetector:
             with torch.inference_mode(), bf16, outputs_of(*self._watched) as outputs:
                 answers = self._network([self._as_image(rgb) for rgb in seen])
                 found = [self._as_detections(answer) for answer in answers]
+            if self.describes:
+                found = _with_appearance(found, seen, *(output for (output,) in outputs))
         except torch.OutOfMemoryError:
             raise InputError(
                 f"{self.name}: {len(rgbs)} frames at once do not fit into the GPU; say --batch-size {len(rgbs) // 2}"
@@ -92,8 +97,6 @@ class TorchvisionDetector:
                 else f"{self.name}: a frame does not fit into the GPU; say --input-size 640 or --device cpu"
             ) from None
 
-        if outputs:
-            found = _with_appearance(found, seen, *(output for (output,) in outputs))
         return [_enlarged(one, small, rgb) for one, small, rgb in zip(found, seen, rgbs, strict=True)]
 
     def _as_image(self, rgb: np.ndarray) -> Tensor:
@@ -139,6 +142,7 @@ def pretrained_detector(
         options.batch_size,
         options.score_floor,
         weights.transforms(),
+        describes=options.describes,
     )
 
 

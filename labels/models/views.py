@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class _View:
     """A detector that looks in another way, otherwise the same."""
 
+    describes = False  # looks stand beside each other, and are compared in what all of them have
+
     def __init__(self, detector: Detector, *looks: object) -> None:
         self._detector = detector
         self.name, self.every_frame, self.class_names = detector.name, detector.every_frame, detector.class_names

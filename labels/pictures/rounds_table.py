@@ -15,12 +15,12 @@ NOTHING = "–"
 
 
 def labeller_of(survey: RoundSurvey) -> str:
-    return labeller_name(survey.round)
+    return labeller_name(survey.round, *("labelled", ACTIONS_LABELLED))
 
 
-def labeller_name(here: CleanedRound) -> str:
-    """Who labelled a round, in words."""
-    record = here.records["labelled"] or here.records[ACTIONS_LABELLED]
+def labeller_name(here: CleanedRound, *stages: str) -> str:
+    """Who labelled a round, in words: its boxes, or what the first of these stages that is there did."""
+    record = next((found for stage in stages or ("labelled",) if (found := here.records[stage]) is not None), None)
     labeller = (record.facts.get("labeller") if record else None) or {}
     name = str(labeller.get("name") or "unknown")
     inputs = record.inputs if record else {}
@@ -86,7 +86,7 @@ def action_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "round": survey.number,
-                "labeller": labeller_of(survey),
+                "labeller": labeller_name(survey.round, ACTIONS_LABELLED),
                 "kept": int(counts.reindex(KEPT, fill_value=0).sum()),
                 "human": int(counts.get("human", 0)),
                 "ignored": int(counts.get("ignored", 0)),

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from labels.cleaning import threshold_arguments
@@ -46,8 +47,8 @@ def next_stage(found: CleanedRound, before: CleanedRound | None, work: str) -> s
 
     It has the options that the stage had in the round `before`, but for labelling: another labeller's turn comes.
     """
-    of_boxes = any(found.records[stage] is not None for stage in SCRIPTS)
-    for stage in SCRIPTS if of_boxes or not any(found.records.values()) else OF_ACTIONS:
+    kinds = [kind for kind in (tuple(SCRIPTS), OF_ACTIONS) if any(found.records[stage] is not None for stage in kind)]
+    for stage in chain.from_iterable(kinds or [SCRIPTS]):
         if found.records[stage] is None:
             usual = before.records[stage] if before is not None and not stage.startswith("labelled") else None
             return stage_command(stage, work, found.number, usual.arguments if usual is not None else {})

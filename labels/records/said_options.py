@@ -4,31 +4,30 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NOT_AN_OPTION = {"work", "round", "strict", "device"}  # the last: where it ran, which may be another machine
-OPTION_NAMES = {
-    "keep_quality": "keep",
-    "ignore_quality": "ignore",
-    "min_size_pixels": "min-size",
-    "learning_rate": "lr",
-}
-REPEATED = {"without", "detector"}  # one option for each value, rather than values with commas between
+REPEATED = {"--without", "--detector"}  # one option for each value, rather than values with commas between
 
 
-def said_options(arguments: Mapping[str, Any], usual: Mapping[str, Any]) -> list[str]:
+def options_named(*names: str) -> dict[str, str]:
+    """Argument -> option, of those that are called alike."""
+    return {name: f"--{name.replace('_', '-')}" for name in names}
+
+
+def said_options(arguments: Mapping[str, Any], options: Mapping[str, str], usual: Mapping[str, Any]) -> list[str]:
     """Words for the shell, not quoted yet: options with values by name, then switches.
 
-    Options that are off, empty or `usual` (name -> value) are left out.
+    Args:
+        arguments: of a run record; also of an older version, with others than there are now.
+        options: argument -> option; the other arguments are derived, or say where it ran.
+        usual: argument -> value that need not be said; neither need what is off or empty.
     """
     words, switches = [], []
-    for name, value in sorted(arguments.items()):
-        if name in NOT_AN_OPTION or value is None or value is False or value in ("", [], (), {}):
+    for name, option in sorted(options.items(), key=lambda item: item[1]):
+        value = arguments.get(name)
+        if value is None or value is False or value in ("", [], ()) or value == usual.get(name):
             continue
-        if isinstance(value, dict) or value == usual.get(name):
-            continue  # a dict is no option's value: settings that the stage derived
-        option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
         if value is True:
             switches.append(option)
-        elif name in REPEATED and not isinstance(value, str):
+        elif option in REPEATED and not isinstance(value, str):
             words += [word for item in value for word in (option, str(item))]
         else:
             words += [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]

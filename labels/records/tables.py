@@ -55,7 +55,7 @@ BOXES = {
 }
 SEEN = {  # what stage 2 adds to boxes: how they were found. Boxes from elsewhere may lack it
     "source": "str",  # which detector, or look of one, found it, where several looked; else empty
-    "appearance": "str",  # what is in the box, see models/appearance.py: features in 0-1 as bytes, in hexadecimal
+    "appearance": "str",  # what is in the box, see models/appearance.py: features in 0-1 as hexadecimal bytes
 }
 ACTIONS = {
     "label_uid": "str",

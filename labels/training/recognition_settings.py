@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from labels.models.recogniser_settings import CNN3D, JOINTS, PRESETS, ZOO
-from labels.records.said_options import said_options
+from labels.records.said_options import options_named, said_options
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class RecognitionSettings:
     warm_up: float = 0.08
     clip_norm: float = 5.0
     average_decay: float = 0.99
-    patience: int = 30  # epochs without a better macro-F1 after which training stops
+    patience: int = 30  # epochs in a row not worth keeping after which training stops
     seed: int = 0
     epoch_frames: int = 256  # windows that an epoch sees at least
 
@@ -50,14 +50,11 @@ class RecognitionSettings:
         return 3e-3 if architecture == CNN3D or PRESETS[architecture].reads == JOINTS else 1e-3
 
 
-# The options of training a recogniser, by the names that their values have in a run record.
-SAID = {"frames": "window_frames", "seconds": "window_seconds"} | {
-    name: name
-    for name in (
-        "architecture", "epochs", "batch_size", "learning_rate", "seed", "mask_channel", "mixup", "rand_augment",
-        "pose", "from_scratch", "continue",
-    )
-}  # fmt: skip
+# Argument of a run record -> option.
+OPTIONS = options_named(
+    "architecture", "epochs", "batch_size", "seed", "mask_channel", "mixup", "rand_augment", "pose", "from_scratch",
+    "continue",
+) | {"learning_rate": "--lr", "frames": "--window-frames", "seconds": "--window-seconds"}  # fmt: skip
 
 
 def said_words(arguments: Mapping[str, Any]) -> list[str]:
@@ -65,10 +62,8 @@ def said_words(arguments: Mapping[str, Any]) -> list[str]:
     usual = asdict(RecognitionSettings()) | {
         "architecture": "",  # which one is usual depends on the machine
         "learning_rate": RecognitionSettings.rate_for(arguments.get("architecture", CNN3D)),
-        "pose": arguments.get("pose"),  # found out where it was not said
     }
-    given = {option: arguments[name] for name, option in SAID.items() if name in arguments}
-    return said_options(given, {option: usual.get(name) for name, option in SAID.items()})
+    return said_options(arguments, OPTIONS, usual)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from labels.records.said_options import said_options
+from labels.records.said_options import options_named, said_options
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,16 @@ class TrainingSettings:
         return TrainingSettings.learning_rate if architecture == TrainingSettings.architecture else 2e-4
 
 
-def _usual(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What the arguments of training a detector are where nobody says them; some depend on its architecture."""
-    architecture = arguments.get("architecture", TrainingSettings.architecture)
-    usual = asdict(TrainingSettings()) | {"learning_rate": TrainingSettings.rate_for(architecture)}
-    if architecture != TrainingSettings.architecture:
-        usual["long_side"] = arguments.get("long_side")  # the architecture's own, which may not be known here
-    return usual
+# Argument of a run record -> option.
+OPTIONS = options_named("architecture", "epochs", "batch_size", "seed", "long_side", "from_scratch", "continue") | {
+    "learning_rate": "--lr"
+}
 
 
 def said_words(arguments: Mapping[str, Any]) -> list[str]:
     """The options that a round's detector was trained with, from its run record."""
-    return said_options(arguments, _usual(arguments))
+    rate = TrainingSettings.rate_for(arguments.get("architecture", TrainingSettings.architecture))
+    return said_options(arguments, OPTIONS, asdict(TrainingSettings()) | {"learning_rate": rate})
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,9 @@ class TorchvisionTask:
     def detect(self, network: nn.Module, frames: Sequence[LabelledFrame]) -> list[Detections]:
         names, device = self.class_names, next(network.parameters()).device
         threshold = dict.fromkeys(names, 0.5)
-        detector = TorchvisionDetector(network, ("", *names), names, "student", "", threshold, str(device))
+        detector = TorchvisionDetector(
+            network, ("", *names), names, "student", "", threshold, str(device), describes=False
+        )
         answers = []
         for frame, (picture, found) in zip(frames, detector.detect(self._pictures(frames)), strict=True):
             width, height = self.video_sizes[frame.video_id]
