@@ -281,6 +281,36 @@ def test_what_is_flat_all_along_its_path_and_not_for_its_speed_is_doubtful(step,
     assert (cleaned["decision"] == ("ignore" if ignored else "keep")).all()
 
 
+def lit(height, ground=300.0, drift=-6.0, light=(-0.55, 1.0), still=None):
+    """A ball at `height` (of a frame) over a way on the ground, and its shadow: where the light through it falls."""
+    frames = np.arange(24)
+    rise = np.array([height(f) for f in frames])
+    foot = np.stack([500 + drift * frames, np.full(len(frames), ground)], axis=1)
+    ball = foot - np.stack([np.zeros(len(frames)), rise], axis=1)
+    below = ball + rise[:, None] * np.array(light) * (1.0 if still is None else 0.0)
+    below = below if still is None else below + np.array(still)
+    rows = [*zip(frames, *ball.T, strict=True), *zip(frames, *below.T, strict=True)]
+    return boxes_from([(f, x, y, 12.0, 0.9) for f, x, y in rows], 24), [*[False] * 24, *[True] * 24]
+
+
+@pytest.mark.parametrize(
+    ("why", "scene", "cast"),
+    [
+        ("the light comes from the side", {"height": lambda f: 20 + 13 * f - 0.45 * f * f}, True),
+        ("the shadow goes the other way", {"height": lambda f: 120 - 4 * f, "drift": -1.0}, True),
+        ("it keeps its distance", {"height": lambda f: 20 + 13 * f - 0.45 * f * f, "still": (-40.0, 60.0)}, False),
+        ("the ball neither rises nor falls", {"height": lambda f: 80.0}, False),
+    ],
+)
+def test_what_parts_from_the_ball_in_one_direction_is_its_shadow(why, scene, cast):
+    boxes, is_below = lit(**scene)
+    cleaned = clean(boxes.sort_values("label_uid"), without=("shadow",))
+    lower = cleaned["label_uid"].isin(boxes["label_uid"][is_below])
+    assert cleaned["reason"][lower].str.startswith("cast: ").all() == cast, why
+    assert not cleaned["reason"][~lower].str.startswith("cast: ").any(), why
+    assert (cleaned["decision"][lower] == "drop").all() == cast
+
+
 ALONG = [(f, 108 + 9.5 * f, 640.0, 12.0, 0.9) for f in range(30)]
 ALONG_UNSURE = [(*place, 0.5) for *place, _ in ALONG]
 

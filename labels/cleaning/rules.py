@@ -104,6 +104,11 @@ def _shadow(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     return evidence["shadow"].to_numpy()
 
 
+def _cast(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """It goes away from something that flies above it, and comes back, in one direction: that of the light."""
+    return evidence["cast"].to_numpy()
+
+
 def _crowded(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     """Its place among the balls of its frame, that of the strongest path first: more than are in play."""
     return np.where(evidence["is_player"] | (settings.max_per_frame == 0), np.nan, evidence["rank"])
@@ -155,6 +160,7 @@ RULES = (
     Rule("lost", _lost, "high", drop=_setting("max_rounds_lost"), ignore=_nothing),
     Rule("isolated", _isolated, "low", drop=_isolated_ignores, ignore=_isolated_keeps),
     Rule("shadow", _shadow, "high", drop=_setting("max_shadow_straightness")),
+    Rule("cast", _cast, "high", drop=_setting("max_cast_constancy")),
     Rule("quality", _quality, "low", drop=_setting("ignore_quality")),
     Rule("flat", _flat, "high", ignore=_setting("max_path_flatness")),
     Rule("still", _still, "low", ignore=_setting("min_extent_sizes")),

@@ -64,6 +64,7 @@ class CleaningSettings:
     unanchored_quality: float = 0.9  # what a path needs in a video where fewer than `min_anchors` boxes surely fly
     max_path_flatness: float = 1.5  # width over height all along a path, less what its speed explains
     max_shadow_straightness: float = 2.0  # how much more the ball above rises and falls than what goes along below
+    max_cast_constancy: float = 8.0  # spread of the distance to what moves above, over what strays from one direction
     min_shadow_flatness: float = 1.2  # width over height, against that ball; what is rounder must be less sure
     min_shadow_steps: int = 6  # labelled frames that tell whether a path is flat, or follows another that is seen too
     min_shadow_likeness: float = 0.95  # correlation of the two ways, left and right
@@ -112,6 +113,7 @@ RULE_NAMES = (
     "lost",
     "flat",
     "shadow",
+    "cast",
     "crowded",
     "outlier",
     "unanchored",

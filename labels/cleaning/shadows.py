@@ -1,7 +1,8 @@
 """The shadow of a ball: it lies flat on the ground, goes along below the ball, and rises and falls less.
 
 A detector sees it flat, but a student that learnt the size of balls draws its box as round as theirs: then it is the
-shadow where the labeller is also less sure of its path than of the ball's.
+shadow where the labeller is also less sure of its path than of the ball's. And light falls one way: as the ball rises
+and falls, its shadow goes away from it and comes back in one and the same direction, wherever both go.
 """
 
 from itertools import permutations
@@ -25,10 +26,11 @@ def add_shadow(
     where a human drew.
 
     `flat`: how much wider than high they are. `shadow`: how much less their path rises and falls than one above it
-    that it goes along with; NaN where there is none. Ways are compared in coordinates from which the camera's motion
+    that it goes along with; NaN where there is none. `cast`: how much more its distance to one above it changes than
+    the direction of that one; NaN as well. Ways are compared in coordinates from which the camera's motion
     is taken out: under a pan all things go along.
     """
-    evidence[["flat", "shadow"]] = np.nan
+    evidence[["flat", "shadow", "cast"]] = np.nan
     drawn = np.unique(evidence["path"][evidence["human"]])
     on_path = usable & (evidence["path"] >= 0).to_numpy() & ~evidence["is_player"].to_numpy()
     on_path &= ~np.isin(evidence["path"], drawn)
@@ -43,6 +45,8 @@ def add_shadow(
         for nodes, value in zip(paths, flat, strict=True):
             evidence.loc[candidates.row[nodes], "flat"] = value
         for (upper, flat_above), (lower, flat_below) in permutations(zip(paths, flat, strict=True), 2):
+            before = evidence["cast"].to_numpy()[candidates.row[lower]]
+            evidence.loc[candidates.row[lower], "cast"] = np.fmax(before, _cast(candidates, upper, lower, settings))
             flatter = flat_below > settings.min_shadow_flatness * flat_above
             if flatter or support[lower].mean() < support[upper].mean():
                 straighter = _straighter_below(candidates, upper, lower, settings)
@@ -80,9 +84,37 @@ def _straighter_below(
     return _rise_and_fall(step, ball[:, 1]) / max(_rise_and_fall(step, shadow[:, 1]), UNSURE_PIXELS)
 
 
+def _cast(candidates: Candidates, upper: np.ndarray, lower: np.ndarray, settings: CleaningSettings) -> float:
+    """How constant the direction from `upper` down to `lower` is: the spread of their distance over what strays from
+    the direction that fits best. NaN where `upper` does not rise or fall, or they neither part nor meet.
+    """
+    ball, below = _together(candidates, upper, lower)
+    if len(ball) < settings.min_shadow_steps:
+        return np.nan
+    size = float(np.sqrt(np.prod(candidates.extent[upper], axis=1)).mean())
+    apart = below - ball  # (N, 2)
+    direction = np.linalg.svd(apart, full_matrices=False)[2][0]
+    distance, stray = apart @ direction, apart @ np.array([-direction[1], direction[0]])
+    rises = min(_spread(ball[:, 1]), _spread(distance)) >= MIN_TRAVEL_SIZES * size
+    if not rises or (apart[:, 1] <= 0).mean() > 0.1:
+        return np.nan
+    return float(distance.std() / max(np.sqrt(np.mean(stray**2)), UNSURE_PIXELS))
+
+
+def _together(candidates: Candidates, upper: np.ndarray, lower: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where two paths are in the frames in which both are seen, (N, 2) each, the camera's motion taken out."""
+    both = np.intersect1d(candidates.step[upper], candidates.step[lower], assume_unique=True, return_indices=True)
+    return candidates.steady[upper[both[1]]], candidates.steady[lower[both[2]]]
+
+
 def _travel(points: np.ndarray) -> float:
-    """How far something goes left or right, pixels, without its farthest tenths: one stray box is no way."""
-    low, high = np.quantile(points[:, 0], [0.1, 0.9])
+    """How far something goes left or right, pixels."""
+    return _spread(points[:, 0])
+
+
+def _spread(values: np.ndarray) -> float:
+    """From the least to the most, without the farthest tenths: one stray box is no way."""
+    low, high = np.quantile(values, [0.1, 0.9])
     return float(high - low)
 
 

@@ -58,6 +58,7 @@ def weigh(boxes: pd.DataFrame, denied: np.ndarray, scene: Scene) -> Weighed:
     add_flying(evidence, usable, surest, scene)
     add_shadow(evidence, boxes, usable, scene.timeline, settings)
     shadows = (evidence["shadow"] > settings.max_shadow_straightness).to_numpy() & scene.has("shadow")
+    shadows |= (evidence["cast"] > settings.max_cast_constancy).to_numpy() & scene.has("cast")
     shadows |= (evidence["flat"] > settings.max_path_flatness).to_numpy() & scene.has("flat")
     add_rank(evidence, boxes, usable & ~shadows)
     evidence["outlier"] = outlier_factors(scene.usual, evidence, boxes, surest)
