@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The thresholds people change; the others are in labels/cleaning/settings.py.
 OPTIONS = {
-    "keep_quality": ("--keep", "quality from which a label is trained on"),
+    "keep_quality": ("--keep", "quality from which a label is trained on; that of boxes on no path moves with it"),
     "ignore_quality": ("--ignore", "quality from which it is neither trained on nor background"),
     "max_per_frame": ("--max-per-frame", "balls in play at once, where you know it; 0: not known"),
     "max_overlap": ("--max-overlap", "IoU with a better box of its class"),

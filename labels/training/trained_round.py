@@ -22,7 +22,7 @@ class TrainedRound:
         for split, counts in self.data.counts.items():
             lines.append(
                 f"{split}: {counts.with_kept} frames with kept boxes, {counts.empty_used} surely empty ones; "
-                f"left out: {counts.empty_unsure} frames whose emptiness is not sure, "
+                f"left out: {counts.empty_unsure} frames with no box to learn from that may not be empty, "
                 f"{counts.empty_left} empty ones more than needed"
             )
         if self.data.validates_on_training:
