@@ -157,9 +157,13 @@ def test_an_interrupted_cleaning_waits_for_nothing(work, monkeypatch):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        list(cleaner.clean_all())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(cleaner.clean_all())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not multiprocessing.active_children() and not list(work.root.glob("*.ended"))
 
 
