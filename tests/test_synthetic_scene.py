@@ -177,16 +177,17 @@ def test_truth_table_names_frames_without_a_ball():
     assert truth["visibility"].tolist() == [1.0, 0.75, 1.0, 0.0]
 
 
-def test_actions_are_intervals_of_what_is_in_sight():
-    names = ["run"] * 6 + ["kick"] * 3 + ["stand"] * 2 + ["run"] * 5 + [None] * 2 + ["run"] * 4
+def test_actions_are_intervals_of_what_is_in_sight_for_long_enough():
+    names = ["run"] * 9 + ["stand"] * 3 + ["run"] * 4 + ["kick"] * 8 + ["stand"] * 3 + ["run"] * 12
+    names += [None] * 2 + ["run"] * 7
     frames = [FrameTruth([], {7: name} if name else {}) for name in names]
     actions = actions_table(frames, "clip", 25.0)
-    # Two frames of standing are no action of their own: they join the kick before them.
+    # A step aside does not end a run; a moment's rest after the kick, and the run that the clip's end cuts, are no
+    # actions: they are shorter than 0.3 s.
     assert actions[["start_frame", "end_frame", "class_name"]].to_numpy().tolist() == [
-        [0, 6, "run"],
-        [6, 11, "kick"],
-        [11, 16, "run"],
-        [18, 22, "run"],
+        [0, 16, "run"],
+        [16, 24, "kick"],
+        [27, 39, "run"],
     ]
-    assert actions["end_s"].tolist() == pytest.approx([0.24, 0.44, 0.64, 0.88])
+    assert actions["end_s"].tolist() == pytest.approx([0.64, 0.96, 1.56])
     assert set(actions["track_id"]) == {7}

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -14,13 +16,14 @@ from labels.videos.pose_tables import JOINTS
 from labels.videos.scene_layers import Seen
 
 BALL, PERSON = "sports ball", "person"
-ACTION_CLASSES = ("stand", "run", "jump", "throw", "kick", "swing")
+GAITS = ("stand", "run")
+ACTION_CLASSES = (*GAITS, "jump", "throw", "kick", "swing")
 # Of the 17 joints of a body, those that recognisers of poses see, in the order of JOINTS.
 SEEN_JOINTS = [
     body.HEAD, body.L_SHOULDER, body.R_SHOULDER, body.L_ELBOW, body.R_ELBOW, body.L_HAND, body.R_HAND, body.L_HIP,
     body.R_HIP, body.L_KNEE, body.R_KNEE, body.L_ANKLE, body.R_ANKLE,
 ]  # fmt: skip
-SHORTEST_GAIT = 4  # frames; a shorter stretch of standing or running joins what was before
+SHORTEST_S = 0.3  # of an action: what is over sooner, or so little in sight, no person would mark
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,11 @@ def truth_table(frames: list[FrameTruth]) -> pd.DataFrame:
 
 
 def actions_table(frames: list[FrameTruth], video_id: str, fps: float) -> pd.DataFrame:
-    """The ACTIONS rows: what each player does, from when to when, while in sight."""
+    """The ACTIONS rows: what each player does, from when to when, while in sight and for long enough to be marked."""
     rows = []
     for track_id in sorted({track for frame in frames for track in frame.doing}):
         names = [frame.doing.get(track_id, "") for frame in frames]
-        rows += [(track_id, start, end, name) for start, end, name in _stretches(names) if name]  # not in sight: no row
+        rows += [(track_id, *stretch) for stretch in _stretches(names, math.ceil(SHORTEST_S * fps))]
     return tables.make_table(
         tables.ACTIONS,
         {
@@ -93,19 +96,20 @@ def poses_table(frames: list[FrameTruth], width: int, height: int) -> pd.DataFra
     return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
 
 
-def _stretches(names: list[str]) -> list[tuple[int, int, str]]:
-    """(start, end, name) of equal neighbours; too short standing or running joins what was before."""
-    found: list[tuple[int, int, str]] = []
-    for index, name in enumerate(names):
-        if found and found[-1][2] == name:
-            found[-1] = (found[-1][0], index + 1, name)
-        else:
-            found.append((index, index + 1, name))
+def _stretches(names: list[str], shortest: int) -> list[tuple[int, int, str]]:
+    """(start, end, name) of what is done for at least so many frames; less of another gait between does not end it."""
+    found = []
+    start = 0
+    for name, run in groupby(names):
+        end = start + len(list(run))
+        found.append((start, end, name))
+        start = end
     joined: list[tuple[int, int, str]] = []
     for start, end, name in found:
-        is_gait = name in ("stand", "run")
-        if joined and joined[-1][2] and (joined[-1][2] == name or (is_gait and end - start < SHORTEST_GAIT)):
-            joined[-1] = (joined[-1][0], end, joined[-1][2])
-        else:
-            joined.append((start, end, name))
-    return joined
+        if len(joined) > 1:
+            (first, _, before), (*_, between) = joined[-2:]
+            if before == name and between in GAITS and start - joined[-1][0] < shortest:
+                joined[-2:] = [(first, end, name)]
+                continue
+        joined.append((start, end, name))
+    return [(start, end, name) for start, end, name in joined if name and end - start >= shortest]
