@@ -1,5 +1,7 @@
 """Figures of recognisers, worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,8 +97,18 @@ def test_windows_of_a_label_are_judged_together():
     [(0.0, 0.5), (1.0, 0.25), (0.5, (1 - 0.5) / (1 - 0.5 + 1 - 0.125))],  # one against three windows
 )
 def test_rare_classes_are_drawn_by_their_effective_number(beta, rare_share):
-    drawn = chances(windows(("a", 0), ("b", 1), ("c", 1), ("d", 1)), 2, beta)
-    assert drawn[0] / drawn.sum() == pytest.approx(rare_share)
+    drawn = chances(windows(("a", 0), ("b", 1), ("c", 1), ("d", 1)), 2, beta, 0.5)
+    assert drawn[0] == pytest.approx(rare_share)
+    assert drawn.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("human", "share"), [(1, 0.5), (9, 0.9)])
+def test_humans_windows_do_not_drown_in_pseudo_labels(human, share):
+    said = windows(*(("a", at % 2) for at in range(10)))
+    said = [replace(window, by_human=at < human) for at, window in enumerate(said)]
+    drawn = chances(said, 3, 0.99, 0.5)
+    assert drawn[:human].sum() == pytest.approx(share)
+    assert drawn.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def gather_actions(
             reason = lacks.get(type(error), "that could not be decoded")
             data.skipped[reason] = data.skipped.get(reason, 0) + 1
             continue
-        found = label_windows(windows, actions, class_names, groups[video_id], settings.pseudo_weight)
+        found = label_windows(windows, actions, class_names, groups[video_id])
         for name in actions["class_name"]:
             if name not in class_names:
                 data.unknown[name] = data.unknown.get(name, 0) + 1
@@ -118,11 +118,11 @@ def gather_actions(
 
 
 def label_windows(
-    windows: VideoWindows, actions: pd.DataFrame, class_names: tuple[str, ...], group: str, pseudo_weight: float
+    windows: VideoWindows, actions: pd.DataFrame, class_names: tuple[str, ...], group: str
 ) -> list[LabelledWindow]:
     """The windows of each action: those whose middle lies in it, and the nearest one where none does.
 
-    A pseudo-label weighs `pseudo_weight` times its quality. Actions of other classes have no windows.
+    A pseudo-label weighs what its quality is. Actions of other classes have no windows.
     """
     found = []
     for action in actions.itertuples():
@@ -136,7 +136,7 @@ def label_windows(
         if not len(inside):
             inside = own[[int(np.abs(centre - (action.start_frame + action.end_frame) / 2).argmin())]]
         human = action.origin == "human"
-        weight = 1.0 if human else pseudo_weight * float(getattr(action, "quality", 1.0))
+        weight = 1.0 if human else float(getattr(action, "quality", 1.0))
         class_id = class_names.index(str(action.class_name))
         found += [
             LabelledWindow(str(action.label_uid), windows.video_id, group, int(place), class_id, weight, human)

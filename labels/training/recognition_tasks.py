@@ -108,12 +108,22 @@ def by_label(windows: Sequence[LabelledWindow], probabilities: np.ndarray) -> tu
     return [chosen[label] for label in firsts], sums / np.maximum(counts, 1)[:, None]
 
 
-def chances(windows: Sequence[LabelledWindow], classes: int, beta: float) -> np.ndarray:
-    """How often each window is drawn, (N,): a class of n windows as often as its effective number of them.
+def chances(windows: Sequence[LabelledWindow], classes: int, beta: float, human_draws: float) -> np.ndarray:
+    """How often each window is drawn, (N,), in sum 1.
 
-    `beta` 0: every class alike; near 1: every window alike.
+    Of those that humans labelled, and of those that they did not, a class of n windows is drawn as often as its
+    effective number of them. `beta` 0: every class alike; near 1: every window alike.
+
+    Args:
+        human_draws: of the draws, that humans' windows have at least where there are both: a few of them would drown
+            in pseudo-labels, and the student repeat its teacher's faults.
     """
     ids = np.array([window.class_id for window in windows])
-    count = np.bincount(ids, minlength=classes)
-    effective = (1 - beta**count) / (1 - beta) if beta < 1 else count
-    return (effective / np.maximum(count, 1))[ids]
+    human = np.array([window.by_human for window in windows])
+    share = max(human_draws, human.mean()) if 0 < human.sum() < len(human) else human.mean()
+    odds = np.zeros(len(windows))
+    for part, of_part in ((human, share), (~human, 1 - share)):
+        count = np.bincount(ids[part], minlength=classes)
+        effective = (1 - beta**count) / (1 - beta) if beta < 1 else count
+        odds[part] = of_part * (effective / np.maximum(count, 1))[ids[part]] / max(effective.sum(), 1e-9)
+    return odds

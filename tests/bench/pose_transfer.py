@@ -101,7 +101,8 @@ def main() -> None:
                     row.video_id,
                     0,
                     classes.index(row.class_name),
-                    1.0 if row.origin == "human" else settings.pseudo_weight,
+                    float(row.quality),
+                    row.origin == "human",
                 )
                 for row in rows.itertuples()
                 if row.decision == "keep"
