@@ -86,8 +86,9 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
 
 
 def download(args: argparse.Namespace) -> Summary:
+    from labels.labelling.action_settings import recognising_command
     from labels.labelling.detector_arguments import labelling_command
-    from labels.records.run_records import out_of_date
+    from labels.records.run_records import out_of_date, read_run_record
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
@@ -108,7 +109,8 @@ def download(args: argparse.Namespace) -> Summary:
             summary = add_clips(work, args)
         if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
             summary.lines += out_of_date(work)
-            summary.next_command = labelling_command(work, 0)
+            of_actions = args.source in ARCHIVES and read_run_record(work.round(0), "labelled") is None
+            summary.next_command = (recognising_command if of_actions else labelling_command)(work, 0)
     return summary
 
 

@@ -102,6 +102,12 @@ def test_human_labels_of_training_clips_are_the_first_labels_and_test_clips_have
     assert len(listed) == 12 and {row["label"] for row in listed} == set(MOVES)
 
 
+def test_after_an_archive_of_actions_comes_the_labelling_of_actions(archive, tmp_path, capsys):
+    work = tmp_path / "my work"
+    assert dataset_downloader.main([str(work), "--from", "kinetics-folder", "--path", str(archive)]) == 0
+    assert f"next: python dataset_processor.py '{work}' --round 0 --recogniser human\n" in capsys.readouterr().out
+
+
 def test_training_leaves_what_it_promises(trained):
     folder = trained / "rounds/00/trained"
     names = sorted(MOVES)

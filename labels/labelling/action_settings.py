@@ -1,14 +1,18 @@
 """What labelling actions goes by, and its arguments. Imports nothing heavy."""
 
 import argparse
+import shlex
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labels.models.recogniser_settings import POSES
 from labels.models.settings import HUMAN
 from labels.records.command_line import above_zero, said_beside
 from labels.records.errors import InputError
-from labels.records.said_options import options_named, said_options
+from labels.records.said_options import options_named, said_options, typed
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
 
 SUBJECTS = ("auto", "frame", "player")
 # Of labelling actions alone, and what they are where nobody says them.
@@ -45,6 +49,16 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
 def said_words(arguments: Mapping[str, Any], names: Collection[str] = (*USUAL, "recogniser")) -> list[str]:
     """The options that a round's actions were labelled with, from its run record; of these names alone."""
     return said_options(arguments, options_named(*names), USUAL)
+
+
+def recognising_command(work: "WorkFolder", number: int) -> str:
+    """What labels a round's actions as they were labelled last, or else with what people said of the clips."""
+    from labels.records.run_records import read_run_record
+    from labels.records.work_folder import ACTIONS_LABELLED
+
+    record = read_run_record(work.round(number), ACTIONS_LABELLED)
+    said = typed(said_words(record.arguments) if record is not None else ["--recogniser", HUMAN])
+    return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"
 
 
 def refuse_actions(args: argparse.Namespace) -> None:
