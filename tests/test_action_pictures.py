@@ -20,7 +20,7 @@ from labels.pictures.round_survey import survey_rounds
 from labels.pictures.rounds_table import action_rows as report_rows
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
-from labels.records.action_matching import action_is_right
+from labels.records.action_matching import action_is_right, covered_frames, is_judged
 from labels.records.errors import InputError
 from labels.records.safe_writing import write_parquet
 from labels.videos.decoding import probe_video
@@ -86,6 +86,15 @@ def test_the_timeline_of_actions():
 def test_an_action_is_right_when_it_goes_on_in_its_middle(said, right):
     truth = action_rows("a", [(NOBODY, 0, 10, "run", 1, "keep", ""), (3, 0, 10, "shoot", 1, "keep", "")])
     assert action_is_right(action_rows("a", [(*said, 0.9, "keep", "")]), truth).tolist() == [right]
+
+
+def test_what_nobody_could_name_is_not_judged():
+    truth = action_rows("a", [(3, 0, 10, "", 1, "keep", ""), (3, 10, 20, "run", 1, "keep", "")])
+    labels = action_rows(
+        "a", [(3, 2, 8, "run", 0.9, "keep", ""), (4, 2, 8, "run", 0.9, "keep", ""), (3, 8, 18, "run", 0.9, "keep", "")]
+    )
+    assert is_judged(labels, truth).tolist() == [False, True, True]
+    assert covered_frames(labels, truth) == 8  # of the time that has a name
 
 
 @pytest.fixture

@@ -60,6 +60,19 @@ def test_a_track_gives_windows_while_it_lasts():
     assert indices(EVEN, WindowShape(4, 10.0, 4), [CropPath(1, 20, np.tile(square, (5, 1)))]) == []
 
 
+def test_a_player_out_of_sight_has_no_windows_and_each_stretch_in_sight_has_its_own():
+    square = np.array([3.0, 2.0, 4.0])
+    hidden = CropPath(7, 0, np.tile(square, (10, 1)), stretches=((0, 3), (5, 10)))
+    assert indices(EVEN, WindowShape(4, 10.0, 4), [hidden]) == [[0, 0, 1, 2], [5, 6, 7, 8], [6, 7, 8, 9]]
+    assert [hidden.stretch(at) for at in (2, 3, 5, 10)] == [(0, 3), None, (5, 10), None]
+
+
+def test_a_track_is_out_of_sight_where_it_has_no_box_for_much_longer_than_usual():
+    frames = np.array([0, 2, 4, 28, 30, 32, 57, 59])  # every other frame; 12 steps are bridged, more are not
+    path = crop_path(1, frames, np.tile([0.0, 0.0, 10.0, 20.0], (8, 1)))
+    assert path.stretches == ((0, 33), (57, 60))
+
+
 def test_windows_of_a_real_video_hold_the_frames_their_indices_say(make_video):
     path = make_video("clip.mp4", 30)
     windows = list(sample_windows(decode_frames(path), WindowShape(8, 12.5, 64)))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from labels.records.action_matching import action_is_right, covered_frames
+from labels.records.action_matching import action_is_right, covered_frames, is_judged
 
 
 class ActionQuality:
@@ -19,11 +19,13 @@ class ActionQuality:
         part = "test" if split == "test" else "training"
         self._videos[part] = self._videos.get(part, 0) + 1
         found = actions[actions["origin"] != "human"]
+        named = truth[truth["class_name"] != ""]
+        total = int((named["end_frame"] - named["start_frame"]).sum())
         for kind, rows in (("labelled", found), ("kept", found[found["decision"] == "keep"])):
-            right = int(action_is_right(rows, truth).sum())
-            total = int((truth["end_frame"] - truth["start_frame"]).sum())
+            judged = rows[is_judged(rows, truth)]
+            right = int(action_is_right(judged, truth).sum())
             sums = self._sums.setdefault((part, kind), [0, 0, 0, 0])
-            for at, value in enumerate((right, len(rows), covered_frames(rows, truth), total)):
+            for at, value in enumerate((right, len(judged), covered_frames(rows, truth), total)):
                 sums[at] += value
 
     def as_counts(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Whose windows are cut: the players of a video by their tracks, or nobody's, which is the whole frame."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,16 @@ def tracks_of(work: WorkFolder, round_number: int, video_id: str, least_frames: 
 
 
 def players_in(boxes: pd.DataFrame, least_frames: int = 5) -> list[CropPath]:
-    """The crops of the people in a table of boxes (BOXES, or of truth) who are on a track for so many frames."""
+    """The crops of the people in a table of boxes (BOXES, or of truth), while they are in sight for so many frames."""
     people = boxes[(boxes["class_name"] == PERSON) & (boxes["track_id"] != NO_TRACK) & boxes["x1"].notna()]
     paths = []
     for track_id, own in people.groupby("track_id"):
         own = own.drop_duplicates("frame_index")
         if len(own) >= least_frames:
-            xyxy = own[BOX_COLUMNS].to_numpy()
-            paths.append(crop_path(int(str(track_id)), own["frame_index"].to_numpy(), xyxy))
+            path = crop_path(int(str(track_id)), own["frame_index"].to_numpy(), own[BOX_COLUMNS].to_numpy())
+            lasting = tuple(stretch for stretch in path.stretches if stretch[1] - stretch[0] >= least_frames)
+            if lasting:
+                paths.append(replace(path, stretches=lasting))
     return paths
 
 
@@ -62,7 +65,8 @@ def digest_of_tracks(tracks: list[CropPath] | None) -> str:
     said = []
     for path in tracks or []:
         places = [path.squares] if path.boxes is None else [path.squares, path.boxes]
-        said.append([path.track_id, path.first_frame, *(place.round(1).tolist() for place in places)])
+        hidden = path.stretches if len(path.stretches) > 1 else ()
+        said.append([path.track_id, path.first_frame, *hidden, *(place.round(1).tolist() for place in places)])
     return digest_of([tracks is None, said])
 
 

@@ -46,9 +46,8 @@ def cut_windows(
         yield from _of_pixels(preset, tracks, pixels, masks)
     else:
         assert joints is not None
-        span = {track.track_id: (track.first_frame, track.end_frame) for track in tracks or []}
         for window in _of_pixels(preset, tracks, pixels, masks):
-            first, end = span.get(window.track_id, (0, frame_count))
+            first, end = stretch_of(window, tracks, frame_count)
             places = places_around(int(window.frame_index[preset.frames // 2]), first, end, fps, preset.beside)
             own = _joints_of(window, joints)[places]
             kinds = [(PIXELS, np.uint8, window.values.shape), (JOINTS, np.float32, own.shape)]
@@ -70,6 +69,14 @@ def _of_pixels(
 
 def _joints_of(window: Window, joints: Joints) -> np.ndarray:
     return joints[window.track_id if window.track_id in joints else NO_TRACK]
+
+
+def stretch_of(window: Window, tracks: Sequence[CropPath] | None, frame_count: int) -> tuple[int, int]:
+    """First frame, and the one after the last, of what a window is cut from: its player in sight, or the video."""
+    for track in tracks or []:
+        if track.track_id == window.track_id and (here := track.stretch(int(window.frame_index[0]))) is not None:
+            return here
+    return 0, frame_count
 
 
 def places_around(middle: int, first: int, end: int, fps: float, preset: Preset) -> np.ndarray:

@@ -31,7 +31,7 @@ def look_at(windows: VideoWindows, recogniser: Recogniser) -> tuple[np.ndarray, 
 def subjects_of(
     windows: VideoWindows, probabilities: np.ndarray, class_names: Sequence[str], listed_class: str = ""
 ) -> list[FrameProbabilities]:
-    """Probabilities by frame of each subject, from those of its windows.
+    """Probabilities by frame of each subject (a player, for as long as in sight), from those of its windows.
 
     Args:
         listed_class: what the clip's own list says of it; a prior, where it is one of several classes.
@@ -44,10 +44,9 @@ def subjects_of(
         probabilities /= probabilities.sum(axis=1, keepdims=True) + rest
     spans = windows.spans()
     subjects = []
-    for track_id in np.unique(windows.track_id):
-        own = np.flatnonzero(windows.track_id == track_id)
-        end = int(windows.subject_end[own].max())
-        subjects.append(average_by_frame(int(track_id), [spans[at] for at in own], probabilities[own], end))
+    for track_id, end in np.unique(np.column_stack([windows.track_id, windows.subject_end]), axis=0):
+        own = np.flatnonzero((windows.track_id == track_id) & (windows.subject_end == end))
+        subjects.append(average_by_frame(int(track_id), [spans[at] for at in own], probabilities[own], int(end)))
     return subjects
 
 

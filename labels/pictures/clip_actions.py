@@ -11,14 +11,13 @@ from labels.cleaning.action_decisions import decide_actions
 from labels.cleaning.action_settings import ActionSettings
 from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows
 from labels.labelling.pose_finding import find_joints
-from labels.labelling.window_cutting import cut_windows
+from labels.labelling.window_cutting import cut_windows, stretch_of
 from labels.labelling.window_store import VideoWindows
 from labels.labelling.window_views import RECOGNISED_TOGETHER, subjects_of
 from labels.models.pose_estimators import PoseEstimator, load_pose_estimator
 from labels.models.recogniser import Recogniser
 from labels.models.recogniser_settings import BROUGHT, KEYPOINTRCNN
 from labels.records.errors import InputError
-from labels.records.tables import NO_TRACK
 from labels.tracks.player_crops import CropPath
 from labels.videos.decoding import DecodeError, Frame
 
@@ -59,17 +58,16 @@ def recognise_clip(
         estimator = estimator or load_pose_estimator(KEYPOINTRCNN if pose == BROUGHT else pose, recogniser.device)
         joints = find_joints(decode(), estimator, tracks)
     windows = cut_windows(preset, frame_count, fps, tracks, decode, joints)
-    frames, track_id = [], []
+    frames, track_id, ends = [], [], []
     said = []
     while together := list(islice(windows, RECOGNISED_TOGETHER)):
         frames += [window.frame_index for window in together]
         track_id += [window.track_id for window in together]
+        ends += [stretch_of(window, tracks, frame_count)[1] for window in together]
         said.append(recogniser.recognise(np.stack([window.values for window in together])))
     if not said:
         raise DecodeError("no frame of it could be decoded")
-    ends = {track.track_id: track.end_frame for track in tracks or []} | {NO_TRACK: frame_count}
-    end = np.array([ends[track] for track in track_id])
-    seen = VideoWindows("clip", np.stack(frames), np.array(track_id), end, np.zeros((len(frames), 0)))
+    seen = VideoWindows("clip", np.stack(frames), np.array(track_id), np.array(ends), np.zeros((len(frames), 0)))
     return subjects_of(seen, np.concatenate(said), recogniser.class_names)
 
 

@@ -135,6 +135,7 @@ def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject
     if not len(boxes) and (actions["track_id"] != NO_TRACK).any():  # the players were found elsewhere
         boxes = boxes_of_players(work, here.number, video.video_id)
     camera = here.folder.camera(video.video_id)
+    truly = truth_actions_of(work, video.video_id)
     return OverlaySubject(
         video.video_id,
         work.videos / video.file,
@@ -145,7 +146,7 @@ def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject
         read_parquet(camera) if camera.is_file() else None,
         f"Round {here.number}",
         actions,
-        truth_actions_of(work, video.video_id),
+        None if truly is None else truly[truly["class_name"] != ""],
     )
 
 

@@ -11,7 +11,7 @@ from labels.pictures.round_changes import changes_between
 from labels.pictures.round_reading import CleanedRound, labelled_frames, truth_actions_of, truth_of
 from labels.pictures.rule_words import rule_of
 from labels.records import tables
-from labels.records.action_matching import action_is_right
+from labels.records.action_matching import action_is_right, is_judged
 from labels.records.matching import MatchCounts, count_matches
 from labels.records.work_folder import WorkFolder
 
@@ -108,6 +108,7 @@ def survey_round(
         actions += _decided_rows(video.video_id, acting)
         group = video.group or video.video_id
         said = acting[(acting["decision"] == "keep") & (acting["origin"] != "human")]
+        said = said[is_judged(said, truly)] if truly is not None else said
         if truly is not None and len(said):
             right = action_is_right(said, truly)
             counted = int(right.sum()), int((~right).sum())

@@ -23,7 +23,7 @@ SEEN_JOINTS = [
     body.HEAD, body.L_SHOULDER, body.R_SHOULDER, body.L_ELBOW, body.R_ELBOW, body.L_HAND, body.R_HAND, body.L_HIP,
     body.R_HIP, body.L_KNEE, body.R_KNEE, body.L_ANKLE, body.R_ANKLE,
 ]  # fmt: skip
-SHORTEST_S = 0.3  # of an action: what is over sooner, or so little in sight, no person would mark
+SHORTEST_S = 0.3  # of an action: what is over sooner, or so little in sight, no person could name
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,13 @@ def truth_table(frames: list[FrameTruth]) -> pd.DataFrame:
 
 
 def actions_table(frames: list[FrameTruth], video_id: str, fps: float) -> pd.DataFrame:
-    """The ACTIONS rows: what each player does, from when to when, while in sight and for long enough to be marked."""
+    """The ACTIONS rows: what each player does, from when to when, while in sight.
+
+    What is too short to be marked has no class: nobody could name it.
+    """
     rows = []
     for track_id in sorted({track for frame in frames for track in frame.doing}):
-        names = [frame.doing.get(track_id, "") for frame in frames]
+        names = [frame.doing.get(track_id) for frame in frames]
         rows += [(track_id, *stretch) for stretch in _stretches(names, math.ceil(SHORTEST_S * fps))]
     return tables.make_table(
         tables.ACTIONS,
@@ -76,7 +79,7 @@ def actions_table(frames: list[FrameTruth], video_id: str, fps: float) -> pd.Dat
             "end_s": [row[2] / fps for row in rows],
             "class_name": [row[3] for row in rows],
             "score": 1.0,
-            "probabilities": [json.dumps({row[3]: 1.0}) for row in rows],
+            "probabilities": [json.dumps({row[3]: 1.0} if row[3] else {}) for row in rows],
             "origin": "human",
             "round_born": 0,
         },
@@ -96,15 +99,18 @@ def poses_table(frames: list[FrameTruth], width: int, height: int) -> pd.DataFra
     return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
 
 
-def _stretches(names: list[str], shortest: int) -> list[tuple[int, int, str]]:
-    """(start, end, name) of what is done for at least so many frames; less of another gait between does not end it."""
-    found = []
+def _stretches(names: list[str | None], shortest: int) -> list[tuple[int, int, str]]:
+    """(start, end, name) of what is done while in sight; name is empty where it is for fewer frames than `shortest`.
+
+    Fewer of another gait between two stretches of the same name do not end it.
+    """
+    found: list[tuple[int, int, str | None]] = []
     start = 0
     for name, run in groupby(names):
         end = start + len(list(run))
         found.append((start, end, name))
         start = end
-    joined: list[tuple[int, int, str]] = []
+    joined: list[tuple[int, int, str | None]] = []
     for start, end, name in found:
         if len(joined) > 1:
             (first, _, before), (*_, between) = joined[-2:]
@@ -112,4 +118,4 @@ def _stretches(names: list[str], shortest: int) -> list[tuple[int, int, str]]:
                 joined[-2:] = [(first, end, name)]
                 continue
         joined.append((start, end, name))
-    return [(start, end, name) for start, end, name in joined if name and end - start >= shortest]
+    return [(start, end, name if end - start >= shortest else "") for start, end, name in joined if name]
