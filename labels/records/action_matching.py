@@ -23,8 +23,7 @@ def action_is_right(labels: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
 
 def is_judged(labels: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
     """Whether each label can be right or wrong, (N,) bool."""
-    nameless: np.ndarray = _in_the_middle(labels, truth[truth["class_name"] == ""]).any(axis=1)
-    return ~nameless
+    return np.logical_not(_in_the_middle(labels, truth[truth["class_name"] == ""]).any(axis=1))
 
 
 def _in_the_middle(labels: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
