@@ -25,11 +25,10 @@ def fill_gaps(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     seen = np.isfinite(joints).all(axis=2)
     filled = joints.copy()
     times = np.arange(len(joints))
-    for joint in range(joints.shape[1]):
+    for joint in np.flatnonzero(seen.any(axis=0) & ~seen.all(axis=0)):
         known = seen[:, joint]
         for axis in range(2):
-            if known.any():
-                filled[:, joint, axis] = np.interp(times, times[known], joints[known, joint, axis])
+            filled[:, joint, axis] = np.interp(times, times[known], joints[known, joint, axis])
     never = ~seen.any(axis=0)
     if never.any():
         hips = [joint for joint in HIPS if not never[joint]]
