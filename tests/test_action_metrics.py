@@ -19,7 +19,8 @@ from labels.training.action_metrics import (
     macro_f1_error,
     measure_actions,
 )
-from labels.training.recogniser_training import trusted_from
+from labels.training.recogniser_training import judge_labels, trusted_from
+from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow, by_label, chances
 
 TRUTH = np.array([0, 0, 0, 1])
@@ -117,3 +118,11 @@ def test_humans_windows_do_not_drown_in_pseudo_labels(human, share):
 )
 def test_a_class_is_trusted_from_where_it_was_right(sure, right, wanted):
     assert trusted_from(np.array(sure), np.array(right, bool), 0.9) == wanted
+
+
+@pytest.mark.parametrize(("times", "bar"), [(4, 0.5), (5, 0.8)])
+def test_few_validation_labels_do_not_silence_a_class(times, bar):
+    labels = windows(*((f"{at}", at % 2) for at in range(2 * times)))  # all said to be of class 0, half of them rightly
+    said = np.array([[0.8, 0.2], [0.6, 0.4]] * times)
+    bars = judge_labels(labels, said, ("kick", "run"), RecognitionSettings())[2]
+    assert bars["kick"] == pytest.approx(bar, abs=0.1) and bars["run"] == 0.5

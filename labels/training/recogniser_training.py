@@ -148,7 +148,7 @@ def judge_labels(
     said, sure = calm.argmax(axis=1), calm.max(axis=1)
     for class_id, name in enumerate(class_names):
         own = said == class_id
-        if own.any():
+        if own.sum() >= settings.least_judged:
             usual[name] = trusted_from(sure[own], truth[own] == class_id, settings.precision_floor)
     groups = [label.group for label in labels]
     error = macro_f1_error(groups, truth, probabilities.argmax(axis=1), len(class_names))

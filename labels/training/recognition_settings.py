@@ -31,14 +31,13 @@ class RecognitionSettings:
     # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
     # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
     beta: float = 0.99
-    human_draws: float = (
-        0.5  # share of the windows drawn that humans labelled, at least, where there are pseudo-labels too
-    )
+    human_draws: float = 0.5  # share of the windows drawn that humans labelled, at least, beside pseudo-labels
     backbone_share: float = 0.1  # of the learning rate, for the first layer of weights that come trained
     norm_windows: int = 128  # by which batch norms are settled after an epoch, where they are not frozen
     precision_floor: float = (
         0.9  # the working threshold of a class is the lowest at which it is this often right (1: none is)
     )
+    least_judged: int = 10  # validation labels said to be of a class that tell this; with fewer it is usual
     seconds: float = 0.0  # of a window; 0: as its architecture has it
     frames: int = 0  # of a window; the same
     pose: str = ""  # where joints come from, one of POSES; empty: brought where clips have some, else found
