@@ -34,7 +34,7 @@ from labels.videos.scene_surroundings import draw_surroundings, flash, make_surr
 from labels.videos.scene_truth import PERSON, FrameTruth, RenderedTruth, actions_table, poses_table, truth_table
 from labels.videos.synthetic_settings import SceneSettings
 
-RENDERER_VERSION = 5  # goes up when the same settings give other bytes
+RENDERER_VERSION = 6  # goes up when the same settings give other bytes, or another truth
 FIGURE_BLUR_PX = 2.5  # a player that moves further than this while the shutter is open is drawn smeared
 FIRST_BALL_TRACK = 100  # players count from 0, balls from here
 
