@@ -94,6 +94,10 @@ def test_what_nobody_could_name_is_not_judged():
         "a", [(3, 2, 8, "run", 0.9, "keep", ""), (4, 2, 8, "run", 0.9, "keep", ""), (3, 8, 18, "run", 0.9, "keep", "")]
     )
     assert is_judged(labels, truth).tolist() == [False, True, True]
+    of_all = action_rows("a", [(NOBODY, 2, 8, "run", 0.9, "keep", "")])
+    told = action_rows("a", [(5, 0, 10, "run", 1, "keep", "")])
+    assert is_judged(of_all, truth).tolist() == [False]
+    assert is_judged(of_all, pd.concat([truth, told])).tolist() == [True]  # of another player it is known
     assert covered_frames(labels, truth) == 8  # of the time that has a name
 
 

@@ -57,8 +57,8 @@ class Standing:
 
 def test_the_joints_of_known_players_are_those_of_their_boxes_while_they_are_there():
     tracks = [
-        crop_path(4, np.array([1, 3]), np.array([[0, 0, 10, 20], [20, 0, 30, 20]])),
-        crop_path(7, np.array([2]), np.array([[40, 10, 60, 30]])),
+        crop_path(4, np.array([1, 3]), np.array([[0, 0, 10, 20], [20, 0, 30, 20]]), 25.0),
+        crop_path(7, np.array([2]), np.array([[40, 10, 60, 30]]), 25.0),
     ]
     found = find_joints(frames(6), Standing(), tracks)
     assert set(found) == {4, 7}
@@ -145,11 +145,11 @@ def test_joints_are_found_once_and_anew_for_other_tracks(tmp_path, monkeypatch):
     estimator = Standing()
     monkeypatch.setattr(pose_finding, "load_pose_estimator", lambda name, device: estimator)
     store = PoseStore(work, KEYPOINTRCNN, "cpu")
-    tracks = [crop_path(1, np.array([0, 3]), np.array([[0, 0, 10, 20]] * 2))]
+    tracks = [crop_path(1, np.array([0, 3]), np.array([[0, 0, 10, 20]] * 2), 25.0)]
     first = store.joints(video, tracks)
     assert first[1][:, 0].tolist() == [[5, 10]] * 4 and estimator.seen == 4
     assert np.array_equal(store.joints(video, tracks)[1], first[1]) and estimator.seen == 4
-    moved = [crop_path(1, np.array([0, 3]), np.array([[10, 0, 20, 20]] * 2))]
+    moved = [crop_path(1, np.array([0, 3]), np.array([[10, 0, 20, 20]] * 2), 25.0)]
     assert store.joints(video, moved)[1][0, 0].tolist() == [15, 10] and estimator.seen == 8
     with pytest.raises(NoJoints, match="--pose keypointrcnn"):
         PoseStore(work, BROUGHT, "cpu").joints(video, tracks)

@@ -178,18 +178,18 @@ def test_truth_table_names_frames_without_a_ball():
 
 
 def test_actions_are_intervals_of_what_is_in_sight():
-    names = ["run"] * 9 + ["stand"] * 3 + ["run"] * 4 + ["kick"] * 8 + ["stand"] * 3 + ["run"] * 12
+    names = ["run"] * 9 + ["stand"] * 3 + ["run"] * 4 + ["kick"] * 8 + ["stand"] * 3 + ["kick"] * 8
     names += [None] * 2 + ["run"] * 7
     frames = [FrameTruth([], {7: name} if name else {}) for name in names]
     actions = actions_table(frames, "clip", 25.0)
-    # A step aside does not end a run; a moment's rest after the kick, and the run that the clip's end cuts, have no
-    # name: they are shorter than 0.3 s.
+    # A moment's rest does not end a run, but two kicks are two. What is shorter than 0.3 s has no name: the
+    # rest between them, and the run that the clip's end cuts.
     assert actions[["start_frame", "end_frame", "class_name"]].to_numpy().tolist() == [
         [0, 16, "run"],
         [16, 24, "kick"],
         [24, 27, ""],
-        [27, 39, "run"],
-        [41, 48, ""],
+        [27, 35, "kick"],
+        [37, 44, ""],
     ]
-    assert actions["end_s"].tolist() == pytest.approx([0.64, 0.96, 1.08, 1.56, 1.92])
+    assert actions["end_s"].tolist() == pytest.approx([0.64, 0.96, 1.08, 1.4, 1.76])
     assert set(actions["track_id"]) == {7}

@@ -62,15 +62,17 @@ def test_a_track_gives_windows_while_it_lasts():
 
 def test_a_player_out_of_sight_has_no_windows_and_each_stretch_in_sight_has_its_own():
     square = np.array([3.0, 2.0, 4.0])
-    hidden = CropPath(7, 0, np.tile(square, (10, 1)), stretches=((0, 3), (5, 10)))
+    hidden = CropPath(7, 0, np.tile(square, (10, 1)), in_sight=((0, 3), (5, 10)))
     assert indices(EVEN, WindowShape(4, 10.0, 4), [hidden]) == [[0, 0, 1, 2], [5, 6, 7, 8], [6, 7, 8, 9]]
-    assert [hidden.stretch(at) for at in (2, 3, 5, 10)] == [(0, 3), None, (5, 10), None]
+    assert [hidden.sight_at(at) for at in (2, 3, 5, 10)] == [(0, 3), None, (5, 10), None]
 
 
 def test_a_track_is_out_of_sight_where_it_has_no_box_for_much_longer_than_usual():
-    frames = np.array([0, 2, 4, 28, 30, 32, 57, 59])  # every other frame; 12 steps are bridged, more are not
-    path = crop_path(1, frames, np.tile([0.0, 0.0, 10.0, 20.0], (8, 1)))
-    assert path.stretches == ((0, 33), (57, 60))
+    boxes = np.tile([0.0, 0.0, 10.0, 20.0], (8, 1))
+    often = np.array([0, 2, 4, 14, 16, 18, 29, 31])  # at 20 fps half a second, 10 frames, is bridged, and more is not
+    assert crop_path(1, often, boxes, 20.0).in_sight == ((0, 19), (29, 32))
+    seldom = np.array([0, 6, 12, 30, 36, 42, 61, 67])  # nor are more than three usual steps
+    assert crop_path(1, seldom, boxes, 20.0).in_sight == ((0, 43), (61, 68))
 
 
 def test_windows_of_a_real_video_hold_the_frames_their_indices_say(make_video):
@@ -106,10 +108,10 @@ def test_the_crop_follows_a_player_with_room_and_without_shaking():
     frames = np.arange(0, 40, 2)
     shake = np.where(frames % 4 == 0, 3.0, -3.0)
     xyxy = np.column_stack([frames + shake, np.full(20, 10.0), frames + 20 + shake, np.full(20, 50.0)])
-    path = crop_path(1, frames, xyxy)
+    path = crop_path(1, frames, xyxy, 25.0)
     assert (path.first_frame, path.end_frame) == (0, 39)
     assert path.squares[:, 2] == pytest.approx(np.full(39, 50.0))  # 40 x 1.25
     middle = slice(12, 27)  # away from the ends
     assert np.abs(path.squares[middle, 0] - (np.arange(39) + 10)[middle]).max() < 0.5
     with pytest.raises(ValueError, match="track 1"):
-        crop_path(1, np.array([], int), np.zeros((0, 4)))
+        crop_path(1, np.array([], int), np.zeros((0, 4)), 25.0)

@@ -87,7 +87,7 @@ def label_actions(
         if human is None or not is_used(str(video.split), str(video.group) or video_id, settings.human_share):
             human = tables.empty_table(tables.ACTIONS)
         looked_at = per == PLAYER and recogniser is not None
-        tracks = tracks_of(work, folder.number, video_id) if looked_at else None
+        tracks = tracks_of(work, folder.number, video_id, video.fps) if looked_at else None
         key = digest_of(
             [
                 *(FORMAT, video.sha256, video.frame_count, human.to_dict("list"), str(video.class_name)),

@@ -16,26 +16,26 @@ PERSON = "person"
 FRAME, PLAYER, AUTO = "frame", "player", "auto"
 
 
-def tracks_of(work: WorkFolder, round_number: int, video_id: str, least_frames: int = 5) -> list[CropPath]:
+def tracks_of(work: WorkFolder, round_number: int, video_id: str, fps: float) -> list[CropPath]:
     """The players of a video: the tracks that came with it (people's boxes in its truth), else those cleaning found.
 
     Cleaned boxes are taken from this round, or from the last one before it that has some.
     """
     boxes = _boxes(work, round_number, video_id)
-    return [] if boxes is None else players_in(boxes, least_frames)
+    return [] if boxes is None else players_in(boxes, fps)
 
 
-def players_in(boxes: pd.DataFrame, least_frames: int = 5) -> list[CropPath]:
+def players_in(boxes: pd.DataFrame, fps: float, least_frames: int = 5) -> list[CropPath]:
     """The crops of the people in a table of boxes (BOXES, or of truth), while they are in sight for so many frames."""
     people = boxes[(boxes["class_name"] == PERSON) & (boxes["track_id"] != NO_TRACK) & boxes["x1"].notna()]
     paths = []
     for track_id, own in people.groupby("track_id"):
         own = own.drop_duplicates("frame_index")
         if len(own) >= least_frames:
-            path = crop_path(int(str(track_id)), own["frame_index"].to_numpy(), own[BOX_COLUMNS].to_numpy())
-            lasting = tuple(stretch for stretch in path.stretches if stretch[1] - stretch[0] >= least_frames)
+            path = crop_path(int(str(track_id)), own["frame_index"].to_numpy(), own[BOX_COLUMNS].to_numpy(), fps)
+            lasting = tuple((first, end) for first, end in path.sights if end - first >= least_frames)
             if lasting:
-                paths.append(replace(path, stretches=lasting))
+                paths.append(replace(path, in_sight=lasting))
     return paths
 
 
@@ -65,8 +65,9 @@ def digest_of_tracks(tracks: list[CropPath] | None) -> str:
     said = []
     for path in tracks or []:
         places = [path.squares] if path.boxes is None else [path.squares, path.boxes]
-        hidden = path.stretches if len(path.stretches) > 1 else ()
-        said.append([path.track_id, path.first_frame, *hidden, *(place.round(1).tolist() for place in places)])
+        all_along = path.sights == ((path.first_frame, path.end_frame),)
+        in_sight = () if all_along else path.in_sight
+        said.append([path.track_id, path.first_frame, *in_sight, *(place.round(1).tolist() for place in places)])
     return digest_of([tracks is None, said])
 
 

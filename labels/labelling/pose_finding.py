@@ -93,7 +93,7 @@ def _of_players(frames: Iterable[Frame], estimator: PoseEstimator, tracks: Seque
     found = {track_id: np.full((end, len(JOINTS), 2), np.nan, np.float32) for track_id, end in ends.items()}
 
     def there(frame: Frame) -> list[CropPath]:
-        return [track for track in tracks if track.stretch(frame.frame_index) is not None]
+        return [track for track in tracks if track.sight_at(frame.frame_index) is not None]
 
     for batch in _batches((frame for frame in frames if there(frame)), estimator.batch_size):
         boxes = [np.stack([_box(track, frame.frame_index) for track in there(frame)]) for frame in batch]

@@ -47,7 +47,7 @@ def cut_windows(
     else:
         assert joints is not None
         for window in _of_pixels(preset, tracks, pixels, masks):
-            first, end = stretch_of(window, tracks, frame_count)
+            first, end = sight_of(window, tracks, frame_count)
             places = places_around(int(window.frame_index[preset.frames // 2]), first, end, fps, preset.beside)
             own = _joints_of(window, joints)[places]
             kinds = [(PIXELS, np.uint8, window.values.shape), (JOINTS, np.float32, own.shape)]
@@ -71,10 +71,10 @@ def _joints_of(window: Window, joints: Joints) -> np.ndarray:
     return joints[window.track_id if window.track_id in joints else NO_TRACK]
 
 
-def stretch_of(window: Window, tracks: Sequence[CropPath] | None, frame_count: int) -> tuple[int, int]:
+def sight_of(window: Window, tracks: Sequence[CropPath] | None, frame_count: int) -> tuple[int, int]:
     """First frame, and the one after the last, of what a window is cut from: its player in sight, or the video."""
     for track in tracks or []:
-        if track.track_id == window.track_id and (here := track.stretch(int(window.frame_index[0]))) is not None:
+        if track.track_id == window.track_id and (here := track.sight_at(int(window.frame_index[0]))) is not None:
             return here
     return 0, frame_count
 

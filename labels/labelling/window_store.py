@@ -1,10 +1,9 @@
 """Windows on disk, so that an epoch does not decode videos: `windows/<what they are>/<video_id>.npy` and `.parquet`.
 
 A table row a window: its track, the frames it was taken from, and where its subject (the player in sight, or the
-video) ends.
-The pixels (or joints, or both) lie beside it, written as they are cut and mapped into memory when they are read. What
-they were made from is their name: another rate, size or crop is another folder; another video, other tracks or other
-joints make the same file anew.
+video) ends. The pixels (or joints, or both) lie beside it, written as they are cut and mapped into memory when they are
+read. What they were made from is their name: another rate, size or crop is another folder; another video, other tracks
+or other joints make the same file anew.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import pandas as pd
 from labels.labelling.player_tracks import digest_of_tracks
 from labels.labelling.pose_finding import PoseStore
 from labels.labelling.round_mask_channel import RoundMasks
-from labels.labelling.window_cutting import cut_windows, stretch_of, write_values
+from labels.labelling.window_cutting import cut_windows, sight_of, write_values
 from labels.models.recogniser_settings import BROUGHT, Preset
 from labels.records.safe_writing import digest_of, read_parquet, read_parquet_metadata, whole_file, write_parquet
 from labels.records.work_folder import WorkFolder
@@ -133,7 +132,7 @@ class WindowStore:
             {
                 "track_id": np.array([window.track_id for window in windows], dtype=np.int64),
                 "frames": [window.frame_index.tolist() for window in windows],
-                "subject_end": np.array([stretch_of(window, tracks, count)[1] for window in windows], dtype=np.int64),
+                "subject_end": np.array([sight_of(window, tracks, count)[1] for window in windows], dtype=np.int64),
             }
         )
         write_parquet(table_path, rows, {"key": key})

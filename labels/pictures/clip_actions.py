@@ -11,7 +11,7 @@ from labels.cleaning.action_decisions import decide_actions
 from labels.cleaning.action_settings import ActionSettings
 from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, action_rows
 from labels.labelling.pose_finding import find_joints
-from labels.labelling.window_cutting import cut_windows, stretch_of
+from labels.labelling.window_cutting import cut_windows, sight_of
 from labels.labelling.window_store import VideoWindows
 from labels.labelling.window_views import RECOGNISED_TOGETHER, subjects_of
 from labels.models.pose_estimators import PoseEstimator, load_pose_estimator
@@ -63,7 +63,7 @@ def recognise_clip(
     while together := list(islice(windows, RECOGNISED_TOGETHER)):
         frames += [window.frame_index for window in together]
         track_id += [window.track_id for window in together]
-        ends += [stretch_of(window, tracks, frame_count)[1] for window in together]
+        ends += [sight_of(window, tracks, frame_count)[1] for window in together]
         said.append(recogniser.recognise(np.stack([window.values for window in together])))
     if not said:
         raise DecodeError("no frame of it could be decoded")

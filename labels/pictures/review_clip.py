@@ -91,8 +91,10 @@ def find_actions(
     from labels.pictures.clip_actions import ClipActions, decided_actions, recognise_clip
 
     recogniser = load_recogniser(models.recogniser)
-    players = players_in(boxes[boxes["decision"] != "drop"]) if models.per == PLAYER else []
-    watched = sorted(players, key=lambda player: -len(player.squares))[: settings.clip_players]
+    players = players_in(boxes[boxes["decision"] != "drop"], shape.fps) if models.per == PLAYER else []
+    watched = sorted(players, key=lambda player: -sum(end - first for first, end in player.sights))[
+        : settings.clip_players
+    ]
     decode = partial(first_frames, clip, shape.frames, settings)
     subjects = recognise_clip(decode, shape.frames, shape.fps, recogniser, watched or None)
     notes = []

@@ -23,7 +23,8 @@ def action_is_right(labels: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
 
 def is_judged(labels: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
     """Whether each label can be right or wrong, (N,) bool."""
-    return np.logical_not(_in_the_middle(labels, truth[truth["class_name"] == ""]).any(axis=1))
+    here, named = _in_the_middle(labels, truth), (truth["class_name"] != "").to_numpy()
+    return np.logical_or(here[:, named].any(axis=1), np.logical_not(here.any(axis=1)))
 
 
 def _in_the_middle(labels: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:

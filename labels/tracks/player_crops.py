@@ -11,38 +11,41 @@ from labels.records.geometry import as_xyxy, centre_of, size_of
 class CropSettings:
     room: float = 1.25  # side of the crop over the longer side of the player's box
     steady_frames: float = 4.0  # standard deviation of the smoothing over time
-    hidden_steps: int = 12  # usual steps between two boxes that are not bridged: the player was out of sight
+    hidden_s: float = 0.5  # without a box that is not bridged: the player was out of sight
+    hidden_steps: int = 3  # and so many usual steps from box to box
 
 
 @dataclass(frozen=True)
 class CropPath:
     """The crop of one track in each frame from `first_frame` on: `squares` (F, 3), centre x and y, side; pixels.
 
-    `boxes` (F, 4) are the player's own, not smoothed, where they are known. `stretches` are the runs of frames, from
-    the first to before the end, in which the player is in sight; none named: all along.
+    `boxes` (F, 4) are the player's own, not smoothed, where they are known. `in_sight` are the runs of frames, from the
+    first to before the end, in which the player is seen; none named: all along.
     """
 
     track_id: int
     first_frame: int
     squares: np.ndarray
     boxes: np.ndarray | None = None
-    stretches: tuple[tuple[int, int], ...] = ()
+    in_sight: tuple[tuple[int, int], ...] = ()
 
     @property
     def end_frame(self) -> int:
         """The first frame after the track."""
         return self.first_frame + len(self.squares)
 
-    def stretch(self, frame_index: int) -> tuple[int, int] | None:
-        """That of a frame; None where the player is not in sight."""
-        for first, end in self.stretches or ((self.first_frame, self.end_frame),):
-            if first <= frame_index < end:
-                return first, end
-        return None
+    @property
+    def sights(self) -> tuple[tuple[int, int], ...]:
+        """What `in_sight` means, at least one."""
+        return self.in_sight or ((self.first_frame, self.end_frame),)
+
+    def sight_at(self, frame_index: int) -> tuple[int, int] | None:
+        """The run of frames in sight that holds a frame; None where the player is out of sight."""
+        return next(((first, end) for first, end in self.sights if first <= frame_index < end), None)
 
 
 def crop_path(
-    track_id: int, frame_index: np.ndarray, xyxy: np.ndarray, settings: CropSettings | None = None
+    track_id: int, frame_index: np.ndarray, xyxy: np.ndarray, fps: float, settings: CropSettings | None = None
 ) -> CropPath:
     """The crops of a track from its boxes: between boxes by straight lines, then smoothed.
 
@@ -60,10 +63,11 @@ def crop_path(
     squares = np.column_stack([np.interp(every, frames, known[:, column]) for column in range(3)])
     between = np.column_stack([np.interp(every, frames, boxes[:, column]) for column in range(4)])
     steps = np.diff(frames)
-    hidden = np.flatnonzero(steps > settings.hidden_steps * np.median(steps)) if len(steps) else steps
+    usual = float(np.median(steps)) if len(steps) else 1.0
+    hidden = np.flatnonzero(steps > max(settings.hidden_s * fps, settings.hidden_steps * usual))
     ends = [*(frames[hidden] + 1).tolist(), int(frames[-1]) + 1]
-    stretches = tuple(zip([int(frames[0]), *frames[hidden + 1].tolist()], ends, strict=True))
-    return CropPath(track_id, int(frames[0]), smooth(squares, settings.steady_frames), between, stretches)
+    in_sight = tuple(zip([int(frames[0]), *frames[hidden + 1].tolist()], ends, strict=True))
+    return CropPath(track_id, int(frames[0]), smooth(squares, settings.steady_frames), between, in_sight)
 
 
 def smooth(values: np.ndarray, deviation: float) -> np.ndarray:

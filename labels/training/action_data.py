@@ -92,7 +92,7 @@ def gather_actions(
             data.skipped[reason] = data.skipped.get(reason, 0) + 1
             continue
         try:
-            tracks = tracks_of(work, folder.number, video_id) if record.facts.get("per") == PLAYER else None
+            tracks = tracks_of(work, folder.number, video_id, video.fps) if record.facts.get("per") == PLAYER else None
             windows = store.ensure(video, tracks)
         except DecodeError as error:
             lacks = {NoJoints: "without joints", NoMasks: "without masks"}
@@ -120,15 +120,17 @@ def gather_actions(
 def label_windows(
     windows: VideoWindows, actions: pd.DataFrame, class_names: tuple[str, ...], group: str
 ) -> list[LabelledWindow]:
-    """The windows of each action: those whose middle lies in it, and the nearest one where none does.
+    """The windows of each action: those whose middle lies in it, and where none does the nearest that shows some of it.
 
-    A pseudo-label weighs what its quality is. Actions of other classes have no windows.
+    A pseudo-label weighs what its quality is. Actions of other classes have no windows, nor have those of players who
+    are out of sight.
     """
     found = []
     for action in actions.itertuples():
         if action.class_name not in class_names:
             continue
-        own = np.flatnonzero(windows.track_id == action.track_id)
+        shows = (windows.frames[:, 0] < action.end_frame) & (windows.frames[:, -1] >= action.start_frame)
+        own = np.flatnonzero((windows.track_id == action.track_id) & shows)
         if not len(own):
             continue
         centre = windows.centre[own]

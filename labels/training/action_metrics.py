@@ -15,7 +15,7 @@ from labels.training.epoch_choice import jackknife_error
 
 ECE_BINS = 10
 BOOTSTRAPS = 1000
-TEMPERATURE_SPREAD = 0.3
+TEMPERATURE_SPREAD = 0.2
 
 
 def confusion_matrix(truth: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:

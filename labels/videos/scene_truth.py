@@ -102,7 +102,7 @@ def poses_table(frames: list[FrameTruth], width: int, height: int) -> pd.DataFra
 def _stretches(names: list[str | None], shortest: int) -> list[tuple[int, int, str]]:
     """(start, end, name) of what is done while in sight; name is empty where it is for fewer frames than `shortest`.
 
-    Fewer of another gait between two stretches of the same name do not end it.
+    Fewer of the other gait between do not end a gait.
     """
     found: list[tuple[int, int, str | None]] = []
     start = 0
@@ -114,7 +114,7 @@ def _stretches(names: list[str | None], shortest: int) -> list[tuple[int, int, s
     for start, end, name in found:
         if len(joined) > 1:
             (first, _, before), (*_, between) = joined[-2:]
-            if before == name and between in GAITS and start - joined[-1][0] < shortest:
+            if before == name and name in GAITS and between in GAITS and start - joined[-1][0] < shortest:
                 joined[-2:] = [(first, end, name)]
                 continue
         joined.append((start, end, name))

@@ -6,7 +6,7 @@ one begins `stride` samples later, and the last one ends where the source does. 
 one window of its frames, each as often as the others.
 
 Windows are of the whole frame, or of a square that follows a player: cut out with what lies outside the frame padded
-grey, and never stretched. While a player is out of sight there is none: each stretch in sight is a source of its own.
+grey, and never stretched. While a player is out of sight there is none: each time in sight is a source of its own.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ class Square(Protocol):
     def first_frame(self) -> int: ...
     @property
     def squares(self) -> np.ndarray: ...
-    def stretch(self, frame_index: int) -> tuple[int, int] | None: ...
+    def sight_at(self, frame_index: int) -> tuple[int, int] | None: ...
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,15 @@ class _Subject:
     every: list[_Sample] = field(default_factory=list)  # all frames, until the first window is full
     count: int = 0  # samples so far
     last_end: int = 0  # of the last window, in samples
-    stretch: tuple[int, int] | None = None  # of the track, the one that goes by
+    sight: tuple[int, int] | None = None  # of the track's times in sight, the one that goes by
 
     def take(self, frame: Frame, shown: int) -> Iterator[Window]:
         """A frame that is on the screen for so many samples, which may be none."""
         if self.track is not None:
-            here = self.track.stretch(frame.frame_index)
-            if here != self.stretch:
+            here = self.track.sight_at(frame.frame_index)
+            if here != self.sight:
                 yield from self.finish()
-                self.held, self.every, self.count, self.last_end, self.stretch = [], [], 0, 0, here
+                self.held, self.every, self.count, self.last_end, self.sight = [], [], 0, 0, here
             if here is None:
                 return
         if not shown and self.count >= self.shape.frames:
@@ -134,7 +134,7 @@ class _Subject:
                     yield self._window(self.held)
 
     def finish(self) -> Iterator[Window]:
-        """What is left when the video, or a stretch of the track, is over."""
+        """What is left when the video, or a time in sight, is over."""
         if 0 < self.count < self.shape.frames or (self.every and not self.count):
             yield self._window([self.every[at] for at in even_places(len(self.every), self.shape.frames)])
         elif self.count and self.last_end < self.count:

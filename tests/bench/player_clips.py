@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labels.records.safe_writing import write_parquet
+from labels.records.safe_writing import read_parquet_metadata, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.scene_actors import LEAD_S
 from labels.videos.scene_camera import plan_shots
@@ -18,7 +18,7 @@ from labels.videos.scene_play import plan_play
 from labels.videos.scene_sports import DIFFICULTIES, SPORTS
 from labels.videos.scene_truth import PERSON, FrameTruth, actions_table, poses_table, truth_table
 from labels.videos.synthetic_settings import SceneSettings, SyntheticSettings
-from labels.videos.synthetic_source import scenes_table
+from labels.videos.synthetic_source import scene_digest, scenes_table
 
 BODY_PX = 3.0  # what clothes and limbs add around the joints
 
@@ -32,12 +32,13 @@ def add_players(work: WorkFolder, settings: SyntheticSettings, processes: int = 
 
 
 def _write_clip(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:
-    if work.truth_boxes(video_id).is_file():
+    made_from = {"scene_digest": scene_digest(scene)}
+    if read_parquet_metadata(work.truth_boxes(video_id)) == made_from:
         return
     frames = play_frames(scene)
-    write_parquet(work.truth_actions(video_id), actions_table(frames, video_id, scene.fps))
-    write_parquet(work.truth_joints(video_id), poses_table(frames, scene.width, scene.height))
-    write_parquet(work.truth_boxes(video_id), truth_table(frames))
+    write_parquet(work.truth_actions(video_id), actions_table(frames, video_id, scene.fps), made_from)
+    write_parquet(work.truth_joints(video_id), poses_table(frames, scene.width, scene.height), made_from)
+    write_parquet(work.truth_boxes(video_id), truth_table(frames), made_from)
 
 
 def play_frames(scene: SceneSettings) -> list[FrameTruth]:
