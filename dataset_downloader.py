@@ -88,7 +88,8 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
 def download(args: argparse.Namespace) -> Summary:
     from labels.labelling.action_settings import recognising_command
     from labels.labelling.detector_arguments import labelling_command
-    from labels.records.run_records import out_of_date, read_run_record
+    from labels.labelling.human_actions import begins_with_actions
+    from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
@@ -109,7 +110,7 @@ def download(args: argparse.Namespace) -> Summary:
             summary = add_clips(work, args)
         if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
             summary.lines += out_of_date(work)
-            of_actions = args.source in ARCHIVES and read_run_record(work.round(0), "labelled") is None
+            of_actions = args.source in ARCHIVES and begins_with_actions(work)
             summary.next_command = (recognising_command if of_actions else labelling_command)(work, 0)
     return summary
 

@@ -29,7 +29,7 @@ class ActionQuality:
                 sums[at] += value
 
     def as_counts(self) -> dict[str, Any]:
-        """part -> kind -> right (share of the labels), coverage (of the true actions' time)."""
+        """part -> kind -> right (share of the labels judged), coverage (of the true actions' time)."""
         result: dict[str, Any] = {}
         for (part, kind), (right, labels, covered, total) in sorted(self._sums.items()):
             result.setdefault(part, {"videos": self._videos[part]})[kind] = {

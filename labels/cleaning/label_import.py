@@ -18,6 +18,7 @@ from labels.cleaning.verdict_file import append_verdicts
 from labels.exchange.formats import FORMATS, recognise
 from labels.exchange.label_set import FOUND_ACTIONS, FOUND_BOXES, FoundLabels, KnownVideos
 from labels.exchange.zipped import unzipped
+from labels.labelling.action_settings import recognising_command
 from labels.records import tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
@@ -43,9 +44,10 @@ class Imported:
         number = self.round or 0
         if work.round(number).run_record("labelled" if self.of_boxes else ACTIONS_LABELLED).is_file():
             command = cleaning_command(work, number, actions=not self.of_boxes)
-        else:  # what was drawn is all there is yet
-            labeller = "--detector" if self.of_boxes else "--recogniser"
-            command = f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number} {labeller} human"
+        elif self.of_boxes:  # what was drawn is all there is yet
+            command = f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number} --detector human"
+        else:
+            command = recognising_command(work, number)
         return Summary(
             "import", "labels", self.found, self.used, self.skipped, [*self.lines, *out_of_date(work)], command
         )

@@ -6,6 +6,7 @@ import pandas as pd
 
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.run_records import read_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
 
@@ -23,6 +24,14 @@ def human_actions(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
         raise InputError(str(error)) from None
     named = actions[(actions["class_name"] != "") & (actions["origin"] == "human")]
     return named.reset_index(drop=True) if len(named) else None
+
+
+def begins_with_actions(work: WorkFolder) -> bool:
+    """Whether people labelled the actions of a clip that is not held out, and no boxes were labelled yet."""
+    if read_run_record(work.round(0), "labelled") is not None:
+        return False
+    videos = work.usable_videos()
+    return any(human_actions(work, video_id) is not None for video_id in videos["video_id"][videos["split"] != TEST])
 
 
 def is_used(split: str, group: str, share: float) -> bool:

@@ -40,7 +40,7 @@ def recognise_clip(
     tracks: Sequence[CropPath] | None = None,
     estimator: PoseEstimator | None = None,
 ) -> list[FrameProbabilities]:
-    """Probabilities by frame of each player in `tracks`, or of the whole frame where that is None.
+    """Probabilities by frame of each player in `tracks`, each time in sight, or of the whole frame where that is None.
 
     No more than a few windows are in memory.
 

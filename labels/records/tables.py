@@ -65,7 +65,7 @@ ACTIONS = {
     "end_frame": "int64",
     "start_s": "float64",
     "end_s": "float64",
-    "class_name": "str",
+    "class_name": "str",  # in truth empty while something goes on that nobody could name
     "score": "float32",
     "probabilities": "str",  # JSON: class name -> probability
     "origin": "str",

@@ -18,7 +18,7 @@ from pathlib import Path
 from loop_runs import stage
 from player_clips import make_players
 
-# Half of the moves take less than 0.6 s.
+# A quarter of the moves take less than 0.5 s.
 WINDOWS = {
     "cnn3d": ["--window-frames", "8", "--window-seconds", "0.64"],
     "pose": ["--window-frames", "12", "--window-seconds", "0.48"],
