@@ -49,7 +49,7 @@ def told_players(boxes: pd.DataFrame, shape: ClipShape) -> list[dict[str, Any]]:
 
 
 def told_actions(actions: "ClipActions", shape: ClipShape) -> dict[str, Any]:
-    """The intervals, and for each time in sight (or the frame) what its likeliest classes' probabilities are over time."""
+    """The intervals, and of each time in sight (or the frame) the likeliest classes, with their probabilities."""
     rows = actions.rows.sort_values(["track_id", "start_frame"], kind="stable")
     intervals = [
         {
