@@ -92,9 +92,7 @@ def find_actions(
 
     recogniser = load_recogniser(models.recogniser)
     players = players_in(boxes[boxes["decision"] != "drop"], shape.fps) if models.per == PLAYER else []
-    watched = sorted(players, key=lambda player: -sum(end - first for first, end in player.sights))[
-        : settings.clip_players
-    ]
+    watched = sorted(players, key=lambda player: -player.frames_in_sight)[: settings.clip_players]
     decode = partial(first_frames, clip, shape.frames, settings)
     subjects = recognise_clip(decode, shape.frames, shape.fps, recogniser, watched or None)
     notes = []

@@ -39,6 +39,10 @@ class CropPath:
         """What `in_sight` means, at least one."""
         return self.in_sight or ((self.first_frame, self.end_frame),)
 
+    @property
+    def frames_in_sight(self) -> int:
+        return sum(end - first for first, end in self.sights)
+
     def sight_at(self, frame_index: int) -> tuple[int, int] | None:
         """The run of frames in sight that holds a frame; None where the player is out of sight."""
         return next(((first, end) for first, end in self.sights if first <= frame_index < end), None)
@@ -52,6 +56,7 @@ def crop_path(
     Args:
         frame_index: (N,) of its boxes, N at least 1, in any order, none twice.
         xyxy: (N, 4) pixels.
+        fps: frames a second, by which it is told when the player was out of sight.
     """
     settings = settings or CropSettings()
     order = np.argsort(frame_index)

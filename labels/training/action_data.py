@@ -120,7 +120,7 @@ def gather_actions(
 def label_windows(
     windows: VideoWindows, actions: pd.DataFrame, class_names: tuple[str, ...], group: str
 ) -> list[LabelledWindow]:
-    """The windows of each action: those whose middle lies in it, and where none does the nearest that shows some of it.
+    """The windows of each action: those whose middle lies in it, and where none does the nearest of that time in sight.
 
     A pseudo-label weighs what its quality is. Actions of other classes have no windows, nor have those of players who
     are out of sight.
@@ -129,8 +129,8 @@ def label_windows(
     for action in actions.itertuples():
         if action.class_name not in class_names:
             continue
-        shows = (windows.frames[:, 0] < action.end_frame) & (windows.frames[:, -1] >= action.start_frame)
-        own = np.flatnonzero((windows.track_id == action.track_id) & shows)
+        in_sight = (windows.frames[:, 0] < action.end_frame) & (windows.subject_end > action.start_frame)
+        own = np.flatnonzero((windows.track_id == action.track_id) & in_sight)
         if not len(own):
             continue
         centre = windows.centre[own]
