@@ -1,6 +1,6 @@
 """Synthetic players, a tenth of the clips labelled: one student of these alone, against rounds of the loop.
 
-    python tests/bench/player_loop.py --seeds 0 [--clips 400 --held-out 100 --share 0.1 --rounds 2 --keep FOLDER]
+    python tests/bench/player_loop.py --seeds 0 [--clips 200 --held-out 100 --share 0.1 --rounds 2 --keep FOLDER]
     python tests/bench/player_loop.py --seeds 0 --architecture cnn3d        # from pixels: the clips are rendered
 
 Players' places are those of the truth (tracks are not judged here), and so are the joints that `pose` looks at, as a
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--architecture", default="pose", choices=("pose", "pose_gru", "cnn3d"))
-    parser.add_argument("--clips", type=int, default=400)
+    parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--difficulty", default="easy")
