@@ -169,3 +169,18 @@ def test_a_strip_shows_the_means_of_its_stretches(monkeypatch):
     assert told["intervals"] == [
         {"track": -1, "start_s": 0.2, "end_s": 0.36, "class": "run", "score": 0.65, "decision": "keep"}
     ]
+
+
+def test_a_player_who_was_out_of_sight_has_one_strip_with_a_gap():
+    sights = [
+        FrameProbabilities(3, np.arange(0, 2), np.array([[0.2, 0.8], [0.4, 0.6]])),
+        FrameProbabilities(4, np.arange(0, 2), np.array([[0.1, 0.9], [0.1, 0.9]])),
+        FrameProbabilities(3, np.arange(4, 5), np.array([[0.9, 0.1]])),
+    ]
+    decided = action_rows("clip", [(3, 0, 2, "run", 0.7, "keep", "")])
+    told = told_actions(ClipActions(sights, NAMES, decided), SHAPE)
+    mine, other = told["strips"]
+    assert (mine["track"], mine["start_s"], mine["end_s"], other["track"]) == (3, 0.0, 0.2, 4)
+    assert mine["classes"] == ["run", "walk"]
+    assert mine["means"] == [0.5, 0.5]  # over the three frames in sight
+    assert mine["values"] == [[0.2, 0.4, 0.0, 0.0, 0.9], [0.8, 0.6, 0.0, 0.0, 0.1]]

@@ -60,7 +60,7 @@ def test_a_track_gives_windows_while_it_lasts():
     assert indices(EVEN, WindowShape(4, 10.0, 4), [CropPath(1, 20, np.tile(square, (5, 1)))]) == []
 
 
-def test_a_player_out_of_sight_has_no_windows_and_each_stretch_in_sight_has_its_own():
+def test_a_player_out_of_sight_has_no_windows_and_each_time_in_sight_has_its_own():
     square = np.array([3.0, 2.0, 4.0])
     hidden = CropPath(7, 0, np.tile(square, (10, 1)), in_sight=((0, 3), (5, 10)))
     assert indices(EVEN, WindowShape(4, 10.0, 4), [hidden]) == [[0, 0, 1, 2], [5, 6, 7, 8], [6, 7, 8, 9]]

@@ -49,7 +49,7 @@ def told_players(boxes: pd.DataFrame, shape: ClipShape) -> list[dict[str, Any]]:
 
 
 def told_actions(actions: "ClipActions", shape: ClipShape) -> dict[str, Any]:
-    """The intervals, and of each time in sight (or the frame) the likeliest classes, with their probabilities."""
+    """The intervals, and of each player (or the frame) the likeliest classes, with their probabilities."""
     rows = actions.rows.sort_values(["track_id", "start_frame"], kind="stable")
     intervals = [
         {
@@ -62,22 +62,29 @@ def told_actions(actions: "ClipActions", shape: ClipShape) -> dict[str, Any]:
         }
         for row in rows.itertuples()
     ]
-    strips = [_strip(subject, actions.class_names, shape.fps) for subject in actions.subjects]
+    by_track: dict[int, list[FrameProbabilities]] = {}
+    for subject in actions.subjects:
+        by_track.setdefault(int(subject.track_id), []).append(subject)
+    strips = [_strip(track_id, times, actions.class_names, shape.fps) for track_id, times in by_track.items()]
     return {"intervals": intervals, "strips": strips, "notes": actions.notes}
 
 
-def _strip(subject: "FrameProbabilities", names: tuple[str, ...], fps: float) -> dict[str, Any]:
-    """`values` are by class, then time: means over stretches of equal length from `start_s` to `end_s`."""
-    count = min(MOST_TIMES, len(subject.probabilities))
-    parts = np.array_split(subject.probabilities, count)
-    means = np.stack([part.mean(axis=0) for part in parts])  # (times, K)
-    shown = np.argsort(-means.max(axis=0), kind="stable")[:MOST_CLASSES]
-    first = float(subject.frame_index[0])
+def _strip(track_id: int, times: list["FrameProbabilities"], names: tuple[str, ...], fps: float) -> dict[str, Any]:
+    """`values` are by class, then time: means over stretches of equal length from `start_s` to `end_s`, in which
+    a player out of sight does nothing; `means` are over the frames in sight alone."""
+    frames = np.concatenate([each.frame_index for each in times])
+    seen = np.concatenate([each.probabilities for each in times])  # (frames in sight, K)
+    first, end = int(frames.min()), int(frames.max()) + 1
+    probabilities = np.zeros((end - first, len(names)))
+    probabilities[frames - first] = seen
+    parts = np.array_split(probabilities, min(MOST_TIMES, len(probabilities)))
+    stretches = np.stack([part.mean(axis=0) for part in parts])  # (times, K)
+    shown = np.argsort(-stretches.max(axis=0), kind="stable")[:MOST_CLASSES]
     return {
-        "track": int(subject.track_id),
+        "track": track_id,
         "start_s": round(first / fps, 3),
-        "end_s": round((first + len(subject.probabilities)) / fps, 3),
+        "end_s": round(end / fps, 3),
         "classes": [names[class_id] for class_id in shown],
-        "means": [round(float(subject.probabilities[:, class_id].mean()), 3) for class_id in shown],
-        "values": [means[:, class_id].round(3).tolist() for class_id in shown],
+        "means": [round(float(seen[:, class_id].mean()), 3) for class_id in shown],
+        "values": [stretches[:, class_id].round(3).tolist() for class_id in shown],
     }

@@ -1,5 +1,4 @@
-// What is done in a clip, over time: a strip of probabilities for each time that a player is in sight,
-// or for the whole frame, and the intervals.
+// What is done in a clip, over time: a strip of probabilities for each player or the whole frame, and the intervals.
 
 import { element, table } from "./review_asking.js";
 

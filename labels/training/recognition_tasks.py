@@ -120,7 +120,9 @@ def chances(windows: Sequence[LabelledWindow], classes: int, beta: float, human_
     """
     ids = np.array([window.class_id for window in windows])
     human = np.array([window.by_human for window in windows])
-    share = max(human_draws, human.mean()) if 0 < human.sum() < len(human) else human.mean()
+    share = float(human.mean())
+    if 0 < share < 1:
+        share = max(share, human_draws)
     odds = np.zeros(len(windows))
     for part, of_part in ((human, share), (~human, 1 - share)):
         count = np.bincount(ids[part], minlength=classes)
