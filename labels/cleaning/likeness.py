@@ -18,6 +18,7 @@ def find_anchors(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarr
         evidence["extent"] >= settings.anchor_extent_sizes
     )
     sure = flies & (evidence["quality"] >= settings.keep_quality) & ~evidence["is_player"]
+    sure &= ~(evidence["worn"] > settings.max_worn_share)  # a shoe goes as far as its player
     return (sure | evidence["human"]).to_numpy()
 
 

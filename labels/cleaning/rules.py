@@ -109,6 +109,11 @@ def _cast(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     return evidence["cast"].to_numpy()
 
 
+def _worn(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """Share of its path that is in one place at a player's head or feet: a shoe, a head, or a ball that lies there."""
+    return evidence["worn"].to_numpy()
+
+
 def _crowded(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     """Its place among the balls of its frame, that of the strongest path first: more than are in play."""
     return np.where(evidence["is_player"] | (settings.max_per_frame == 0), np.nan, evidence["rank"])
@@ -162,6 +167,7 @@ RULES = (
     Rule("shadow", _shadow, "high", drop=_setting("max_shadow_straightness")),
     Rule("cast", _cast, "high", drop=_setting("max_cast_constancy")),
     Rule("quality", _quality, "low", drop=_setting("ignore_quality")),
+    Rule("worn", _worn, "high", ignore=_setting("max_worn_share")),
     Rule("flat", _flat, "high", ignore=_setting("max_path_flatness")),
     Rule("still", _still, "low", ignore=_setting("min_extent_sizes")),
     Rule("path_size", _path_size, "high", ignore=_setting("max_path_size_ratio")),

@@ -19,6 +19,7 @@ from labels.cleaning.scene import Scene
 from labels.cleaning.scores import LIMIT
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.shadows import add_shadow
+from labels.cleaning.worn_things import add_worn
 
 
 @dataclass
@@ -60,7 +61,8 @@ def weigh(boxes: pd.DataFrame, denied: np.ndarray, scene: Scene) -> Weighed:
     shadows = (evidence["shadow"] > settings.max_shadow_straightness).to_numpy() & scene.has("shadow")
     shadows |= (evidence["cast"] > settings.max_cast_constancy).to_numpy() & scene.has("cast")
     shadows |= (evidence["flat"] > settings.max_path_flatness).to_numpy() & scene.has("flat")
-    add_rank(evidence, boxes, usable & ~shadows)
+    worn = (evidence["worn"] > settings.max_worn_share).to_numpy()
+    add_rank(evidence, boxes, usable & ~shadows & ~worn)
     evidence["outlier"] = outlier_factors(scene.usual, evidence, boxes, surest)
     believed = set(boxes["label_uid"][sure])
     return Weighed(boxes, evidence, usable, linked, anchors, decision, reason, believed, gaps)
@@ -96,7 +98,8 @@ def _fresh(boxes: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
 
 
 def along_paths(evidence: pd.DataFrame, boxes: pd.DataFrame, linked: np.ndarray, scene: Scene) -> pd.DataFrame:
-    """Adds what paths say, and the quality that follows. Returns the boxes of the paths' gaps."""
+    """Adds what paths say, the quality that follows, and what is worn. Returns the boxes of the paths' gaps."""
     gaps = add_paths(evidence, boxes, linked, scene)
     add_quality(evidence, scene.timeline.step_s, scene.settings)
+    add_worn(evidence, boxes, linked & scene.has("worn"), scene.settings)
     return gaps

@@ -18,6 +18,7 @@ RULE_WORDS = {
     "flat": "all along its path wider than high, as a shadow on the ground",
     "shadow": "goes along below a ball and rises and falls less: its shadow",
     "cast": "goes away from a ball above it, and comes back, in one direction, that of the light: its shadow",
+    "worn": "stays in one place at a player's head or feet: a shoe, a head, or a ball that lies there",
     "crowded": "a stronger path passes this frame, and no more are in play at once",
     "gap": "interpolated across a gap that is too long, or between ends that are not kept",
     "human": "a person said so",

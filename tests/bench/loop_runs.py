@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT))
 from labels.records.matching import MatchCounts, count_matches  # noqa: E402
 from labels.records.safe_writing import read_parquet  # noqa: E402
 from labels.records.work_folder import WorkFolder  # noqa: E402
+from labels.videos.scene_rendering import FIRST_BALL_TRACK  # noqa: E402
 
 BALL = ["sports ball"]
 
@@ -31,16 +32,20 @@ def run_rounds(work: Path, labeller: list[str], cleaning: list[str], training: l
             stage("train.py", work, *named, *training)
 
 
-def kept_counts(work: Path, number: int, left_out: tuple[int, ...] = ()) -> dict[str, MatchCounts]:
+def kept_counts(
+    work: Path, number: int, left_out: tuple[int, ...] = (), in_play: bool = False
+) -> dict[str, MatchCounts]:
     """Kept balls of a round against truth, centre in the box: video_id -> counts, for the videos with truth.
 
-    Frames that are `left_out` do not count.
+    Frames that are `left_out` do not count. `in_play`: nor do the balls that lie about in a rendered clip.
     """
     folder, counts = WorkFolder(work), {}
     for video_id in folder.usable_videos()["video_id"]:
         truth = folder.read_truth(video_id)
         if truth is not None:
             truth = truth[~truth["frame_index"].isin(left_out)]
+            if in_play:
+                truth = truth.assign(visibility=truth["visibility"].where(truth["track_id"] <= FIRST_BALL_TRACK, 0))
             boxes = read_parquet(folder.round(number).boxes("cleaned", video_id))
             counts[video_id] = count_matches(boxes[boxes["decision"] == "keep"], truth, class_names=BALL)
     return counts

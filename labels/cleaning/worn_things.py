@@ -1,0 +1,51 @@
+"""What a player wears: a shoe or a head that a labeller takes for the ball stays in its place in the player's box.
+
+What stays with a player elsewhere may be a ball that is held.
+"""
+
+import numpy as np
+import pandas as pd
+
+from labels.cleaning.settings import CleaningSettings
+from labels.records import tables
+
+MARGIN = 0.1  # of a player's box around it, within which something may belong to the player
+END = 0.18  # of a player's height: the head, the feet
+MAX_STRAY_SIZES = 0.75  # so near to its usual place it is in its place
+
+
+def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, settings: CleaningSettings) -> None:
+    """Adds `worn`, of the boxes of each path: the share of the path that is in its usual place at the head or the feet
+    of one and the same player; NaN off paths, and on those that are short, of players, or where a human drew.
+    """
+    evidence["worn"] = np.nan
+    path, is_player = evidence["path"].to_numpy(), evidence["is_player"].to_numpy()
+    on_path = usable & (path >= 0)
+    drawn = np.isin(path, path[evidence["human"].to_numpy() & on_path])
+    seen = _rows(boxes, path, on_path & is_player & (evidence["quality"] >= settings.keep_quality).to_numpy())
+    things = _rows(boxes, path, on_path & ~is_player & ~drawn)
+    if seen.empty or things.empty:
+        return
+    length = things["path"].value_counts()
+    length = length[length >= settings.min_worn_steps]
+    met = things[things["path"].isin(length.index)].merge(seen, on="frame_index", suffixes=("", "_player"))
+    met["u"] = (met["x"] - met["x_player"]) / met["width_player"]  # of the player's box from its middle
+    met["v"] = (met["y"] - met["y_player"]) / met["height_player"]
+    met = met[(met[["u", "v"]].abs() <= 0.5 + MARGIN).all(axis=1)]
+    pair = ["path", "path_player"]
+    usual = met.groupby(pair)[["u", "v"]].transform("median")
+    stray = np.hypot((met["u"] - usual["u"]) * met["width_player"], (met["v"] - usual["v"]) * met["height_player"])
+    met["in_place"] = stray <= MAX_STRAY_SIZES * np.sqrt(met["width"] * met["height"])
+    met["in_place"] &= usual["v"].abs() >= 0.5 - END
+    longest = met.groupby(pair)["in_place"].sum().groupby("path").max()  # with one player
+    worn = longest.reindex(length.index, fill_value=0) / length
+    evidence.loc[things.index, "worn"] = things["path"].map(worn)
+
+
+def _rows(boxes: pd.DataFrame, path: np.ndarray, asked: np.ndarray) -> pd.DataFrame:
+    """Frame, path, centre and sides of the boxes that are `asked` for."""
+    rows = np.flatnonzero(asked)
+    xyxy = boxes[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)[rows]
+    (x, y), (width, height) = (xyxy[:, :2] + xyxy[:, 2:]).T / 2, (xyxy[:, 2:] - xyxy[:, :2]).T
+    named = {"path": path[rows], "x": x, "y": y, "width": width, "height": height}
+    return pd.DataFrame({"frame_index": boxes["frame_index"].to_numpy()[rows], **named}, index=rows)
