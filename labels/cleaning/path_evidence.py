@@ -10,6 +10,7 @@ from labels.tracks.trajectories import Trajectories, find_trajectories
 
 BALL_PRIOR = 5.2  # log-odds against a path about which nothing is known
 LYING_WEIGHT = 1.2
+LARGEST_LYING = 0.15  # of a player's height: football, volleyball, basketball, as detectors box them
 PATH_FEATURES = ["duration_s", "hit_share", "mean_log_odds", "turn_share", "extent"]
 
 
@@ -93,7 +94,8 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
     """Adds `isolated_needs` and `quality`, the probability that a label is right, (N,) in 0-1.
 
     On a path it is what the labeller says of the boxes around (so that a weak box on a sure path is sure), how long the
-    path is, and for balls that they fly: what moves many times its own size on a smooth path is seldom anything else.
+    path is, and for balls that they fly: what moves many times its own size on a smooth path is seldom anything else;
+    or, where they lie, that they are no larger beside the players than balls are.
     Off a path the labeller's word alone counts, and it counts less.
     """
     evidence["isolated_needs"] = isolated_needs(evidence, step_s, settings)
@@ -113,6 +115,8 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
         log_odds(np.array(settings.keep_quality))
     )
     ball = np.maximum(np.maximum(flying, lying), alone)  # to be on a path is never held against a box
+    too_large = np.log((evidence["ground"] / LARGEST_LYING).clip(lower=1))
+    ball = (0.8 + 0.4 * evidence["support"] - 8.0 * too_large).fillna(ball)  # NaN where no player tells
     player = 1.2 * evidence["support"] + 0.3 * evidence["log_odds"] + lasting.clip(upper=0.5)
     odds = np.where(evidence["path"] < 0, alone, np.where(evidence["is_player"], player, ball))
     evidence["quality"] = np.where(evidence["human"], 1.0, probability(odds))

@@ -98,6 +98,7 @@ PARTS = (
     "camera",  # the camera's motion is taken out
     "paths",  # trajectories: without them the labeller's word alone counts
     "likeness",  # how like the video's surest balls a box is
+    "ground",  # how large what lies is beside the players who stand there
     "gaps",  # interpolated boxes
     "merging",  # with the round before
 )

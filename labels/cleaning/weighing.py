@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.evidence import add_overlap, add_stays, shape_evidence, sobered
+from labels.cleaning.ground import add_ground
 from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
 from labels.cleaning.outliers import outlier_factors
@@ -100,6 +101,7 @@ def _fresh(boxes: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
 def along_paths(evidence: pd.DataFrame, boxes: pd.DataFrame, linked: np.ndarray, scene: Scene) -> pd.DataFrame:
     """Adds what paths say, the quality that follows, and what is worn. Returns the boxes of the paths' gaps."""
     gaps = add_paths(evidence, boxes, linked, scene)
+    add_ground(evidence, boxes, linked & scene.has("ground"), scene.timeline, scene.settings)
     add_quality(evidence, scene.timeline.step_s, scene.settings)
     add_worn(evidence, boxes, linked & scene.has("worn"), scene.settings)
     return gaps

@@ -18,8 +18,9 @@ from labels.records.matching import count_matches
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
 
-# One setting for all clips: the detector at four scales and in tiles, and what moves.
-LOOKS = ["--input-size", "320,640,960,1280", "--tiles", "480", "--detector", "motion"]
+# One setting for all clips: the detector at four scales and in tiles, of balls and of players, and what moves.
+LOOKS = ["--input-size", "320,640,960,1280", "--tiles", "480", "--classes", "sports ball,person"]
+LOOKS += ["--detector", "motion"]
 
 
 def best_single_threshold(work: Path, video_id: str) -> str:
