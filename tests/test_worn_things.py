@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 from simulated_balls import boxes_from
-from test_cleaning import clean, flight
+from test_cleaning import THRESHOLD, clean, flight
+
+from labels.cleaning.likeness import find_anchors
+from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.video_cleaning import clean_video
 
 FRAMES = range(40)
 PLAYER = [(f, 100 + 5 * f, 300.0, 90.0, 0.9, "person") for f in FRAMES]  # from 255 to 345, to the right
@@ -42,6 +46,30 @@ def test_what_a_player_does_not_wear(why, thing):
     ball = balls_of(clean(boxes_from([*PLAYER, *thing], len(FRAMES))))
     assert not ball["reason"].str.startswith("worn").any(), why
     assert (ball["decision"] == "keep").mean() > 0.9, why
+
+
+def test_the_frames_edge_is_nobodys_feet():
+    near = [(f, 300 + 4 * f, 560.0, 320.0, 0.9, "person") for f in FRAMES]  # from 400 to the lower edge, 720
+    held = [(f, 340 + 4 * f, 690.0, 30.0, 0.9) for f in FRAMES]
+    ball = balls_of(clean(boxes_from([*near, *held], len(FRAMES), width=1280, height=720)))
+    assert (ball["decision"] == "keep").all()
+
+
+def test_a_ball_at_the_feet_of_one_player_after_another_is_worn_by_neither():
+    """Half of its way at the one, half of it at the other, who goes along above."""
+    other = [(f, x + 70, y - 20, size, score, name) for f, x, y, size, score, name in PLAYER]
+    ball = beside(lambda f: (15.0, 38.0) if f < 20 else (15.0 + min(3.0 * (f - 19), 50), 28.0))
+    evidence = clean_video(boxes_from([*PLAYER, *other, *ball], len(FRAMES)), 0, THRESHOLD, CleaningSettings()).evidence
+    assert 0.4 <= evidence["worn"].max() <= 0.6
+
+
+def test_a_shoe_is_no_example_of_the_ball():
+    rows = boxes_from([*PLAYER, *beside(lambda f: SHOE), *flight(FRAMES, y=60.0)], len(FRAMES))
+    evidence = clean_video(rows, 0, THRESHOLD, CleaningSettings()).evidence
+    anchors = find_anchors(evidence, CleaningSettings())
+    assert evidence["extent"][evidence["worn"] > 0.5].min() > CleaningSettings.anchor_extent_sizes
+    assert anchors.sum() == len(FRAMES)
+    assert not anchors[(evidence["worn"] > 0.5).to_numpy()].any()
 
 
 def test_a_shoe_does_not_take_the_place_of_the_one_ball_in_play():

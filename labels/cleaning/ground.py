@@ -3,13 +3,14 @@
 A camera held upright sees a person who stands on flat ground the larger, the lower the feet are in the picture, and in
 proportion (Hoiem, Efros and Hebert, Putting Objects in Perspective, IJCV 2008, section 3.2). So the players tell how
 high one would be where a thing lies, and a ball has its size against that: 0.04 of a player in tennis, 0.13 in football
-and basketball. What is painted on a board, or stands far behind the players, has another.
+and basketball. What is painted on a board, or stands far behind the players, is often larger.
 """
 
 import numpy as np
 import pandas as pd
 
 from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.worn_things import seen_players
 from labels.tracks.candidates import Candidates, Timeline, make_candidates
 
 LEAST_PLAYERS = 20  # boxes of a shot that tell how high players are
@@ -22,17 +23,19 @@ BEYOND = 1.5  # times as high as the highest player, or as low as the lowest, is
 def add_ground(
     evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, timeline: Timeline, settings: CleaningSettings
 ) -> None:
-    """Adds `ground`, of the boxes on the path of what lies still for long enough: its size over the height
-    that a player has there; NaN where players do not tell, or a human drew.
+    """Adds `ground`, of the boxes on the path of a ball that lies still for long enough: its size over the height that
+    a player has there. NaN where players do not tell, where one holds it or a human drew, and on what the round before
+    kept: measured once, for a student boxes players less well than it finds balls.
     """
     evidence["ground"] = np.nan
     on_path = usable & (evidence["path"] >= 0).to_numpy()
-    drawn = evidence["path"].isin(evidence["path"][evidence["human"] & on_path]).to_numpy()
-    is_player = evidence["is_player"].to_numpy()
+    drawn = evidence["path"].isin(evidence["path"][evidence["human"] & on_path])
+    kept_before = (boxes["old_decision"] == "keep").groupby(evidence["path"]).transform("mean") > 0.5
+    held = evidence["held"] > settings.max_worn_share
     stays = (evidence["scene_stay"] > settings.min_scene_stay) & (evidence["duration_s"] >= settings.min_still_s)
-    lying = on_path & ~drawn & ~is_player & stays.to_numpy()
-    whole = evidence["aspect"].notna()  # not cut off by the frame's edge
-    standing = on_path & is_player & (whole & (evidence["support"] >= 0)).to_numpy()
+    is_ball = boxes["class_name"].str.contains("ball") & ~evidence["is_player"]
+    lying = on_path & (stays & is_ball & ~drawn & ~kept_before & ~held).to_numpy()
+    standing = seen_players(evidence, usable)
     if not lying.any() or standing.sum() < LEAST_PLAYERS:
         return
     log_odds = evidence["log_odds"].to_numpy()

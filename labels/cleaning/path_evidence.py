@@ -10,7 +10,7 @@ from labels.tracks.trajectories import Trajectories, find_trajectories
 
 BALL_PRIOR = 5.2  # log-odds against a path about which nothing is known
 LYING_WEIGHT = 1.2
-LARGEST_LYING = 0.15  # of a player's height: football, volleyball, basketball, as detectors box them
+SMALLEST_LYING, LARGEST_LYING = 0.03, 0.15  # of a player's height, as detectors box balls of tennis and basketball
 PATH_FEATURES = ["duration_s", "hit_share", "mean_log_odds", "turn_share", "extent"]
 
 
@@ -91,7 +91,7 @@ def isolated_needs(evidence: pd.DataFrame, step_s: float, settings: CleaningSett
 
 
 def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSettings) -> None:
-    """Adds `isolated_needs` and `quality`, the probability that a label is right, (N,) in 0-1.
+    """Adds `isolated_needs`, `has_ball_size` and `quality`, the probability that a label is right, (N,) in 0-1.
 
     On a path it is what the labeller says of the boxes around (so that a weak box on a sure path is sure), how long the
     path is, and for balls that they fly: what moves many times its own size on a smooth path is seldom anything else;
@@ -115,8 +115,10 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
         log_odds(np.array(settings.keep_quality))
     )
     ball = np.maximum(np.maximum(flying, lying), alone)  # to be on a path is never held against a box
-    too_large = np.log((evidence["ground"] / LARGEST_LYING).clip(lower=1))
-    ball = (0.8 + 0.4 * evidence["support"] - 8.0 * too_large).fillna(ball)  # NaN where no player tells
+    beside = evidence["ground"].where(evidence["ground"] >= SMALLEST_LYING)  # NaN where no player tells
+    by_size = 0.8 + 0.4 * evidence["support"] - 8.0 * np.log((beside / LARGEST_LYING).clip(lower=1))
+    evidence["has_ball_size"] = by_size >= float(log_odds(np.array(settings.keep_quality)))
+    ball = by_size.fillna(ball)
     player = 1.2 * evidence["support"] + 0.3 * evidence["log_odds"] + lasting.clip(upper=0.5)
     odds = np.where(evidence["path"] < 0, alone, np.where(evidence["is_player"], player, ball))
     evidence["quality"] = np.where(evidence["human"], 1.0, probability(odds))

@@ -63,9 +63,8 @@ def _overlay(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
 
 
 def _still(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """It does not leave its place for a second: a ball that lies, or a lamp. Only a sure labeller can tell them, or its
-    size beside the players, which its quality knows."""
-    sure = (evidence["support"] >= settings.sure_still_log_odds) | evidence["ground"].notna()
+    """It does not leave its place for a second: a ball that lies, or a lamp. A sure labeller, or its size, tells."""
+    sure = (evidence["support"] >= settings.sure_still_log_odds) | evidence["has_ball_size"]
     asked = ~evidence["is_player"] & ~sure & (evidence["duration_s"] >= settings.min_still_s)
     return np.where(asked, evidence["near_extent"], np.nan)
 

@@ -67,9 +67,9 @@ class CleaningSettings:
     max_cast_constancy: float = 8.0  # spread of the distance to what moves above, over what strays from one direction
     min_shadow_flatness: float = 1.2  # width over height, against that ball; what is rounder must be less sure
     min_shadow_steps: int = 6  # labelled frames that tell whether a path is flat, or follows another that is seen too
+    min_shadow_likeness: float = 0.95  # correlation of the two ways, left and right
     max_worn_share: float = 0.5  # of a path that is in one place at a player's head or feet: a shoe, a head
     min_worn_steps: int = 4  # labelled frames of such a path
-    min_shadow_likeness: float = 0.95  # correlation of the two ways, left and right
     sure_gap_steps: int = 2  # interpolated boxes are kept in gaps of at most this many labelled frames
     sure_gap_deviation_sizes: float = 0.2  # and where the smoothed path is known this well
 

@@ -99,9 +99,11 @@ def _fresh(boxes: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
 
 
 def along_paths(evidence: pd.DataFrame, boxes: pd.DataFrame, linked: np.ndarray, scene: Scene) -> pd.DataFrame:
-    """Adds what paths say, the quality that follows, and what is worn. Returns the boxes of the paths' gaps."""
+    """Adds what paths say, also beside the players', and the quality that follows. Returns the boxes of the gaps."""
     gaps = add_paths(evidence, boxes, linked, scene)
+    add_worn(evidence, boxes, linked, scene.settings)
+    if not scene.has("worn"):
+        evidence["worn"] = np.nan
     add_ground(evidence, boxes, linked & scene.has("ground"), scene.timeline, scene.settings)
     add_quality(evidence, scene.timeline.step_s, scene.settings)
-    add_worn(evidence, boxes, linked & scene.has("worn"), scene.settings)
     return gaps

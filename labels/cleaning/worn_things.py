@@ -1,6 +1,6 @@
-"""What a player wears: a shoe or a head that a labeller takes for the ball stays in its place in the player's box.
+"""What a player wears or holds: it stays in its place in the player's box.
 
-What stays with a player elsewhere may be a ball that is held.
+At the head or the feet it is a shoe or a head that a labeller takes for the ball. Elsewhere it may be a ball in hand.
 """
 
 import numpy as np
@@ -14,15 +14,23 @@ END = 0.18  # of a player's height: the head, the feet
 MAX_STRAY_SIZES = 0.75  # so near to its usual place it is in its place
 
 
+def seen_players(evidence: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
+    """The boxes (N,) bool of players on paths that are likely, from head to feet: the frame's edge cuts none off."""
+    whole = evidence["aspect"].notna()
+    likely = evidence["is_player"] & (evidence["path"] >= 0) & (evidence["support"] >= 0)
+    return usable & (likely & whole).to_numpy()
+
+
 def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, settings: CleaningSettings) -> None:
-    """Adds `worn`, of the boxes of each path: the share of the path that is in its usual place at the head or the feet
-    of one and the same player; NaN off paths, and on those that are short, of players, or where a human drew.
+    """Adds `worn` and `held`, of the boxes of each path: the share of the path that is in its usual place in the box of
+    one and the same player, at the head or the feet, and elsewhere. NaN off paths, on those that are short, of players
+    or where a human drew, and where no player is seen.
     """
-    evidence["worn"] = np.nan
+    evidence[["worn", "held"]] = np.nan
     path, is_player = evidence["path"].to_numpy(), evidence["is_player"].to_numpy()
     on_path = usable & (path >= 0)
     drawn = np.isin(path, path[evidence["human"].to_numpy() & on_path])
-    seen = _rows(boxes, path, on_path & is_player & (evidence["quality"] >= settings.keep_quality).to_numpy())
+    seen = _rows(boxes, path, seen_players(evidence, usable))
     things = _rows(boxes, path, on_path & ~is_player & ~drawn)
     if seen.empty or things.empty:
         return
@@ -35,11 +43,12 @@ def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, se
     pair = ["path", "path_player"]
     usual = met.groupby(pair)[["u", "v"]].transform("median")
     stray = np.hypot((met["u"] - usual["u"]) * met["width_player"], (met["v"] - usual["v"]) * met["height_player"])
-    met["in_place"] = stray <= MAX_STRAY_SIZES * np.sqrt(met["width"] * met["height"])
-    met["in_place"] &= usual["v"].abs() >= 0.5 - END
-    longest = met.groupby(pair)["in_place"].sum().groupby("path").max()  # with one player
-    worn = longest.reindex(length.index, fill_value=0) / length
-    evidence.loc[things.index, "worn"] = things["path"].map(worn)
+    in_place = stray <= MAX_STRAY_SIZES * np.sqrt(met["width"] * met["height"])
+    at_end = usual["v"].abs() >= 0.5 - END
+    for name, there in (("worn", in_place & at_end), ("held", in_place & ~at_end)):
+        longest = met.assign(there=there).groupby(pair)["there"].sum().groupby("path").max()  # with one player
+        share = longest.reindex(length.index, fill_value=0) / length
+        evidence.loc[things.index, name] = things["path"].map(share)
 
 
 def _rows(boxes: pd.DataFrame, path: np.ndarray, asked: np.ndarray) -> pd.DataFrame:
