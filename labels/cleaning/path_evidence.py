@@ -115,6 +115,7 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
         log_odds(np.array(settings.keep_quality))
     )
     ball = np.maximum(np.maximum(flying, lying), alone)  # to be on a path is never held against a box
+    # But to lie and be too large is. These weights are of a regression on what a small detector saw in rendered clips.
     beside = evidence["ground"].where(evidence["ground"] >= SMALLEST_LYING)  # NaN where no player tells
     by_size = 0.8 + 0.4 * evidence["support"] - 8.0 * np.log((beside / LARGEST_LYING).clip(lower=1))
     evidence["has_ball_size"] = by_size >= float(log_odds(np.array(settings.keep_quality)))

@@ -99,7 +99,7 @@ def _fresh(boxes: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
 
 
 def along_paths(evidence: pd.DataFrame, boxes: pd.DataFrame, linked: np.ndarray, scene: Scene) -> pd.DataFrame:
-    """Adds what paths say, also beside the players', and the quality that follows. Returns the boxes of the gaps."""
+    """Adds what paths say, also beside the players, and the quality that follows. Returns the boxes of the gaps."""
     gaps = add_paths(evidence, boxes, linked, scene)
     add_worn(evidence, boxes, linked, scene.settings)
     if not scene.has("worn"):

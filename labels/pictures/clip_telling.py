@@ -71,7 +71,8 @@ def told_actions(actions: "ClipActions", shape: ClipShape) -> dict[str, Any]:
 
 def _strip(track_id: int, times: list["FrameProbabilities"], names: tuple[str, ...], fps: float) -> dict[str, Any]:
     """`values` are by class, then time: means over stretches of equal length from `start_s` to `end_s`, in which
-    a player out of sight does nothing; `means` are over the frames in sight alone."""
+    a player out of sight does nothing; `means` are over the frames in sight alone.
+    """
     frames = np.concatenate([each.frame_index for each in times])
     seen = np.concatenate([each.probabilities for each in times])  # (frames in sight, K)
     first, end = int(frames.min()), int(frames.max()) + 1
