@@ -54,8 +54,9 @@ def test_what_lies_still_and_has_the_size_of_a_ball_is_kept_though_the_labeller_
 
 def test_what_is_too_large_for_a_ball_beside_the_players_is_none_though_the_labeller_is_sure():
     rows = [*players(), *lying(40.0, 0.95)]
-    assert not (thing_in(rows)["decision"] == "keep").any()
+    assert (thing_in(rows)["decision"] == "ignore").all()
     assert thing_in(rows)["reason"].str.startswith("quality: ").all()
+    assert (thing_in([*players(), *lying(40.0, 0.3)])["decision"] == "drop").all()
     assert (thing_in(rows, without=("ground",))["decision"] == "keep").all()
 
 
@@ -65,6 +66,7 @@ def test_a_spot_is_too_small_to_tell():
 
 
 BALL = lying(22.0, 0.75)
+CUT_OFF = [(f, 1150.0, 600.0, 240.0, 0.9, "person") for f in FRAMES]  # to the lower edge
 HOLDING = [(f, 1100.0, 400.0, 200.0, 0.9, "person") for f in FRAMES]  # from 300 to 500
 
 
@@ -78,6 +80,10 @@ HOLDING = [(f, 1100.0, 400.0, 200.0, 0.9, "person") for f in FRAMES]  # from 300
         ("the frame cuts them off", [*players((719.5, 719.5, 719.5), (300.0, 350.0, 400.0)), *BALL]),
         ("it lies too short a time", [*players(), *lying(22.0, 0.75, frames=range(8))]),
         ("one holds it", [*players(), *HOLDING, *[(f, 1100.0, 400.0, 26.0, 0.9) for f in FRAMES]]),
+        (
+            "one holds it whom the frame cuts off",
+            [*players(), *CUT_OFF, *[(f, 1150.0, 600.0, 26.0, 0.9) for f in FRAMES]],
+        ),
         ("it is no ball", [*players(), *[(*row, "tennis racket") for row in BALL]]),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.worn_things import seen_players
+from labels.cleaning.worn_things import seen_players, seen_whole
 from labels.tracks.candidates import Candidates, Timeline, make_candidates
 
 LEAST_PLAYERS = 20  # boxes of a shot that tell how high players are
@@ -36,7 +36,7 @@ def add_ground(
     stays = (evidence["scene_stay"] > settings.min_scene_stay) & (evidence["duration_s"] >= settings.min_still_s)
     is_ball = boxes["class_name"].str.contains("ball").to_numpy(dtype=bool) & ~evidence["is_player"].to_numpy()
     lying = on_path & is_ball & (stays & ~drawn & ~kept_before & ~held).to_numpy()
-    standing = seen_players(evidence, usable)
+    standing = seen_players(evidence, usable) & seen_whole(evidence)
     if not lying.any() or standing.sum() < LEAST_PLAYERS:
         return
     log_odds = evidence["log_odds"].to_numpy()

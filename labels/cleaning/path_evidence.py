@@ -119,7 +119,10 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
     beside = evidence["ground"].where(evidence["ground"] >= SMALLEST_LYING)  # NaN where no player tells
     by_size = 0.8 + 0.4 * evidence["support"] - 8.0 * np.log((beside / LARGEST_LYING).clip(lower=1))
     evidence["has_ball_size"] = by_size >= float(log_odds(np.array(settings.keep_quality)))
-    ball = by_size.fillna(ball)
+    doubtful = (
+        float(log_odds(np.array(settings.ignore_quality))) + 0.01
+    )  # what a labeller is sure of is not dropped for it
+    ball = np.maximum(by_size, np.minimum(ball, doubtful)).fillna(ball)
     player = 1.2 * evidence["support"] + 0.3 * evidence["log_odds"] + lasting.clip(upper=0.5)
     odds = np.where(evidence["path"] < 0, alone, np.where(evidence["is_player"], player, ball))
     evidence["quality"] = np.where(evidence["human"], 1.0, probability(odds))

@@ -15,10 +15,13 @@ MAX_STRAY_SIZES = 0.75  # so near to its usual place it is in its place
 
 
 def seen_players(evidence: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
-    """The boxes (N,) bool of players on paths that are likely, from head to feet: the frame's edge cuts none off."""
-    whole = evidence["aspect"].notna()
-    likely = evidence["is_player"] & (evidence["path"] >= 0) & (evidence["support"] >= 0)
-    return usable & (likely & whole).to_numpy()
+    """The boxes (N,) bool of players on paths that are likely."""
+    return usable & (evidence["is_player"] & (evidence["path"] >= 0) & (evidence["support"] >= 0)).to_numpy()
+
+
+def seen_whole(evidence: pd.DataFrame) -> np.ndarray:
+    """The boxes (N,) bool that the frame's edge does not cut off."""
+    return evidence["aspect"].notna().to_numpy()
 
 
 def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, settings: CleaningSettings) -> None:
@@ -30,7 +33,8 @@ def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, se
     path, is_player = evidence["path"].to_numpy(), evidence["is_player"].to_numpy()
     on_path = usable & (path >= 0)
     drawn = np.isin(path, path[evidence["human"].to_numpy() & on_path])
-    seen = _rows(boxes, path, seen_players(evidence, usable))
+    players = seen_players(evidence, usable)
+    seen = _rows(boxes, path, players).assign(whole=seen_whole(evidence)[players])
     things = _rows(boxes, path, on_path & ~is_player & ~drawn)
     if seen.empty or things.empty:
         return
@@ -44,7 +48,7 @@ def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, se
     usual = met.groupby(pair)[["u", "v"]].transform("median")
     stray = np.hypot((met["u"] - usual["u"]) * met["width_player"], (met["v"] - usual["v"]) * met["height_player"])
     in_place = stray <= MAX_STRAY_SIZES * np.sqrt(met["width"] * met["height"])
-    at_end = usual["v"].abs() >= 0.5 - END
+    at_end = (usual["v"].abs() >= 0.5 - END) & met["whole"]  # the frame's edge is nobody's feet
     for name, there in (("worn", in_place & at_end), ("held", in_place & ~at_end)):
         longest = met.assign(there=there).groupby(pair)["there"].sum().groupby("path").max()  # with one player
         share = longest.reindex(length.index, fill_value=0) / length
