@@ -35,6 +35,7 @@ def test_what_stays_at_a_players_head_or_feet_is_doubtful(place):
 @pytest.mark.parametrize(
     ("why", "thing"),
     [
+        ("it is in the air beside the head", beside(lambda f: (36.0, -38.0))),
         ("it is held", beside(lambda f: (20.0, 10.0))),
         ("it is dribbled", beside(lambda f: (20.0 * np.sin(f / 3), 38.0))),
         ("it goes along outside the player", beside(lambda f: (62.0, 38.0))),

@@ -11,6 +11,7 @@ from labels.records import tables
 
 MARGIN = 0.1  # of a player's box around it, within which something may belong to the player
 END = 0.18  # of a player's height: the head, the feet
+HEAD = 0.3  # of a player's width from its middle: beside it is a ball in the air
 MAX_STRAY_SIZES = 0.75  # so near to its usual place it is in its place
 
 
@@ -48,7 +49,8 @@ def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, se
     usual = met.groupby(pair)[["u", "v"]].transform("median")
     stray = np.hypot((met["u"] - usual["u"]) * met["width_player"], (met["v"] - usual["v"]) * met["height_player"])
     in_place = stray <= MAX_STRAY_SIZES * np.sqrt(met["width"] * met["height"])
-    at_end = (usual["v"].abs() >= 0.5 - END) & met["whole"]  # the frame's edge is nobody's feet
+    at_head = (usual["v"] <= END - 0.5) & (usual["u"].abs() <= HEAD)
+    at_end = (at_head | (usual["v"] >= 0.5 - END)) & met["whole"]  # the frame's edge is nobody's feet
     for name, there in (("worn", in_place & at_end), ("held", in_place & ~at_end)):
         longest = met.assign(there=there).groupby(pair)["there"].sum().groupby("path").max()  # with one player
         share = longest.reindex(length.index, fill_value=0) / length
