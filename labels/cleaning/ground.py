@@ -29,13 +29,12 @@ def add_ground(
     """
     evidence["ground"] = np.nan
     on_path = usable & (evidence["path"] >= 0).to_numpy()
-    drawn = evidence["path"].isin(evidence["path"][evidence["human"] & on_path])
     kept = pd.Series((boxes["old_decision"] == "keep").to_numpy(), index=evidence.index)
     kept_before = kept.groupby(evidence["path"]).transform("mean") > 0.5
     held = evidence["held"] > settings.max_worn_share
     stays = (evidence["scene_stay"] > settings.min_scene_stay) & (evidence["duration_s"] >= settings.min_still_s)
     is_ball = boxes["class_name"].str.contains("ball").to_numpy(dtype=bool) & ~evidence["is_player"].to_numpy()
-    lying = on_path & is_ball & (stays & ~drawn & ~kept_before & ~held).to_numpy()
+    lying = on_path & is_ball & (stays & ~evidence["vouched"] & ~kept_before & ~held).to_numpy()
     standing = seen_players(evidence, usable) & seen_whole(evidence)
     if not lying.any() or standing.sum() < LEAST_PLAYERS:
         return

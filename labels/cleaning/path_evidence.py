@@ -62,9 +62,10 @@ def add_paths(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, s
 
 
 def _vouch(evidence: pd.DataFrame, settings: CleaningSettings) -> None:
-    """What a human's box lies on the path of is what the human says, all along the path."""
+    """What a human's box lies on the path of is what the human says, all along the path: adds `vouched`."""
     drawn = np.unique(evidence["path"].to_numpy()[evidence["human"].to_numpy()])
     vouched = np.isin(evidence["path"], drawn[drawn >= 0])
+    evidence["vouched"] = vouched
     evidence.loc[vouched, "support"] = evidence["support"][vouched].clip(lower=settings.vouched_log_odds)
 
 
@@ -99,7 +100,8 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
     Off a path the labeller's word alone counts, and it counts less.
     """
     evidence["isolated_needs"] = isolated_needs(evidence, step_s, settings)
-    alone = evidence["log_odds"] - evidence["isolated_needs"] + float(log_odds(np.array(settings.keep_quality)))
+    keep, ignore = log_odds(np.array([settings.keep_quality, settings.ignore_quality])).tolist()
+    alone = evidence["log_odds"] - evidence["isolated_needs"] + keep
     lasting = evidence["duration_s"].clip(upper=1.0)
     # The weights are those of a logistic regression on rendered, filmed and simulated scenes, rounded.
     flying = (
@@ -111,18 +113,14 @@ def add_quality(evidence: pd.DataFrame, step_s: float, settings: CleaningSetting
         - 20.0 * (evidence["turn_share"] - 0.1).clip(lower=0)
         - BALL_PRIOR
     )
-    lying = LYING_WEIGHT * (evidence["support"] - settings.sure_still_log_odds) + float(
-        log_odds(np.array(settings.keep_quality))
-    )
+    lying = LYING_WEIGHT * (evidence["support"] - settings.sure_still_log_odds) + keep
     ball = np.maximum(np.maximum(flying, lying), alone)  # to be on a path is never held against a box
-    # But to lie and be too large is. These weights are of a regression on what a small detector saw in rendered clips.
+    # But to lie and be too large is, though what a labeller is sure of is not dropped for it. These weights are of a
+    # regression on what a small detector saw in rendered clips.
     beside = evidence["ground"].where(evidence["ground"] >= SMALLEST_LYING)  # NaN where no player tells
     by_size = 0.8 + 0.4 * evidence["support"] - 8.0 * np.log((beside / LARGEST_LYING).clip(lower=1))
-    evidence["has_ball_size"] = by_size >= float(log_odds(np.array(settings.keep_quality)))
-    doubtful = (
-        float(log_odds(np.array(settings.ignore_quality))) + 0.01
-    )  # what a labeller is sure of is not dropped for it
-    ball = np.maximum(by_size, np.minimum(ball, doubtful)).fillna(ball)
+    evidence["has_ball_size"] = by_size >= keep
+    ball = np.maximum(by_size, np.minimum(ball, ignore + 0.01)).fillna(ball)
     player = 1.2 * evidence["support"] + 0.3 * evidence["log_odds"] + lasting.clip(upper=0.5)
     odds = np.where(evidence["path"] < 0, alone, np.where(evidence["is_player"], player, ball))
     evidence["quality"] = np.where(evidence["human"], 1.0, probability(odds))

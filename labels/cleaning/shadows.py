@@ -31,9 +31,7 @@ def add_shadow(
     is taken out: under a pan all things go along.
     """
     evidence[["flat", "shadow", "cast"]] = np.nan
-    drawn = np.unique(evidence["path"][evidence["human"]])
-    on_path = usable & (evidence["path"] >= 0).to_numpy() & ~evidence["is_player"].to_numpy()
-    on_path &= ~np.isin(evidence["path"], drawn)
+    on_path = usable & ((evidence["path"] >= 0) & ~evidence["is_player"] & ~evidence["vouched"]).to_numpy()
     for class_name in boxes["class_name"][on_path].unique():
         rows = np.flatnonzero(on_path & (boxes["class_name"] == class_name).to_numpy())
         candidates = make_candidates(boxes, evidence["log_odds"].to_numpy(), rows, timeline)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
+from labels.records.geometry import centre_of, size_of
 
 MARGIN = 0.1  # of a player's box around it, within which something may belong to the player
 END = 0.18  # of a player's height: the head, the feet
@@ -31,14 +32,12 @@ def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, se
     or where a human drew, and where no player is seen.
     """
     evidence[["worn", "held"]] = np.nan
-    path, is_player = evidence["path"].to_numpy(), evidence["is_player"].to_numpy()
-    on_path = usable & (path >= 0)
-    drawn = np.isin(path, path[evidence["human"].to_numpy() & on_path])
-    players = seen_players(evidence, usable)
-    seen = _rows(boxes, path, players).assign(whole=seen_whole(evidence)[players])
-    things = _rows(boxes, path, on_path & ~is_player & ~drawn)
-    if seen.empty or things.empty:
+    path, players = evidence["path"].to_numpy(), seen_players(evidence, usable)
+    asked = usable & ((path >= 0) & ~evidence["is_player"] & ~evidence["vouched"]).to_numpy()
+    if not players.any() or not asked.any():
         return
+    seen = _rows(boxes, path, players).assign(whole=seen_whole(evidence)[players])
+    things = _rows(boxes, path, asked)
     length = things["path"].value_counts()
     length = length[length >= settings.min_worn_steps]
     met = things[things["path"].isin(length.index)].merge(seen, on="frame_index", suffixes=("", "_player"))
@@ -61,6 +60,6 @@ def _rows(boxes: pd.DataFrame, path: np.ndarray, asked: np.ndarray) -> pd.DataFr
     """Frame, path, centre and sides of the boxes that are `asked` for."""
     rows = np.flatnonzero(asked)
     xyxy = boxes[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)[rows]
-    (x, y), (width, height) = (xyxy[:, :2] + xyxy[:, 2:]).T / 2, (xyxy[:, 2:] - xyxy[:, :2]).T
+    (x, y), (width, height) = centre_of(xyxy).T, size_of(xyxy).T
     named = {"path": path[rows], "x": x, "y": y, "width": width, "height": height}
     return pd.DataFrame({"frame_index": boxes["frame_index"].to_numpy()[rows], **named}, index=rows)
