@@ -94,28 +94,20 @@ def test_windows_of_a_label_are_judged_together():
 
 
 @pytest.mark.parametrize(
-    ("distinct", "rare_share"),
-    [(0.0, 0.5), (1e6, 0.25), (0.5, (1 - 0.5) / (1 - 0.5 + 1 - 0.125))],  # one against three windows
+    ("beta", "rare_share"),
+    [(0.0, 0.5), (1.0, 0.25), (0.5, (1 - 0.5) / (1 - 0.5 + 1 - 0.125))],  # one against three windows
 )
-def test_rare_classes_are_drawn_by_their_effective_number(distinct, rare_share):
-    drawn = chances(windows(("a", 0), ("b", 1), ("c", 1), ("d", 1)), 2, distinct, 0.5)
+def test_rare_classes_are_drawn_by_their_effective_number(beta, rare_share):
+    drawn = chances(windows(("a", 0), ("b", 1), ("c", 1), ("d", 1)), 2, beta, 0.5)
     assert drawn[0] == pytest.approx(rare_share)
     assert drawn.sum() == pytest.approx(1)
-
-
-def test_a_class_is_drawn_as_often_from_many_windows_as_from_few():
-    shares = []
-    for size in (20, 2000):
-        said = windows(*((str(at), int(at % 20 > 0)) for at in range(size)))
-        shares.append(chances(said, 2, 1.0, 0.5)[::20].sum())
-    assert shares == [pytest.approx(0.073, abs=0.002)] * 2  # a twentieth of the windows, and a little more
 
 
 @pytest.mark.parametrize(("human", "share"), [(1, 0.5), (9, 0.9)])
 def test_humans_windows_do_not_drown_in_pseudo_labels(human, share):
     said = windows(*(("a", at % 2) for at in range(10)))
     said = [replace(window, by_human=at < human) for at, window in enumerate(said)]
-    drawn = chances(said, 3, 1.0, 0.5)
+    drawn = chances(said, 3, 0.99, 0.5)
     assert drawn[:human].sum() == pytest.approx(share)
     assert drawn.sum() == pytest.approx(1)
 

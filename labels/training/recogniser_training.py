@@ -52,7 +52,7 @@ def train_recogniser(
         task,
         training,
         settings,
-        chances(training, len(task.class_names), settings.distinct, settings.human_draws),
+        chances(training, len(task.class_names), settings.beta, settings.human_draws),
         layer_rates([name for name, _ in network.named_parameters()], settings.backbone_share).__getitem__
         if pretrained
         else None,
@@ -116,7 +116,7 @@ def settle_norms(
     Those that the average brings are of weights long gone, and of batches that may be small.
     """
     seed_everything(settings.seed, NORMS_SEED + epoch)
-    odds = chances(training, len(task.class_names), settings.distinct, settings.human_draws)
+    odds = chances(training, len(task.class_names), settings.beta, settings.human_draws)
     drawn = np.random.default_rng([settings.seed, epoch, 2]).choice(len(training), settings.norm_windows, p=odds)
     size = settings.batch_size
     batches = ([training[at] for at in drawn[first : first + size]] for first in range(0, len(drawn), size))

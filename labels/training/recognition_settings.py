@@ -28,9 +28,9 @@ class RecognitionSettings:
     mask_channel: bool = False  # the masks of the round as a fourth channel of its windows
     mixup: float = 0.0  # parameter of the Beta distribution; 0: none
     rand_augment: int = 0  # operations of RandAugment for each window of pixels
-    # Of all windows, how many of a class would show all that it has to show; 0: all classes are drawn alike. From the
-    # effective number of examples of Cui et al. 2019, arxiv.org/abs/1901.05555, whose beta is 1 - 1 / that many.
-    distinct: float = 0.3
+    # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
+    # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
+    beta: float = 0.99
     human_draws: float = 0.5  # share of the windows drawn that humans labelled, at least, beside pseudo-labels
     backbone_share: float = 0.1  # of the learning rate, for the first layer of weights that come trained
     norm_windows: int = 128  # by which batch norms are settled after an epoch, where they are not frozen

@@ -108,15 +108,13 @@ def by_label(windows: Sequence[LabelledWindow], probabilities: np.ndarray) -> tu
     return [chosen[label] for label in firsts], sums / np.maximum(counts, 1)[:, None]
 
 
-def chances(windows: Sequence[LabelledWindow], classes: int, distinct: float, human_draws: float) -> np.ndarray:
+def chances(windows: Sequence[LabelledWindow], classes: int, beta: float, human_draws: float) -> np.ndarray:
     """How often each window is drawn, (N,), in sum 1.
 
     Of those that humans labelled, and of those that they did not, a class of n windows is drawn as often as its
-    effective number of them: M (1 - (1 - 1/M)^n), where M of a class would show all that it has to show.
+    effective number of them. `beta` 0: every class alike; near 1: every window alike.
 
     Args:
-        distinct: M over the number of windows. It grows with them: with an M that does not, every class of a large
-            set is drawn alike, and the student sees rare ones where there are none. 0: every class alike.
         human_draws: of the draws, that humans' windows have at least where there are both: a few of them would drown
             in pseudo-labels, and the student repeat its teacher's faults.
     """
@@ -128,7 +126,6 @@ def chances(windows: Sequence[LabelledWindow], classes: int, distinct: float, hu
     odds = np.zeros(len(windows))
     for part, of_part in ((human, share), (~human, 1 - share)):
         count = np.bincount(ids[part], minlength=classes)
-        most = max(1.0, distinct * count.sum())
-        effective = -np.expm1(count * np.log1p(-1 / most)) if most > 1 else (count > 0).astype(float)
+        effective = (1 - beta**count) / (1 - beta) if beta < 1 else count
         odds[part] = of_part * (effective / np.maximum(count, 1))[ids[part]] / max(effective.sum(), 1e-9)
     return odds

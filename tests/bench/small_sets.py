@@ -57,7 +57,7 @@ def main() -> None:
         RecognitionSettings.rate_for(args.architecture),
         epoch_frames=args.epoch_windows,
         seed=args.seed,
-        distinct=0.0,  # or the class of what is left out is the rarer one, and chance is below a half
+        beta=0.0,  # or the class of what is left out is the rarer one, and chance is below a half
     )
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch) / "work"
