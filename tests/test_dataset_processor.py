@@ -16,6 +16,7 @@ import dataset_processor
 from labels.cleaning.verdict_file import append_verdicts
 from labels.labelling.detector_arguments import labelling_command
 from labels.labelling.labeller_choice import choose_detectors
+from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
@@ -68,6 +69,10 @@ def test_how_a_round_was_labelled_is_said_again(balls):
     assert labelling_command(balls, 0) == f"{plain} 0 {said}"
     write_run_record(balls.round(1), RunRecord("labelled", 1, {"detector": None, "mirrored": True, "stride": 1}, {}))
     assert labelling_command(balls, 1) == f"{plain} 1 --mirrored"
+    assert labelling_command(balls, 2) == f"{plain} 2"
+    said = {"detector": ["student", "motion"], "stride": 1}  # what is said of a student holds for the next one
+    write_run_record(balls.round(1), RunRecord("labelled", 1, said, {}))
+    assert labelling_command(balls, 2) == f"{plain} 2 --detector student --detector motion"
 
 
 def test_again_changes_nothing(balls):
@@ -166,7 +171,10 @@ def test_a_round_made_from_a_student_says_so(balls, monkeypatch):
     work = WorkFolder(balls.root)
     assert choose_detectors(work, 1, None) == ((student,), made_from)
     assert choose_detectors(work, 1, ["motion"]) == (("motion",), {})
-    assert choose_detectors(work, 1, ["motion", student]) == (("motion", student), made_from)
+    for said in (student, "student"):
+        assert choose_detectors(work, 1, ["motion", said]) == (("motion", student), made_from)
+    with pytest.raises(InputError, match="round 0 has no round before"):
+        choose_detectors(work, 0, ["student"])
     assert choose_detectors(work, 0, None)[1] == {}
 
 

@@ -1,6 +1,7 @@
 """The report: complete, self-contained, escaped, and true to its numbers."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -168,6 +169,15 @@ def test_half_finished_actions_beside_finished_boxes_are_named_with_their_labell
     here = read_round(work, 0)
     assert next_stage(here, None, "w") == "python dataset_cleaner.py w --round 0 --task actions"
     assert labeller_name(here, ACTIONS_LABELLED) == "human" != labeller_name(here)
+
+
+def test_a_student_among_several_labellers_is_called_one(tmp_path):
+    work = make_work(tmp_path / "w", [Clip("a", [range(5), range(10)])], 2)
+    record = RunRecord("labelled", 1, {}, {}, facts={"labeller": {"name": "detector + motion"}}, output="")
+    write_run_record(work.round(1), record)
+    assert labeller_name(read_round(work, 1)) == "detector + motion"
+    write_run_record(work.round(1), replace(record, inputs={"round 0 trained": "its digest"}))
+    assert labeller_name(read_round(work, 1)) == "student of round 0 + motion"
 
 
 def test_worse_is_called_worse(tmp_path):

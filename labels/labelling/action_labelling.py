@@ -81,7 +81,7 @@ def label_actions(
     for path in folder.stage(ACTIONS_LABELLED).glob("*.parquet"):
         if path.stem not in wanted:
             path.unlink()
-    for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video", disable=None):
+    for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video"):
         video_id = str(video.video_id)
         human = human_actions(work, video_id)
         if human is None or not is_used(str(video.split), str(video.group) or video_id, settings.human_share):

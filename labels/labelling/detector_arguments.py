@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from labels.labelling.settings import LabellingSettings
-from labels.models.settings import BACKBONES, DEFAULT_DETECTOR
+from labels.models.settings import BACKBONES, DEFAULT_DETECTOR, STUDENT
 from labels.records.command_line import positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
 from labels.records.said_options import options_named, said_options, typed
@@ -26,7 +26,7 @@ BOX_OPTIONS = {
     "--backbone": None,
 }
 ARGUMENTS = ("detector", *(option[2:].replace("-", "_") for option in BOX_OPTIONS))  # that a run record keeps
-LASTING = ("stride",)  # of these, what holds for the round after too
+LASTING = ("stride",)  # of these, what holds for the round after too; where a student labels, all does
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         "--detector",
         metavar="NAME|FILE",
         action="append",
-        help=f"who labels, may be repeated; else {DEFAULT_DETECTOR} in round 0, then the student of the round before",
+        help=f"who labels, may be repeated; else {DEFAULT_DETECTOR} in round 0, then '{STUDENT}', the round before's",
     )
     parser.add_argument(
         "--classes",
@@ -86,6 +86,10 @@ def labelling_command(work: "WorkFolder", number: int) -> str:
 
     record, before = (read_run_record(work.round(at), "labelled") if at >= 0 else None for at in (number, number - 1))
     last = said_words(record.arguments) if record is not None else []
-    lasting = said_words(before.arguments, LASTING) if before is not None else []
+    lasting = said_words(before.arguments, _lasting(before.arguments)) if before is not None else []
     said = typed(last if record is not None else lasting)
     return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"
+
+
+def _lasting(arguments: Mapping[str, Any]) -> Collection[str]:
+    return ARGUMENTS if STUDENT in (arguments.get("detector") or ()) else LASTING

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from labels.models.settings import DEFAULT_DETECTOR
+from labels.models.settings import DEFAULT_DETECTOR, STUDENT
+from labels.records.errors import InputError
 from labels.records.run_records import require_run_record
 from labels.records.work_folder import WorkFolder
 
@@ -16,9 +17,11 @@ def choose_detectors(
     Raises InputError, with the command to run, when the student that is asked for was not trained.
     """
     if number == 0:
+        if STUDENT in (named or []):
+            raise InputError(f"--detector {STUDENT}: round 0 has no round before it; name another")
         return tuple(named or [DEFAULT_DETECTOR]), {}
     before = work.round(number - 1)
-    names = tuple(named or [str(before.detector)])
+    names = tuple(str(before.detector) if name == STUDENT else name for name in named or [STUDENT])
     if before.detector.resolve() not in [Path(name).resolve() for name in names]:
         return names, {}
     record = require_run_record(before, "trained", f"python train.py {work.root} --round {before.number}")

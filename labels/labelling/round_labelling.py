@@ -101,7 +101,7 @@ def label_round(
             outcome.untouched += 1
             outcome.count(metadata)
     total = sum(math.ceil(rows[video_id].frame_count / stride) for video_id in pending)
-    progress = tqdm(total=total, unit="frame", disable=None if show_progress else True, dynamic_ncols=True)
+    progress = tqdm(total=total, unit="frame", disable=not show_progress, dynamic_ncols=True)
     requests = [(video_id, work.videos / rows[video_id].file, stride) for video_id in pending]
     ahead = decode_ahead(requests, settings.streams)
     try:

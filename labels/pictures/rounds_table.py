@@ -12,6 +12,7 @@ from labels.records.matching import MatchCounts
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED
 
 NOTHING = "–"
+STUDENT_STEM = "detector"  # what a student of boxes is called among several labellers: its file's stem
 
 
 def labeller_of(survey: RoundSurvey) -> str:
@@ -22,12 +23,15 @@ def labeller_name(here: CleanedRound, *stages: str) -> str:
     """Who labelled a round, in words: its boxes, or what the first of these stages that is there did."""
     record = next((found for stage in stages or ("labelled",) if (found := here.records[stage]) is not None), None)
     labeller = (record.facts.get("labeller") if record else None) or {}
-    name = str(labeller.get("name") or "unknown")
     inputs = record.inputs if record else {}
-    trained = name.endswith(".pt") and any(key.endswith(("trained", ACTIONS_TRAINED)) for key in inputs)
-    if trained and here.number:
-        return f"student of round {here.number - 1}"
-    return Path(name).name if name.endswith((".pt", ".onnx")) else name
+    taught = here.number > 0 and any(key.endswith(("trained", ACTIONS_TRAINED)) for key in inputs)
+    names = []
+    for name in str(labeller.get("name") or "unknown").split(" + "):
+        if taught and (name.endswith(".pt") or name == STUDENT_STEM):
+            names.append(f"student of round {here.number - 1}")
+        else:
+            names.append(Path(name).name if name.endswith((".pt", ".onnx")) else name)
+    return " + ".join(names)
 
 
 def kept_of(survey: RoundSurvey) -> int:

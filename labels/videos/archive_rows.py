@@ -82,7 +82,7 @@ class _ArchiveRun:
             self.settings.at_once,
         )
         try:
-            for clip in tqdm(self.clips, desc="clips", unit="clip", disable=None):
+            for clip in tqdm(self.clips, desc="clips", unit="clip"):
                 if clip.refusal is not None:
                     self._put(clip, self._new_row(clip), clip.refusal)
                 else:

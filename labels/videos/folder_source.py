@@ -56,7 +56,7 @@ class _FolderRun:
         finished = {path: row for path in self.content.videos if (row := self._finished_row(path)) is not None}
         checks = check_clips(path for path in self.content.videos if path not in finished)
         try:
-            for path in tqdm(self.content.videos, desc="clips", unit="clip", disable=None):
+            for path in tqdm(self.content.videos, desc="clips", unit="clip"):
                 row = finished.get(path)
                 if row is None:
                     row = self._take(next(checks))

@@ -22,11 +22,18 @@ def stage(script: str, work: Path, *arguments: str) -> None:
         sys.exit(f"{script} {' '.join(arguments)}: exit code {ended.returncode}\n{ended.stderr[-2000:]}")
 
 
-def run_rounds(work: Path, labeller: list[str], cleaning: list[str], training: list[str], last: int = 2) -> None:
-    """Rounds 0 to `last` of a work folder whose clips are there; `labeller` labels round 0."""
+def run_rounds(
+    work: Path,
+    labeller: list[str],
+    cleaning: list[str],
+    training: list[str],
+    last: int = 2,
+    later: tuple[str, ...] = (),
+) -> None:
+    """Rounds 0 to `last` of a work folder whose clips are there; `labeller` labels round 0, `later` the others."""
     for number in range(last + 1):
         named = ["--round", str(number)]
-        stage("dataset_processor.py", work, *named, *(labeller if number == 0 else []))
+        stage("dataset_processor.py", work, *named, *(later if number else labeller))
         stage("dataset_cleaner.py", work, *named, *cleaning)
         if number < last:
             stage("train.py", work, *named, *training)
