@@ -139,7 +139,7 @@ def loaded(monkeypatch):
     from labels.models import panel
 
     def load(name, class_names, device, options):
-        return Dots(digest=f"{name} {options.input_size}", every_frame=name == "motion")
+        return Dots(digest=f"{name} {options.input_size}", every_frame=name in ("motion", "ballnet.pt"))
 
     monkeypatch.setattr(panel, "load_detector", load)
     return panel
@@ -158,6 +158,8 @@ def test_each_detector_gets_its_looks_and_what_compares_frames_looks_once(loaded
     assert panel.members["yolox mirrored"]._detector is panel.members["yolox 416"]  # at the first size
     assert panel.every_frame
     assert load(loaded, ("yolox.onnx",), input_sizes=(416,)).digest == "yolox.onnx 416"  # one look is itself
+    with pytest.raises(InputError, match="and motion look once"):
+        load(loaded, ("ballnet.pt", "motion"), mirrored=True)
 
 
 def test_detectors_of_one_name_are_told_apart(loaded):

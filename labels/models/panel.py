@@ -87,8 +87,6 @@ def load_panel(
     """
     if len(set(names)) < len(names):
         raise InputError("--detector: one of them is named twice")
-    if looks.are_several and set(names) <= {"motion", HUMAN}:
-        raise InputError(f"--input-size, --tiles, --mirrored: {' and '.join(names)} looks once; leave them out")
     if len(names) == 1 and not looks.are_several:
         size = looks.input_sizes[0] if looks.input_sizes else None
         return load_detector(names[0], class_names, device, replace(options, input_size=size))
@@ -101,7 +99,7 @@ def load_panel(
         first = load_detector(name, known, device, own)
         label = Path(name).stem if stems.count(Path(name).stem) == 1 else name
         whole_frame = first
-        if first.every_frame:
+        if first.every_frame or name == HUMAN:
             members[label] = first
             continue
         for size in reversed(looks.input_sizes):
@@ -114,6 +112,9 @@ def load_panel(
             members[f"{label} tiles {looks.tile_side}"] = TiledDetector(side, looks.tile_side)
         if looks.mirrored:
             members[f"{label} mirrored"] = MirroredDetector(whole_frame)
+    if looks.are_several and len(members) == len(names):  # nobody looked again
+        verb = "look" if len(names) > 1 else "looks"
+        raise InputError(f"--input-size, --tiles, --mirrored: {' and '.join(names)} {verb} once; leave them out")
     return Panel(members, stride)
 
 
