@@ -70,9 +70,11 @@ def test_how_a_round_was_labelled_is_said_again(balls):
     write_run_record(balls.round(1), RunRecord("labelled", 1, {"detector": None, "mirrored": True, "stride": 1}, {}))
     assert labelling_command(balls, 1) == f"{plain} 1 --mirrored"
     assert labelling_command(balls, 2) == f"{plain} 2"
-    said = {"detector": ["student", "motion"], "stride": 1}  # what is said of a student holds for the next one
+    said = {"detector": ["student", "motion"], "stride": 3, "mirrored": True}  # who stands beside a student, lasts
     write_run_record(balls.round(1), RunRecord("labelled", 1, said, {}))
-    assert labelling_command(balls, 2) == f"{plain} 2 --detector student --detector motion"
+    assert labelling_command(balls, 2) == f"{plain} 2 --detector student --detector motion --stride 3"
+    write_run_record(balls.round(1), RunRecord("labelled", 1, {"detector": "my/student.onnx"}, {}))  # as they once were
+    assert labelling_command(balls, 2) == f"{plain} 2"
 
 
 def test_again_changes_nothing(balls):
@@ -134,6 +136,9 @@ def test_a_video_that_is_skipped(balls, capsys):
     [
         (["--round", "1"], "train.py"),  # no student of round 0 yet
         (["--round", "0", "--detector", "motoin"], "motion"),
+        (["--round", "1", "--detector", "student", "--detector", "motion"], "train.py"),
+        (["--round", "0", "--detector", "student"], "round 0 has no round before it"),
+        (["--round", "1", "--detector", "studnet"], "student"),
         (["--round", "0", "--detector", "absent.onnx"], "no such file"),
         (["--round", "0", "--detector", "motion", "--classes", "person"], "balls only"),
         (["--round", "0", "--detector", "motion", "--classes", ","], "--classes"),
@@ -171,7 +176,7 @@ def test_a_round_made_from_a_student_says_so(balls, monkeypatch):
     work = WorkFolder(balls.root)
     assert choose_detectors(work, 1, None) == ((student,), made_from)
     assert choose_detectors(work, 1, ["motion"]) == (("motion",), {})
-    for said in (student, "student"):
+    for said in (student, "student", os.path.relpath(student)):
         assert choose_detectors(work, 1, ["motion", said]) == (("motion", student), made_from)
     with pytest.raises(InputError, match="round 0 has no round before"):
         choose_detectors(work, 0, ["student"])

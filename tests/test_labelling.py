@@ -68,9 +68,7 @@ def video_row(video_id, path: Path, frames):
 
 
 def run(work, detector=None, round_number=0, **settings):
-    return label_round(
-        work, work.round(round_number), detector or Spelling(), LabellingSettings(**settings), show_progress=False
-    )
+    return label_round(work, work.round(round_number), detector or Spelling(), LabellingSettings(**settings))
 
 
 def states(folder):
@@ -163,7 +161,7 @@ def test_a_shard_says_whose_features_it_holds_also_where_no_box_was_found(tmp_pa
     folder, settings = work.round(0), LabellingSettings()
     cases = [(Spelling(), None, ""), (Spelling(), Backbone(), "backbone"), (Blind(), None, "two")]
     for detector, backbone, by in cases:
-        made = [label_round(work, folder, detector, settings, False, backbone).made for _ in range(2)]
+        made = [label_round(work, folder, detector, settings, backbone).made for _ in range(2)]
         assert made == [1, 0]  # another is a reason to label anew
         assert read_parquet(folder.boxes("labelled", "a")).attrs["described_by"] == by
 

@@ -1,7 +1,6 @@
 """The report: complete, self-contained, escaped, and true to its numbers."""
 
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -171,13 +170,31 @@ def test_half_finished_actions_beside_finished_boxes_are_named_with_their_labell
     assert labeller_name(here, ACTIONS_LABELLED) == "human" != labeller_name(here)
 
 
-def test_a_student_among_several_labellers_is_called_one(tmp_path):
+@pytest.mark.parametrize(
+    ("said", "name", "words"),
+    [
+        (["student", "motion"], "detector + motion", "student of round 0 + motion"),
+        (["student"], "detector + detector mirrored", "student of round 0"),
+        (["motion", "w/x.onnx", "student"], "motion + x + detector", "motion + x.onnx + student of round 0"),
+        (None, "a + b/rounds/00/trained/detector.pt", "student of round 0"),
+        ("x.onnx", "x.onnx", "x.onnx"),  # as records once were
+    ],
+)
+def test_labellers_are_named_as_they_were_said(tmp_path, said, name, words):
     work = make_work(tmp_path / "w", [Clip("a", [range(5), range(10)])], 2)
-    record = RunRecord("labelled", 1, {}, {}, facts={"labeller": {"name": "detector + motion"}}, output="")
-    write_run_record(work.round(1), record)
-    assert labeller_name(read_round(work, 1)) == "detector + motion"
-    write_run_record(work.round(1), replace(record, inputs={"round 0 trained": "its digest"}))
-    assert labeller_name(read_round(work, 1)) == "student of round 0 + motion"
+    inputs = {} if said == "x.onnx" else {"round 0 trained": "its digest"}
+    facts = {"labeller": {"name": name}}
+    write_run_record(work.round(1), RunRecord("labelled", 1, {"detector": said}, inputs, facts=facts, output=""))
+    assert labeller_name(read_round(work, 1)) == words
+
+
+def test_the_report_asks_for_the_labellers_beside_a_student_again(tmp_path):
+    work = make_work(tmp_path / "w", [Clip("a", [range(5), range(10)])], 2)
+    record = RunRecord("labelled", 0, {"detector": ["student", "motion"], "mirrored": True}, {}, output="")
+    write_run_record(work.round(0), record)
+    (work.round(1).path / "labelled" / "run.json").unlink(missing_ok=True)
+    command = next_stage(read_round(work, 1), read_round(work, 0), "w")
+    assert command == "python dataset_processor.py w --round 1 --detector student --detector motion"
 
 
 def test_worse_is_called_worse(tmp_path):

@@ -158,8 +158,11 @@ def test_each_detector_gets_its_looks_and_what_compares_frames_looks_once(loaded
     assert panel.members["yolox mirrored"]._detector is panel.members["yolox 416"]  # at the first size
     assert panel.every_frame
     assert load(loaded, ("yolox.onnx",), input_sizes=(416,)).digest == "yolox.onnx 416"  # one look is itself
-    with pytest.raises(InputError, match="and motion look once"):
-        load(loaded, ("ballnet.pt", "motion"), mirrored=True)
+    for looks in ({"mirrored": True}, {"input_sizes": (640,)}, {"tile_side": 480}):
+        with pytest.raises(InputError, match="and motion look once"):
+            load(loaded, ("ballnet.pt", "motion"), **looks)
+    panel = load(loaded, ("human", "yolox.onnx"), mirrored=True)
+    assert list(panel.members) == ["human", "yolox", "yolox mirrored"]
 
 
 def test_detectors_of_one_name_are_told_apart(loaded):

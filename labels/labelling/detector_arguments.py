@@ -2,7 +2,7 @@
 
 import argparse
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,6 @@ BOX_OPTIONS = {
     "--backbone": None,
 }
 ARGUMENTS = ("detector", *(option[2:].replace("-", "_") for option in BOX_OPTIONS))  # that a run record keeps
-LASTING = ("stride",)  # of these, what holds for the round after too; where a student labels, all does
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,9 +74,19 @@ def refuse_boxes(args: argparse.Namespace) -> None:
         raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")
 
 
-def said_words(arguments: Mapping[str, Any], names: Collection[str] = ARGUMENTS) -> list[str]:
-    """The options that a round's boxes were labelled with, from its run record; of these names alone."""
-    return said_options(arguments, options_named(*names), asdict(LabellingSettings()))
+def said_words(arguments: Mapping[str, Any]) -> list[str]:
+    """The options that a round's boxes were labelled with, from its run record."""
+    return said_options(arguments, options_named(*ARGUMENTS), asdict(LabellingSettings()))
+
+
+def lasting(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a round's arguments those that hold for the next one too: the stride, and who labels beside a student.
+
+    How they look does not: the next student may be of another kind.
+    """
+    named = arguments.get("detector")  # of old records a string
+    names = ("stride", "detector") if isinstance(named, list) and STUDENT in named else ("stride",)
+    return {name: arguments[name] for name in names if name in arguments}
 
 
 def labelling_command(work: "WorkFolder", number: int) -> str:
@@ -85,11 +94,6 @@ def labelling_command(work: "WorkFolder", number: int) -> str:
     from labels.records.run_records import read_run_record
 
     record, before = (read_run_record(work.round(at), "labelled") if at >= 0 else None for at in (number, number - 1))
-    last = said_words(record.arguments) if record is not None else []
-    lasting = said_words(before.arguments, _lasting(before.arguments)) if before is not None else []
-    said = typed(last if record is not None else lasting)
+    arguments = lasting(before.arguments) if before is not None else {}
+    said = typed(said_words(record.arguments if record is not None else arguments))
     return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"
-
-
-def _lasting(arguments: Mapping[str, Any]) -> Collection[str]:
-    return ARGUMENTS if STUDENT in (arguments.get("detector") or ()) else LASTING

@@ -21,8 +21,12 @@ def choose_detectors(
             raise InputError(f"--detector {STUDENT}: round 0 has no round before it; name another")
         return tuple(named or [DEFAULT_DETECTOR]), {}
     before = work.round(number - 1)
-    names = tuple(str(before.detector) if name == STUDENT else name for name in named or [STUDENT])
-    if before.detector.resolve() not in [Path(name).resolve() for name in names]:
+    student = before.detector.resolve()
+    is_student = [name == STUDENT or Path(name).resolve() == student for name in named or [STUDENT]]
+    names = tuple(
+        str(before.detector) if own else name for own, name in zip(is_student, named or [STUDENT], strict=True)
+    )
+    if not any(is_student):
         return names, {}
     record = require_run_record(before, "trained", f"python train.py {work.root} --round {before.number}")
     return names, {f"round {before.number} trained": record.output}

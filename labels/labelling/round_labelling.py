@@ -78,7 +78,6 @@ def label_round(
     folder: RoundFolder,
     detector: Detector | Panel,
     settings: LabellingSettings,
-    show_progress: bool = True,
     backbone: "BackboneFeatures | None" = None,
 ) -> RoundLabels:
     """Label every usable video of the work folder that this detector has not labelled yet.
@@ -101,7 +100,7 @@ def label_round(
             outcome.untouched += 1
             outcome.count(metadata)
     total = sum(math.ceil(rows[video_id].frame_count / stride) for video_id in pending)
-    progress = tqdm(total=total, unit="frame", disable=not show_progress, dynamic_ncols=True)
+    progress = tqdm(total=total, unit="frame", dynamic_ncols=True)
     requests = [(video_id, work.videos / rows[video_id].file, stride) for video_id in pending]
     ahead = decode_ahead(requests, settings.streams)
     try:

@@ -82,8 +82,8 @@ def load_panel(
 ) -> Detector | Panel:
     """The detectors that a user named, each with every look that was asked for; one detector with one look is itself.
 
-    Detectors that compare frames (`motion`, ballnet) look once, as they come: scale and tiles are for the others.
-    Raises InputError for whatever is wrong with one of them.
+    Those that compare frames (`motion`, ballnet) look once, as they come, and so does `human`: sizes and tiles are for
+    the others. Raises InputError for whatever is wrong with one of them, and for looks that none of several would take.
     """
     if len(set(names)) < len(names):
         raise InputError("--detector: one of them is named twice")
@@ -93,6 +93,7 @@ def load_panel(
     options = replace(options, describes=False)
     members: dict[str, Detector] = {}
     stems = [Path(name).stem for name in names]
+    all_look_once = True
     for name in names:
         known = (BALL,) if name == "motion" and class_names is not None and BALL in class_names else class_names
         own = replace(options, class_list=options.class_list if name.endswith(".onnx") else None)
@@ -102,6 +103,7 @@ def load_panel(
         if first.every_frame or name == HUMAN:
             members[label] = first
             continue
+        all_look_once = False
         for size in reversed(looks.input_sizes):
             whole_frame = load_detector(name, known, device, replace(own, input_size=size))
             members[f"{label} {size}"] = whole_frame
@@ -112,7 +114,7 @@ def load_panel(
             members[f"{label} tiles {looks.tile_side}"] = TiledDetector(side, looks.tile_side)
         if looks.mirrored:
             members[f"{label} mirrored"] = MirroredDetector(whole_frame)
-    if looks.are_several and len(members) == len(names):  # nobody looked again
+    if all_look_once and (looks.are_several or looks.input_sizes):
         verb = "look" if len(names) > 1 else "looks"
         raise InputError(f"--input-size, --tiles, --mirrored: {' and '.join(names)} {verb} once; leave them out")
     return Panel(members, stride)

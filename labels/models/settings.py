@@ -6,7 +6,7 @@ BALL = "sports ball"
 HUMAN = "human"  # the labeller that is no model: what archives and people say, and nothing else
 BACKBONES = ("resnet18", "resnet34", "resnet50")  # that may say what is in boxes
 DEFAULT_DETECTOR = "fasterrcnn_resnet50_fpn_v2"
-STUDENT = "student"  # of the round before
+STUDENT = "student"  # the labeller that the round before trained
 
 
 @dataclass(frozen=True)

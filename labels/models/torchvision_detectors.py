@@ -18,7 +18,7 @@ from labels.models.aligned_frames import to_working
 from labels.models.deep_features import box_features, outputs_of
 from labels.models.detector import chosen_classes
 from labels.models.networks import fetch_coco_weights, look_at, torchvision_names
-from labels.models.settings import DEFAULT_DETECTOR, DetectorOptions, TorchvisionSettings
+from labels.models.settings import DEFAULT_DETECTOR, HUMAN, STUDENT, DetectorOptions, TorchvisionSettings
 from labels.records.detections import Detections
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of
@@ -119,7 +119,7 @@ def pretrained_detector(
     Raises InputError for an unknown name or class, and when the weights cannot be fetched.
     """
     if name not in torchvision_names():
-        near = get_close_matches(name, [*torchvision_names(), "motion"], n=3, cutoff=0.3)
+        near = get_close_matches(name, [*torchvision_names(), "motion", STUDENT, HUMAN], n=3, cutoff=0.3)
         raise InputError(
             f"--detector {name}: neither a file nor a detector of torchvision; "
             f"{'did you mean ' + ' or '.join(near) if near else 'try ' + DEFAULT_DETECTOR + ' or motion'}?"

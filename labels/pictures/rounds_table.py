@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from labels.models.settings import STUDENT
 from labels.pictures.palette import KEPT
 from labels.pictures.round_reading import CleanedRound
 from labels.pictures.round_survey import RoundSurvey
@@ -12,7 +13,6 @@ from labels.records.matching import MatchCounts
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED
 
 NOTHING = "–"
-STUDENT_STEM = "detector"  # what a student of boxes is called among several labellers: its file's stem
 
 
 def labeller_of(survey: RoundSurvey) -> str:
@@ -23,15 +23,17 @@ def labeller_name(here: CleanedRound, *stages: str) -> str:
     """Who labelled a round, in words: its boxes, or what the first of these stages that is there did."""
     record = next((found for stage in stages or ("labelled",) if (found := here.records[stage]) is not None), None)
     labeller = (record.facts.get("labeller") if record else None) or {}
-    inputs = record.inputs if record else {}
-    taught = here.number > 0 and any(key.endswith(("trained", ACTIONS_TRAINED)) for key in inputs)
-    names = []
-    for name in str(labeller.get("name") or "unknown").split(" + "):
-        if taught and (name.endswith(".pt") or name == STUDENT_STEM):
-            names.append(f"student of round {here.number - 1}")
-        else:
-            names.append(Path(name).name if name.endswith((".pt", ".onnx")) else name)
-    return " + ".join(names)
+    name = str(labeller.get("name") or "unknown")
+    inputs, student = record.inputs if record else {}, f"student of round {here.number - 1}"
+    said = record.arguments.get("detector") if record else None
+    if isinstance(said, list) and STUDENT in said:  # several are one name, which tells neither files nor students
+        return " + ".join(student if each == STUDENT else _file_name(each) for each in said)
+    trained = name.endswith(".pt") and any(key.endswith(("trained", ACTIONS_TRAINED)) for key in inputs)
+    return student if trained and here.number else _file_name(name)
+
+
+def _file_name(name: str) -> str:
+    return Path(name).name if name.endswith((".pt", ".onnx")) else name
 
 
 def kept_of(survey: RoundSurvey) -> int:

@@ -45,11 +45,15 @@ def commands_of(found: CleanedRound, work: str) -> list[str]:
 def next_stage(found: CleanedRound, before: CleanedRound | None, work: str) -> str | None:
     """The command of the first stage of a round that is not finished yet; None when all are.
 
-    It has the options that the stage had in the round `before`, but for labelling: another labeller's turn comes.
+    It has the options that the stage had in the round `before`; labelling those that last, for another labeller's turn
+    comes.
     """
     kinds = [kind for kind in (tuple(SCRIPTS), OF_ACTIONS) if any(found.records[stage] is not None for stage in kind)]
     for stage in chain.from_iterable(kinds or [SCRIPTS]):
         if found.records[stage] is None:
-            usual = before.records[stage] if before is not None and not stage.startswith("labelled") else None
-            return stage_command(stage, work, found.number, usual.arguments if usual is not None else {})
+            usual = before.records[stage] if before is not None and stage != ACTIONS_LABELLED else None
+            arguments = usual.arguments if usual is not None else {}
+            if stage == "labelled":
+                arguments = detector_arguments.lasting(arguments)
+            return stage_command(stage, work, found.number, arguments)
     return None

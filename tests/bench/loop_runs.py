@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ def run_rounds(
     cleaning: list[str],
     training: list[str],
     last: int = 2,
-    later: tuple[str, ...] = (),
+    later: Sequence[str] = (),
 ) -> None:
     """Rounds 0 to `last` of a work folder whose clips are there; `labeller` labels round 0, `later` the others."""
     for number in range(last + 1):

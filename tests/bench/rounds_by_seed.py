@@ -1,4 +1,4 @@
-"""How good the labels of rounds 0, 1 and 2 are on synthetic clips of several seeds: what `make demo` runs, once a seed.
+r"""How good the labels of rounds 0, 1 and 2 are on synthetic clips of several seeds; usually those of `make demo`.
 
     python tests/bench/rounds_by_seed.py --seeds 1 2 3 [--keep FOLDER]
     python tests/bench/rounds_by_seed.py --seeds 1 --difficulty hard --clips 40 --frames 60 --width 640 --epochs 12 \
@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--motion-stays", action="store_true", help="it labels the later rounds too")
     parser.add_argument("--keep", type=Path, help="keep the work folders here")
     args = parser.parse_args()
+    if args.width % 32:
+        parser.error(f"--width {args.width}: not a multiple of 32")
     with tempfile.TemporaryDirectory() as scratch:
         for seed in args.seeds:
             work = (args.keep or Path(scratch)) / f"seed{seed}"
@@ -45,7 +47,7 @@ def main() -> None:
             clips = ["--seed", str(seed), "--difficulty", args.difficulty, *CLIPS]
             clips += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
             stage("dataset_downloader.py", work, "--from", "synthetic", *clips)
-            later = ("--detector", "student", *MOTION) if args.motion_stays else ()
+            later = ["--detector", "student", *MOTION] if args.motion_stays else []
             run_rounds(work, MOTION, CLEANING, ["--epochs", str(args.epochs)], later=later)
             held_out = WorkFolder(work).usable_videos().set_index("video_id")["split"] == "test"
             for number in WorkFolder(work).round_numbers():
