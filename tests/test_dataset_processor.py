@@ -70,7 +70,7 @@ def test_how_a_round_was_labelled_is_said_again(balls):
     write_run_record(balls.round(1), RunRecord("labelled", 1, {"detector": None, "mirrored": True, "stride": 1}, {}))
     assert labelling_command(balls, 1) == f"{plain} 1 --mirrored"
     assert labelling_command(balls, 2) == f"{plain} 2"
-    said = {"detector": ["student", "motion"], "stride": 3, "mirrored": True}  # who stands beside a student, lasts
+    said = {"detector": ["student", "motion"], "stride": 3, "tiles": 480}  # who stands beside a student, lasts
     write_run_record(balls.round(1), RunRecord("labelled", 1, said, {}))
     assert labelling_command(balls, 2) == f"{plain} 2 --detector student --detector motion --stride 3"
     write_run_record(balls.round(1), RunRecord("labelled", 1, {"detector": "my/student.onnx"}, {}))  # as they once were

@@ -194,7 +194,7 @@ def test_the_report_asks_for_the_labellers_beside_a_student_again(tmp_path):
     write_run_record(work.round(0), record)
     (work.round(1).path / "labelled" / "run.json").unlink(missing_ok=True)
     command = next_stage(read_round(work, 1), read_round(work, 0), "w")
-    assert command == "python dataset_processor.py w --round 1 --detector student --detector motion"
+    assert command == "python dataset_processor.py w --round 1 --detector student --detector motion --mirrored"
 
 
 def test_worse_is_called_worse(tmp_path):

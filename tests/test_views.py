@@ -158,7 +158,10 @@ def test_each_detector_gets_its_looks_and_what_compares_frames_looks_once(loaded
     assert panel.members["yolox mirrored"]._detector is panel.members["yolox 416"]  # at the first size
     assert panel.every_frame
     assert load(loaded, ("yolox.onnx",), input_sizes=(416,)).digest == "yolox.onnx 416"  # one look is itself
-    for looks in ({"mirrored": True}, {"input_sizes": (640,)}, {"tile_side": 480}):
+    assert list(load(loaded, ("ballnet.pt", "motion"), mirrored=True).members) == [
+        "ballnet", "ballnet mirrored", "motion",
+    ]  # fmt: skip
+    for looks in ({"input_sizes": (640,)}, {"tile_side": 480}):
         with pytest.raises(InputError, match="and motion look once"):
             load(loaded, ("ballnet.pt", "motion"), **looks)
     panel = load(loaded, ("human", "yolox.onnx"), mirrored=True)

@@ -82,10 +82,10 @@ def said_words(arguments: Mapping[str, Any]) -> list[str]:
 def lasting(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Of a round's arguments those that hold for the next one too: the stride, and who labels beside a student.
 
-    How they look does not: the next student may be of another kind.
+    Sizes and tiles do not: the next student may be of another kind.
     """
     named = arguments.get("detector")  # of old records a string
-    names = ("stride", "detector") if isinstance(named, list) and STUDENT in named else ("stride",)
+    names = ("stride", "detector", "mirrored") if isinstance(named, list) and STUDENT in named else ("stride",)
     return {name: arguments[name] for name in names if name in arguments}
 
 

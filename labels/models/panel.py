@@ -82,8 +82,9 @@ def load_panel(
 ) -> Detector | Panel:
     """The detectors that a user named, each with every look that was asked for; one detector with one look is itself.
 
-    Those that compare frames (`motion`, ballnet) look once, as they come, and so does `human`: sizes and tiles are for
-    the others. Raises InputError for whatever is wrong with one of them, and for looks that none of several would take.
+    A ballnet looks at frames as they come, and mirrored; sizes and tiles are for the others. `motion`, which would see
+    the same in a mirror, and `human` look once. Raises InputError for whatever is wrong with one of them, and for looks
+    that none would take.
     """
     if len(set(names)) < len(names):
         raise InputError("--detector: one of them is named twice")
@@ -100,16 +101,17 @@ def load_panel(
         first = load_detector(name, known, device, own)
         label = Path(name).stem if stems.count(Path(name).stem) == 1 else name
         whole_frame = first
-        if first.every_frame or name == HUMAN:
+        if name in ("motion", HUMAN):
             members[label] = first
             continue
-        all_look_once = False
-        for size in reversed(looks.input_sizes):
+        as_it_comes = first.every_frame  # it lays frames over each other at the size that it learnt
+        all_look_once &= as_it_comes and not looks.mirrored
+        for size in () if as_it_comes else reversed(looks.input_sizes):
             whole_frame = load_detector(name, known, device, replace(own, input_size=size))
             members[f"{label} {size}"] = whole_frame
-        if not looks.input_sizes:
+        if as_it_comes or not looks.input_sizes:
             members[label] = first
-        if looks.tile_side:
+        if looks.tile_side and not as_it_comes:
             side = load_detector(name, known, device, replace(own, input_size=looks.tile_side))
             members[f"{label} tiles {looks.tile_side}"] = TiledDetector(side, looks.tile_side)
         if looks.mirrored:
