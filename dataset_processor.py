@@ -12,7 +12,7 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0 --detector ssdlite320_mobilenet_v3_large --classes "sports ball,person"
     python dataset_processor.py work --round 0 --detector yolox.onnx --detector motion --input-size 416,1280 --tiles 480
     python dataset_processor.py work --round 1                          # the student that round 0 trained
-    python dataset_processor.py work --round 1 --detector student --detector motion     # and motion beside it
+    python dataset_processor.py work --round 1 --detector student --detector motion --mirrored   # with more looks
     python dataset_processor.py work --round 0 --masks facebook/sam2.1-hiera-tiny   # masks of the cleaned labels
     python dataset_processor.py work --round 0 --recogniser human       # actions: what an archive says of its clips
 
