@@ -5,8 +5,8 @@ r"""How good the labels of rounds 0, 1 and 2 are on synthetic clips of several s
         --more-looks
 
 Prints precision, recall and F1 (centre in the box) of the kept labels against the truth, on the clips that are trained
-on and on the held-out ones; where balls lie about, also of the balls in play alone, which are all that `--max-per-frame
-1` asks for. About 8 minutes a seed on two cores, and half an hour for the second of these.
+on, on the held-out ones and on all; where balls lie about, also of the balls in play alone, which are all that
+`--max-per-frame 1` asks for. About 8 minutes a seed on two cores, and half an hour for the second of these.
 """
 
 import argparse
@@ -55,8 +55,8 @@ def main() -> None:
             for number in WorkFolder(work).round_numbers():
                 for balls in ("all balls", "in play") if args.difficulty != DIFFICULTY else ("",):
                     counts = kept_counts(work, number, in_play=balls == "in play")
-                    for name, wanted in (("training", False), ("held out", True)):
-                        total = sum((one for key, one in counts.items() if held_out[key] == wanted), MatchCounts())
+                    for name, wanted in (("training", [False]), ("held out", [True]), ("together", [False, True])):
+                        total = sum((one for key, one in counts.items() if held_out[key] in wanted), MatchCounts())
                         print(f"seed {seed}  round {number}  {name:9} {figures(total)}  {balls}", flush=True)
             print(f"seed {seed}  {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
 
