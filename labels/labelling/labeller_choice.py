@@ -21,12 +21,9 @@ def choose_detectors(
             raise InputError(f"--detector {STUDENT}: round 0 has no round before it; name another")
         return tuple(named or [DEFAULT_DETECTOR]), {}
     before = work.round(number - 1)
-    student = before.detector.resolve()
-    is_student = [name == STUDENT or Path(name).resolve() == student for name in named or [STUDENT]]
-    names = tuple(
-        str(before.detector) if own else name for own, name in zip(is_student, named or [STUDENT], strict=True)
-    )
-    if not any(is_student):
+    student, file = str(before.detector), before.detector.resolve()
+    names = tuple(student if name == STUDENT or Path(name).resolve() == file else name for name in named or [STUDENT])
+    if student not in names:
         return names, {}
     record = require_run_record(before, "trained", f"python train.py {work.root} --round {before.number}")
     return names, {f"round {before.number} trained": record.output}
