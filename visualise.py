@@ -70,7 +70,7 @@ def visualise(args: argparse.Namespace) -> Summary:
     work = WorkFolder(args.work)
     work.usable_videos()
     settings = PictureSettings(limit=args.limit, seconds=args.seconds, gif=args.gif)
-    with work.writing(), tqdm(unit="video", desc="drawing", leave=False) as bar:
+    with work.writing(), tqdm(unit="video", desc="drawing", leave=False, disable=None) as bar:
 
         def progress(video_id: str) -> None:
             bar.set_postfix_str(video_id, refresh=False)
