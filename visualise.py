@@ -70,6 +70,7 @@ def visualise(args: argparse.Namespace) -> Summary:
     work = WorkFolder(args.work)
     work.usable_videos()
     settings = PictureSettings(limit=args.limit, seconds=args.seconds, gif=args.gif)
+    # On a terminal only: elsewhere it would stand in the line of whatever goes wrong.
     with work.writing(), tqdm(unit="video", desc="drawing", leave=False, disable=None) as bar:
 
         def progress(video_id: str) -> None:

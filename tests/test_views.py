@@ -149,7 +149,7 @@ def load(panel, names, **looks):
     return panel.load_panel(names, None, "cpu", DetectorOptions(), Looks(**looks), 1)
 
 
-def test_each_detector_gets_its_looks_and_what_compares_frames_looks_once(loaded):
+def test_each_detector_gets_the_looks_that_it_takes(loaded):
     panel = load(loaded, ("yolox.onnx", "motion"), input_sizes=(416, 1280), tile_side=480, mirrored=True)
     assert set(panel.members) == {
         "yolox 416", "yolox 1280", "yolox tiles 480", "yolox mirrored", "motion",

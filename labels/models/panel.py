@@ -80,11 +80,9 @@ def load_panel(
     looks: Looks,
     stride: int,
 ) -> Detector | Panel:
-    """The detectors that a user named, each with every look that was asked for; one detector with one look is itself.
+    """The detectors that a user named, each with the looks that it takes; one detector with one look is itself.
 
-    A ballnet looks at frames as they come, and mirrored; sizes and tiles are for the others. `motion`, which would see
-    the same in a mirror, and `human` look once. Raises InputError for whatever is wrong with one of them, and for looks
-    that none would take.
+    Raises InputError for whatever is wrong with one of them, and for looks that none of several would take.
     """
     if len(set(names)) < len(names):
         raise InputError("--detector: one of them is named twice")
@@ -100,26 +98,32 @@ def load_panel(
         own = replace(options, class_list=options.class_list if name.endswith(".onnx") else None)
         first = load_detector(name, known, device, own)
         label = Path(name).stem if stems.count(Path(name).stem) == 1 else name
-        whole_frame = first
-        if name in ("motion", HUMAN):
-            members[label] = first
-            continue
-        as_it_comes = first.every_frame  # it lays frames over each other at the size that it learnt
-        all_look_once &= as_it_comes and not looks.mirrored
-        for size in () if as_it_comes else reversed(looks.input_sizes):
+        whole_frame, taken = first, _taken(looks, name, first)
+        all_look_once &= taken == Looks()
+        for size in reversed(taken.input_sizes):
             whole_frame = load_detector(name, known, device, replace(own, input_size=size))
             members[f"{label} {size}"] = whole_frame
-        if as_it_comes or not looks.input_sizes:
+        if not taken.input_sizes:
             members[label] = first
-        if looks.tile_side and not as_it_comes:
-            side = load_detector(name, known, device, replace(own, input_size=looks.tile_side))
-            members[f"{label} tiles {looks.tile_side}"] = TiledDetector(side, looks.tile_side)
-        if looks.mirrored:
+        if taken.tile_side:
+            side = load_detector(name, known, device, replace(own, input_size=taken.tile_side))
+            members[f"{label} tiles {taken.tile_side}"] = TiledDetector(side, taken.tile_side)
+        if taken.mirrored:
             members[f"{label} mirrored"] = MirroredDetector(whole_frame)
-    if all_look_once and (looks.are_several or looks.input_sizes):
+    if all_look_once and looks != Looks():
         verb = "look" if len(names) > 1 else "looks"
         raise InputError(f"--input-size, --tiles, --mirrored: {' and '.join(names)} {verb} once; leave them out")
     return Panel(members, stride)
+
+
+def _taken(looks: Looks, name: str, detector: Detector) -> Looks:
+    """Those of the looks that a detector takes.
+
+    What lays frames over each other does so at the size that it learnt; `motion` would see the same in a mirror.
+    """
+    if name in ("motion", HUMAN):
+        return Looks()
+    return Looks(mirrored=looks.mirrored) if detector.every_frame else looks
 
 
 def load_backbone(name: str | None, detector: Detector | Panel, device: str) -> "BackboneFeatures | None":
