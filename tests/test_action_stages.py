@@ -26,6 +26,7 @@ from labels.records.work_folder import WorkFolder
 from labels.training.recogniser_training import require_no_group_twice
 from labels.training.recognition_settings import RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow
+from labels.training.training_arguments import training_command
 from tests.conftest import write_test_video
 
 STAGES = ("labelled", "cleaned", "trained")
@@ -217,6 +218,7 @@ def test_out_of_fold_students_are_heard_in_the_next_round(work, capsys, monkeypa
         and not list((work / "rounds/00/trained").glob("**/fold*"))
     )
     assert train.main(command) == 0 and len(asked) == 2  # not once more
+    assert "--folds 2" in training_command(WorkFolder(work), 1, actions=True)
     # They are sure that one label is wrong: its human is asked, and it is kept.
     uid, name = table["label_uid"][0], table["class_name"][0]
     other = next(move for move in MOVES if move != name)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_checkpoints import SETTINGS, payload
 from test_labelling import states, work_with
 from test_motion import clip
 
@@ -16,6 +17,7 @@ import dataset_processor
 from labels.cleaning.verdict_file import append_verdicts
 from labels.labelling.detector_arguments import labelling_command
 from labels.labelling.labeller_choice import choose_detectors
+from labels.models.checkpoints import save_checkpoint
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet
@@ -181,6 +183,28 @@ def test_a_round_made_from_a_student_says_so(balls, monkeypatch):
     with pytest.raises(InputError, match="round 0 has no round before"):
         choose_detectors(work, 0, ["student"])
     assert choose_detectors(work, 0, None)[1] == {}
+
+
+def test_a_student_looks_twice_beside_motion_and_goes_on_so(balls, capsys):
+    first = balls.round(0)
+    save_checkpoint(first.detector, payload(settings=SETTINGS | {"min_score": 0.0}, score_slope={"sports ball": 2.0}))
+    write_run_record(first, RunRecord("trained", 0, {}, {}, output="digest of the training"))
+    command = [str(balls.root), "--detector", "student", "--detector", "motion", "--mirrored", "--round"]
+    assert dataset_processor.main([*command, "1"]) == 0
+    record = read_run_record(balls.round(1), "labelled")
+    sources = record.facts["labeller"]["sources"]
+    assert list(sources) == ["detector", "detector mirrored", "motion"]
+    assert sources["detector"] == sources["detector mirrored"] != sources["motion"]
+    assert sources["detector"]["score_slope"] == {"sports ball": 2.0}
+    assert record.inputs["round 0 trained"] == "digest of the training"
+    boxes = read_parquet(balls.round(1).boxes("labelled", "a"))
+    assert set(boxes["source"]) == set(sources) and set(boxes["round_born"]) == {1}
+    assert labelling_command(balls, 2).endswith("--round 2 --detector student --detector motion --mirrored")
+    before = states(balls.round(1))
+    capsys.readouterr()
+    assert dataset_processor.main([*command, "1"]) == 0
+    assert "3 videos were labelled already" in capsys.readouterr().out
+    assert states(balls.round(1)) == before
 
 
 def test_motion_needs_no_torch(balls):

@@ -33,6 +33,7 @@ from labels.training.round_accuracy import truth_frames
 from labels.training.round_data import gather_data
 from labels.training.round_training import train_round
 from labels.training.settings import TrainingSettings
+from labels.training.training_arguments import training_command
 from labels.videos.decoding import decode_frames
 from labels.videos.encoding import VideoWriter
 
@@ -445,7 +446,11 @@ def test_students_of_the_other_groups_say_how_far_they_agree(tmp_path, small, ca
     assert (said["agreed"], said["asked"], said["groups"]) == (40, 50, 3)
     assert not list(work.round(0).stage("trained").glob("fold_*"))
     assert train.main(command) == 0 and len(trained_on) == 3  # not once more
+    assert training_command(work, 0) == training_command(work, 1).replace("--round 1", "--round 0")
+    assert "--folds 3" in training_command(work, 1)
     assert train.main([*command, "--seed", "1"]) == 0 and len(trained_on) == 6
+    work.round(0).folds.write_text("[")
+    assert "--folds" not in training_command(work, 0)
 
 
 def test_students_of_the_folds_of_a_continued_round_start_anew(tmp_path, small, monkeypatch):

@@ -53,7 +53,7 @@ def read_folds(found: CleanedRound) -> dict[str, Any]:
     cleaned, trained = found.records["cleaned"], found.records["trained"]
     if cleaned is None or trained is None or trained.inputs.get(f"round {found.number} cleaned") != cleaned.output:
         return {}  # they were asked about other labels
-    agreement = _read_object(found.folder.stage("trained") / "folds.json").get("agreement")
+    agreement = _read_object(found.folder.folds).get("agreement")
     return agreement if isinstance(agreement, dict) else {}
 
 

@@ -60,8 +60,13 @@ class RoundFolder:
         return self.path / "trained" / "recogniser.pt"
 
     @property
+    def folds(self) -> Path:
+        """How far students that never saw a label's group agree with the boxes, where `--folds` was asked for."""
+        return self.path / "trained" / "folds.json"
+
+    @property
     def out_of_fold(self) -> Path:
-        """What students that never saw a label's group say of it, where `train.py --folds` was asked for it."""
+        """What such students say of the actions."""
         return self.path / "trained" / "actions" / "out_of_fold.parquet"
 
     @property

@@ -58,7 +58,7 @@ def write_out_of_fold(
         network = _trained(task, rest, settings, files, build, digest_of([key, fold]), pretrained)
         found, probabilities = by_label(own, task.probabilities(network, own))
         asked, said = asked + found, [*said, probabilities]
-    _write(path, asked, np.concatenate(said), task.class_names, key)
+    _write(path, asked, np.concatenate(said), task.class_names, {"key": key, "folds": folds})
     clear_folds(path.parent)
     return len(asked)
 
@@ -79,7 +79,9 @@ def _trained(
     return network_from_file(checkpoint, str(files.best)).to(next(network.parameters()).device)
 
 
-def _write(path: Path, asked: Sequence[LabelledWindow], said: np.ndarray, class_names: Sequence[str], key: str) -> None:
+def _write(
+    path: Path, asked: Sequence[LabelledWindow], said: np.ndarray, class_names: Sequence[str], facts: dict[str, Any]
+) -> None:
     """The table, its probabilities at the temperature that fits the labels that humans gave, where there are any."""
     human = np.array([label.by_human for label in asked], dtype=bool)
     truth = np.array([label.class_id for label in asked], dtype=np.int64)
@@ -93,4 +95,4 @@ def _write(path: Path, asked: Sequence[LabelledWindow], said: np.ndarray, class_
             "probabilities": [probabilities_json(class_names, row) for row in calm],
         }
     )
-    write_parquet(path, table.sort_values("label_uid", ignore_index=True), {"key": key, "labels": len(table)})
+    write_parquet(path, table.sort_values("label_uid", ignore_index=True), facts | {"labels": len(table)})

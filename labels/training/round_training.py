@@ -91,13 +91,13 @@ def train_round(
     def ask_folds() -> dict[str, Any]:  # with --continue too they start anew: the student before saw all groups
         if not folds:
             return {}
-        return measure_folds(files.folds, data, _task_of(data, settings), settings, folds, build, identity)
+        return measure_folds(folder.folds, data, _task_of(data, settings), settings, folds, build, identity)
 
     if done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best):
         return TrainedRound(data, done.facts["metrics"], done_before=True, folds=ask_folds())
     network, network_settings = build(go_on)
     start_run(folder, "trained")  # only now: weights that cannot be had must not cost the student that is there
-    files.folds.unlink(missing_ok=True)  # of other labels
+    folder.folds.unlink(missing_ok=True)  # of other labels
     clear_folds(files.beside)
     metrics = _train_on(work, files, data, settings, network, network_settings, identity)
     if draw:

@@ -48,8 +48,27 @@ def training_command(work: "WorkFolder", number: int, actions: bool = False) -> 
     from labels.records.work_folder import ACTIONS_TRAINED
 
     command = f"python train.py {shlex.quote(str(work.root))} --round {number}"
+    stage = ACTIONS_TRAINED if actions else "trained"
+    last = last_arguments(work, number, stage) or {}
+    folds = _last_folds(work, number, stage)
+    said = ["--folds", str(folds)] if folds else []
     if not actions:
-        return command + typed(settings.said_words(last_arguments(work, number, "trained") or {}))
+        return command + typed(said + settings.said_words(last))
     has_boxes = read_run_record(work.round(number), "cleaned") is not None
-    said = recognition_settings.said_words(last_arguments(work, number, ACTIONS_TRAINED) or {})
-    return command + typed(["--task", "actions"] * has_boxes + said)
+    return command + typed(["--task", "actions"] * has_boxes + said + recognition_settings.said_words(last))
+
+
+def _last_folds(work: "WorkFolder", number: int, stage: str) -> int:
+    """How many students were trained without some groups beside that student; they change nothing about it."""
+    from labels.records.errors import InputError
+    from labels.records.run_records import last_round
+    from labels.records.safe_writing import read_json, read_parquet_metadata
+
+    folder = last_round(work, number, stage)
+    if folder is None:
+        return 0
+    try:
+        said = read_json(folder.folds) if stage == "trained" else read_parquet_metadata(folder.out_of_fold)
+    except InputError:  # none were asked, or what they said was damaged
+        return 0
+    return int(said.get("folds", 0)) if isinstance(said, dict) else 0

@@ -44,11 +44,6 @@ class TrainingFolder:
         return self.beside / "curves.png"
 
     @property
-    def folds(self) -> Path:
-        """What students without a part of the groups say of that part."""
-        return self.beside / "folds.json"
-
-    @property
     def confusion(self) -> Path:
         return self.path / "confusion.csv"
 
