@@ -4,6 +4,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
+from labels.models.recogniser_settings import DEFAULT_ON_CPU, DEFAULT_ON_GPU
 from labels.records.command_line import above_zero, positive_number, whole_number
 from labels.records.said_options import typed
 from labels.training import recognition_settings, settings
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what a user may say of any training; the script's own text says what the architectures are."""
     defaults = TrainingSettings()
-    parser.add_argument("--architecture", help=f"see above (default: {defaults.architecture}; of actions cnn3d)")
+    parser.add_argument(
+        "--architecture",
+        help=f"see above (default: {defaults.architecture}; of actions {DEFAULT_ON_CPU}, on a GPU {DEFAULT_ON_GPU})",
+    )
     parser.add_argument("--epochs", type=positive_number, help=f"at most (default: {defaults.epochs}; of actions 30)")
     parser.add_argument("--batch-size", type=positive_number, help="crops, frames or windows a step (default: 16)")
     parser.add_argument("--lr", type=above_zero, help="the highest learning rate (default: the architecture's)")
