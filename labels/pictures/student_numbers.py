@@ -10,8 +10,7 @@ import pandas as pd
 
 from labels.pictures.round_reading import CleanedRound
 from labels.pictures.training_curves import read_metrics, training_figure
-from labels.records.errors import InputError
-from labels.records.safe_writing import read_json
+from labels.records.safe_writing import read_object
 from labels.records.work_folder import ACTIONS_TRAINED
 
 
@@ -37,7 +36,7 @@ def read_student(found: CleanedRound) -> Student | None:
         return None
     folder = found.folder.stage("trained")
     epochs = _epochs(folder)
-    metrics = _read_object(folder / "metrics.json")
+    metrics = read_object(folder / "metrics.json")
     best, true = metrics.get("agreement_with_labels"), metrics.get("accuracy")
     if not isinstance(best, dict):
         best = _first_with_f1(metrics)
@@ -53,7 +52,7 @@ def read_folds(found: CleanedRound) -> dict[str, Any]:
     cleaned, trained = found.records["cleaned"], found.records["trained"]
     if cleaned is None or trained is None or trained.inputs.get(f"round {found.number} cleaned") != cleaned.output:
         return {}  # they were asked about other labels
-    agreement = _read_object(found.folder.folds).get("agreement")
+    agreement = read_object(found.folder.folds).get("agreement")
     return agreement if isinstance(agreement, dict) else {}
 
 
@@ -79,14 +78,6 @@ def confusion_of(found: CleanedRound) -> str | None:
 def _epochs(folder: Path) -> pd.DataFrame | None:
     path = folder / "metrics.csv"
     return read_metrics(path) if path.is_file() else None
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        metrics = read_json(path)
-    except InputError:
-        return {}
-    return metrics if isinstance(metrics, dict) else {}
 
 
 def _first_with_f1(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -70,17 +70,18 @@ def require_run_record(folder: RoundFolder, stage: str, command: str) -> RunReco
     return record
 
 
-def last_round(work: WorkFolder, number: int, stage: str) -> RoundFolder | None:
-    """This round, if the stage ran in it, else the one before; None where it ran in neither."""
-    folders = (work.round(at) for at in (number, number - 1) if at >= 0)
-    return next((folder for folder in folders if read_run_record(folder, stage) is not None), None)
+def last_run(work: WorkFolder, number: int, stage: str) -> tuple[RoundFolder, RunRecord] | None:
+    """Where a stage ran last, in this round or else in the one before, and its record; None where it ran in neither."""
+    for folder in (work.round(at) for at in (number, number - 1) if at >= 0):
+        if (record := read_run_record(folder, stage)) is not None:
+            return folder, record
+    return None
 
 
 def last_arguments(work: WorkFolder, number: int, stage: str) -> dict[str, Any] | None:
     """What a stage was run with in this round, else in the one before; None where it ran in neither."""
-    folder = last_round(work, number, stage)
-    record = read_run_record(folder, stage) if folder is not None else None
-    return record.arguments if record is not None else None
+    run = last_run(work, number, stage)
+    return run[1].arguments if run is not None else None
 
 
 def start_run(folder: RoundFolder, stage: str) -> None:

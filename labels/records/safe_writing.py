@@ -54,6 +54,15 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one where there is none, or nothing that can be read."""
+    try:
+        found = read_json(path)
+    except InputError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def write_parquet(path: Path, table: pd.DataFrame, metadata: dict[str, Any] | None = None) -> None:
     """Write a table without its index. `metadata` (JSON-able) travels in the file and comes back in `attrs`."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)

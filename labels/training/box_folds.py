@@ -16,9 +16,8 @@ from tqdm import tqdm
 from labels.cleaning.agreement import FOLDS, SelfAgreement, Share
 from labels.models.checkpoints import load_checkpoint
 from labels.models.networks import network_from_checkpoint
-from labels.records.errors import InputError
 from labels.records.matching import count_matches
-from labels.records.safe_writing import digest_of, read_json, write_json
+from labels.records.safe_writing import digest_of, read_object, write_json
 from labels.training.box_datasets import LabelledFrame
 from labels.training.box_metrics import find_thresholds
 from labels.training.detector_tasks import DetectorTask, detection_tables, spread
@@ -49,8 +48,8 @@ def measure_folds(
     Returns F1 over the groups, as `SelfAgreement.as_counts` says it, under `FOLDS`.
     """
     key = digest_of([identity, folds])
-    done = _written(path)
-    if done.get("key") == key:
+    done = read_object(path)
+    if done.get("key") == key and isinstance(done.get("agreement"), dict):
         clear_folds(path.parent)
         return dict(done["agreement"])
     data.working.hold([*data.frames[TRAIN], *data.frames[VAL]])
@@ -77,15 +76,6 @@ def measure_folds(
     write_json(path, {"key": key, "folds": folds, "agreement": said})
     clear_folds(path.parent)
     return said
-
-
-def _written(path: Path) -> dict[str, Any]:
-    """What was written there; empty where there is nothing, or nothing that can be read."""
-    try:
-        found = read_json(path) if path.is_file() else {}
-    except InputError:
-        return {}
-    return found if isinstance(found, dict) and isinstance(found.get("agreement"), dict) else {}
 
 
 def _trained(

@@ -11,7 +11,7 @@ from labels.training import recognition_settings, settings
 from labels.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from labels.records.work_folder import WorkFolder
+    from labels.records.work_folder import RoundFolder, WorkFolder
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,31 +48,24 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 def training_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
     """What trains a round's detector, or its recogniser, as it, or that of the round before, was trained last."""
-    from labels.records.run_records import last_arguments, read_run_record
+    from labels.records.run_records import last_run, read_run_record
     from labels.records.work_folder import ACTIONS_TRAINED
 
     command = f"python train.py {shlex.quote(str(work.root))} --round {number}"
-    stage = ACTIONS_TRAINED if actions else "trained"
-    last = last_arguments(work, number, stage) or {}
-    folds = _last_folds(work, number, stage)
+    run = last_run(work, number, ACTIONS_TRAINED if actions else "trained")
+    folds = _folds_of(run[0], actions) if run is not None else 0
     said = ["--folds", str(folds)] if folds else []
+    arguments = run[1].arguments if run is not None else {}
     if not actions:
-        return command + typed(said + settings.said_words(last))
+        return command + typed(said + settings.said_words(arguments))
     has_boxes = read_run_record(work.round(number), "cleaned") is not None
-    return command + typed(["--task", "actions"] * has_boxes + said + recognition_settings.said_words(last))
+    return command + typed(["--task", "actions"] * has_boxes + said + recognition_settings.said_words(arguments))
 
 
-def _last_folds(work: "WorkFolder", number: int, stage: str) -> int:
-    """How many students were trained without some groups beside that student; they change nothing about it."""
-    from labels.records.errors import InputError
-    from labels.records.run_records import last_round
-    from labels.records.safe_writing import read_json, read_parquet_metadata
+def _folds_of(folder: "RoundFolder", actions: bool) -> int:
+    """How many students were trained beside the round's own, each without some groups. No run record says it: they
+    change nothing about that one."""
+    from labels.records.safe_writing import read_object, read_parquet_metadata
 
-    folder = last_round(work, number, stage)
-    if folder is None:
-        return 0
-    try:
-        said = read_json(folder.folds) if stage == "trained" else read_parquet_metadata(folder.out_of_fold)
-    except InputError:  # none were asked, or what they said was damaged
-        return 0
-    return int(said.get("folds", 0)) if isinstance(said, dict) else 0
+    said = read_parquet_metadata(folder.out_of_fold) if actions else read_object(folder.folds)
+    return int((said or {}).get("folds", 0))
