@@ -26,6 +26,7 @@ from dataclasses import replace
 from labels.cleaning.settings import PARTS, RULE_NAMES
 from labels.cleaning.threshold_arguments import add_threshold_arguments, said_of_boxes, settings_from
 from labels.exchange.formats import add_export_argument
+from labels.pictures.rule_words import RULE_WORDS
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 
@@ -33,10 +34,11 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     parser.add_argument("--round", type=round_number, required=True, help="the round to clean")
     parser.add_argument("--task", choices=("boxes", "actions"), help="of a round that has both: what to clean")
-    rules = f"switch a rule off, may be repeated: {', '.join((*RULE_NAMES, *PARTS))}"
-    parser.add_argument(
-        "--without", action="append", choices=(*RULE_NAMES, *PARTS), default=[], metavar="RULE", help=rules
-    )
+    words = PARTS | {name: RULE_WORDS[name] for name in RULE_NAMES}
+    listed = (f"  {name:<12}{meaning}" for name, meaning in words.items())
+    parser.epilog = "\n".join(["parts of cleaning and rules, for --without:", *listed])
+    off = "switch off a part of cleaning or a rule, of those listed below; may be repeated"
+    parser.add_argument("--without", action="append", choices=tuple(words), default=[], metavar="RULE", help=off)
     add_export_argument(parser)
     parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
     add_threshold_arguments(parser)

@@ -90,18 +90,18 @@ class CleaningSettings:
     sure_negative_steps: int = 2  # labelled frames around a negative that must be as empty
 
 
-# What is no rule and can be switched off too, for a bench or a doubt
-PARTS = (
-    "looks",  # fusion of several looks at a frame
-    "stays",  # what stays in its place, in the scene or on the screen, is told before paths are looked for
-    "sobering",  # a labeller that sees balls everywhere is believed less
-    "camera",  # the camera's motion is taken out
-    "paths",  # trajectories: without them the labeller's word alone counts
-    "likeness",  # how like the video's surest balls a box is
-    "ground",  # how large what lies is beside the players who stand there
-    "gaps",  # interpolated boxes
-    "merging",  # with the round before
-)
+# What is no rule and can be switched off too, for a bench or a doubt, and what it does
+PARTS = {
+    "looks": "several looks at a frame are fused",
+    "stays": "what stays in its place, in the scene or on the screen, is told before paths are looked for",
+    "sobering": "a labeller that sees balls everywhere is believed less",
+    "camera": "the camera's motion is taken out",
+    "paths": "boxes are linked over time; without, the labeller's word alone counts",
+    "likeness": "how like the video's surest balls a box is",
+    "ground": "how large what lies is beside the players who stand there",
+    "gaps": "boxes are interpolated where a path was not seen",
+    "merging": "the round before is merged in",
+}
 RULE_NAMES = (
     "overlap",
     "aspect",
