@@ -31,7 +31,7 @@ class RecognitionSettings:
     # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
     # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
     beta: float = 0.99
-    human_draws: float = 0.5  # share of the windows drawn that humans labelled, at least, beside pseudo-labels
+    human_draws: float = 0.7  # share of the windows drawn that humans labelled, at least, beside pseudo-labels
     backbone_share: float = 0.1  # of the learning rate, for the first layer of weights that come trained
     norm_windows: int = 128  # by which batch norms are settled after an epoch, where they are not frozen
     precision_floor: float = (
