@@ -64,6 +64,16 @@ def test_a_ball_at_the_feet_of_one_player_after_another_is_worn_by_neither():
     assert 0.4 <= evidence["worn"].max() <= 0.6
 
 
+@pytest.mark.parametrize(("place", "is_worn"), [(HEAD, True), (SHOE, False)])
+def test_of_a_path_that_goes_on_to_the_ball_the_head_alone_is_worn(place, is_worn):
+    """A third of it at a player, who may dribble with the feet; then it is away."""
+    goes = beside(lambda f: (place[0] + 9.0 * max(0, f - 13), place[1]))
+    ball = balls_of(clean(boxes_from([*PLAYER, *goes], len(FRAMES)))).sort_values("frame_index")
+    worn = ball["reason"].str.startswith("worn").to_numpy()
+    assert worn[:11].all() == worn[:11].any() == is_worn
+    assert (ball["decision"][20:] == "keep").all()
+
+
 def test_a_shoe_is_no_example_of_the_ball():
     rows = boxes_from([*PLAYER, *beside(lambda f: SHOE), *flight(FRAMES, y=60.0)], len(FRAMES))
     evidence = clean_video(rows, 0, THRESHOLD, CleaningSettings()).evidence

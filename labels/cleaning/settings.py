@@ -68,7 +68,7 @@ class CleaningSettings:
     min_shadow_flatness: float = 1.2  # width over height, against that ball; what is rounder must be less sure
     min_shadow_steps: int = 6  # labelled frames that tell whether a path is flat, or follows another that is seen too
     min_shadow_likeness: float = 0.95  # correlation of the two ways, left and right
-    max_worn_share: float = 0.5  # of a path that is in one place at a player's head or feet: a shoe, a head
+    max_worn_share: float = 0.5  # of a path that is in one place at a player's head or feet, of a stretch at a head
     min_worn_steps: int = 6  # labelled frames of such a path
     sure_gap_steps: int = 2  # interpolated boxes are kept in gaps of at most this many labelled frames
     sure_gap_deviation_sizes: float = 0.2  # and where the smoothed path is known this well

@@ -30,6 +30,9 @@ def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, se
     """Adds `worn` and `held`, of the boxes of each path: the share of the path that is in its usual place in the box of
     one and the same player, at the head or the feet, and elsewhere. NaN off paths, on those that are short, of players
     or where a human drew, and where no player is seen.
+
+    A ball that is dribbled stays at feet, but none at a head: of a box there the share of the path around it counts
+    too, for a path may go on from a head to the ball.
     """
     evidence[["worn", "held"]] = np.nan
     path, players = evidence["path"].to_numpy(), seen_players(evidence, usable)
@@ -40,7 +43,8 @@ def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, se
     things = _rows(boxes, path, asked)
     length = things["path"].value_counts()
     length = length[length >= settings.min_worn_steps]
-    met = things[things["path"].isin(length.index)].merge(seen, on="frame_index", suffixes=("", "_player"))
+    long = things[things["path"].isin(length.index)].rename_axis("row").reset_index()
+    met = long.merge(seen, on="frame_index", suffixes=("", "_player"))
     met["u"] = (met["x"] - met["x_player"]) / met["width_player"]  # of the player's box from its middle
     met["v"] = (met["y"] - met["y_player"]) / met["height_player"]
     met = met[(met[["u", "v"]].abs() <= 0.5 + MARGIN).all(axis=1)]
@@ -54,6 +58,26 @@ def add_worn(evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, se
         longest = met.assign(there=there).groupby(pair)["there"].sum().groupby("path").max()  # with one player
         share = longest.reindex(length.index, fill_value=0) / length
         evidence.loc[things.index, name] = things["path"].map(share)
+    around = _shares_around(things, met[in_place & at_head & met["whole"]], settings.min_worn_steps)
+    evidence.loc[around.index, "worn"] = np.fmax(evidence.loc[around.index, "worn"], around)
+
+
+def _shares_around(things: pd.DataFrame, at_heads: pd.DataFrame, reach: int) -> pd.Series:
+    """Of each box at a head, the share of the boxes around it on its path that are at the same one; by `things` row.
+
+    Around: up to `reach` on either side. Paths that come to fewer boxes there are left out.
+
+    Args:
+        at_heads: a line for each box and player, with its `row` among the things, its path and `path_player`.
+    """
+    shares = pd.Series(dtype=np.float64)
+    for (path, _), there in at_heads.groupby(["path", "path_player"]):
+        if len(there) >= reach:
+            way = things[things["path"] == path].sort_values("frame_index").index
+            at_head = pd.Series(way.isin(there["row"]), index=way)
+            around = at_head.rolling(2 * reach + 1, center=True, min_periods=1).mean()
+            shares = shares.combine(around[at_head], np.fmax)
+    return shares
 
 
 def _rows(boxes: pd.DataFrame, path: np.ndarray, asked: np.ndarray) -> pd.DataFrame:
