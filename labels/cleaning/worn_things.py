@@ -70,14 +70,14 @@ def _shares_around(things: pd.DataFrame, at_heads: pd.DataFrame, reach: int) -> 
     Args:
         at_heads: a line for each box and player, with its `row` among the things, its path and `path_player`.
     """
-    shares = pd.Series(dtype=np.float64)
+    ways = things.sort_values("frame_index").groupby("path").groups
+    shares = [pd.Series(dtype=np.float64)]
     for (path, _), there in at_heads.groupby(["path", "path_player"]):
         if len(there) >= reach:
-            way = things[things["path"] == path].sort_values("frame_index").index
-            at_head = pd.Series(way.isin(there["row"]), index=way)
+            at_head = pd.Series(ways[path].isin(there["row"]), index=ways[path])
             around = at_head.rolling(2 * reach + 1, center=True, min_periods=1).mean()
-            shares = shares.combine(around[at_head], np.fmax)
-    return shares
+            shares.append(around[at_head])
+    return pd.concat(shares).groupby(level=0).max()  # at two players' heads at once: the one it is longer at
 
 
 def _rows(boxes: pd.DataFrame, path: np.ndarray, asked: np.ndarray) -> pd.DataFrame:
