@@ -159,6 +159,45 @@ def test_blobs_are_measured():
     assert len(find_blobs(empty, Background.of([empty, empty]), MotionSettings())) == 0
 
 
+def test_what_moves_around_a_blob_is_measured_by_its_place():
+    empty = np.full((120, 160, 3), 80, dtype=np.uint8)
+    current = empty.copy()
+    current[40:50, 70:80] = 160
+    long_run = np.zeros((60, 80), dtype=np.uint8)  # at half the scale
+    long_run[25:60, 30:45] = 1  # a body: from y 50, x 60 to 90
+    long_run[20:25, 40:43] = 1  # to its right
+    blobs = find_blobs(current, Background.of([empty, empty]), MotionSettings(), long_run)
+    assert len(blobs) == 1
+    below, above, left, right = blobs.around[0, :3], *blobs.around[0, 3:]
+    assert below.tolist() == [1, 1, 1]
+    assert (above, left) == (0, 0)
+    assert 0.3 < right < 0.7
+    alone = find_blobs(current, Background.of([empty, empty]), MotionSettings())  # it does not count itself
+    assert not alone.around.any()
+
+
+def test_a_head_is_no_ball():
+    """A disc that goes its even way is believed, but not on top of a body that goes with it."""
+
+    def best_scores(body: bool) -> list[float]:
+        frames = []
+        for frame in clip(ball=False):
+            rgb, x = frame.rgb.copy(), 40 + 7 * frame.frame_index
+            if body:
+                cv2.rectangle(rgb, (x - 7, 96), (x + 7, 150), (40, 60, 150), -1)
+            cv2.circle(rgb, (x, 90), 6, (235, 200, 160), -1, cv2.LINE_AA)
+            frames.append(Frame(frame.frame_index, frame.time_s, rgb))
+        scores = []
+        for frame, found in MotionDetector().detect(frames):
+            x = 40 + 7 * frame.frame_index
+            there = (found.xyxy[:, 0] < x) & (found.xyxy[:, 2] > x) & (found.xyxy[:, 1] < 90) & (found.xyxy[:, 3] > 90)
+            scores.append(float(found.score[there].max(initial=0)))
+        return scores
+
+    assert np.mean(np.array(best_scores(body=False)) >= 0.5) > 0.7
+    assert max(best_scores(body=True)) < 0.5
+
+
 def test_what_the_neighbour_does_not_show_does_not_differ():
     current = np.full((10, 20, 3), 90, dtype=np.uint8)
     neighbour = np.full((10, 20, 3), 10, dtype=np.uint8)

@@ -18,6 +18,17 @@ from labels.models.settings import MotionSettings
 
 STILL_PIXELS = 0.1  # a shift below is no shift
 AROUND = np.ones((3, 3), dtype=np.uint8)
+# Where something may move with a blob, in its sizes from the middle of its edge: a body hangs below a head.
+BELOW, ABOVE, LEFT, RIGHT = (0, 1), (0, -1), (-1, 0), (1, 0)
+PLACES = (
+    (BELOW, 0.2, 1.2),
+    (BELOW, 1.2, 2.4),
+    (BELOW, 2.4, 4.0),
+    (ABOVE, 0.2, 1.2),
+    (LEFT, 0.2, 1.2),
+    (RIGHT, 0.2, 1.2),
+)
+LEAST_SIZE = 4.0  # pixels: of smaller blobs the surroundings are as large
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Blobs:
     fill: np.ndarray  # (N,) area over that of the ellipse with the same second moments; a disc or an ellipse has 1
     aspect: np.ndarray  # (N,) longer over shorter axis of that ellipse, at least 1
     bustle: np.ndarray  # (N,) share of the surroundings that moves too, 0-1
+    around: np.ndarray  # (N, 6) share of each of `PLACES` that moves in the long run, 0-1
     edges: np.ndarray  # (N,) how much the background changes from pixel to pixel there
     shade: np.ndarray  # (N,) 1 for what darkens the background evenly, as a shadow does; 0 for what does not
     colour: np.ndarray  # (N, 3) mean colour
@@ -99,15 +111,25 @@ def lay_over(neighbour: np.ndarray, current: np.ndarray, to_neighbour: np.ndarra
     )
 
 
-def find_blobs(current: np.ndarray, background: Background | None, settings: MotionSettings) -> Blobs:
-    """The blobs of a frame; none without a background."""
+def what_moves(difference: np.ndarray, settings: MotionSettings) -> tuple[np.ndarray, float]:
+    """The pixels that differ by more than the frame's noise, (H, W) uint8 0 or 1, and that difference."""
+    noise = float(np.minimum(difference, 3 * settings.min_difference).mean())
+    threshold = max(settings.min_difference, settings.noise_factor * noise)
+    return (difference > threshold).astype(np.uint8), threshold
+
+
+def find_blobs(
+    current: np.ndarray, background: Background | None, settings: MotionSettings, long_run: np.ndarray | None = None
+) -> Blobs:
+    """The blobs of a frame; none without a background.
+
+    `long_run` is what moves there in the long run, (h, w) uint8 0 or 1, at any scale; without it, what moves now.
+    """
     if background is None:
         return NO_BLOBS
     difference = background.difference(current)
-    noise = float(np.minimum(difference, 3 * settings.min_difference).mean())
-    threshold = max(settings.min_difference, settings.noise_factor * noise)
+    moving, threshold = what_moves(difference, settings)
     longest = settings.max_side_share * difference.shape[0]
-    moving = (difference > threshold).astype(np.uint8)
     lower: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # the level below: labels, which fit, their child
     parts = []
     for level in range(settings.levels):
@@ -130,7 +152,8 @@ def find_blobs(current: np.ndarray, background: Background | None, settings: Mot
         if inside.any():
             parts.append(_measure(own[inside], y[inside], x[inside], current, background, difference, floor, settings))
     table = np.concatenate(parts) if parts else np.zeros((0, 14))
-    return _measured(table, cv2.integral(moving))
+    long_run = moving if long_run is None else long_run
+    return _measured(table, cv2.integral(moving), cv2.integral(long_run), long_run.shape[0] / moving.shape[0])
 
 
 def _measure(
@@ -185,7 +208,8 @@ def _measure(
     )
 
 
-def _measured(table: np.ndarray, crowd: np.ndarray) -> Blobs:
+def _measured(table: np.ndarray, crowd: np.ndarray, long_run: np.ndarray, scale: float) -> Blobs:
+    """`crowd` and `long_run` are integral images; `scale` is that of the latter."""
     xyxy = table[:, :4]
     colour, behind = table[:, 8:11], table[:, 11:14]
     return Blobs(
@@ -196,6 +220,7 @@ def _measured(table: np.ndarray, crowd: np.ndarray) -> Blobs:
         fill=table[:, 5],
         aspect=table[:, 6],
         bustle=_bustle(crowd, xyxy.astype(np.int64)),
+        around=_around(long_run, xyxy, scale),
         edges=table[:, 7],
         shade=_shade(colour, behind),
         colour=colour,
@@ -228,4 +253,24 @@ def _bustle(crowd: np.ndarray, box: np.ndarray) -> np.ndarray:
     return (moving - own_moving) / np.maximum(area - own_area, 1)
 
 
-NO_BLOBS = _measured(np.zeros((0, 14)), np.zeros((1, 1), dtype=np.int32))
+def _around(long_run: np.ndarray, box: np.ndarray, scale: float) -> np.ndarray:
+    """Share of what moves in the long run in each of `PLACES`, (N, 6); they are two sizes wide, or one high."""
+    limit = np.array(long_run.shape)[::-1] - 1
+    half = (box[:, 2:] - box[:, :2]) / 2
+    centre, size = (box[:, :2] + box[:, 2:]) / 2, np.maximum(2 * np.sqrt(half.prod(axis=1)), LEAST_SIZE)
+    shares = np.zeros((len(box), len(PLACES)))
+    for at, (way, near, far) in enumerate(PLACES):
+        side = np.array(way)
+        edge, across = centre + side * half, (side == 0) * size[:, None] * (0.5 if side[0] else 1)
+        ends = [edge + side * reach * size[:, None] for reach in (near, far)]
+        (x1, y1), (x2, y2) = (
+            np.clip(np.round(corner * scale), 0, limit).astype(int).T
+            for corner in (np.minimum(*ends) - across, np.maximum(*ends) + across)
+        )
+        moving = long_run[y2, x2] - long_run[y1, x2] - long_run[y2, x1] + long_run[y1, x1]
+        shares[:, at] = moving / np.maximum((x2 - x1) * (y2 - y1), 1)
+    return shares
+
+
+NOTHING = np.zeros((1, 1), dtype=np.int32)
+NO_BLOBS = _measured(np.zeros((0, 14)), NOTHING, NOTHING, 1.0)

@@ -1,9 +1,13 @@
 """How like a flying ball a moving blob is: the second half of the `motion` labeller.
 
-A blob is judged twice, both times by a logistic sum. By its look: compact or an even streak, clear against what is
-behind it, of a ball's size, alone rather than part of a runner, no shadow. Then by its path as well: whether there are
-blobs of its size and colour in the frames beside it where an even flight would have them.
+A blob is judged twice. By its look, with a network of one hidden layer: compact or an even streak, clear against what
+is behind it, of a ball's size, alone rather than part of a runner or above a body, no shadow. Then by its path as well,
+with a logistic sum: whether there are blobs of its size and colour in the frames beside it where an even flight would
+have them.
 """
+
+import json
+from pathlib import Path
 
 import numpy as np
 
@@ -11,14 +15,28 @@ from labels.models.motion_blobs import Blobs
 from labels.models.settings import MotionSettings
 
 USUAL_SHARE = 0.03  # of the frame's height: a ball's size around which sizes are measured
+LEAST_AROUND = 0.03  # of what moves around a blob: less says no more
+# Fitted by `tests/bench/motion_weights.py`: the layers of the network, weights then biases, and the logistic sum.
+WEIGHTS_FILE = Path(__file__).with_name("motion_weights.json")
+WEIGHTS = json.loads(WEIGHTS_FILE.read_text())
 
 
 def look_of(blobs: Blobs, height: int) -> np.ndarray:
-    """What the look is the weighted sum of, (N, 9); `height` is that of the reduced copy."""
+    """The log-odds of each blob being a ball by its look, (N,); `height` is that of the reduced copy."""
+    return look_odds(look_features(blobs, height))
+
+
+def look_odds(features: np.ndarray) -> np.ndarray:
+    """The same from what is seen of them, (N, 14)."""
+    (hidden, hidden_biases), (weights, biases) = WEIGHTS["look"]
+    return (np.tanh(features @ np.array(hidden) + hidden_biases) @ np.array(weights) + biases)[:, 0]
+
+
+def look_features(blobs: Blobs, height: int) -> np.ndarray:
+    """What is seen of the blobs of a frame, (N, 14)."""
     share = np.log(np.maximum(blobs.size, 1) / height / USUAL_SHARE)
     return np.column_stack(
         [
-            np.ones(len(blobs)),
             np.log(blobs.contrast / 20),
             blobs.fill,
             np.log(blobs.aspect),
@@ -27,6 +45,7 @@ def look_of(blobs: Blobs, height: int) -> np.ndarray:
             np.minimum(share**2, 0.5),  # bounded: a ball close to the camera is a ball
             blobs.edges / (blobs.edges + blobs.contrast),
             blobs.shade,
+            np.log(LEAST_AROUND + blobs.around),
         ]
     )
 
@@ -95,9 +114,13 @@ def path_evidence(
 
 def score_of(look: np.ndarray, evidence: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """The score in 0-1 from look and path, (N,) each."""
+    return 1 / (1 + np.exp(-(score_features(look, evidence, settings) @ np.array(WEIGHTS["score"]))))
+
+
+def score_features(look: np.ndarray, evidence: np.ndarray, settings: MotionSettings) -> np.ndarray:
+    """What the score is the logistic sum of, (N, 4)."""
     bounded = np.clip(evidence, -settings.most_evidence, settings.most_evidence)
-    terms = np.column_stack([np.ones(len(look)), look, bounded, np.maximum(bounded, 0)])
-    return 1 / (1 + np.exp(-(terms @ np.array(settings.path_weights))))
+    return np.column_stack([np.ones(len(look)), look, bounded, np.maximum(bounded, 0)])
 
 
 def _unlikeness(one: Blobs, other: Blobs) -> np.ndarray:

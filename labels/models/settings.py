@@ -79,9 +79,8 @@ class MotionSettings:
     min_area: int = 4
     max_side_share: float = 0.35  # of the frame's height
     max_blobs: int = 40  # a frame, the clearest first
-    # Fitted by logistic regression on 32 rendered clips of two seeds; of `motion_scoring.look_of` and `score_of`.
-    look_weights: tuple[float, ...] = (0.84, 0.26, 2.11, -2.54, -11.26, 1.53, -6.7, -5.41, -0.87)
-    path_weights: tuple[float, ...] = (-1.0, 0.51, 0.37, -0.15)
+    long_gaps: tuple[int, ...] = (2, 5, 10)  # the same for what moves in the long run: bodies, not limbs alone
+    long_run_side: int = 320  # long side of the copy for that
     link_reward: float = 3.0  # log-odds that three blobs on an even flight are one thing
     most_evidence: float = 12.0  # log-odds: a longer path says no more
     score_floor: float = 0.05
