@@ -184,8 +184,8 @@ def test_a_head_is_no_ball():
         for frame in clip(ball=False):
             rgb, x = frame.rgb.copy(), 40 + 7 * frame.frame_index
             if body:
-                cv2.rectangle(rgb, (x - 7, 96), (x + 7, 150), (40, 60, 150), -1)
-            cv2.circle(rgb, (x, 90), 6, (235, 200, 160), -1, cv2.LINE_AA)
+                cv2.rectangle(rgb, (x - 7, 100), (x + 7, 154), (40, 60, 150), -1)  # below a neck
+            cv2.circle(rgb, (x, 90), 5, (235, 200, 160), -1, cv2.LINE_AA)
             frames.append(Frame(frame.frame_index, frame.time_s, rgb))
         scores = []
         for frame, found in MotionDetector().detect(frames):
