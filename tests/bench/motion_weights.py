@@ -5,12 +5,14 @@
 
 A blob is the ball when its centre lies in the box of the ball in play and it is about as large; what lies within
 another ball's box, or a hardly visible one's, is left out. First the network that judges a look is fitted, then, on
-what it says, the logistic sum of look and path. About a quarter of an hour on one core.
+what it says, the logistic sum of look and path; of blobs that share a place, the weights that are there choose the one
+that counts for that. About a quarter of an hour on one core.
 """
 
 import argparse
 import json
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,13 +23,20 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
-from labels.models import motion_scoring
-from labels.models.motion import MotionDetector
-from labels.models.motion_scoring import best_of_each, look_features, look_odds, score_features, score_of
+from labels.models.motion import MotionDetector, Seen
+from labels.models.motion_scoring import (
+    WEIGHTS,
+    WEIGHTS_FILE,
+    best_of_each,
+    look_features,
+    look_odds,
+    score_features,
+    score_of,
+)
 from labels.models.settings import MotionSettings
 from labels.records.geometry import centre_of, size_of
 from labels.records.work_folder import WorkFolder
-from labels.videos.decoding import decode_frames
+from labels.videos.decoding import Frame, decode_frames
 from labels.videos.scene_rendering import FIRST_BALL_TRACK
 
 SETTINGS = MotionSettings()
@@ -35,6 +44,9 @@ LEAST_SEEN = 0.3  # of a ball, from which it counts
 SIZES = (0.5, 1.6)  # of a ball's: what is smaller or larger is not it alone
 HIDDEN, EPOCHS = 16, 40
 EVERY = 2  # frame of a clip: its neighbours are much alike
+
+
+Judged = tuple[Seen, np.ndarray, np.ndarray]  # a frame, the boxes (N, 4) of blobs in its copy, their features (N, F)
 
 
 class Clips(NamedTuple):
@@ -79,31 +91,29 @@ def is_ball(xyxy: np.ndarray, truth) -> np.ndarray:
     return said
 
 
-def seen_looks(work: WorkFolder) -> tuple[np.ndarray, np.ndarray]:
-    """What is seen of all blobs (N, F), and what they are (N,)."""
+def looks_in(frames: Iterable[Frame]) -> Iterator[Judged]:
+    """All blobs of each frame, and what is seen of them."""
+    for seen, blobs in MotionDetector().blobs_of(frames):
+        yield seen, blobs.xyxy, look_features(blobs, seen.small.pixels.shape[0])
+
+
+def paths_in(frames: Iterable[Frame]) -> Iterator[Judged]:
+    """The best of those that share a place in each frame, and what their score is the sum of."""
+    for seen, evidence in MotionDetector().judged(frames):
+        features = score_features(seen.look, evidence, SETTINGS)
+        best = best_of_each(seen.blobs.xyxy, score_of(seen.look, evidence, SETTINGS))
+        yield seen, seen.blobs.xyxy[best], features[best]
+
+
+def gather(work: WorkFolder, judged_in: Callable[[Iterable[Frame]], Iterator[Judged]]) -> tuple[np.ndarray, np.ndarray]:
+    """The features (N, F) of the blobs of a folder's clips, and whether each is the ball (N,)."""
     parts = []
     for video in work.usable_videos().itertuples():
         truth = work.read_truth(video.video_id)
-        for seen, blobs in MotionDetector().blobs_of(decode_frames(work.videos / video.file)):
+        for seen, xyxy, features in judged_in(decode_frames(work.videos / video.file)):
             at = seen.frame.frame_index
             if at % EVERY == 0:
-                said = is_ball(blobs.xyxy / seen.small.scale, truth[truth["frame_index"] == at])
-                parts.append((look_features(blobs, seen.small.pixels.shape[0]), said))
-    features, said = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return features[said >= 0], said[said >= 0]
-
-
-def seen_paths(work: WorkFolder) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the score of the best of each blobs is the sum of (N, 4), their looks' part of it (N,), what they are."""
-    parts = []
-    for video in work.usable_videos().itertuples():
-        truth = work.read_truth(video.video_id)
-        for seen, evidence in MotionDetector().judged(decode_frames(work.videos / video.file)):
-            at = seen.frame.frame_index
-            if at % EVERY == 0:
-                best = best_of_each(seen.blobs.xyxy, score_of(seen.look, evidence, SETTINGS))
-                said = is_ball(seen.blobs.xyxy[best] / seen.small.scale, truth[truth["frame_index"] == at])
-                parts.append((score_features(seen.look, evidence, SETTINGS)[best], said))
+                parts.append((features, is_ball(xyxy / seen.small.scale, truth[truth["frame_index"] == at])))
     features, said = (np.concatenate(part) for part in zip(*parts, strict=True))
     return features[said >= 0], said[said >= 0]
 
@@ -143,20 +153,20 @@ def main() -> None:
         folder = args.keep or Path(scratch)
         if not args.check:
             works = [rendered(folder, clips) for clips in FITTED]
-            for name, gather, fit in (("look", seen_looks, fitted_look), ("score", seen_paths, fitted_score)):
-                features, said = (np.concatenate(part) for part in zip(*map(gather, works), strict=True))
-                print(f"{name}: fitted to {len(said)} blobs, {said.sum()} of them balls", flush=True)
-                motion_scoring.WEIGHTS[name] = fit(features, said)
-            lines = ",\n".join(f' "{name}": {json.dumps(values)}' for name, values in motion_scoring.WEIGHTS.items())
-            motion_scoring.WEIGHTS_FILE.write_text(f"{{\n{lines}\n}}\n")
-        for clips in JUDGED:
-            work = rendered(folder, clips)
-            for name, gather in (("look", seen_looks), ("score", seen_paths)):
-                features, said = gather(work)
-                log_odds = (
-                    features @ np.array(motion_scoring.WEIGHTS["score"]) if name == "score" else look_odds(features)
+            for name, judged_in, fit in (("look", looks_in, fitted_look), ("score", paths_in, fitted_score)):
+                features, said = (
+                    np.concatenate(part) for part in zip(*(gather(w, judged_in) for w in works), strict=True)
                 )
-                judge(f"{clips.difficulty} clips of seed {clips.seed}, {name}", log_odds, said)
+                print(f"{name}: fitted to {len(said)} blobs, {said.sum()} of them balls", flush=True)
+                WEIGHTS[name] = fit(features, said)
+            lines = ",\n".join(f' "{name}": {json.dumps(values)}' for name, values in WEIGHTS.items())
+            WEIGHTS_FILE.write_text(f"{{\n{lines}\n}}\n")
+        for clips in JUDGED:
+            work, name = rendered(folder, clips), f"{clips.difficulty} clips of seed {clips.seed}"
+            features, said = gather(work, looks_in)
+            judge(f"{name}, look", look_odds(features), said)
+            features, said = gather(work, paths_in)
+            judge(f"{name}, score", features @ np.array(WEIGHTS["score"]), said)
 
 
 if __name__ == "__main__":
