@@ -8,7 +8,7 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
         frames/              JPEGs of the frames in which something was found
 
     python dataset_processor.py work --round 0                          # torchvision's Faster R-CNN finds sports balls
-    python dataset_processor.py work --round 0 --detector motion        # small fast balls, without any weights
+    python dataset_processor.py work --round 0 --detector motion        # small fast balls; nothing to download
     python dataset_processor.py work --round 0 --detector ssdlite320_mobilenet_v3_large --classes "sports ball,person"
     python dataset_processor.py work --round 0 --detector yolox.onnx --detector motion --input-size 416,1280 --tiles 480
     python dataset_processor.py work --round 1                          # the student that round 0 trained

@@ -7,6 +7,7 @@ import pytest
 from labels.models.motion import MotionDetector
 from labels.models.motion_blobs import Background, find_blobs, lay_over, reduced_copy
 from labels.models.motion_scoring import best_of_each
+from labels.models.motion_surroundings import shares_around
 from labels.models.settings import BALL, MotionSettings
 from labels.records.errors import InputError
 from labels.videos.decoding import Frame
@@ -164,38 +165,54 @@ def test_what_moves_around_a_blob_is_measured_by_its_place():
     current = empty.copy()
     current[40:50, 70:80] = 160
     long_run = np.zeros((60, 80), dtype=np.uint8)  # at half the scale
-    long_run[25:60, 30:45] = 1  # a body: from y 50, x 60 to 90
+    long_run[25:33, 30:45] = 1  # a body: from y 50 to 66, x 60 to 90
     long_run[20:25, 40:43] = 1  # to its right
     blobs = find_blobs(current, Background.of([empty, empty]), MotionSettings(), long_run)
-    assert len(blobs) == 1
-    below, above, left, right = blobs.around[0, :3], *blobs.around[0, 3:]
-    assert below.tolist() == [1, 1, 1]
-    assert (above, left) == (0, 0)
-    assert 0.3 < right < 0.7
+    below = [1, 2 / 6, 0]  # the places end at y 62, 74 and 90
+    assert blobs.around == pytest.approx(np.array([[*below, 0, 0, 2 / 5]]))  # the last from x 82 to 92
     alone = find_blobs(current, Background.of([empty, empty]), MotionSettings())  # it does not count itself
     assert not alone.around.any()
 
 
-def test_a_head_is_no_ball():
-    """A disc that goes its even way is believed, but not on top of a body that goes with it."""
+def test_what_lies_outside_the_frame_does_not_move():
+    everything = np.ones((100, 50), dtype=np.uint8)
+    around = shares_around(everything, np.array([[0, 90, 10, 100]]), np.array(everything.shape))
+    assert around.tolist() == [[0, 0, 0, 1, 0, 1]]
+    assert shares_around(everything, np.zeros((0, 4)), np.array(everything.shape)).shape == (0, 6)
 
-    def best_scores(body: bool) -> list[float]:
+
+def test_a_head_is_no_ball():
+    """A disc that goes its even way is believed, but not on top of a body that goes with it, slower than it is wide."""
+
+    def best_scores(body: bool, settings: MotionSettings) -> np.ndarray:
         frames = []
         for frame in clip(ball=False):
-            rgb, x = frame.rgb.copy(), 40 + 7 * frame.frame_index
+            rgb, x = frame.rgb.copy(), 40 + 4 * frame.frame_index
             if body:
-                cv2.rectangle(rgb, (x - 7, 100), (x + 7, 154), (40, 60, 150), -1)  # below a neck
+                cv2.rectangle(rgb, (x - 12, 100), (x + 12, 154), (40, 60, 150), -1)  # below a neck
             cv2.circle(rgb, (x, 90), 5, (235, 200, 160), -1, cv2.LINE_AA)
             frames.append(Frame(frame.frame_index, frame.time_s, rgb))
         scores = []
-        for frame, found in MotionDetector().detect(frames):
-            x = 40 + 7 * frame.frame_index
+        for frame, found in MotionDetector(settings=settings).detect(frames):
+            x = 40 + 4 * frame.frame_index
             there = (found.xyxy[:, 0] < x) & (found.xyxy[:, 2] > x) & (found.xyxy[:, 1] < 90) & (found.xyxy[:, 3] > 90)
             scores.append(float(found.score[there].max(initial=0)))
-        return scores
+        return np.array(scores)
 
-    assert np.mean(np.array(best_scores(body=False)) >= 0.5) > 0.7
-    assert max(best_scores(body=True)) < 0.5
+    usual, short_sighted = MotionSettings(), MotionSettings(long_gaps=(60, 61))
+    assert np.mean(best_scores(False, usual) >= 0.5) > 0.7
+    assert best_scores(True, usual).max() < 0.5
+    assert best_scores(True, short_sighted).max() > 0.5  # what moves in the long run is what tells
+
+
+def test_the_long_run_is_looked_at_on_a_copy_of_its_own():
+    frames = [Frame(f.frame_index, f.time_s, cv2.resize(f.rgb, (640, 360))) for f in clip(12, pan=3.0, ball=False)]
+    seen = [one for one, _ in MotionDetector().blobs_of(frames)]
+    for one in seen[1:]:
+        assert (one.small.pixels.shape, one.smaller.pixels.shape) == ((360, 640, 3), (180, 320, 3))
+        assert (one.small.scale, one.smaller.scale) == (1.0, 0.5)
+        assert one.small.to_before[0, 2] == pytest.approx(6, abs=0.5)  # three pixels, twice as large
+        assert one.smaller.to_before[0, 2] == pytest.approx(3, abs=0.25)
 
 
 def test_what_the_neighbour_does_not_show_does_not_differ():

@@ -1,4 +1,4 @@
-"""`--detector motion`: small fast balls found by how they move. No weights, no network, no torch.
+"""`--detector motion`: small fast balls found by how they move. Nothing to download, no torch.
 
 `motion_blobs` finds what differs from the background, `motion_scoring` says how like a flying ball it is. Here is what
 holds them together: frames stream through, each is judged by those around it in its shot. The weights of the scores
@@ -120,15 +120,13 @@ class MotionDetector:
     def blobs_of(self, frames: "Iterable[Frame]") -> Iterator[tuple[Seen, Blobs]]:
         """Each frame with all that moves in it."""
         settings = self._settings
-        for window, here in _surroundings(self._with_camera(frames), max(*settings.gaps, *settings.long_gaps)):
+        for window, here in _surroundings(self._with_camera(frames), max(settings.gaps + settings.long_gaps)):
             seen = window[here]
             shot = [one for one in window if one.shot_index == seen.shot_index]
             here -= sum(one.shot_index < seen.shot_index for one in window)
             background = _background([one.small for one in shot], here, settings.gaps)
             in_long_run = _background([one.smaller for one in shot], here, settings.long_gaps)
-            moves = (
-                None if in_long_run is None else what_moves(in_long_run.difference(seen.smaller.pixels), settings)[0]
-            )
+            moves = None if in_long_run is None else what_moves(seen.smaller.pixels, in_long_run, settings)
             yield seen, find_blobs(seen.small.pixels, background, settings, moves)
 
     def _with_camera(self, frames: "Iterable[Frame]") -> Iterator[Seen]:

@@ -14,21 +14,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from labels.models.motion_surroundings import bustle_of, shares_around
 from labels.models.settings import MotionSettings
 
 STILL_PIXELS = 0.1  # a shift below is no shift
-AROUND = np.ones((3, 3), dtype=np.uint8)
-# Where something may move with a blob, in its sizes from the middle of its edge: a body hangs below a head.
-BELOW, ABOVE, LEFT, RIGHT = (0, 1), (0, -1), (-1, 0), (1, 0)
-PLACES = (
-    (BELOW, 0.2, 1.2),
-    (BELOW, 1.2, 2.4),
-    (BELOW, 2.4, 4.0),
-    (ABOVE, 0.2, 1.2),
-    (LEFT, 0.2, 1.2),
-    (RIGHT, 0.2, 1.2),
-)
-LEAST_SIZE = 4.0  # pixels: of smaller blobs the surroundings are as large
+KERNEL = np.ones((3, 3), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,7 @@ class Blobs:
     fill: np.ndarray  # (N,) area over that of the ellipse with the same second moments; a disc or an ellipse has 1
     aspect: np.ndarray  # (N,) longer over shorter axis of that ellipse, at least 1
     bustle: np.ndarray  # (N,) share of the surroundings that moves too, 0-1
-    around: np.ndarray  # (N, 6) share of each of `PLACES` that moves in the long run, 0-1
+    around: np.ndarray  # (N, 6) share of each of `motion_surroundings.PLACES` that moves in the long run, 0-1
     edges: np.ndarray  # (N,) how much the background changes from pixel to pixel there
     shade: np.ndarray  # (N,) 1 for what darkens the background evenly, as a shadow does; 0 for what does not
     colour: np.ndarray  # (N, 3) mean colour
@@ -71,8 +61,8 @@ class Background:
                 low, high = cv2.min(layers[first], layers[first + 1]), cv2.max(layers[first], layers[first + 1])
                 layers[first], layers[first + 1] = low, high
         return cls(
-            cv2.erode(layers[(len(layers) - 1) // 2], AROUND),
-            cv2.dilate(layers[len(layers) // 2], AROUND),
+            cv2.erode(layers[(len(layers) - 1) // 2], KERNEL),
+            cv2.dilate(layers[len(layers) // 2], KERNEL),
         )
 
     def difference(self, current: np.ndarray) -> np.ndarray:
@@ -111,11 +101,16 @@ def lay_over(neighbour: np.ndarray, current: np.ndarray, to_neighbour: np.ndarra
     )
 
 
-def what_moves(difference: np.ndarray, settings: MotionSettings) -> tuple[np.ndarray, float]:
-    """The pixels that differ by more than the frame's noise, (H, W) uint8 0 or 1, and that difference."""
+def threshold_of(difference: np.ndarray, settings: MotionSettings) -> float:
+    """The difference above which a pixel moves, from the frame's own noise."""
     noise = float(np.minimum(difference, 3 * settings.min_difference).mean())
-    threshold = max(settings.min_difference, settings.noise_factor * noise)
-    return (difference > threshold).astype(np.uint8), threshold
+    return max(settings.min_difference, settings.noise_factor * noise)
+
+
+def what_moves(current: np.ndarray, background: Background, settings: MotionSettings) -> np.ndarray:
+    """The pixels of a frame that move, (H, W) uint8 0 or 1."""
+    difference = background.difference(current)
+    return (difference > threshold_of(difference, settings)).astype(np.uint8)
 
 
 def find_blobs(
@@ -128,14 +123,15 @@ def find_blobs(
     if background is None:
         return NO_BLOBS
     difference = background.difference(current)
-    moving, threshold = what_moves(difference, settings)
+    threshold = threshold_of(difference, settings)
+    moving = (difference > threshold).astype(np.uint8)
     longest = settings.max_side_share * difference.shape[0]
     lower: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # the level below: labels, which fit, their child
     parts = []
     for level in range(settings.levels):
         floor = threshold * 2**level
         mask = moving if level == 0 else (difference > floor).astype(np.uint8)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, AROUND) if level == 0 else mask
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, KERNEL) if level == 0 else mask
         count, labelled, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
         fits = (stats[:, cv2.CC_STAT_AREA] >= settings.min_area) & (stats[:, 2:4].max(axis=1) <= longest)
         fits[0] = False
@@ -152,8 +148,7 @@ def find_blobs(
         if inside.any():
             parts.append(_measure(own[inside], y[inside], x[inside], current, background, difference, floor, settings))
     table = np.concatenate(parts) if parts else np.zeros((0, 14))
-    long_run = moving if long_run is None else long_run
-    return _measured(table, cv2.integral(moving), cv2.integral(long_run), long_run.shape[0] / moving.shape[0])
+    return _measured(table, moving, moving if long_run is None else long_run)
 
 
 def _measure(
@@ -208,8 +203,7 @@ def _measure(
     )
 
 
-def _measured(table: np.ndarray, crowd: np.ndarray, long_run: np.ndarray, scale: float) -> Blobs:
-    """`crowd` and `long_run` are integral images; `scale` is that of the latter."""
+def _measured(table: np.ndarray, moving: np.ndarray, long_run: np.ndarray) -> Blobs:
     xyxy = table[:, :4]
     colour, behind = table[:, 8:11], table[:, 11:14]
     return Blobs(
@@ -219,8 +213,8 @@ def _measured(table: np.ndarray, crowd: np.ndarray, long_run: np.ndarray, scale:
         contrast=table[:, 4],
         fill=table[:, 5],
         aspect=table[:, 6],
-        bustle=_bustle(crowd, xyxy.astype(np.int64)),
-        around=_around(long_run, xyxy, scale),
+        bustle=bustle_of(moving, xyxy.astype(np.int64)),
+        around=shares_around(long_run, xyxy, np.array(moving.shape)),
         edges=table[:, 7],
         shade=_shade(colour, behind),
         colour=colour,
@@ -234,43 +228,5 @@ def _shade(colour: np.ndarray, behind: np.ndarray) -> np.ndarray:
     return darker * np.exp(-((factor.std(axis=1) / 0.06) ** 2))
 
 
-def _bustle(crowd: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Share of moving pixels in each box grown by 1.5 times its size on each side, the box itself left out.
-
-    `crowd` is the integral image of what moves; `box` (N, 4) whole pixels.
-    """
-    height, width = crowd.shape[0] - 1, crowd.shape[1] - 1
-    margin = np.maximum(6, 1.5 * (box[:, 2:] - box[:, :2]).max(axis=1, initial=0)).astype(np.int64)
-    limit = np.array([width, height, width, height])
-
-    def moving_and_area(grow: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-        side = np.broadcast_to(grow, len(box))[:, None] * np.array([-1, -1, 1, 1])
-        x1, y1, x2, y2 = np.clip(box + side, 0, limit).T
-        return crowd[y2, x2] - crowd[y1, x2] - crowd[y2, x1] + crowd[y1, x1], (x2 - x1) * (y2 - y1)
-
-    moving, area = moving_and_area(margin)
-    own_moving, own_area = moving_and_area(1)
-    return (moving - own_moving) / np.maximum(area - own_area, 1)
-
-
-def _around(long_run: np.ndarray, box: np.ndarray, scale: float) -> np.ndarray:
-    """Share of what moves in the long run in each of `PLACES`, (N, 6); they are two sizes wide, or one high."""
-    limit = np.array(long_run.shape)[::-1] - 1
-    half = (box[:, 2:] - box[:, :2]) / 2
-    centre, size = (box[:, :2] + box[:, 2:]) / 2, np.maximum(2 * np.sqrt(half.prod(axis=1)), LEAST_SIZE)
-    shares = np.zeros((len(box), len(PLACES)))
-    for at, (way, near, far) in enumerate(PLACES):
-        side = np.array(way)
-        edge, across = centre + side * half, (side == 0) * size[:, None] * (0.5 if side[0] else 1)
-        ends = [edge + side * reach * size[:, None] for reach in (near, far)]
-        (x1, y1), (x2, y2) = (
-            np.clip(np.round(corner * scale), 0, limit).astype(int).T
-            for corner in (np.minimum(*ends) - across, np.maximum(*ends) + across)
-        )
-        moving = long_run[y2, x2] - long_run[y1, x2] - long_run[y2, x1] + long_run[y1, x1]
-        shares[:, at] = moving / np.maximum((x2 - x1) * (y2 - y1), 1)
-    return shares
-
-
-NOTHING = np.zeros((1, 1), dtype=np.int32)
-NO_BLOBS = _measured(np.zeros((0, 14)), NOTHING, NOTHING, 1.0)
+NOTHING = np.zeros((1, 1), dtype=np.uint8)
+NO_BLOBS = _measured(np.zeros((0, 14)), NOTHING, NOTHING)

@@ -27,13 +27,13 @@ def look_of(blobs: Blobs, height: int) -> np.ndarray:
 
 
 def look_odds(features: np.ndarray) -> np.ndarray:
-    """The same from what is seen of them, (N, 14)."""
+    """The log-odds of each blob being a ball, (N,), from its `look_features` (N, 14)."""
     (hidden, hidden_biases), (weights, biases) = WEIGHTS["look"]
     return (np.tanh(features @ np.array(hidden) + hidden_biases) @ np.array(weights) + biases)[:, 0]
 
 
 def look_features(blobs: Blobs, height: int) -> np.ndarray:
-    """What is seen of the blobs of a frame, (N, 14)."""
+    """What is seen of the blobs of a frame, (N, 14): eight of their own, six of what moves around."""
     share = np.log(np.maximum(blobs.size, 1) / height / USUAL_SHARE)
     return np.column_stack(
         [

@@ -72,6 +72,12 @@ class MotionSettings:
 
     long_side: int = 640  # of the reduced copy
     gaps: tuple[int, ...] = (1, 2, 4)  # frames before and after that the background is taken from
+    long_gaps: tuple[int, ...] = (
+        2,
+        5,
+        10,
+    )  # those that tell what moves in the long run: a slow body hides behind itself
+    long_run_side: int = 320  # long side of the copy for that
     min_difference: float = 10.0  # grey levels; below lies what compression and noise make
     noise_factor: float = 6.0  # the threshold in units of the frame's own mean difference
     rim_share: float = 0.35  # of a blob's strongest difference: where its edge is drawn
@@ -79,8 +85,6 @@ class MotionSettings:
     min_area: int = 4
     max_side_share: float = 0.35  # of the frame's height
     max_blobs: int = 40  # a frame, the clearest first
-    long_gaps: tuple[int, ...] = (2, 5, 10)  # the same for what moves in the long run: bodies, not limbs alone
-    long_run_side: int = 320  # long side of the copy for that
     link_reward: float = 3.0  # log-odds that three blobs on an even flight are one thing
     most_evidence: float = 12.0  # log-odds: a longer path says no more
     score_floor: float = 0.05

@@ -59,7 +59,7 @@ class CameraMotion:
         small_size = (max(8, round(width * shrink)), max(8, round(height * shrink)))
         if shrink <= 0.5:  # a quick first step spares most of the cost of averaging
             half = 2 if shrink > 0.25 else 4
-            rgb = cv2.resize(rgb, (width // half, height // half), interpolation=cv2.INTER_LINEAR)
+            rgb = cv2.resize(rgb, (max(1, width // half), max(1, height // half)), interpolation=cv2.INTER_LINEAR)
         small = cv2.resize(rgb, small_size, interpolation=cv2.INTER_AREA)
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         histogram = _colour_histogram(small)

@@ -35,6 +35,7 @@ from labels.models.motion_scoring import (
 )
 from labels.models.settings import MotionSettings
 from labels.records.geometry import centre_of, size_of
+from labels.records.safe_writing import write_text
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding import Frame, decode_frames
 from labels.videos.scene_rendering import FIRST_BALL_TRACK
@@ -43,6 +44,7 @@ SETTINGS = MotionSettings()
 LEAST_SEEN = 0.3  # of a ball, from which it counts
 SIZES = (0.5, 1.6)  # of a ball's: what is smaller or larger is not it alone
 HIDDEN, EPOCHS = 16, 40
+FRAMES = 60  # of a clip
 EVERY = 2  # frame of a clip: its neighbours are much alike
 
 
@@ -64,13 +66,13 @@ FITTED = (
     Clips(55, "hard", 320, 24),
     Clips(56, "easy", 320, 24),
 )
-JUDGED = (Clips(43, "hard", 640, 16), Clips(57, "easy", 320, 16))
+CHECKED = (Clips(43, "hard", 640, 16), Clips(57, "easy", 320, 16))
 
 
 def rendered(folder: Path, clips: Clips) -> WorkFolder:
-    work = folder / f"{clips.difficulty}{clips.seed}"
+    work = folder / f"{clips.difficulty}{clips.seed}_{clips.count}x{FRAMES}x{clips.width}"
     if not (work / "videos.parquet").is_file():
-        sizes = {"clips": clips.count, "frames": 60, "width": clips.width, "height": clips.width * 9 // 16}
+        sizes = {"clips": clips.count, "frames": FRAMES, "width": clips.width, "height": clips.width * 9 // 16}
         words = ["--seed", str(clips.seed), "--difficulty", clips.difficulty, "--held-out", "0"]
         words += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
         stage("dataset_downloader.py", work, "--from", "synthetic", *words)
@@ -146,7 +148,7 @@ def judge(name: str, log_odds: np.ndarray, said: np.ndarray) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", type=Path, help="keep the clips here")
+    parser.add_argument("--keep", type=Path, help="keep the clips here; a new folder where the renderer changed")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -158,10 +160,10 @@ def main() -> None:
                     np.concatenate(part) for part in zip(*(gather(w, judged_in) for w in works), strict=True)
                 )
                 print(f"{name}: fitted to {len(said)} blobs, {said.sum()} of them balls", flush=True)
-                WEIGHTS[name] = fit(features, said)
+                WEIGHTS[name] = fit(features, said)  # by which the second fit judges looks
             lines = ",\n".join(f' "{name}": {json.dumps(values)}' for name, values in WEIGHTS.items())
-            WEIGHTS_FILE.write_text(f"{{\n{lines}\n}}\n")
-        for clips in JUDGED:
+            write_text(WEIGHTS_FILE, f"{{\n{lines}\n}}\n")
+        for clips in CHECKED:
             work, name = rendered(folder, clips), f"{clips.difficulty} clips of seed {clips.seed}"
             features, said = gather(work, looks_in)
             judge(f"{name}, look", look_odds(features), said)
