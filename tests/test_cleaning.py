@@ -281,6 +281,19 @@ def test_what_is_flat_all_along_its_path_and_not_for_its_speed_is_doubtful(step,
     assert (cleaned["decision"] == ("ignore" if ignored else "keep")).all()
 
 
+@pytest.mark.parametrize(
+    ("step", "high", "ignored"), [((9, 0.5), 1.8, True), ((9, 0.5), 1.3, False), ((0.5, 9), 1.8, False)]
+)
+def test_what_is_upright_all_along_its_path_and_not_for_its_speed_is_doubtful(step, high, ignored):
+    """A player who runs past far away; a ball that falls fast leaves as long a trace."""
+    boxes = boxes_from([(f, 300 + step[0] * f, 100 + step[1] * f, 8.0, 0.9) for f in range(60)], 60)
+    width = (boxes["x2"] - boxes["x1"]) / np.float32(high)
+    middle = (boxes["x1"] + boxes["x2"]) / 2
+    cleaned = clean(boxes.assign(x1=middle - width / 2, x2=middle + width / 2))
+    assert cleaned["reason"].str.startswith("upright: 1.").all() == ignored
+    assert (cleaned["decision"] == ("ignore" if ignored else "keep")).all()
+
+
 def lit(height, ground=300.0, drift=-6.0, light=(-0.55, 1.0), still=None):
     """A ball at `height` (of a frame) over a way on the ground, and its shadow: where the light through it falls."""
     frames = np.arange(24)

@@ -18,7 +18,7 @@ from labels.records.run_records import RunRecord
 from labels.records.safe_writing import digest_of
 from labels.records.work_folder import RoundFolder, WorkFolder
 
-FORMAT = 16  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 17  # of what is written; raise it when the same settings on the same labels give something else
 
 
 @dataclass

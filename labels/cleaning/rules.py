@@ -99,6 +99,11 @@ def _flat(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     return evidence["flat"].to_numpy()
 
 
+def _upright(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """All along its path higher than wide, more than its speed explains: no ball, but a player far away."""
+    return evidence["upright"].to_numpy()
+
+
 def _shadow(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     """It goes along below a ball, and the ball rises and falls so many times as much."""
     return evidence["shadow"].to_numpy()
@@ -169,6 +174,7 @@ RULES = (
     Rule("quality", _quality, "low", drop=_setting("ignore_quality")),
     Rule("worn", _worn, "high", ignore=_setting("max_worn_share")),
     Rule("flat", _flat, "high", ignore=_setting("max_path_flatness")),
+    Rule("upright", _upright, "high", ignore=_setting("max_path_uprightness")),
     Rule("still", _still, "low", ignore=_setting("min_extent_sizes")),
     Rule("path_size", _path_size, "high", ignore=_setting("max_path_size_ratio")),
     Rule("class_size", _class_size, "high", ignore=_setting("max_class_size_ratio")),

@@ -63,6 +63,7 @@ class CleaningSettings:
     sparse_step_s: float = 0.3
     unanchored_quality: float = 0.9  # what a path needs in a video where fewer than `min_anchors` boxes surely fly
     max_path_flatness: float = 1.5  # width over height all along a path, less what its speed explains
+    max_path_uprightness: float = 1.5  # height over width, the same
     max_shadow_straightness: float = 2.0  # how much more the ball above rises and falls than what goes along below
     max_cast_constancy: float = 8.0  # spread of the distance to what moves above, over what strays from one direction
     min_shadow_flatness: float = 1.2  # width over height, against that ball; what is rounder must be less sure
@@ -115,6 +116,7 @@ RULE_NAMES = (
     "isolated",
     "lost",
     "flat",
+    "upright",
     "shadow",
     "cast",
     "worn",

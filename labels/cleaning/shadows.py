@@ -3,6 +3,8 @@
 A detector sees it flat, but a student that learnt the size of balls draws its box as round as theirs: then it is the
 shadow where the labeller is also less sure of its path than of the ball's. And light falls one way: as the ball rises
 and falls, its shadow goes away from it and comes back in one and the same direction, wherever both go.
+
+What stands upright all along its way is told here too: a player far away, who is as small as a ball.
 """
 
 from itertools import permutations
@@ -22,15 +24,15 @@ UNSURE_PIXELS = 0.5  # of where a box is: nothing is straighter than this
 def add_shadow(
     evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, timeline: Timeline, settings: CleaningSettings
 ) -> None:
-    """Adds what tells shadows, of the boxes of each path; NaN off paths, and on those that are short, of players, or
-    where a human drew.
+    """Adds what tells shadows and players, of the boxes of each path; NaN off paths, and on those that are short, of
+    players known as such, or where a human drew.
 
-    `flat`: how much wider than high they are. `shadow`: how much less their path rises and falls than one above it
-    that it goes along with; NaN where there is none. `cast`: how much more its distance to one above it changes than
-    the direction of that one; NaN as well. Ways are compared in coordinates from which the camera's motion
-    is taken out: under a pan all things go along.
+    `flat`: how much wider than high they are; `upright`: how much higher than wide. `shadow`: how much less their path
+    rises and falls than one above it that it goes along with; NaN where there is none. `cast`: how much more its
+    distance to one above it changes than the direction of that one; NaN as well. Ways are compared in coordinates from
+    which the camera's motion is taken out: under a pan all things go along.
     """
-    evidence[["flat", "shadow", "cast"]] = np.nan
+    evidence[["flat", "upright", "shadow", "cast"]] = np.nan
     on_path = usable & ((evidence["path"] >= 0) & ~evidence["is_player"] & ~evidence["vouched"]).to_numpy()
     for class_name in boxes["class_name"][on_path].unique():
         rows = np.flatnonzero(on_path & (boxes["class_name"] == class_name).to_numpy())
@@ -39,9 +41,10 @@ def add_shadow(
         support = evidence["support"].to_numpy()[candidates.row]
         paths = [np.flatnonzero(path == number) for number in np.unique(path)]
         paths = [nodes for nodes in paths if len(nodes) >= settings.min_shadow_steps]
-        flat = [_flatness(candidates, timeline.frame_index[candidates.step[nodes]], nodes) for nodes in paths]
-        for nodes, value in zip(paths, flat, strict=True):
-            evidence.loc[candidates.row[nodes], "flat"] = value
+        longer = [_longer_sides(candidates, timeline.frame_index[candidates.step[nodes]], nodes) for nodes in paths]
+        flat = [wider for wider, _ in longer]
+        for nodes, values in zip(paths, longer, strict=True):
+            evidence.loc[candidates.row[nodes], ["flat", "upright"]] = values
         for (upper, flat_above), (lower, flat_below) in permutations(zip(paths, flat, strict=True), 2):
             before = evidence["cast"].to_numpy()[candidates.row[lower]]
             evidence.loc[candidates.row[lower], "cast"] = np.fmax(before, _cast(candidates, upper, lower, settings))
@@ -52,13 +55,16 @@ def add_shadow(
                 evidence.loc[candidates.row[lower], "shadow"] = np.fmax(before, straighter)
 
 
-def _flatness(candidates: Candidates, frame_index: np.ndarray, nodes: np.ndarray) -> float:
-    """How much wider than high a path's boxes are, more than its speed would smear a round thing; a median ratio."""
+def _longer_sides(candidates: Candidates, frame_index: np.ndarray, nodes: np.ndarray) -> tuple[float, float]:
+    """How much wider than high a path's boxes are, and how much higher than wide, more than its speed would smear a
+    round thing; median ratios.
+    """
     smear = SHUTTER * np.abs(np.gradient(candidates.screen[nodes], frame_index, axis=0))  # (N, 2)
-    width, height = candidates.extent[nodes].T
-    round_one = (candidates.size[nodes, None] + smear).T
-    expected = np.maximum(np.log(round_one[0] / round_one[1]), 0)
-    return float(np.exp(np.median(np.log(width / height) - expected)))
+    ratio = np.log(candidates.extent[nodes, 0] / candidates.extent[nodes, 1])
+    round_one = candidates.size[nodes, None] + smear
+    smeared = np.log(round_one[:, 0] / round_one[:, 1])
+    wider, higher = ratio - np.maximum(smeared, 0), np.minimum(smeared, 0) - ratio
+    return float(np.exp(np.median(wider))), float(np.exp(np.median(higher)))
 
 
 def _straighter_below(

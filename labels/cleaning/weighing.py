@@ -62,6 +62,7 @@ def weigh(boxes: pd.DataFrame, denied: np.ndarray, scene: Scene) -> Weighed:
     shadows = (evidence["shadow"] > settings.max_shadow_straightness).to_numpy() & scene.has("shadow")
     shadows |= (evidence["cast"] > settings.max_cast_constancy).to_numpy() & scene.has("cast")
     shadows |= (evidence["flat"] > settings.max_path_flatness).to_numpy() & scene.has("flat")
+    shadows |= (evidence["upright"] > settings.max_path_uprightness).to_numpy() & scene.has("upright")
     worn = (evidence["worn"] > settings.max_worn_share).to_numpy()
     add_rank(evidence, boxes, usable & ~shadows & ~worn)
     evidence["outlier"] = outlier_factors(scene.usual, evidence, boxes, surest)

@@ -16,6 +16,7 @@ RULE_WORDS = {
     "class_size": "its size is unlike that of the likely objects of its class in the video",
     "misfit": "beside the smooth path of its neighbours",
     "flat": "all along its path wider than high, as a shadow on the ground",
+    "upright": "all along its path higher than wide, as a player far away",
     "shadow": "goes along below a ball and rises and falls less: its shadow",
     "cast": "goes away from a ball above it, and comes back, in one direction, that of the light: its shadow",
     "worn": "stays in one place at a player's head or feet: a shoe, a head, or a ball that lies there",
