@@ -176,9 +176,9 @@ def test_what_moves_around_a_blob_is_measured_by_its_place():
 
 def test_what_lies_outside_the_frame_does_not_move():
     everything = np.ones((100, 50), dtype=np.uint8)
-    around = shares_around(everything, np.array([[0, 90, 10, 100]]), np.array(everything.shape))
+    around = shares_around(everything, np.array([[0, 90, 10, 100]]), everything.shape)
     assert around.tolist() == [[0, 0, 0, 1, 0, 1]]
-    assert shares_around(everything, np.zeros((0, 4)), np.array(everything.shape)).shape == (0, 6)
+    assert shares_around(everything, np.zeros((0, 4)), everything.shape).shape == (0, 6)
 
 
 def test_a_head_is_no_ball():

@@ -184,6 +184,8 @@ RULES = (
     Rule("outlier", _outlier, "high", ignore=_one),
     Rule("unanchored", _unanchored, "low", ignore=_setting("unanchored_quality")),
 )
+# What one of these objects to is no ball, whatever its path: it takes no place among those of its frame.
+NO_BALLS = ("shadow", "cast", "flat", "upright", "worn")
 if {rule.name for rule in RULES} != set(RULE_NAMES):
     raise AssertionError("RULE_NAMES and RULES name different rules")
 
@@ -201,12 +203,26 @@ def judge(evidence: pd.DataFrame, settings: CleaningSettings, needs_paths: bool)
             if limits is None:
                 continue
             limit = limits(evidence, settings)
-            with np.errstate(invalid="ignore"):
-                bad = (value > limit) if rule.too == "high" else (value < limit)
-            bad &= (decision == "keep") & ~human
+            bad = _is_beyond(rule, value, limit) & (decision == "keep") & ~human
             sign = ">" if rule.too == "high" else "<"
             decision[bad] = verdict
             reason[bad] = [
                 f"{rule.name}: {one:.3g} {sign} {other:.3g}" for one, other in zip(value[bad], limit[bad], strict=True)
             ]
     return decision, reason
+
+
+def is_no_ball(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+    """The rows (N,) bool that one of `NO_BALLS` drops or ignores."""
+    found = np.zeros(len(evidence), dtype=bool)
+    for rule in RULES:
+        if rule.name in NO_BALLS and rule.name not in settings.without:
+            for limits in (rule.drop, rule.ignore):
+                if limits is not None:
+                    found |= _is_beyond(rule, rule.values(evidence, settings), limits(evidence, settings))
+    return found
+
+
+def _is_beyond(rule: Rule, value: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return (value > limit) if rule.too == "high" else (value < limit)

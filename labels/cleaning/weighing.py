@@ -15,7 +15,7 @@ from labels.cleaning.likeness import find_anchors, likeness
 from labels.cleaning.look_fusion import fuse_looks
 from labels.cleaning.outliers import outlier_factors
 from labels.cleaning.path_evidence import add_flying, add_paths, add_quality, add_rank
-from labels.cleaning.rules import judge
+from labels.cleaning.rules import is_no_ball, judge
 from labels.cleaning.scene import Scene
 from labels.cleaning.scores import LIMIT
 from labels.cleaning.settings import CleaningSettings
@@ -59,12 +59,7 @@ def weigh(boxes: pd.DataFrame, denied: np.ndarray, scene: Scene) -> Weighed:
     surest = find_anchors(evidence, settings)
     add_flying(evidence, usable, surest, scene)
     add_shadow(evidence, boxes, usable, scene.timeline, settings)
-    shadows = (evidence["shadow"] > settings.max_shadow_straightness).to_numpy() & scene.has("shadow")
-    shadows |= (evidence["cast"] > settings.max_cast_constancy).to_numpy() & scene.has("cast")
-    shadows |= (evidence["flat"] > settings.max_path_flatness).to_numpy() & scene.has("flat")
-    shadows |= (evidence["upright"] > settings.max_path_uprightness).to_numpy() & scene.has("upright")
-    worn = (evidence["worn"] > settings.max_worn_share).to_numpy()
-    add_rank(evidence, boxes, usable & ~shadows & ~worn)
+    add_rank(evidence, boxes, usable & ~is_no_ball(evidence, settings))
     evidence["outlier"] = outlier_factors(scene.usual, evidence, boxes, surest)
     believed = set(boxes["label_uid"][sure])
     return Weighed(boxes, evidence, usable, linked, anchors, decision, reason, believed, gaps)

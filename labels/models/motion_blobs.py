@@ -214,7 +214,7 @@ def _measured(table: np.ndarray, moving: np.ndarray, long_run: np.ndarray) -> Bl
         fill=table[:, 5],
         aspect=table[:, 6],
         bustle=bustle_of(moving, xyxy.astype(np.int64)),
-        around=shares_around(long_run, xyxy, np.array(moving.shape)),
+        around=shares_around(long_run, xyxy, moving.shape),
         edges=table[:, 7],
         shade=_shade(colour, behind),
         colour=colour,

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from labels.records.geometry import centre_of, size_of
+
 BELOW, ABOVE, LEFT, RIGHT = (0, 1), (0, -1), (-1, 0), (1, 0)
 # Where something may move with a blob: the way there, and from where to where beyond its edge, in its sizes. A body
 # hangs below a head.
@@ -37,7 +39,7 @@ def bustle_of(moving: np.ndarray, box: np.ndarray) -> np.ndarray:
     return (around - own) / np.maximum(area - own_area, 1)
 
 
-def shares_around(long_run: np.ndarray, box: np.ndarray, shape: np.ndarray) -> np.ndarray:
+def shares_around(long_run: np.ndarray, box: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Share of each of `PLACES` that moves in the long run, (N, 6). What lies outside the frame does not.
 
     The places below and above are two sizes wide, those beside one size high.
@@ -49,8 +51,8 @@ def shares_around(long_run: np.ndarray, box: np.ndarray, shape: np.ndarray) -> n
     sums = cv2.integral(long_run)
     limit = np.array(long_run.shape)[::-1]
     scale = limit / shape[::-1]
-    half = (box[:, 2:] - box[:, :2]) / 2
-    centre, size = (box[:, :2] + box[:, 2:]) / 2, np.maximum(2 * np.sqrt(half.prod(axis=1)), LEAST_SIZE)[:, None]
+    centre, half = centre_of(box), size_of(box) / 2
+    size = np.maximum(2 * np.sqrt(half.prod(axis=1)), LEAST_SIZE)[:, None]
     shares = np.zeros((len(box), len(PLACES)))
     for at, (way, near, far) in enumerate(PLACES):
         side = np.array(way)

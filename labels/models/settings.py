@@ -72,11 +72,7 @@ class MotionSettings:
 
     long_side: int = 640  # of the reduced copy
     gaps: tuple[int, ...] = (1, 2, 4)  # frames before and after that the background is taken from
-    long_gaps: tuple[int, ...] = (
-        2,
-        5,
-        10,
-    )  # those that tell what moves in the long run: a slow body hides behind itself
+    long_gaps: tuple[int, ...] = (2, 5, 10)  # the same for the long run: a slow body hides behind itself
     long_run_side: int = 320  # long side of the copy for that
     min_difference: float = 10.0  # grey levels; below lies what compression and noise make
     noise_factor: float = 6.0  # the threshold in units of the frame's own mean difference

@@ -47,7 +47,6 @@ HIDDEN, EPOCHS = 16, 40
 FRAMES = 60  # of a clip
 EVERY = 2  # frame of a clip: its neighbours are much alike
 
-
 Judged = tuple[Seen, np.ndarray, np.ndarray]  # a frame, the boxes (N, 4) of blobs in its copy, their features (N, F)
 
 
