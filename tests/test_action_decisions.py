@@ -93,6 +93,34 @@ def test_verdicts_count_for_more_than_scores():
     assert rows.loc["b", "origin"] == "human"
 
 
+def test_what_a_human_denied_does_not_come_back():
+    first, _ = decided(actions(("a", "v1", "kick", 0.95), ("b", "v2", "kick", 0.95)), verdicts={"a": "n"})
+    again = actions(("n1", "v1", "kick", 0.99, "detected", 1, 11), ("n2", "v2", "kick", 0.99))
+    second, rows = decided(again, first.actions, verdicts={"a": "n"})
+    assert rows["decision"].to_dict() == {"a": "drop", "b": "keep"} and rows.loc["a", "reason"].startswith("human no")
+    # A round that does not say it keeps it in mind for the one after.
+    silent, rows = decided(again.iloc[1:], first.actions, verdicts={"a": "n"})
+    assert rows.loc["a", "reason"].startswith("human no")
+    third, rows = decided(again.iloc[:1], silent.actions, verdicts={"a": "n"})
+    assert rows.loc["a", "decision"] == "drop" and "n1" not in rows.index
+    # Another class there is another label.
+    _, rows = decided(actions(("n3", "v1", "run", 0.99)), first.actions, verdicts={"a": "n"})
+    assert rows.loc["n3", "decision"] == "keep"
+
+
+def test_a_denied_human_label_says_nothing_of_its_time():
+    labelled = actions(("h", "v1", "kick", 1.0, "human"), ("s", "v1", "run", 0.97), ("t", "v2", "run", 0.97))
+    found, rows = decided(labelled, verdicts={"h": "n"})
+    assert rows["decision"].to_dict() == {"h": "drop", "s": "keep", "t": "keep"} and not len(found.doubts)
+
+
+@pytest.mark.parametrize("word", ["y", "n"])
+def test_a_human_label_that_was_judged_again_is_not_asked_about_again(word):
+    labelled = actions(("h", "v1", "kick", 1.0, "human"), ("s", "v1", "run", 0.97))
+    assert decided(labelled)[0].doubts["label_uid"].tolist() == ["h"]
+    assert not len(decided(labelled, verdicts={"h": word})[0].doubts)
+
+
 def test_a_class_that_outgrows_what_humans_saw_is_capped():
     labelled = actions(
         *((f"h{at}", f"h{at}", "kick" if at else "run", 1.0, "human") for at in range(10)),  # run is a tenth

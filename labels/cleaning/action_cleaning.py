@@ -24,7 +24,7 @@ from labels.records.run_records import RunRecord
 from labels.records.safe_writing import read_parquet, write_parquet, write_text
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 
-FORMAT = 4  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 5  # of what is written; raise it when the same settings on the same labels give something else
 DATASET_COLUMNS = ("label", "video_id", "file", "time_start", "time_end", "split", "track_id", "score", "origin")
 
 

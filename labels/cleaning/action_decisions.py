@@ -16,10 +16,12 @@ from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.confident_learning import NO_FAULTS, Faults
 from labels.records import tables
 
+HUMAN_NO = "human no: a human said that this is wrong"
+
 
 @dataclass(frozen=True)
 class DecidedActions:
-    """`actions` with quality, decision and reason; `bars` by class; `doubts` are human labels to look at again."""
+    """`actions` with quality, decision and reason; `bars` by class; `doubts` are human labels that nobody judged again yet."""
 
     actions: pd.DataFrame
     bars: dict[str, float]
@@ -44,13 +46,14 @@ def decide_actions(
     Args:
         labelled: ACTIONS of all videos, human and detected.
         old: the cleaned ACTIONS of the round before, of all videos.
-        verdicts: label_uid -> y or n.
+        verdicts: label_uid -> y or n. What was denied stays so when a later round says it again.
         trusted_from: class -> the sureness from which the labeller was right in validation. No bar lies below it: a
             student that was never right about a class (1) does not teach it.
         faults: labels of the round before that students who never saw their groups call wrong: those of humans are
             looked at again, the others are not trained on.
     """
     verdicts = verdicts or {}
+    denied = {uid for uid, word in verdicts.items() if word == "n"}
     human = labelled[labelled["origin"] == "human"]
     found = labelled[labelled["origin"] != "human"].reset_index(drop=True)
     lost = labelled.iloc[:0]
@@ -58,20 +61,24 @@ def decide_actions(
     if old is not None:
         old_human = old[(old["origin"] == "human") & ~old["label_uid"].isin(human["label_uid"])]
         human = tables.concatenate([human, old_human[list(tables.ACTIONS)]], tables.ACTIONS)
-        machine = old[(old["origin"] != "human") & (old["decision"] != "drop")].reset_index(drop=True)
+        of_machine = old["origin"] != "human"
+        stays = (old["decision"] != "drop") | old["label_uid"].isin(denied)
+        machine = old[of_machine & stays].reset_index(drop=True)
         found, lost = merge_rounds(found, machine, settings)
-        left_behind = int(((old["origin"] != "human") & (old["decision"] == "drop")).sum())
+        left_behind = int((of_machine & ~stays).sum())
         kept_before = machine["label_uid"][machine["decision"] == "keep"]
         old_kept, found_again = len(kept_before), int(found["label_uid"].isin(kept_before).sum())
     found = found.assign(quality=found["quality"] if "quality" in found else found["score"])
-    overruled, doubts = said_by_human(found, human, settings)
-    doubts = _with_faults(doubts, human, faults)
+    standing = human[~human["label_uid"].isin(denied)]
+    overruled, doubts = said_by_human(found, standing, settings)
+    doubts = _with_faults(doubts, standing, faults)
+    doubts = doubts[~doubts["label_uid"].isin(verdicts)].reset_index(drop=True)
     free = ~overruled & ~found["label_uid"].isin(verdicts).to_numpy()
     bars = class_bars(found[free], class_names, settings)
     bars = {name: max(bar, (trusted_from or {}).get(name, 0.0)) for name, bar in bars.items()}
     decision, reason = _by_quality(found, bars, settings)
-    _set_aside(found, human, free, decision, reason, faults, settings)
-    _cap_classes(found, human, free, decision, reason, settings)
+    _set_aside(found, standing, free, decision, reason, faults, settings)
+    _cap_classes(found, standing, free, decision, reason, settings)
     decision[overruled], reason[overruled] = "drop", "human: a human said what happens here"
     found = found.assign(decision=decision, reason=reason)
     rows = [
@@ -179,7 +186,7 @@ def _by_verdict(actions: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFr
     yes, no = said == "y", said == "n"
     return actions.assign(
         decision=np.where(yes, "keep", np.where(no, "drop", actions["decision"])),
-        reason=np.where(yes, "", np.where(no, "human no: a human said that this is wrong", actions["reason"])),
+        reason=np.where(yes, "", np.where(no, HUMAN_NO, actions["reason"])),
         origin=np.where(yes, "human", actions["origin"]),
         quality=np.where(yes, 1, np.where(no, 0, actions["quality"])).astype(np.float32),
     )
