@@ -96,12 +96,12 @@ def test_verdicts_count_for_more_than_scores():
 def test_what_a_human_denied_does_not_come_back():
     first, _ = decided(actions(("a", "v1", "kick", 0.95), ("b", "v2", "kick", 0.95)), verdicts={"a": "n"})
     again = actions(("n1", "v1", "kick", 0.99, "detected", 1, 11), ("n2", "v2", "kick", 0.99))
-    second, rows = decided(again, first.actions, verdicts={"a": "n"})
+    _, rows = decided(again, first.actions, verdicts={"a": "n"})
     assert rows["decision"].to_dict() == {"a": "drop", "b": "keep"} and rows.loc["a", "reason"].startswith("human no")
     # A round that does not say it keeps it in mind for the one after.
     silent, rows = decided(again.iloc[1:], first.actions, verdicts={"a": "n"})
     assert rows.loc["a", "reason"].startswith("human no")
-    third, rows = decided(again.iloc[:1], silent.actions, verdicts={"a": "n"})
+    _, rows = decided(again.iloc[:1], silent.actions, verdicts={"a": "n"})
     assert rows.loc["a", "decision"] == "drop" and "n1" not in rows.index
     # Another class there is another label.
     _, rows = decided(actions(("n3", "v1", "run", 0.99)), first.actions, verdicts={"a": "n"})

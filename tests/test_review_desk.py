@@ -18,6 +18,7 @@ from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_frames import ReviewFrames
 from labels.pictures.review_guard import Guard
 from labels.pictures.review_settings import ReviewSettings
+from labels.pictures.review_stretch_desk import StretchDesk
 from labels.pictures.review_telling import strip_step
 from labels.pictures.review_uploads import ClipDesk, shown_name
 from labels.records.errors import InputError
@@ -99,9 +100,9 @@ def test_taking_back_gives_what_was_said_before_step_by_step(desk, work):
     desk.judge(0, {"item": item["id"], "verdict": "y", "only": uid, "box": [20, 41, 36, 55]})
     assert desk.take_back()["labels"] == 1
     assert read_verdicts(work)[uid].xyxy is None
-    assert desk.take_back() == {"item": item["id"], "labels": 12, "total": 0}
+    assert desk.take_back() == {"item": item["id"], "labels": 12, "of_actions": False, "total": 0}
     assert {uid: verdict.verdict for uid, verdict in read_verdicts(work).items()} == {uid: "n"}
-    assert desk.take_back() == {"item": "", "labels": 0, "total": 0}
+    assert desk.take_back() == {"item": "", "labels": 0, "of_actions": False, "total": 0}
 
 
 def test_what_another_process_says_meanwhile_is_known(desk, work):
@@ -342,7 +343,7 @@ def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(desk, 
     pytest.importorskip("starlette")
     from labels.pictures.review_app import make_app
 
-    app = make_app(desk, clips, 0, 8777, "word")
+    app = make_app(desk, StretchDesk(desk), clips, 0, 8777, "word")
     waiting, said = [b"x" * 100_000] * 5, []
 
     async def receive():

@@ -21,7 +21,7 @@ HUMAN_NO = "human no: a human said that this is wrong"
 
 @dataclass(frozen=True)
 class DecidedActions:
-    """`actions` with quality, decision and reason; `bars` by class; `doubts` are human labels that nobody judged again yet."""
+    """`actions` with quality, decision and reason; `bars` by class; `doubts` are human labels to look at again."""
 
     actions: pd.DataFrame
     bars: dict[str, float]

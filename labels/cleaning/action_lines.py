@@ -24,7 +24,7 @@ def action_lines(record: RunRecord) -> list[str]:
     if counts["doubts"]:
         lines.append(
             f"{counts['doubts']} human labels that a student doubts, kept all the same: cleaned/actions/review.csv; "
-            "answer in verdicts.csv (label_uid,verdict[,class_name])"
+            "answer with visualise.py --review, or in verdicts.csv (label_uid,verdict[,class_name])"
         )
     return [*lines, *action_quality_lines(counts["quality"])]
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from labels.pictures.palette import STYLES, hexadecimal
 from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_guard import Guard
+from labels.pictures.review_stretch_desk import StretchDesk
 from labels.pictures.review_uploads import ClipDesk
 from labels.records.errors import InputError
 
@@ -23,12 +24,14 @@ PAGE_FILES = {
     "review_facts.js": "text/javascript; charset=utf-8",
     "review_clip.js": "text/javascript; charset=utf-8",
     "review_actions.js": "text/javascript; charset=utf-8",
+    "review_items.js": "text/javascript; charset=utf-8",
+    "review_stretches.js": "text/javascript; charset=utf-8",
     "review_browsing.js": "text/javascript; charset=utf-8",
 }
 TOKEN_PLACE = "{{ token }}"
 
 
-def make_app(desk: ReviewDesk, clips: ClipDesk, first_round: int, port: int, token: str) -> Any:
+def make_app(desk: ReviewDesk, stretches: StretchDesk, clips: ClipDesk, first_round: int, port: int, token: str) -> Any:
     """The whole page as an ASGI application."""
     from starlette.applications import Starlette
     from starlette.requests import ClientDisconnect, Request
@@ -94,6 +97,9 @@ def make_app(desk: ReviewDesk, clips: ClipDesk, first_round: int, port: int, tok
     async def verdict(request: Request) -> Response:
         return await posted(request, lambda said: desk.judge(round_of(request), said))
 
+    async def action_verdict(request: Request) -> Response:
+        return await posted(request, lambda said: stretches.judge(round_of(request), said))
+
     async def drawn(request: Request) -> Response:
         return await posted(request, lambda said: desk.draw(round_of(request), said))
 
@@ -154,19 +160,31 @@ def make_app(desk: ReviewDesk, clips: ClipDesk, first_round: int, port: int, tok
             round_of(request), number(request, "offset", 0), number(request, "count", 40), filters(request)
         )
 
+    def about(request: Request) -> dict[str, Any]:
+        return desk.about(round_of(request)) | stretches.about(round_of(request))
+
+    def actions(request: Request) -> dict[str, Any]:
+        return stretches.items(round_of(request), number(request, "offset", 0), number(request, "count", 40))
+
+    def action(request: Request) -> dict[str, Any]:
+        return stretches.item(round_of(request), filters(request).get("label", ""))
+
     starlette = Starlette(
         routes=[
             Route("/", page_file),
             Route("/palette.css", palette),
-            Route("/api/about", answered(lambda request: desk.about(round_of(request)))),
+            Route("/api/about", answered(about)),
             Route("/api/items", answered(items)),
             Route(
                 "/api/item",
                 answered(lambda request: desk.item_of(round_of(request), filters(request).get("label", ""))),
             ),
+            Route("/api/actions", answered(actions)),
+            Route("/api/action", answered(action)),
             Route("/api/around", answered(around)),
             Route("/api/browse", answered(lambda request: desk.browse(round_of(request), filters(request)))),
             Route("/api/verdict", verdict, methods=["POST"]),
+            Route("/api/action-verdict", action_verdict, methods=["POST"]),
             Route("/api/drawn", drawn, methods=["POST"]),
             Route("/api/undo", undone, methods=["POST"]),
             Route("/api/clip", clip, methods=["POST"]),

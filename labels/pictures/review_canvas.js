@@ -25,8 +25,9 @@ export function drawBox(context, [x1, y1, x2, y2], style, strong) {
 
 export class FrameView {
   // `onBox(box, isNew)` is called when a drag ends. Boxes are [x1, y1, x2, y2] in pixels of the frame.
-  constructor(canvas, { close = false, onBox = () => {} } = {}) {
-    Object.assign(this, { canvas, close, onBox, image: null, size: [16, 9], boxes: [], box: null, style: "kept" });
+  // Close up, the box with what lies around it is `surroundings` times as large as the box.
+  constructor(canvas, { close = false, surroundings = 5, onBox = () => {} } = {}) {
+    Object.assign(this, { canvas, close, surroundings, onBox, image: null, size: [16, 9], boxes: [], box: null, style: "kept" });
     this.editable = this.drawing = false;
     new ResizeObserver(() => this.draw()).observe(canvas);
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
@@ -66,7 +67,7 @@ export class FrameView {
       let [centreX, centreY] = [frameWidth / 2, frameHeight / 2];
       if (this.close && this.box) {
         const [x1, y1, x2, y2] = this.box;
-        const sides = Math.max((x2 - x1) * 5, (y2 - y1) * 5 * (width / height), frameWidth / 16, 40);
+        const sides = Math.max((x2 - x1) * this.surroundings, (y2 - y1) * this.surroundings * (width / height), frameWidth / 16, 40);
         scale = Math.max(scale, width / sides);
         [centreX, centreY] = [(x1 + x2) / 2, (y1 + y2) / 2];
       }

@@ -40,14 +40,14 @@ class ReviewDesk:
             held = self._rounds.get(number)
             if held is not None and fresh:
                 record = read_round(self.work, number).records["cleaned"]
-                held = held if record is not None and record.output == held.output else None
+                held = held if (record.output if record else None) == held.output else None
             if held is None:
                 held = self._rounds[number] = load_round(self.work, number)
             return held
 
     def about(self, number: int) -> dict[str, Any]:
         """What the page is told first."""
-        cleaned = [each for each in self.work.round_numbers() if read_round(self.work, each).has_boxes]
+        cleaned = [each for each in self.work.round_numbers() if read_round(self.work, each).is_cleaned]
         held = self.round(number, fresh=True)
         return {
             "work": str(self.work.root), "rounds": cleaned, "round": number, "classes": held.class_names,
@@ -129,8 +129,9 @@ class ReviewDesk:
         return {"uid": uid, "total": self.verdicts.saved}
 
     def take_back(self) -> dict[str, Any]:
-        name, uids = self.verdicts.take_back()
-        return {"item": name, "labels": len(uids), "total": self.verdicts.saved}
+        back = self.verdicts.take_back()
+        told = {"item": back.name, "labels": len(back.label_uids), "of_actions": back.of_actions}
+        return told | {"total": self.verdicts.saved}
 
     def browse(self, number: int, wanted: Mapping[str, str]) -> dict[str, Any]:
         """A page of a round's labels that fit a filter; see `review_labels.browse`."""

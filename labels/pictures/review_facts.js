@@ -3,10 +3,9 @@
 import { element } from "./review_asking.js";
 
 const byId = (id) => document.getElementById(id);
-export const isJudged = (item) => item.rows.every((row) => row.verdict);
 
 // What is known of the label that is shown.
-export function tellFacts({ item, label, items, place, next, page }) {
+export function tellFacts({ item, label, page }) {
   const name = label.right_class || label.class;
   const many = item.count > 1 ? (item.track ? `a track of ${item.count} labels` : `${item.count} labels in one place`) : "one label";
   byId("question").textContent = `Is this a ${name}?`;
@@ -29,8 +28,6 @@ export function tellFacts({ item, label, items, place, next, page }) {
   const options = names.map((each, place) => element("option", { value: each, textContent: place < 9 ? `${place + 1}  ${each}` : each }));
   byId("class").replaceChildren(...options);
   byId("class").value = name;
-  const open = items.slice(place).filter((each) => !isJudged(each)).length;
-  page.progress(open, next !== null);
 }
 
 function decisionWords(label) {

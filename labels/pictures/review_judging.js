@@ -1,53 +1,28 @@
-// The first tab: items one by one, judged by keyboard. What a person says is sent at once, in order; the page goes on.
+// The first tab: items one by one, judged by keyboard. What a person says is sent at once; the page goes on.
 
-import { ask, tell } from "./review_asking.js";
+import { ask } from "./review_asking.js";
 import { inside } from "./review_canvas.js";
-import { isJudged } from "./review_facts.js";
 import { Showing } from "./review_showing.js";
 import { SIDE } from "./review_strip.js";
 
 const FIRST_ITEMS = 4; // the first view does not wait for more
-const MORE_WHEN_LEFT = 15;
 const SAVE_AFTER_MS = 400; // a box moved by keys is saved when they rest
 const byId = (id) => document.getElementById(id);
 
 export class Judging extends Showing {
   constructor(page) {
     super(page, (box, isNew) => (isNew ? this.drawn(box) : this.corrected(box)));
-    this.filter = {};
-    this.sending = Promise.resolve();
     byId("yes").onclick = () => this.judge("y");
     byId("no").onclick = () => this.judge("n");
     byId("undo").onclick = () => this.undo();
     byId("class").onchange = (event) => { this.reclass(event.target.value); event.target.blur(); };
   }
 
-  async open(filter = {}) {
-    Object.assign(this, { items: [], place: 0, next: 0, filter });
-    await this.more(FIRST_ITEMS);
-    this.goTo(0);
-  }
+  isJudged(item) { return item.rows.every((row) => row.verdict); }
 
-  async more(count = 40) {
-    if (this.next === null || this.fetching) return this.fetching;
-    this.fetching = ask("/api/items", { ...this.filter, round: this.page.round, offset: this.next, count });
-    try {
-      const { items, next } = await this.fetching;
-      const known = new Set(this.items.map((item) => item.id));
-      this.items.push(...items.filter((item) => !known.has(item.id)));
-      this.next = next;
-    } finally {
-      this.fetching = null;
-    }
-  }
+  open(filter) { return this.begin(FIRST_ITEMS, filter); }
 
-  async openLabel(uid) {
-    const item = await ask("/api/item", { round: this.page.round, label: uid });
-    const known = this.items.findIndex((each) => each.id === item.id);
-    if (known >= 0) this.items[known] = item;
-    else this.items.splice(this.place, 0, item);
-    this.goTo(known >= 0 ? known : this.place, uid);
-  }
+  async openLabel(uid) { this.show(await ask("/api/item", { round: this.page.round, label: uid }), uid); }
 
   goTo(place, uid) {
     this.stop();
@@ -60,22 +35,6 @@ export class Judging extends Showing {
     this.frame.close = false;
     this.paint();
     if (!this.item) this.fetchAhead();
-  }
-
-  fetchAhead() {
-    if (this.items.length - this.place >= MORE_WHEN_LEFT || this.next === null || this.fetching) return;
-    this.page.attempt(async () => {
-      const wasEmpty = !this.item;
-      await this.more();
-      if (wasEmpty) this.goTo(this.place);
-      else this.tellFacts();
-    });
-  }
-
-  // The next item without a verdict, else the next one.
-  forward() {
-    const open = this.items.findIndex((item, place) => place > this.place && !isJudged(item));
-    this.goTo(open >= 0 ? open : this.items.length);
   }
 
   along(by) {
@@ -92,15 +51,6 @@ export class Judging extends Showing {
 
   // --- what is said ---
 
-  send(path, said, then) {
-    this.sending = this.sending.then(() => this.page.attempt(async () => {
-      const answer = await tell(path, said, { round: this.page.round });
-      if (answer.total !== undefined) this.page.saved(answer.total);
-      then?.(answer);
-    }));
-    return this.sending;
-  }
-
   judge(verdict, only = false) {
     const { item, label } = this;
     if (!item || this.painted !== label.uid) return; // nobody has seen it yet
@@ -110,7 +60,7 @@ export class Judging extends Showing {
     this.send("/api/verdict", { item: item.id, verdict, ...(only ? { only: label.uid } : {}) }, (answer) => take(item, answer.rows));
     const count = only ? 1 : item.count - item.rows.filter((each) => each.single).length;
     this.notice(`${verdict === "y" ? "right" : "wrong"}: ${count === 1 ? "1 label" : `${count} labels`}`);
-    if (only && !isJudged(item)) this.along(1);
+    if (only && !this.isJudged(item)) this.along(1);
     else this.forward();
   }
 
@@ -156,13 +106,13 @@ export class Judging extends Showing {
 
   undo() {
     this.flush();
-    this.send("/api/undo", {}, async ({ item, labels }) => {
-      if (!labels) return this.notice("nothing to take back");
-      this.notice(`taken back: ${labels === 1 ? "1 label" : `${labels} labels`}`);
-      const isDrawn = !this.items.some((each) => each.id === item);
-      if (isDrawn && this.item) return this.paint();
-      await this.openLabel(item);
-    });
+    this.send("/api/undo", {}, (answer) => this.page.tookBack(answer, this));
+  }
+
+  // An item whose verdict was taken back; what was drawn is none.
+  async openItem(id) {
+    if (!this.items.some((each) => each.id === id) && this.item) return this.paint();
+    await this.openLabel(id);
   }
 
   // --- keys ---

@@ -11,7 +11,7 @@ from labels.cleaning.settings import CleaningSettings
 from labels.pictures.palette import style_names
 from labels.pictures.review_choice import ReviewItem, choose_items
 from labels.pictures.review_settings import REVIEW, ReviewSettings
-from labels.pictures.round_reading import CleanedRound, require_cleaned_boxes
+from labels.pictures.round_reading import CleanedRound, require_cleaned_round
 from labels.pictures.rule_words import rule_of
 from labels.records import tables
 from labels.records.errors import InputError
@@ -39,7 +39,7 @@ class ReviewRound:
     """`labels`: the decided boxes of all videos, with `step` (place among the labelled frames), `rule`, `style`."""
 
     number: int
-    output: str  # of its run record: another one means that it was cleaned anew
+    output: str | None  # of its run record: another one means that it was cleaned anew; None: it has no boxes
     labels: pd.DataFrame
     videos: dict[str, ReviewVideo]
     thresholds: tuple[float, float]  # of quality: ignored from, kept from
@@ -89,10 +89,12 @@ class ReviewRound:
 
 
 def load_round(work: WorkFolder, number: int) -> ReviewRound:
-    """All labels of a cleaned round. InputError when it is not cleaned; unreadable shards are named, not fatal."""
-    found: CleanedRound = require_cleaned_boxes(work, number)
+    """All boxes of a cleaned round, none where it has actions alone; its videos.
+
+    InputError when it is not cleaned; unreadable shards are named, not fatal.
+    """
+    found: CleanedRound = require_cleaned_round(work, number)
     record = found.records["cleaned"]
-    assert record is not None
     parts, videos, unreadable = [], {}, {}
     for row in work.usable_videos().itertuples():
         video_id = str(row.video_id)
@@ -114,13 +116,14 @@ def load_round(work: WorkFolder, number: int) -> ReviewRound:
     labels = tables.concatenate([part[list(columns)] for part in parts], columns).reset_index(drop=True)
     rules = {reason: rule_of(reason) for reason in labels["reason"].unique()}
     labels = labels.assign(rule=labels["reason"].map(rules).astype("str"), style=style_names(labels))
-    arguments, usual = record.arguments, CleaningSettings()
+    arguments, usual = record.arguments if record else {}, CleaningSettings()
     thresholds = (
         float(arguments.get("ignore_quality", usual.ignore_quality)),
         float(arguments.get("keep_quality", usual.keep_quality)),
     )
-    names = sorted({*record.facts.get("class_names", ()), *labels["class_name"].unique()} - {""})
-    return ReviewRound(number, record.output, labels, videos, thresholds, names, unreadable)
+    asked = record.facts.get("class_names", ()) if record else ()
+    names = sorted({*asked, *labels["class_name"].unique()} - {""})
+    return ReviewRound(number, record.output if record else None, labels, videos, thresholds, names, unreadable)
 
 
 def browse(labels: pd.DataFrame, wanted: dict[str, Any]) -> tuple[np.ndarray, dict[str, dict[str, int]]]:

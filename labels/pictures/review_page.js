@@ -4,11 +4,12 @@ import { ask, element } from "./review_asking.js";
 import { Browsing } from "./review_browsing.js";
 import { ClipTab } from "./review_clip.js";
 import { Judging } from "./review_judging.js";
+import { Stretches } from "./review_stretches.js";
 
-const TABS = ["judge", "clip", "browse"];
+const TABS = ["judge", "stretches", "clip", "browse"];
 const byId = (id) => document.getElementById(id);
 const page = {
-  round: null, classes: [], thresholds: [0, 1], rules: {},
+  round: null, classes: [], actions: [], thresholds: [0, 1], rules: {},
 
   // Runs what may fail; what went wrong is said on the page.
   async attempt(work) {
@@ -26,7 +27,8 @@ const page = {
     this.tellSaved();
   },
 
-  progress(open, isMore) {
+  progress(list, open, isMore) {
+    if (list !== lists[tab]) return;
     this.open = `${open}${isMore ? " and more" : ""} to look at`;
     this.tellSaved();
   },
@@ -45,6 +47,15 @@ const page = {
     await this.attempt(() => judging.openLabel(uid));
   },
 
+  // What an undo took back is shown where it was said.
+  async tookBack({ item, labels, of_actions: ofActions }, list) {
+    if (!labels) return list.notice("nothing to take back");
+    const where = ofActions ? "stretches" : "judge";
+    if (tab !== where) openTab(where);
+    lists[where].notice(`taken back: ${labels === 1 ? "1 label" : `${labels} labels`}`);
+    await lists[where].openItem(item);
+  },
+
   async judgeThese(filter) {
     openTab("judge");
     await this.attempt(() => judging.open(filter));
@@ -52,6 +63,8 @@ const page = {
 };
 
 const judging = new Judging(page);
+const stretches = new Stretches(page);
+const lists = { judge: judging, stretches };
 const clipTab = new ClipTab(page);
 const browsing = new Browsing(page);
 
@@ -63,15 +76,16 @@ function openTab(name) {
     byId(each).hidden = each !== name;
     byId(`tab-${each}`).setAttribute("aria-selected", String(each === name));
   }
-  if (name !== "judge") judging.stop();
+  for (const [each, list] of Object.entries(lists)) if (each !== name) list.stop();
   if (name === "browse") browsing.open();
   if (name === "judge") judging.paint();
+  if (name === "stretches") stretches.start();
   document.activeElement?.blur();
 }
 
 async function openRound(number) {
   const about = await ask("/api/about", number === null ? {} : { round: number });
-  Object.assign(page, { round: about.round, classes: about.classes, thresholds: about.thresholds, rules: about.rules });
+  Object.assign(page, { round: about.round, classes: about.classes, actions: about.actions, thresholds: about.thresholds, rules: about.rules });
   byId("work").textContent = about.work;
   document.title = `Review: ${about.work}`;
   byId("round").replaceChildren(...about.rounds.map((each) => element("option", { value: each, textContent: each })));
@@ -79,7 +93,11 @@ async function openRound(number) {
   clipTab.limits(about);
   page.saved(about.saved);
   const unreadable = Object.values(about.unreadable);
-  await judging.open();
+  byId("tab-judge").hidden = byId("tab-browse").hidden = !about.labels && Boolean(about.stretches);
+  byId("tab-stretches").hidden = !about.stretches;
+  const gone = byId(`tab-${tab}`).hidden;
+  if (gone) openTab(about.labels || !about.stretches ? "judge" : "stretches");
+  await Promise.all([judging.open(), stretches.open()]);
   if (unreadable.length) throw new Error(`Not shown: ${unreadable.join("; ")}`);
 }
 
@@ -93,8 +111,8 @@ const words = { kept: "kept", interpolated: "kept, interpolated", ignored: "igno
 byId("legend").append(...Object.entries(words).map(([style, text]) => element("span", {}, element("i", { className: `swatch ${style}` }), text)));
 
 document.addEventListener("keydown", (event) => {
-  if (tab !== "judge" || event.target.closest("select, input, textarea")) return;
-  if (judging.key(event)) event.preventDefault();
+  if (!lists[tab] || event.target.closest("select, input, textarea")) return;
+  if (lists[tab].key(event)) event.preventDefault();
 });
 
 page.attempt(() => openRound(null));

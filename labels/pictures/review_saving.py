@@ -13,16 +13,26 @@ from labels.records.tables import BOX_COLUMNS
 from labels.records.work_folder import WorkFolder
 
 
+@dataclass(frozen=True)
+class TakenBack:
+    """What was undone: the item it was on, its labels, whether they are actions. No labels: there was nothing."""
+
+    name: str = ""
+    label_uids: tuple[str, ...] = ()
+    of_actions: bool = False
+
+
 @dataclass
 class VerdictDesk:
     """What was said so far, by whomever, and what this session said. May be used from many threads."""
 
     work: WorkFolder
     saved: int = 0  # labels that stand judged by this session
+    saved_actions: int = 0  # those of them that are actions
     judged_alone: set[str] = field(default_factory=set)  # these stand when their track is judged as one later
     _said: dict[str, Verdict] = field(default_factory=dict)
     _seen: tuple[int, int] | None = None
-    _history: list[tuple[str, dict[str, Verdict | None]]] = field(default_factory=list)
+    _history: list[tuple[str, dict[str, Verdict | None], bool]] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -78,36 +88,50 @@ class VerdictDesk:
             self._save(verdict.label_uid, [verdict])
             return verdict.label_uid
 
-    def take_back(self) -> tuple[str, list[str]]:
-        """Undo this session's last verdict: the item it was on, and its labels; no labels when there is none."""
+    def judge_action(self, label_uid: str, judged_class: str, word: str, class_name: str = "") -> Verdict:
+        """Save a verdict on an action of the class `judged_class`; `class_name` is the right one, empty: as it is."""
+        with self._lock:
+            self.said()
+            right = class_name if class_name != judged_class else ""
+            verdict = verdict_from({"label_uid": label_uid, "verdict": word, "class_name": right})
+            self._save(label_uid, [verdict], of_actions=True)
+            return verdict
+
+    def take_back(self) -> TakenBack:
+        """Undo this session's last verdict."""
         with self._lock:
             self.said()
             if not self._history:
-                return "", []
-            name, before = self._history[-1]
+                return TakenBack()
+            name, before, of_actions = self._history[-1]
             empty = {"verdict": ""}
             rows = [as_row(old) if old else empty | {"label_uid": uid} for uid, old in before.items()]
             self._append(rows)
             self._history.pop()
-            self.saved -= sum(old is None for old in before.values())
+            self._count(before, of_actions, -1)
             self.judged_alone.difference_update(before)
             for uid, old in before.items():
                 self._said.pop(uid, None)
                 if old is not None:
                     self._said[uid] = old
             self._seen = self._state()
-            return name, list(before)
+            return TakenBack(name, tuple(before), of_actions)
 
-    def _save(self, name: str, new: Sequence[Verdict]) -> int:
+    def _save(self, name: str, new: Sequence[Verdict], of_actions: bool = False) -> int:
         self._append([as_row(verdict) for verdict in new])
         before = {verdict.label_uid: self._said.get(verdict.label_uid) for verdict in new}
-        self._history.append((name, before))
-        self.saved += sum(old is None for old in before.values())
+        self._history.append((name, before, of_actions))
+        self._count(before, of_actions, 1)
         for verdict in new:
             self._said.pop(verdict.label_uid, None)
             self._said[verdict.label_uid] = verdict
         self._seen = self._state()
         return len(new)
+
+    def _count(self, before: Mapping[str, Verdict | None], of_actions: bool, sign: int) -> None:
+        new = sign * sum(old is None for old in before.values())
+        self.saved += new
+        self.saved_actions += new * of_actions
 
     def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         append_verdicts(self.work, rows, sync=False)  # in the file at once, so that it outlives this process

@@ -16,8 +16,9 @@ from labels.pictures.review_app import make_app
 from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_frames import ReviewFrames
 from labels.pictures.review_settings import REVIEW, ReviewSettings
+from labels.pictures.review_stretch_desk import StretchDesk
 from labels.pictures.review_uploads import ClipDesk
-from labels.pictures.round_reading import read_round, require_cleaned_boxes
+from labels.pictures.round_reading import read_round, require_cleaned_round
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
@@ -35,8 +36,8 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
         ) from None
     work = WorkFolder(root)
     work.usable_videos()
-    cleaned = [each for each in work.round_numbers() if read_round(work, each).has_boxes]
-    here = require_cleaned_boxes(work, (cleaned[-1] if cleaned else 0) if number is None else number).number
+    cleaned = [each for each in work.round_numbers() if read_round(work, each).is_cleaned]
+    here = require_cleaned_round(work, (cleaned[-1] if cleaned else 0) if number is None else number).number
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and leaves nothing behind
     listening = _listen(port)
@@ -44,15 +45,15 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
     with tempfile.TemporaryDirectory(prefix="rally-review-") as folder:
         frames = ReviewFrames(work, Path(folder) / "frames", settings)
         desk = ReviewDesk(work, frames, settings)
+        stretches = StretchDesk(desk)
         clips = ClipDesk(work, Path(folder) / "clips", settings)
         try:
-            held = desk.round(here)
-            print(
-                f"{len(held.labels)} labels of round {here} in {len(held.items)} items; Ctrl-C ends this page:",
-                flush=True,
-            )
+            held, actions = desk.round(here), stretches.round(here)
+            found = [f"{len(held.labels)} boxes in {len(held.items)} items"] if held.output is not None else []
+            found += [f"{len(actions.actions)} actions"] if actions.output is not None else []
+            print(f"round {here}: {' and '.join(found)} to judge; Ctrl-C ends this page:", flush=True)
             print(f"http://127.0.0.1:{port}/", flush=True)
-            app = make_app(desk, clips, here, port, secrets.token_urlsafe(24))
+            app = make_app(desk, stretches, clips, here, port, secrets.token_urlsafe(24))
             config = uvicorn.Config(
                 app, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="off"
             )
@@ -65,13 +66,16 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
             frames.close()
             listening.close()
             desk.verdicts.close()
-        saved = desk.verdicts.saved
+        saved, of_actions = desk.verdicts.saved, desk.verdicts.saved_actions
     lines = [f"{video_id}: not shown: {reason}" for video_id, reason in held.unreadable.items()]
     lines.append(f"verdicts on {saved} labels saved: {work.root / VERDICTS_FILE}")
-    command = cleaning_command(work, here)
-    found = len(held.videos) + len(held.unreadable)
+    of_boxes = saved - of_actions
+    command = cleaning_command(work, here, actions=not of_boxes)
+    if of_boxes and of_actions:
+        lines.append(f"of them actions: {of_actions}; clean these too: {cleaning_command(work, here, actions=True)}")
+    videos = len(held.videos) + len(held.unreadable)
     skipped = {"with labels that cannot be read": len(held.unreadable)} if held.unreadable else {}
-    return Summary("review", "videos", found, len(held.videos), skipped, lines, command if saved else None)
+    return Summary("review", "videos", videos, len(held.videos), skipped, lines, command if saved else None)
 
 
 def _listen(port: int) -> socket.socket:

@@ -11,28 +11,20 @@ const byId = (id) => document.getElementById(id);
 // `items`, `place`, `row` and `offset` say what it is; `Judging` moves them.
 export class Showing extends AroundStrip {
   constructor(page, onBox) {
-    super();
-    this.page = page;
-    this.items = [];
-    this.place = 0;
+    super(page, "/api/items", byId("notice"));
     this.row = 0; // of the item's rows
     this.offset = 0; // frames of the strip away from the label
-    this.next = 0; // where the server's list goes on; null: at its end
     this.shown = 0; // counts what was shown, so that a late answer does not paint over a newer one
     this.frame = new FrameView(byId("frame"), { onBox });
     this.zoom = new FrameView(byId("zoom"), { close: true, onBox });
   }
 
-  get item() { return this.items[this.place]; }
   get label() { return this.item?.rows[this.row]; }
   get frameShown() { return this.label.frame + this.offset * this.item.step; }
 
-  tellFacts() { tellFacts(this); }
-
-  notice(text) {
-    byId("notice").textContent = text;
-    clearTimeout(this.noticeEnds);
-    this.noticeEnds = setTimeout(() => { byId("notice").textContent = ""; }, 2500);
+  tellFacts() {
+    tellFacts(this);
+    this.tellProgress();
   }
 
   async paint() {
@@ -44,6 +36,7 @@ export class Showing extends AroundStrip {
       byId("empty").textContent = this.next !== null ? "Looking for more labels …" : this.items.length
         ? "That was all. The next dataset_cleaner.py run uses what you said; ↑ goes back."
         : "Nothing to judge here: every label has a verdict, or none fits the filter.";
+      this.tellProgress();
       return;
     }
     const frame = this.frameShown;

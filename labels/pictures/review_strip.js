@@ -1,13 +1,14 @@
 // The seconds around a label, frame by frame, and the crops of all labels that one verdict decides.
 
 import { cropPath, element } from "./review_asking.js";
+import { ItemList } from "./review_items.js";
 
 export const SIDE = 4; // frames of the strip on each side
 const CROPS_NEAR = 30;
 const byId = (id) => document.getElementById(id);
 
 // What is shown it reads from `this`: item, label, row, page. `Showing` builds on it.
-export class AroundStrip {
+export class AroundStrip extends ItemList {
   paintStrip(frame) {
     const { item, label } = this;
     const tiles = [];

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_test_video
+from picture_work import action_rows
 from review_server import ReviewServer
 
 import dataset_cleaner
@@ -24,8 +25,8 @@ from labels.models.checkpoints import RECOGNISER, save_checkpoint
 from labels.models.recogniser import build_recogniser, preset_of
 from labels.records import tables
 from labels.records.run_records import RunRecord, start_run, write_run_record
-from labels.records.safe_writing import read_parquet
-from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
+from labels.records.safe_writing import read_parquet, write_parquet, write_text
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED, WorkFolder
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("starlette")
@@ -59,6 +60,23 @@ def recogniser(work):
     yield names
     work.round(0).recogniser.unlink()
     start_run(work.round(0), ACTIONS_TRAINED)
+
+
+@pytest.fixture
+def actions(work):
+    """Two actions in round 0, the first of a person whom a student doubts; gone afterwards."""
+    video_id = str(work.usable_videos()["video_id"].iloc[0])
+    said = [(-1, 0, 12, "run", 1.0, "keep", ""), (-1, 12, 30, "jump", 0.8, "ignore", "quality: 0.80 < 0.90")]
+    table = action_rows(video_id, said)
+    table.loc[0, "origin"] = "human"
+    folder = work.round(0)
+    write_parquet(folder.actions("cleaned", video_id), table, {"video_id": video_id})
+    doubts = "label_uid,video_id,track_id,start_s,end_s,class_name,student_class,student_score\n"
+    doubts += f"{video_id}-a0,{video_id},-1,0,0.5,run,jump,0.9\n"
+    write_text(folder.stage(ACTIONS_CLEANED) / "review.csv", doubts)
+    write_run_record(folder, RunRecord(ACTIONS_CLEANED, 0, {}, {}, {}, {"class_names": ["jump", "run", "throw"]}))
+    yield list(table["label_uid"])
+    start_run(folder, ACTIONS_CLEANED)
 
 
 @pytest.fixture
@@ -183,6 +201,41 @@ def test_keys_that_move_play_enlarge_reclass_and_draw(page, server, work):
     assert drawn.verdict == "y" and drawn.video_id == item["video"]
     page.keyboard.press("1")
     said_of(work, lambda said: all(row["uid"] in said for row in item["rows"]), page)
+
+
+def until_played(page, uid: str) -> None:
+    page.wait_for_function("uid => document.documentElement.dataset.stretch === uid", arg=uid, timeout=WAIT_MS)
+
+
+def test_actions_are_played_and_judged_by_keyboard(actions, page, work):
+    doubted, sure = actions
+    page.click("#tab-stretches")
+    until_played(page, doubted)
+    assert "a student says jump" in page.inner_text("#stretch-facts")
+    shown = {page.inner_text("#stretch-where") for _ in range(12) if page.wait_for_timeout(60) is None}
+    assert len(shown) > 1  # it plays
+    page.keyboard.press(" ")
+    still = page.inner_text("#stretch-where")
+    page.wait_for_timeout(300)
+    assert page.inner_text("#stretch-where") == still
+    page.keyboard.press("3")
+    said = said_of(work, lambda said: doubted in said, page)
+    assert (said[doubted].verdict, said[doubted].class_name) == ("y", "throw")
+    until_played(page, sure)
+    shoot(page, "actions")
+    page.keyboard.press("n")
+    said_of(work, lambda said: said.get(sure) is not None and said[sure].verdict == "n", page)
+    page.wait_for_selector("#stretch-empty:not([hidden])", timeout=WAIT_MS)
+    # What was judged last is taken back where it was judged, whatever tab is open.
+    page.click("#tab-judge")
+    page.keyboard.press("u")
+    said_of(work, lambda said: sure not in said, page)
+    page.wait_for_selector("#stretches:not([hidden])", timeout=WAIT_MS)
+    until_played(page, sure)
+
+
+def test_a_round_without_actions_offers_none(page, server):
+    assert not page.is_visible("#tab-stretches") and page.is_visible("#tab-judge")
 
 
 def test_a_clip_is_labelled_and_shown(page, work):
