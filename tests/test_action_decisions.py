@@ -94,24 +94,60 @@ def test_verdicts_count_for_more_than_scores():
 
 
 def test_what_a_human_denied_does_not_come_back():
-    first, _ = decided(actions(("a", "v1", "kick", 0.95), ("b", "v2", "kick", 0.95)), verdicts={"a": "n"})
+    no = {"a": "n"}
+    first, _ = decided(actions(("a", "v1", "kick", 0.95), ("b", "v2", "kick", 0.95)), verdicts=no)
     again = actions(("n1", "v1", "kick", 0.99, "detected", 1, 11), ("n2", "v2", "kick", 0.99))
-    _, rows = decided(again, first.actions, verdicts={"a": "n"})
-    assert rows["decision"].to_dict() == {"a": "drop", "b": "keep"} and rows.loc["a", "reason"].startswith("human no")
+    _, rows = decided(again, first.actions, verdicts=no)
+    assert rows["decision"].to_dict() == {"a": "drop", "n1": "drop", "b": "keep"}
+    assert rows.loc[["a", "n1"], "reason"].eq("human: no").all()
     # A round that does not say it keeps it in mind for the one after.
-    silent, rows = decided(again.iloc[1:], first.actions, verdicts={"a": "n"})
-    assert rows.loc["a", "reason"].startswith("human no")
-    _, rows = decided(again.iloc[:1], silent.actions, verdicts={"a": "n"})
-    assert rows.loc["a", "decision"] == "drop" and "n1" not in rows.index
-    # Another class there is another label.
-    _, rows = decided(actions(("n3", "v1", "run", 0.99)), first.actions, verdicts={"a": "n"})
-    assert rows.loc["n3", "decision"] == "keep"
+    silent, rows = decided(again.iloc[1:], first.actions, verdicts=no)
+    assert rows.loc["a", "reason"] == "human: no"
+    _, rows = decided(again.iloc[:1], silent.actions, verdicts=no)
+    assert rows.loc["n1", "reason"] == "human: no"
+    # Another class there is another label, and so is what others do at another time.
+    others = [("n3", "v1", "run", 0.99), ("n4", "v1", "kick", 0.99, "detected", 8, 18)]
+    _, rows = decided(actions(*others, ("n5", "v1", "kick", 0.99, "detected", 0, 10, 3)), first.actions, verdicts=no)
+    assert rows.loc[["n3", "n4", "n5"], "decision"].eq("keep").all()
 
 
-def test_a_denied_human_label_says_nothing_of_its_time():
+def test_what_was_denied_hides_no_other_label_of_its_time():
+    first, _ = decided(actions(("a", "v1", "kick", 0.95)), verdicts={"a": "n"})
+    second, rows = decided(actions(("b", "v1", "run", 0.95)), first.actions, verdicts={"a": "n"})
+    assert rows["decision"].to_dict() == {"a": "drop", "b": "keep"}
+    third, rows = decided(actions(("c", "v1", "run", 0.95)), second.actions, verdicts={"a": "n"})
+    assert rows["decision"].to_dict() == {"a": "drop", "b": "keep"} and (third.old_kept, third.found_again) == (1, 1)
+    _, rows = decided(actions(("c", "v1", "run", 0.95)), second.actions, verdicts={"a": "n", "b": "n"})
+    assert set(rows["decision"]) == {"drop"} and set(rows["reason"]) == {"human: no"}
+
+
+def test_a_denied_human_label_stays_denied_and_says_nothing_else_of_its_time():
     labelled = actions(("h", "v1", "kick", 1.0, "human"), ("s", "v1", "run", 0.97), ("t", "v2", "run", 0.97))
     found, rows = decided(labelled, verdicts={"h": "n"})
     assert rows["decision"].to_dict() == {"h": "drop", "s": "keep", "t": "keep"} and not len(found.doubts)
+    same = actions(("h", "v1", "kick", 1.0, "human"), ("s", "v1", "kick", 0.97), ("t", "v2", "run", 0.97))
+    first, rows = decided(same, verdicts={"h": "n"})
+    assert rows["decision"].to_dict() == {"h": "drop", "s": "drop", "t": "keep"}
+    _, rows = decided(actions(("s2", "v1", "kick", 0.97)), first.actions, verdicts={"h": "n"})
+    assert rows.loc[["h", "s2"], "reason"].eq("human: no").all()
+
+
+def test_what_was_confirmed_and_later_denied_stays_denied():
+    first, rows = decided(actions(("a", "v1", "kick", 0.5)), verdicts={"a": "y"})
+    assert rows.loc["a", "origin"] == "human"
+    _, rows = decided(actions(("n1", "v1", "kick", 0.99)), first.actions, verdicts={"a": "n"})
+    assert rows["decision"].to_dict() == {"a": "drop", "n1": "drop"}
+
+
+def test_denied_human_labels_do_not_count_for_the_cap_of_a_class():
+    labelled = actions(
+        *((f"h{at}", f"h{at}", "kick" if at else "run", 1.0, "human") for at in range(10)),
+        *((f"r{at}", f"r{at}", "run", 0.99 - at / 1000) for at in range(10)),
+    )
+    settings = ActionSettings(least_cap=2, class_cap=3.0)
+    others = {f"h{at}": "n" for at in range(6, 10)}  # of six that stand one is a run: a sixth, not a tenth
+    _, rows = decided(labelled, settings=settings, verdicts=others)
+    assert rows.loc[[f"r{at}" for at in range(10)], "decision"].eq("keep").sum() == 5  # 3 x 10 / 6
 
 
 @pytest.mark.parametrize("word", ["y", "n"])

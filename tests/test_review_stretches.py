@@ -1,5 +1,8 @@
 """Actions on the review page without a browser: what is asked first, what is told, what is saved and taken back."""
 
+import time
+from dataclasses import replace
+
 import pytest
 from picture_work import FPS, FRAMES, Clip, action_rows, make_work, rows
 from review_server import ReviewServer
@@ -7,13 +10,12 @@ from review_server import ReviewServer
 from labels.cleaning.verdict_file import append_verdicts, read_verdicts
 from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_frames import ReviewFrames
-from labels.pictures.review_settings import REVIEW
+from labels.pictures.review_settings import REVIEW, ReviewSettings
 from labels.pictures.review_stretch_desk import StretchDesk
 from labels.pictures.review_stretches import shown_frames
-from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.run_records import RunRecord, write_run_record
-from labels.records.safe_writing import write_parquet, write_text
+from labels.records.run_records import RunRecord, read_run_record, write_run_record
+from labels.records.safe_writing import read_parquet, write_parquet, write_text
 from labels.records.work_folder import ACTIONS_CLEANED
 
 BARS = {"run": 0.8, "throw": 0.6}
@@ -28,14 +30,23 @@ SAID = [
 HUMAN = (3, 4)
 
 
+DOUBTS = "label_uid,video_id,track_id,start_s,end_s,class_name,student_class,student_score\n"
+
+
+def write_actions_of(work, video_id):
+    """One action more, of another video, in round 0, cleaned anew."""
+    write_parquet(work.round(0).actions("cleaned", video_id), action_rows(video_id, SAID[:1]), {"video_id": video_id})
+    record = read_run_record(work.round(0), ACTIONS_CLEANED)
+    write_run_record(work.round(0), replace(record, output=f"{record.output} and more"))
+
+
 def write_actions(work, number=0, said=SAID, human=HUMAN, output="a1"):
     actions = action_rows("clip_a", said)
     actions.loc[list(human), "origin"] = "human"
     actions["probabilities"] = '{"run": 0.3, "throw": 0.6, "jump": 0.06, "stand": 0.04}'
     write_parquet(work.round(number).actions("cleaned", "clip_a"), actions, {"video_id": "clip_a"})
-    doubts = "label_uid,video_id,track_id,start_s,end_s,class_name,student_class,student_score\n"
-    doubts += "clip_a-a3,clip_a,3,0.2,0.36,run,throw,0.93\n"
-    write_text(work.round(number).stage(ACTIONS_CLEANED) / "review.csv", doubts)
+    doubts = work.round(number).stage(ACTIONS_CLEANED) / "review.csv"
+    write_text(doubts, f"{DOUBTS}clip_a-a3,clip_a,3,0.2,0.36,run,throw,0.93\n")
     facts = {"class_names": ["run", "throw", "jump"]}
     arguments = {"keep_quality": 0.9, "ignore_quality": 0.2}
     write_run_record(
@@ -56,8 +67,22 @@ def work(tmp_path):
 
 
 @pytest.fixture
-def desk(work, tmp_path):
-    return StretchDesk(ReviewDesk(work, ReviewFrames(work, tmp_path / "frames")))
+def boxes_of(tmp_path):
+    """A desk for the boxes of a work folder; its decoding ends with the test."""
+    opened = []
+
+    def open_desk(work, settings=REVIEW):
+        opened.append(ReviewFrames(work, tmp_path / f"frames{len(opened)}", settings))
+        return ReviewDesk(work, opened[-1], settings)
+
+    yield open_desk
+    for frames in opened:
+        frames.close()
+
+
+@pytest.fixture
+def desk(work, boxes_of):
+    return StretchDesk(boxes_of(work))
 
 
 def ids(desk, offset=0, count=40):
@@ -75,7 +100,7 @@ def test_it_is_told_what_there_is_to_judge(desk):
     assert thrown["doubt"] is None and (thrown["track"], thrown["class"]) == (3, "throw")
     assert (thrown["start_s"], thrown["end_s"], thrown["quality"]) == (0.0, 0.8, 0.61)
     assert thrown["likely"] == [("throw", 0.6), ("run", 0.3), ("jump", 0.06)]
-    assert desk.about(0) == {"stretches": 5, "actions": ["jump", "run", "throw"]}
+    assert desk.about(0) == {"stretches": 5, "actions": ["jump", "run", "throw"], "unreadable_actions": {}}
 
 
 def test_a_players_box_is_told_for_each_frame_while_it_is_seen(desk):
@@ -112,8 +137,8 @@ def test_pages_go_on_where_the_one_before_ended(desk):
     assert ids(desk, 2, 2) == ["a1", "a0"] and desk.items(0, 4, 2)["next"] is None
 
 
-def test_taking_back_tells_boxes_from_actions(work, tmp_path):
-    boxes = ReviewDesk(work, ReviewFrames(work, tmp_path / "frames"))
+def test_taking_back_tells_boxes_from_actions(work, boxes_of):
+    boxes = boxes_of(work)
     desk = StretchDesk(boxes)
     label = boxes.items(0, 0, 40)["items"][0]
     boxes.judge(0, {"item": label["id"], "verdict": "y"})
@@ -146,15 +171,109 @@ def test_actions_that_were_cleaned_anew_are_read_anew(desk, work):
     assert desk.about(0)["stretches"] == 1 and len(ids(desk)) == 1
 
 
-def test_a_round_without_actions_has_none(tmp_path):
+def test_a_round_without_actions_has_none(tmp_path, boxes_of):
     work = make_work(tmp_path / "work", [Clip("clip_a", [range(12)])], 1)
-    desk = StretchDesk(ReviewDesk(work, ReviewFrames(work, tmp_path / "frames")))
-    assert desk.about(0) == {"stretches": 0, "actions": []} and desk.items(0, 0, 40) == {"items": [], "next": None}
+    desk = StretchDesk(boxes_of(work))
+    assert desk.about(0)["stretches"] == 0 and desk.items(0, 0, 40) == {"items": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    "listed", ["", "label_uid,score\na,1\n", f"{DOUBTS}clip_a-a3,,,,,,run,sure\n", f"{DOUBTS}clip_a-a3,,,,,,run,nan\n"]
+)
+def test_doubts_that_cannot_be_read_are_named_and_the_actions_are_there(desk, work, listed):
+    path = work.round(0).stage(ACTIONS_CLEANED) / "review.csv"
+    path.write_text(listed)
+    about = desk.about(0)
+    assert about["stretches"] == 5 and desk.item(0, "clip_a-a3")["doubt"] is None
+    assert list(about["unreadable_actions"].values()) == (
+        [] if not listed else [about["unreadable_actions"]["review.csv"]]
+    )
+    path.write_bytes(b"\xff\xfe\x00")
+    assert str(path) in desk.about(0)["unreadable_actions"]["review.csv"]
+
+
+def test_a_class_may_be_called_none(desk, work):
+    path = work.round(0).stage(ACTIONS_CLEANED) / "review.csv"
+    path.write_text(f"{DOUBTS}clip_a-a3,clip_a,3,0,1,run,None,0.9\n")
+    desk.about(0)
+    assert desk.item(0, "clip_a-a3")["doubt"] == {"class": "None", "score": 0.9}
+
+
+@pytest.mark.parametrize("probabilities", ["", "3", "[1]", '{"run": "x"}', '{"run": NaN}'])
+def test_probabilities_that_cannot_be_read_are_left_out(desk, work, probabilities):
+    actions = action_rows("clip_a", SAID[:1]).assign(probabilities=probabilities)
+    write_parquet(work.round(0).actions("cleaned", "clip_a"), actions, {"video_id": "clip_a"})
+    assert desk.item(0, "clip_a-a0")["likely"] == []
+
+
+def test_a_shard_that_cannot_be_read_is_named_and_the_others_are_shown(desk, work):
+    write_parquet(work.round(0).actions("cleaned", "clip_b"), action_rows("clip_b", SAID[:1]).drop(columns="score"), {})
+    about = desk.about(0)
+    assert about["stretches"] == 5 and "score" in about["unreadable_actions"]["clip_b"]
+
+
+def test_where_players_cannot_be_read_their_actions_are_told_without_boxes(desk, work):
+    boxes = read_parquet(work.round(0).boxes("cleaned", "clip_a"))
+    assert any(desk.item(0, "clip_a-a2")["boxes"])
+    write_parquet(work.round(0).boxes("cleaned", "clip_a"), boxes.drop(columns="track_id"), {})
+    assert not any(desk.item(0, "clip_a-a2")["boxes"])
+
+
+def test_a_player_out_of_sight_has_no_box(desk, work):
+    frames = [0, 1, 2, 3, 4, 5, 18, 19]  # half a second without
+    people = rows("clip_a", 0, frames, [[f, 10, f + 20, 60] for f in frames], class_name="person", track_id=3)
+    metadata = {"video_id": "clip_a", "stride": 1, "frame_count": FRAMES, "fps": FPS, "width": 160, "height": 96}
+    write_parquet(work.round(0).boxes("cleaned", "clip_a"), people, metadata)
+    thrown = desk.item(0, "clip_a-a2")
+    seen = [frame for frame, box in zip(thrown["frames"], thrown["boxes"], strict=True) if box]
+    assert max(seen) <= 5 and min(seen) == 0
+
+
+def test_actions_of_videos_whose_boxes_cannot_be_read_are_left_out(desk, work):
+    write_actions_of(work, "clip_b")
+    write_parquet(work.round(0).boxes("cleaned", "clip_b"), action_rows("clip_b", SAID[:1]), {})
+    assert desk.about(0)["stretches"] == 6
+    assert {item["video"] for item in desk.items(0, 0, 40)["items"]} == {"clip_a"}
+    with pytest.raises(InputError, match="cannot be read"):
+        desk.item(0, "clip_b-a0")
+
+
+def test_videos_that_come_to_a_round_of_actions_alone_are_shown(tmp_path, boxes_of):
+    work = make_work(tmp_path / "work", [Clip("clip_a", []), Clip("clip_b", [])], 0)
+    write_actions(work)
+    boxes = boxes_of(work)
+    desk = StretchDesk(boxes)
+    assert len(ids(desk)) == 5
+    write_actions_of(work, "clip_b")
+    boxes.about(0)
+    assert desk.about(0)["stretches"] == 6 and len(ids(desk)) == 6
+
+
+def test_all_frames_that_will_be_shown_are_decoded_ahead(work, boxes_of):
+    boxes = boxes_of(work, ReviewSettings(frames_ahead=3))
+    shown = [item["frames"] for item in StretchDesk(boxes).items(0, 0, 40)["items"]]
+    video = boxes.round(0).videos["clip_a"]
+    end = time.monotonic() + 60
+    while not all(boxes.frames.has(video, frame) for each in shown for frame in each):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_page_of_both_names_both_cleanings(work):
+    with ReviewServer(work.root) as server:
+        assert "5 actions to judge" in server.said and " boxes in " in server.said
+        server.tell("/api/action-verdict?round=0", {"item": "clip_a-a2", "verdict": "n"})
+        _, printed, _ = server.stop()
+    assert f"next: python dataset_cleaner.py {work.root} --round 0 --task actions\n" in printed
+    with ReviewServer(work.root) as server:
+        label = server.json("/api/items?round=0")["items"][0]
+        server.tell("/api/action-verdict?round=0", {"item": "clip_a-a1", "verdict": "y"})
+        server.tell("/api/verdict?round=0", {"item": label["id"], "verdict": "y"})
+        _, printed, _ = server.stop()
+    assert "of them actions: 1; clean these too: " in printed and "--task actions" not in printed.split("next: ")[1]
 
 
 def test_a_round_of_actions_alone_is_served_and_its_end_names_the_right_cleaning(tmp_path):
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
     work = make_work(tmp_path / "work", [Clip("clip_a", [])], 0)
     write_actions(work)
     with ReviewServer(work.root) as server:
@@ -175,4 +294,3 @@ def test_a_round_of_actions_alone_is_served_and_its_end_names_the_right_cleaning
 def test_what_another_process_says_meanwhile_is_known(desk, work):
     append_verdicts(work, [{"label_uid": "clip_a-a3", "verdict": "y"}])
     assert ids(desk) == ["a2", "a1", "a0", "a4"]
-    assert set(tables.ACTIONS) <= set(desk.round(0).actions.columns)

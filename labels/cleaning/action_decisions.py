@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.action_merging import merge_rounds, said_by_human
+from labels.cleaning.action_merging import merge_rounds, said_again, said_by_human
 from labels.cleaning.action_outliers import find_outliers
 from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.confident_learning import NO_FAULTS, Faults
+from labels.cleaning.round_merging import HUMAN_NO
 from labels.records import tables
-
-HUMAN_NO = "human no: a human said that this is wrong"
 
 
 @dataclass(frozen=True)
@@ -46,40 +45,43 @@ def decide_actions(
     Args:
         labelled: ACTIONS of all videos, human and detected.
         old: the cleaned ACTIONS of the round before, of all videos.
-        verdicts: label_uid -> y or n. What was denied stays so when a later round says it again.
+        verdicts: label_uid -> y or n. What was denied stays so when a student says it again, in any round.
         trusted_from: class -> the sureness from which the labeller was right in validation. No bar lies below it: a
             student that was never right about a class (1) does not teach it.
         faults: labels of the round before that students who never saw their groups call wrong: those of humans are
             looked at again, the others are not trained on.
     """
     verdicts = verdicts or {}
-    denied = {uid for uid, word in verdicts.items() if word == "n"}
+    denied = labelled[_is_denied(labelled, verdicts)]
     human = labelled[labelled["origin"] == "human"]
     found = labelled[labelled["origin"] != "human"].reset_index(drop=True)
-    lost = labelled.iloc[:0]
+    lost = remembered = labelled.iloc[:0]
     left_behind = old_kept = found_again = 0
     if old is not None:
         old_human = old[(old["origin"] == "human") & ~old["label_uid"].isin(human["label_uid"])]
         human = tables.concatenate([human, old_human[list(tables.ACTIONS)]], tables.ACTIONS)
-        of_machine = old["origin"] != "human"
-        stays = (old["decision"] != "drop") | old["label_uid"].isin(denied)
-        machine = old[of_machine & stays].reset_index(drop=True)
+        of_machine, no = old["origin"] != "human", _is_denied(old, verdicts)
+        machine = old[of_machine & ~no & (old["decision"] != "drop")].reset_index(drop=True)
         found, lost = merge_rounds(found, machine, settings)
-        left_behind = int((of_machine & ~stays).sum())
+        left_behind = int((of_machine & ~no & (old["decision"] == "drop")).sum())
+        remembered = old[of_machine & no & ~old["label_uid"].isin(labelled["label_uid"])]
+        denied = pd.concat([denied, old[no]], ignore_index=True)
         kept_before = machine["label_uid"][machine["decision"] == "keep"]
         old_kept, found_again = len(kept_before), int(found["label_uid"].isin(kept_before).sum())
     found = found.assign(quality=found["quality"] if "quality" in found else found["score"])
-    standing = human[~human["label_uid"].isin(denied)]
+    standing = human[~_is_denied(human, verdicts)]
     overruled, doubts = said_by_human(found, standing, settings)
     doubts = _with_faults(doubts, standing, faults)
     doubts = doubts[~doubts["label_uid"].isin(verdicts)].reset_index(drop=True)
-    free = ~overruled & ~found["label_uid"].isin(verdicts).to_numpy()
+    again = said_again(found, denied, settings)
+    free = ~overruled & ~again & ~found["label_uid"].isin(verdicts).to_numpy()
     bars = class_bars(found[free], class_names, settings)
     bars = {name: max(bar, (trusted_from or {}).get(name, 0.0)) for name, bar in bars.items()}
     decision, reason = _by_quality(found, bars, settings)
     _set_aside(found, standing, free, decision, reason, faults, settings)
     _cap_classes(found, standing, free, decision, reason, settings)
     decision[overruled], reason[overruled] = "drop", "human: a human said what happens here"
+    decision[again], reason[again] = "drop", HUMAN_NO
     found = found.assign(decision=decision, reason=reason)
     rows = [
         human.assign(quality=np.float32(1), decision="keep", reason=""),
@@ -89,6 +91,7 @@ def decide_actions(
             decision="drop",
             reason="lost: this round does not say so any more",
         ),
+        remembered.assign(quality=np.float32(0), decision="drop", reason=HUMAN_NO),
     ]
     kinds = tables.ACTIONS | tables.DECIDED
     actions = tables.concatenate([part[list(kinds)] for part in rows], kinds).astype({"quality": "float32"})
@@ -179,6 +182,10 @@ def _cap_classes(
         most = max(settings.least_cap, int(settings.class_cap * float(share.get(name, 0.0)) * int(free.sum())))
         for row in kept[np.argsort(-quality[kept], kind="stable")][most:]:
             decision[row], reason[row] = "ignore", f"class_cap: {len(kept)} > {most} of {name}"
+
+
+def _is_denied(actions: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:
+    return (actions["label_uid"].map(dict(verdicts)) == "n").to_numpy()
 
 
 def _by_verdict(actions: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:

@@ -53,6 +53,15 @@ def best_overlaps(actions: pd.DataFrame, others: pd.DataFrame) -> tuple[np.ndarr
     return place, best
 
 
+def said_again(found: pd.DataFrame, denied: pd.DataFrame, settings: ActionSettings) -> np.ndarray:
+    """Which labels (N,) say the class of a denied one, of the same track at the same time."""
+    again = np.zeros(len(found), dtype=bool)
+    for name, own in denied.groupby("class_name"):
+        rows = np.flatnonzero(found["class_name"] == name)
+        again[rows] = best_overlaps(found.iloc[rows], own)[1] >= settings.match_overlap
+    return again
+
+
 def said_by_human(
     found: pd.DataFrame, human: pd.DataFrame, settings: ActionSettings
 ) -> tuple[np.ndarray, pd.DataFrame]:

@@ -25,6 +25,7 @@ PAGE_FILES = {
     "review_clip.js": "text/javascript; charset=utf-8",
     "review_actions.js": "text/javascript; charset=utf-8",
     "review_items.js": "text/javascript; charset=utf-8",
+    "review_playing.js": "text/javascript; charset=utf-8",
     "review_stretches.js": "text/javascript; charset=utf-8",
     "review_browsing.js": "text/javascript; charset=utf-8",
 }

@@ -171,6 +171,12 @@ export class FrameView {
   }
 }
 
+// Where a frame ({ width, height }) lies in a canvas when it is as large as it may be.
+export function fitted(canvas, { width, height }) {
+  const scale = Math.min(canvas.width / width, canvas.height / height);
+  return { scale, left: (canvas.width - width * scale) / 2, top: (canvas.height - height * scale) / 2 };
+}
+
 // A box that lies in the frame and is at least a pixel wide and high; `whole`: it is moved, not made smaller.
 export function inside([x1, y1, x2, y2], [width, height], whole = false) {
   if (whole) {

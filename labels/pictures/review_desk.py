@@ -11,7 +11,7 @@ from labels.cleaning.human_verdicts import Box
 from labels.pictures.palette import STYLES
 from labels.pictures.review_choice import ReviewItem
 from labels.pictures.review_frames import ReviewFrames
-from labels.pictures.review_labels import ReviewRound, browse, load_round
+from labels.pictures.review_labels import ReviewRound, browse, load_round, outputs_of
 from labels.pictures.review_saving import VerdictDesk
 from labels.pictures.review_settings import REVIEW, ReviewSettings
 from labels.pictures.review_telling import STRIP_EACH_SIDE, strip_step, told_item, told_rows
@@ -39,8 +39,7 @@ class ReviewDesk:
         with self._loading:
             held = self._rounds.get(number)
             if held is not None and fresh:
-                record = read_round(self.work, number).records["cleaned"]
-                held = held if (record.output if record else None) == held.output else None
+                held = held if outputs_of(read_round(self.work, number)) == held.outputs else None
             if held is None:
                 held = self._rounds[number] = load_round(self.work, number)
             return held

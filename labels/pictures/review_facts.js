@@ -4,33 +4,41 @@ import { element } from "./review_asking.js";
 
 const byId = (id) => document.getElementById(id);
 
+export function tellTerms(list, terms) {
+  list.replaceChildren(...terms.flatMap(([term, words]) => [element("dt", { textContent: term }), element("dd", {}, words)]));
+}
+
+// The classes to choose from, with the keys that choose them, and the one that is.
+export function tellClasses(select, classes, name) {
+  const names = classes.includes(name) ? classes : [...classes, name];
+  select.replaceChildren(...names.map((each, place) => element("option", { value: each, textContent: place < 9 ? `${place + 1}  ${each}` : each })));
+  select.value = name;
+}
+
+export const reasonWords = (label, rules) => (rules[label.rule] ? `${rules[label.rule]} (${label.reason})` : label.reason);
+
+export function decisionWords(label) {
+  const words = { keep: "kept", ignore: "ignored", drop: "dropped" }[label.decision];
+  return label.origin === "detected" ? words : `${words}, ${label.origin === "human" ? "a person said so" : label.origin}`;
+}
+
 // What is known of the label that is shown.
 export function tellFacts({ item, label, page }) {
   const name = label.right_class || label.class;
   const many = item.count > 1 ? (item.track ? `a track of ${item.count} labels` : `${item.count} labels in one place`) : "one label";
   byId("question").textContent = `Is this a ${name}?`;
   const said = { y: label.right_box || label.right_class ? "right, corrected" : "right", n: "wrong" }[label.verdict];
-  const rule = page.rules[label.rule];
-  const facts = [
+  tellTerms(byId("facts"), [
     ["decides", many + (item.duplicates ? `, and ${item.duplicates} of the same seen twice` : "")],
     ["now", element("span", {}, element("span", { className: `swatch ${label.style}` }), decisionWords(label))],
-    ...(label.reason ? [["because", rule ? `${rule} (${label.reason})` : label.reason]] : []),
+    ...(label.reason ? [["because", reasonWords(label, page.rules)]] : []),
     ["score", label.score.toFixed(2)],
     ["quality", label.quality.toFixed(2)],
     ...(said ? [["you said", said]] : []),
-  ];
-  byId("facts").replaceChildren(...facts.flatMap(([term, words]) => [element("dt", { textContent: term }), element("dd", {}, words)]));
+  ]);
   const [bar, low, high] = byId("quality").children;
   bar.style.width = `${label.quality * 100}%`;
   [low, high].forEach((mark, place) => { mark.style.left = `${page.thresholds[place] * 100}%`; });
   byId("quality").setAttribute("aria-label", `quality ${label.quality}; ignored from ${page.thresholds[0]}, kept from ${page.thresholds[1]}`);
-  const names = page.classes.includes(name) ? page.classes : [...page.classes, name];
-  const options = names.map((each, place) => element("option", { value: each, textContent: place < 9 ? `${place + 1}  ${each}` : each }));
-  byId("class").replaceChildren(...options);
-  byId("class").value = name;
-}
-
-function decisionWords(label) {
-  const words = { keep: "kept", ignore: "ignored", drop: "dropped" }[label.decision];
-  return label.origin === "detected" ? words : `${words}, ${label.origin === "human" ? "a person said so" : label.origin}`;
+  tellClasses(byId("class"), page.classes, name);
 }

@@ -41,13 +41,13 @@ class ReviewFrames:
         self._thread.start()
 
     def expect(self, video: ReviewVideo, frame_indices: Iterable[int], soon: bool = False) -> None:
-        """These frames of a video are likely to be asked for; `soon`: before all that was expected until now."""
+        """These frames of a video are likely to be asked for, the first soonest; `soon`: before all others."""
         with self._changed:
             wanted = self._wanted.pop(video.video_id, (video, {}))[1] if soon else None
             if wanted is None and video.video_id in self._wanted:
                 wanted = self._wanted[video.video_id][1]
             frames = {int(frame): None for frame in frame_indices if 0 <= frame < video.frame_count}
-            wanted = (wanted or {}) | frames
+            wanted = frames | (wanted or {}) if soon else (wanted or {}) | frames
             if soon or video.video_id in self._wanted:
                 self._wanted[video.video_id] = (video, wanted)
             else:
@@ -154,9 +154,12 @@ class ReviewFrames:
                     return
                 waited_for = [name for name in self._wanted if name in self._urgent]
                 video, wanted = self._wanted.pop(waited_for[-1] if waited_for else next(reversed(self._wanted)))
-            frames = [frame for frame in wanted if self._path(video, frame) is None][-self._settings.frames_ahead :]
-            if frames and video.video_id not in self._refused:
-                self._decode(video, set(frames))
+            missing = [frame for frame in wanted if self._path(video, frame) is None]
+            if missing and video.video_id not in self._refused:
+                ahead = self._settings.frames_ahead
+                if len(missing) > ahead:
+                    self.expect(video, missing[ahead:])
+                self._decode(video, set(missing[:ahead]))
             with self._changed:
                 self._changed.notify_all()
 

@@ -1,43 +1,56 @@
 // What a tab goes through item by item: fetched as it is needed; what a person says is sent at once, in order.
 
-import { ask, tell } from "./review_asking.js";
+import { ask } from "./review_asking.js";
 
 const MORE_WHEN_LEFT = 15;
+const NOTICE_MS = 2500;
 
-// `goTo(place)` and `isJudged(item)` are the tab's own.
+// `goTo(place)`, `isJudged(item)`, `judge(verdict)` and `reclass(name)` are the tab's own; `prefix` begins the ids of
+// its elements.
 export class ItemList {
-  constructor(page, path, noticed) {
-    Object.assign(this, { page, path, noticed, items: [], place: 0, filter: {} });
+  constructor(page, path, prefix = "") {
+    Object.assign(this, { page, path, items: [], place: 0, filter: {}, turn: 0 });
     this.next = 0; // where the server's list goes on; null: at its end
-    this.sending = Promise.resolve();
+    this.byId = (id) => document.getElementById(prefix + id);
+    this.byId("yes").onclick = () => this.judge("y");
+    this.byId("no").onclick = () => this.judge("n");
+    this.byId("undo").onclick = () => this.undo();
+    this.byId("class").onchange = (event) => { this.reclass(event.target.value); event.target.blur(); };
   }
 
   get item() { return this.items[this.place]; }
 
+  // The list from its start; answers to what was asked before count no more.
   async begin(count, filter = {}) {
-    Object.assign(this, { items: [], place: 0, next: 0, filter });
+    this.stop();
+    Object.assign(this, { items: [], place: 0, next: 0, filter, fetching: null, turn: this.turn + 1 });
+    const { turn } = this;
     await this.more(count);
-    this.goTo(0);
+    if (turn === this.turn) this.goTo(0);
   }
 
   async more(count = 40) {
     if (this.next === null || this.fetching) return this.fetching;
+    const { turn } = this;
     this.fetching = ask(this.path, { ...this.filter, round: this.page.round, offset: this.next, count });
     try {
       const { items, next } = await this.fetching;
+      if (turn !== this.turn) return;
       const known = new Set(this.items.map((item) => item.id));
       this.items.push(...items.filter((item) => !known.has(item.id)));
       this.next = next;
     } finally {
-      this.fetching = null;
+      if (turn === this.turn) this.fetching = null;
     }
   }
 
   fetchAhead() {
     if (this.items.length - this.place >= MORE_WHEN_LEFT || this.next === null || this.fetching) return;
     this.page.attempt(async () => {
+      const { turn } = this;
       const wasEmpty = !this.item;
       await this.more();
+      if (turn !== this.turn) return;
       if (wasEmpty) this.goTo(this.place);
       else this.tellProgress();
     });
@@ -57,24 +70,21 @@ export class ItemList {
     this.goTo(open >= 0 ? open : this.items.length);
   }
 
-  // How much is left, for the page's head.
+  undo() { this.page.send("/api/undo", {}, (answer) => this.page.tookBack(answer, this)); }
+
+  // How much is left, for the page's head; and what stands where an item would, at the end.
   tellProgress() {
     const open = this.items.slice(this.place).filter((each) => !this.isJudged(each)).length;
     this.page.progress(this, open, this.next !== null);
-  }
-
-  send(path, said, then) {
-    this.sending = this.sending.then(() => this.page.attempt(async () => {
-      const answer = await tell(path, said, { round: this.page.round });
-      if (answer.total !== undefined) this.page.saved(answer.total);
-      await then?.(answer);
-    }));
-    return this.sending;
+    this.byId("empty").hidden = Boolean(this.item);
+    this.byId("empty").textContent = this.next !== null ? "Looking for more …" : this.items.length
+      ? "That was all. The next dataset_cleaner.py run uses what you said; ↑ goes back."
+      : "Nothing to judge here: all has a verdict, or nothing fits the filter.";
   }
 
   notice(text) {
-    this.noticed.textContent = text;
+    this.byId("notice").textContent = text;
     clearTimeout(this.noticeEnds);
-    this.noticeEnds = setTimeout(() => { this.noticed.textContent = ""; }, 2500);
+    this.noticeEnds = setTimeout(() => { this.byId("notice").textContent = ""; }, NOTICE_MS);
   }
 }

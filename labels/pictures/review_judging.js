@@ -7,15 +7,10 @@ import { SIDE } from "./review_strip.js";
 
 const FIRST_ITEMS = 4; // the first view does not wait for more
 const SAVE_AFTER_MS = 400; // a box moved by keys is saved when they rest
-const byId = (id) => document.getElementById(id);
 
 export class Judging extends Showing {
   constructor(page) {
     super(page, (box, isNew) => (isNew ? this.drawn(box) : this.corrected(box)));
-    byId("yes").onclick = () => this.judge("y");
-    byId("no").onclick = () => this.judge("n");
-    byId("undo").onclick = () => this.undo();
-    byId("class").onchange = (event) => { this.reclass(event.target.value); event.target.blur(); };
   }
 
   isJudged(item) { return item.rows.every((row) => row.verdict); }
@@ -51,13 +46,28 @@ export class Judging extends Showing {
 
   // --- what is said ---
 
+  // Sends a verdict on an item; the page shows it as said already, and no longer where it is refused.
+  say(item, said, restore) {
+    this.page.send("/api/verdict", { item: item.id, ...said }, (answer) => take(item, answer.rows), restore);
+  }
+
+  // A function that gives rows back what was said of them until now.
+  remembered(rows) {
+    const before = rows.map(({ verdict, right_box, right_class, single }) => ({ verdict, right_box, right_class, single }));
+    return () => {
+      rows.forEach((row, place) => Object.assign(row, before[place]));
+      if (this.item) this.paint();
+    };
+  }
+
   judge(verdict, only = false) {
     const { item, label } = this;
     if (!item || this.painted !== label.uid) return; // nobody has seen it yet
     this.flush();
+    const restore = this.remembered(item.rows);
     if (only) label.single = true; // what was said of one label stands when the whole track is judged after it
     for (const row of only ? [label] : item.rows.filter((each) => !each.single)) row.verdict = verdict;
-    this.send("/api/verdict", { item: item.id, verdict, ...(only ? { only: label.uid } : {}) }, (answer) => take(item, answer.rows));
+    this.say(item, { verdict, ...(only ? { only: label.uid } : {}) }, restore);
     const count = only ? 1 : item.count - item.rows.filter((each) => each.single).length;
     this.notice(`${verdict === "y" ? "right" : "wrong"}: ${count === 1 ? "1 label" : `${count} labels`}`);
     if (only && !this.isJudged(item)) this.along(1);
@@ -66,11 +76,12 @@ export class Judging extends Showing {
 
   corrected(box, later = false) {
     const { item, label } = this;
+    const restore = this.unsaved?.restore || this.remembered([label]);
     this.offset = 0;
     label.right_box = box;
     this.paint();
     clearTimeout(this.saveLater);
-    this.unsaved = { item, label, box };
+    this.unsaved = { item, label, box, restore };
     if (later) this.saveLater = setTimeout(() => this.flush(), SAVE_AFTER_MS);
     else this.flush();
   }
@@ -79,9 +90,9 @@ export class Judging extends Showing {
     const { unsaved } = this;
     if (!unsaved) return;
     this.unsaved = null;
-    const { item, label, box } = unsaved;
+    const { item, label, box, restore } = unsaved;
     label.verdict = "y";
-    this.send("/api/verdict", { item: item.id, only: label.uid, verdict: "y", box }, (answer) => take(item, answer.rows));
+    this.say(item, { only: label.uid, verdict: "y", box }, restore);
     this.notice("box corrected");
     this.tellFacts();
   }
@@ -89,8 +100,9 @@ export class Judging extends Showing {
   reclass(name) {
     const { item } = this;
     if (!item || !name || this.painted !== this.label.uid) return;
+    const restore = this.remembered(item.rows);
     for (const row of item.rows) Object.assign(row, { right_class: name, verdict: "y" });
-    this.send("/api/verdict", { item: item.id, verdict: "y", class_name: name }, (answer) => take(item, answer.rows));
+    this.say(item, { verdict: "y", class_name: name }, restore);
     this.notice(`${item.count === 1 ? "it is" : `${item.count} labels are`} ${name}`);
     this.tellFacts();
   }
@@ -98,7 +110,7 @@ export class Judging extends Showing {
   drawn(box) {
     const { item, frameShown: frame } = this;
     const name = this.label.right_class || this.label.class;
-    this.send("/api/drawn", { video: item.video, frame, class_name: name, box }, () => {
+    this.page.send("/api/drawn", { video: item.video, frame, class_name: name, box }, () => {
       this.notice(`a ${name} was added`);
       this.paint();
     });
@@ -106,7 +118,7 @@ export class Judging extends Showing {
 
   undo() {
     this.flush();
-    this.send("/api/undo", {}, (answer) => this.page.tookBack(answer, this));
+    super.undo();
   }
 
   // An item whose verdict was taken back; what was drawn is none.

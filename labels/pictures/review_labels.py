@@ -15,7 +15,7 @@ from labels.pictures.round_reading import CleanedRound, require_cleaned_round
 from labels.pictures.rule_words import rule_of
 from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.work_folder import WorkFolder
+from labels.records.work_folder import ACTIONS_CLEANED, WorkFolder
 
 SORTS = ("frame", "quality", "score")
 
@@ -39,7 +39,7 @@ class ReviewRound:
     """`labels`: the decided boxes of all videos, with `step` (place among the labelled frames), `rule`, `style`."""
 
     number: int
-    output: str | None  # of its run record: another one means that it was cleaned anew; None: it has no boxes
+    outputs: tuple[str | None, str | None]  # see outputs_of: others mean that it was cleaned anew
     labels: pd.DataFrame
     videos: dict[str, ReviewVideo]
     thresholds: tuple[float, float]  # of quality: ignored from, kept from
@@ -123,7 +123,13 @@ def load_round(work: WorkFolder, number: int) -> ReviewRound:
     )
     asked = record.facts.get("class_names", ()) if record else ()
     names = sorted({*asked, *labels["class_name"].unique()} - {""})
-    return ReviewRound(number, record.output if record else None, labels, videos, thresholds, names, unreadable)
+    return ReviewRound(number, outputs_of(found), labels, videos, thresholds, names, unreadable)
+
+
+def outputs_of(found: CleanedRound) -> tuple[str | None, str | None]:
+    """Digests of what a round's boxes, and its actions, were cleaned to; None where it has none."""
+    boxes, actions = found.records["cleaned"], found.records[ACTIONS_CLEANED]
+    return boxes.output if boxes else None, actions.output if actions else None
 
 
 def browse(labels: pd.DataFrame, wanted: dict[str, Any]) -> tuple[np.ndarray, dict[str, dict[str, int]]]:

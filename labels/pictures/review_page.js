@@ -1,6 +1,6 @@
 // The page: its tabs, its round, its keys, and what goes wrong.
 
-import { ask, element } from "./review_asking.js";
+import { ask, element, tell } from "./review_asking.js";
 import { Browsing } from "./review_browsing.js";
 import { ClipTab } from "./review_clip.js";
 import { Judging } from "./review_judging.js";
@@ -8,6 +8,7 @@ import { Stretches } from "./review_stretches.js";
 
 const TABS = ["judge", "stretches", "clip", "browse"];
 const byId = (id) => document.getElementById(id);
+let sending = Promise.resolve();
 const page = {
   round: null, classes: [], actions: [], thresholds: [0, 1], rules: {},
 
@@ -37,6 +38,22 @@ const page = {
     byId("saved").textContent = `${this.total || 0} ${this.total === 1 ? "label" : "labels"} judged and saved · ${this.open || ""}`;
   },
 
+  // What a person says, one after the other, whichever tab it is said in, and of the round that it is said of.
+  send(path, said, then = () => {}, refused = () => {}) {
+    const { round } = this;
+    sending = sending.then(() => this.attempt(async () => {
+      let answer;
+      try {
+        answer = await tell(path, said, { round });
+      } catch (error) {
+        refused();
+        throw error;
+      }
+      if (answer.total !== undefined) this.saved(answer.total);
+      await then(answer);
+    }));
+  },
+
   wasShown() {
     if (!this.firstView) this.firstView = performance.now();
     document.documentElement.dataset.firstView = Math.round(this.firstView);
@@ -50,10 +67,13 @@ const page = {
   // What an undo took back is shown where it was said.
   async tookBack({ item, labels, of_actions: ofActions }, list) {
     if (!labels) return list.notice("nothing to take back");
+    const words = `taken back: ${labels === 1 ? "1 label" : `${labels} labels`}`;
+    list.notice(words);
     const where = ofActions ? "stretches" : "judge";
+    if (byId(`tab-${where}`).hidden) return; // it was said of another round
     if (tab !== where) openTab(where);
-    lists[where].notice(`taken back: ${labels === 1 ? "1 label" : `${labels} labels`}`);
-    await lists[where].openItem(item);
+    lists[where].notice(words);
+    await lists[where].openItem(item).catch(() => {}); // it may be of another round here too
   },
 
   async judgeThese(filter) {
@@ -84,6 +104,7 @@ function openTab(name) {
 }
 
 async function openRound(number) {
+  judging.flush();
   const about = await ask("/api/about", number === null ? {} : { round: number });
   Object.assign(page, { round: about.round, classes: about.classes, actions: about.actions, thresholds: about.thresholds, rules: about.rules });
   byId("work").textContent = about.work;
@@ -92,7 +113,7 @@ async function openRound(number) {
   byId("round").value = about.round;
   clipTab.limits(about);
   page.saved(about.saved);
-  const unreadable = Object.values(about.unreadable);
+  const unreadable = Object.values({ ...about.unreadable, ...about.unreadable_actions });
   byId("tab-judge").hidden = byId("tab-browse").hidden = !about.labels && Boolean(about.stretches);
   byId("tab-stretches").hidden = !about.stretches;
   const gone = byId(`tab-${tab}`).hidden;

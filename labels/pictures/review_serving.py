@@ -49,9 +49,9 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
         clips = ClipDesk(work, Path(folder) / "clips", settings)
         try:
             held, actions = desk.round(here), stretches.round(here)
-            found = [f"{len(held.labels)} boxes in {len(held.items)} items"] if held.output is not None else []
-            found += [f"{len(actions.actions)} actions"] if actions.output is not None else []
-            print(f"round {here}: {' and '.join(found)} to judge; Ctrl-C ends this page:", flush=True)
+            found = [f"{len(held.labels)} boxes in {len(held.items)} items"] if len(held.labels) else []
+            found += [f"{len(actions.actions)} actions"] if len(actions.actions) else []
+            print(f"round {here}: {' and '.join(found) or 'nothing'} to judge; Ctrl-C ends this page:", flush=True)
             print(f"http://127.0.0.1:{port}/", flush=True)
             app = make_app(desk, stretches, clips, here, port, secrets.token_urlsafe(24))
             config = uvicorn.Config(
@@ -67,15 +67,17 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
             listening.close()
             desk.verdicts.close()
         saved, of_actions = desk.verdicts.saved, desk.verdicts.saved_actions
-    lines = [f"{video_id}: not shown: {reason}" for video_id, reason in held.unreadable.items()]
+    unreadable = held.unreadable | actions.unreadable
+    lines = [f"{name}: not shown: {reason}" for name, reason in unreadable.items()]
     lines.append(f"verdicts on {saved} labels saved: {work.root / VERDICTS_FILE}")
     of_boxes = saved - of_actions
     command = cleaning_command(work, here, actions=not of_boxes)
     if of_boxes and of_actions:
         lines.append(f"of them actions: {of_actions}; clean these too: {cleaning_command(work, here, actions=True)}")
-    videos = len(held.videos) + len(held.unreadable)
-    skipped = {"with labels that cannot be read": len(held.unreadable)} if held.unreadable else {}
-    return Summary("review", "videos", videos, len(held.videos), skipped, lines, command if saved else None)
+    videos = {*held.videos, *held.unreadable}
+    refused = len(videos & set(unreadable))
+    skipped = {"with labels that cannot be read": refused} if refused else {}
+    return Summary("review", "videos", len(videos), len(videos) - refused, skipped, lines, command if saved else None)
 
 
 def _listen(port: int) -> socket.socket:

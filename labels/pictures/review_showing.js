@@ -11,7 +11,7 @@ const byId = (id) => document.getElementById(id);
 // `items`, `place`, `row` and `offset` say what it is; `Judging` moves them.
 export class Showing extends AroundStrip {
   constructor(page, onBox) {
-    super(page, "/api/items", byId("notice"));
+    super(page, "/api/items");
     this.row = 0; // of the item's rows
     this.offset = 0; // frames of the strip away from the label
     this.shown = 0; // counts what was shown, so that a late answer does not paint over a newer one
@@ -31,11 +31,7 @@ export class Showing extends AroundStrip {
     const turn = ++this.shown;
     const { item, label } = this;
     byId("judge").classList.toggle("done", !item);
-    byId("empty").hidden = Boolean(item);
     if (!item) {
-      byId("empty").textContent = this.next !== null ? "Looking for more labels …" : this.items.length
-        ? "That was all. The next dataset_cleaner.py run uses what you said; ↑ goes back."
-        : "Nothing to judge here: every label has a verdict, or none fits the filter.";
       this.tellProgress();
       return;
     }
@@ -55,7 +51,7 @@ export class Showing extends AroundStrip {
       ask("/api/around", { round, video: item.video, first: Math.max(0, this.label.frame - reach), last: this.label.frame + reach })
         .catch(() => ({ labels: [], drawn: [] })),
     ]);
-    if (turn !== this.shown) return;
+    if (turn !== this.shown || item !== this.item) return;
     this.around = around;
     this.paintFrame(picture, frame);
     this.painted = this.label.uid;

@@ -4,8 +4,6 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_stretches import (
     ReviewStretches,
@@ -15,6 +13,7 @@ from labels.pictures.review_stretches import (
     told_stretch,
 )
 from labels.records.errors import InputError
+from labels.tracks.player_crops import CropPath
 
 
 class StretchDesk:
@@ -30,14 +29,14 @@ class StretchDesk:
         work = self._desk.work
         with self._loading:
             held = self._rounds.get(number)
-            if held is None or (fresh and digest_of_stretches(work, number) != held.output):
+            if held is None or (fresh and digest_of_stretches(work, number) != held.digest):
                 held = self._rounds[number] = load_stretches(work, number, self._desk.settings)
             return held
 
     def about(self, number: int) -> dict[str, Any]:
         """What the page is told first."""
         held = self.round(number, fresh=True)
-        return {"stretches": len(held.actions), "actions": held.class_names}
+        return {"stretches": len(held.actions), "actions": held.class_names, "unreadable_actions": held.unreadable}
 
     def items(self, number: int, offset: int, count: int) -> dict[str, Any]:
         """Actions that are not judged yet, from place `offset` on; `next` is where to go on, or None."""
@@ -68,14 +67,14 @@ class StretchDesk:
         """Those of videos that can be shown. Their frames are decoded meanwhile, the first one's first."""
         desk, said = self._desk, self._desk.verdicts.said()
         videos = desk.round(held.number).videos
-        players: dict[str, pd.DataFrame] = {}
+        players: dict[str, list[CropPath]] = {}
         told = []
         for place in places:
             video_id, uid = held.actions["video_id"].iloc[place], held.actions["label_uid"].iloc[place]
             if video_id not in videos:
                 continue
             if video_id not in players:
-                players[video_id] = players_of(desk.work, held.number, video_id)
+                players[video_id] = players_of(desk.work, held.number, videos[video_id])
             item = told_stretch(held, place, videos[video_id], players[video_id], said.get(uid), desk.settings)
             told.append(item)
             desk.frames.expect(videos[video_id], item["frames"])

@@ -4,8 +4,12 @@ First come the labels of people that a student doubts, the surest student first;
 to change the most: by how near their quality is to what their class is kept or ignored from, times how long they last.
 """
 
+import csv
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,7 @@ import pandas as pd
 
 from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.human_verdicts import Verdict
-from labels.labelling.player_tracks import boxes_of_players
+from labels.labelling.player_tracks import tracks_of
 from labels.pictures.palette import style_names
 from labels.pictures.review_choice import nearness
 from labels.pictures.review_labels import ReviewVideo
@@ -22,8 +26,11 @@ from labels.pictures.round_reading import CleanedRound, read_round
 from labels.pictures.rule_words import rule_of
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.safe_writing import digest_of, file_digest
 from labels.records.work_folder import ACTIONS_CLEANED, WorkFolder
+from labels.tracks.player_crops import CropPath
 
+REVIEW_FILE = "review.csv"
 OVERRULED = "human"  # the rule by which a label goes where a person said what happens
 
 
@@ -32,26 +39,35 @@ class ReviewStretches:
     """`actions`: decided ACTIONS of all videos with `style`, in the order in which they are worth a look."""
 
     number: int
-    output: str | None  # of its run record: another one means that they were cleaned anew; None: it has no actions
+    digest: str | None  # another one means that they were cleaned anew; None: it has no actions
     actions: pd.DataFrame
     class_names: list[str] = field(default_factory=list)
     doubts: dict[str, dict[str, Any]] = field(default_factory=dict)  # label_uid -> the student's class and score
+    unreadable: dict[str, str] = field(default_factory=dict)  # video_id, or file -> why it is not shown
 
     def __post_init__(self) -> None:
         self.place_of = {uid: place for place, uid in enumerate(self.actions["label_uid"])}
 
 
 def load_stretches(work: WorkFolder, number: int, settings: ReviewSettings = REVIEW) -> ReviewStretches:
-    """The actions of a round; none where it has none. Shards that cannot be read are named when their boxes are."""
+    """The actions of a round; none where it has none. What cannot be read is named, not fatal."""
     found = read_round(work, number)
     record = found.records[ACTIONS_CLEANED]
     kinds = tables.ACTIONS | tables.DECIDED
     if record is None:
         return ReviewStretches(number, None, tables.empty_table(kinds))
-    parts = [_readable(found, str(video_id))[list(kinds)] for video_id in work.usable_videos()["video_id"]]
+    parts, unreadable = [], {}
+    for video_id in map(str, work.usable_videos()["video_id"]):
+        try:
+            parts.append(found.actions(video_id)[list(kinds)])
+        except InputError as error:
+            unreadable[video_id] = str(error)
     actions = tables.concatenate(parts, kinds)
     actions = actions[actions["reason"].map(rule_of) != OVERRULED].reset_index(drop=True)
-    doubts = _doubts(found)
+    try:
+        doubts = _doubts(found)
+    except InputError as error:
+        doubts, unreadable[REVIEW_FILE] = {}, str(error)
     keep = float(record.arguments.get("keep_quality", ActionSettings.keep_quality))
     bars = actions["class_name"].map(record.counts.get("bars", {})).fillna(keep).to_numpy(np.float64)
     ignore = float(record.arguments.get("ignore_quality", ActionSettings.ignore_quality))
@@ -60,21 +76,22 @@ def load_stretches(work: WorkFolder, number: int, settings: ReviewSettings = REV
     order = np.lexsort([actions["label_uid"].to_numpy(dtype=object).astype(str), -change, -doubted])
     ordered = actions.iloc[order].reset_index(drop=True)
     names = sorted({*record.facts.get("class_names", ()), *actions["class_name"]} - {""})
-    return ReviewStretches(number, record.output, ordered.assign(style=style_names(ordered)), names, doubts)
+    styled = ordered.assign(style=style_names(ordered))
+    return ReviewStretches(number, digest_of_stretches(work, number), styled, names, doubts, unreadable)
 
 
 def told_stretch(
     held: ReviewStretches,
     place: int,
     video: ReviewVideo,
-    players: pd.DataFrame,
+    players: Sequence[CropPath],
     verdict: Verdict | None,
     settings: ReviewSettings,
 ) -> dict[str, Any]:
     """An action as the page is told it: `frames` are those to show, `boxes` where its player is in each of them.
 
     Args:
-        players: boxes of the players of its video, by tracks (see boxes_of_players).
+        players: those of its video.
     """
     row = held.actions.iloc[place]
     frames = shown_frames(int(row["start_frame"]), int(row["end_frame"]), video.fps, settings)
@@ -100,25 +117,21 @@ def shown_frames(start: int, end: int, fps: float, settings: ReviewSettings = RE
     return np.linspace(start, end - 1, count).round().astype(int).tolist()
 
 
-def players_of(work: WorkFolder, number: int, video_id: str) -> pd.DataFrame:
-    """The boxes by which a round's players were followed; none where they cannot be read."""
+def players_of(work: WorkFolder, number: int, video: ReviewVideo) -> list[CropPath]:
+    """Where the players of a video are; none where that cannot be read: their actions can be judged all the same."""
     try:
-        return boxes_of_players(work, number, video_id)
-    except (InputError, OSError, ValueError):
-        return tables.empty_table(tables.BOXES | tables.DECIDED)
+        return tracks_of(work, number, video.video_id, video.fps)
+    except (InputError, OSError, ValueError, KeyError):
+        return []
 
 
 def digest_of_stretches(work: WorkFolder, number: int) -> str | None:
-    """What the run record of a round's cleaned actions says of them; None where there are none."""
-    record = read_round(work, number).records[ACTIONS_CLEANED]
-    return None if record is None else record.output
-
-
-def _readable(found: CleanedRound, video_id: str) -> pd.DataFrame:
-    try:
-        return found.actions(video_id)
-    except InputError:
-        return tables.empty_table(tables.ACTIONS | tables.DECIDED)
+    """Changes when a round's actions are cleaned anew, or are doubted otherwise; None where there are none."""
+    found = read_round(work, number)
+    record, doubts = found.records[ACTIONS_CLEANED], _doubts_file(found)
+    if record is None:
+        return None
+    return digest_of([record.output, file_digest(doubts) if doubts.is_file() else ""])
 
 
 def _change(actions: pd.DataFrame, bars: np.ndarray, ignore: float, settings: ReviewSettings) -> np.ndarray:
@@ -132,36 +145,40 @@ def _change(actions: pd.DataFrame, bars: np.ndarray, ignore: float, settings: Re
     return np.where(actions["origin"] == "human", 0.0, near * lasts)
 
 
+def _doubts_file(found: CleanedRound) -> Path:
+    return found.folder.stage(ACTIONS_CLEANED) / REVIEW_FILE
+
+
 def _doubts(found: CleanedRound) -> dict[str, dict[str, Any]]:
-    path = found.folder.stage(ACTIONS_CLEANED) / "review.csv"
+    """label_uid -> what a student says instead. InputError names a file that cannot be read."""
+    path = _doubts_file(found)
     if not path.is_file():
         return {}
-    listed = pd.read_csv(path, dtype={"label_uid": str, "student_class": str})
-    return {
-        str(row.label_uid): {"class": str(row.student_class), "score": round(float(row.student_score), 3)}
-        for row in listed.itertuples()
-    }
+    try:
+        with open(path, newline="", encoding="utf-8") as opened:
+            listed = [
+                (row["label_uid"], row["student_class"], float(row["student_score"])) for row in csv.DictReader(opened)
+            ]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    if not all(math.isfinite(score) for _, _, score in listed):
+        raise InputError(f"{path}: a score is not a number")
+    return {uid: {"class": name, "score": round(score, 3)} for uid, name, score in listed}
 
 
-def _boxes_in(players: pd.DataFrame, track_id: int, frames: list[int]) -> list[list[float] | None]:
-    """Where a player is in each frame, between the boxes around it; None where nobody saw them, or it is nobody's."""
-    own = (
-        players[players["track_id"] == track_id].sort_values("frame_index") if track_id != tables.NO_TRACK else players
-    )
-    if track_id == tables.NO_TRACK or not len(own):
+def _boxes_in(players: Sequence[CropPath], track_id: int, frames: list[int]) -> list[list[float] | None]:
+    """Where a player is in each frame; None while nobody sees them, and where the action is nobody's."""
+    path = next((path for path in players if path.track_id == track_id), None)
+    if path is None or path.boxes is None:
         return [None] * len(frames)
-    seen = own["frame_index"].to_numpy()
-    sides = [np.interp(frames, seen, own[name].to_numpy(np.float64)) for name in tables.BOX_COLUMNS]
-    inside = (np.array(frames) >= seen[0]) & (np.array(frames) <= seen[-1])
-    boxes = np.stack(sides, axis=1).round(1).tolist()
-    return [box if there else None for box, there in zip(boxes, inside, strict=True)]
+    boxes = path.boxes.round(1)
+    return [boxes[frame - path.first_frame].tolist() if path.sight_at(frame) else None for frame in frames]
 
 
 def _likely(probabilities: str, most: int = 3) -> list[tuple[str, float]]:
-    """The likeliest classes, the likeliest first."""
+    """The likeliest classes, the likeliest first; none where that cannot be read."""
     try:
-        said = json.loads(probabilities)
-    except ValueError:
+        best = sorted(((float(share), str(name)) for name, share in json.loads(probabilities).items()), reverse=True)
+    except (ValueError, AttributeError, TypeError):
         return []
-    best = sorted(((float(share), str(name)) for name, share in said.items()), reverse=True)
-    return [(name, round(share, 3)) for share, name in best[:most]]
+    return [(name, round(share, 3)) for share, name in best[:most] if math.isfinite(share)]

@@ -1,6 +1,7 @@
 // The seconds around a label, frame by frame, and the crops of all labels that one verdict decides.
 
 import { cropPath, element } from "./review_asking.js";
+import { fitted } from "./review_canvas.js";
 import { ItemList } from "./review_items.js";
 
 export const SIDE = 4; // frames of the strip on each side
@@ -71,8 +72,7 @@ export class AroundStrip extends ItemList {
     const { frame } = tile;
     const canvas = tile.querySelector("canvas");
     const context = canvas.getContext("2d");
-    const scale = Math.min(canvas.width / item.width, canvas.height / item.height);
-    const [left, top] = [(canvas.width - item.width * scale) / 2, (canvas.height - item.height * scale) / 2];
+    const { scale, left, top } = fitted(canvas, item);
     const part = strip.width / (2 * SIDE + 1);
     context.clearRect(0, 0, canvas.width, canvas.height);
     context.drawImage(strip, place * part, 0, part, strip.height, left, top, item.width * scale, item.height * scale);

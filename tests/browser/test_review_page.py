@@ -80,6 +80,15 @@ def actions(work):
 
 
 @pytest.fixture
+def later_round(work, actions):
+    """Round 1, as round 0 is but for its actions, which it has none of; gone afterwards."""
+    shutil.copytree(work.round(0).path, work.round(1).path)
+    start_run(work.round(1), ACTIONS_CLEANED)
+    yield 1
+    shutil.rmtree(work.round(1).path)
+
+
+@pytest.fixture
 def server(work):
     (work.root / "verdicts.csv").unlink(missing_ok=True)
     with ReviewServer(work.root) as running:
@@ -232,6 +241,42 @@ def test_actions_are_played_and_judged_by_keyboard(actions, page, work):
     said_of(work, lambda said: sure not in said, page)
     page.wait_for_selector("#stretches:not([hidden])", timeout=WAIT_MS)
     until_played(page, sure)
+
+
+def test_another_round_while_an_action_plays(actions, later_round, page, work):
+    page.select_option("#round", "0")
+    page.click("#tab-stretches")
+    until_played(page, actions[0])
+    page.keyboard.press("n")
+    said_of(work, lambda said: actions[0] in said, page)
+    until_played(page, actions[1])
+    page.select_option("#round", str(later_round))
+    page.wait_for_selector("#judge:not([hidden])", timeout=WAIT_MS)
+    assert not page.is_visible("#tab-stretches")
+    page.wait_for_timeout(300)  # what played would tick
+    page.keyboard.press("u")  # it was said of the other round: it is taken back, and this one stays open
+    said_of(work, lambda said: actions[0] not in said, page)
+    page.wait_for_timeout(200)
+    assert page.is_visible("#judge") and not page.is_visible("#stretches") and not page.is_visible("#trouble")
+
+
+def test_a_held_key_judges_one_action_and_a_refused_verdict_is_not_shown_as_said(actions, page, work):
+    page.click("#tab-stretches")
+    until_played(page, actions[0])
+    page.route("**/api/action-verdict*", lambda route: route.fulfill(json={"error": "no space left"}))
+    page.keyboard.press("y")
+    page.wait_for_selector("#trouble:not([hidden])", timeout=WAIT_MS)
+    page.keyboard.press("ArrowUp")
+    until_played(page, actions[0])
+    assert "no space left" in page.inner_text("#trouble") and "you said" not in page.inner_text("#stretch-facts")
+    page.unroute("**/api/action-verdict*")
+    page.keyboard.down("1")
+    until_played(page, actions[1])
+    for _ in range(5):
+        page.keyboard.down("1")  # a key that is held comes again and again
+        page.wait_for_timeout(60)
+    page.keyboard.up("1")
+    assert set(said_of(work, lambda said: actions[0] in said, page)) == {actions[0]}
 
 
 def test_a_round_without_actions_offers_none(page, server):
