@@ -110,8 +110,8 @@ def download(args: argparse.Namespace) -> Summary:
             summary = add_clips(work, args)
         if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
             summary.lines += out_of_date(work)
-            of_actions = args.source in ARCHIVES and begins_with_actions(work)
-            summary.next_command = (recognising_command if of_actions else labelling_command)(work, 0)
+            command = recognising_command if begins_with_actions(work) else labelling_command
+            summary.next_command = command(work, 0)
     return summary
 
 

@@ -15,14 +15,14 @@ from labels.pictures.gif_writing import GifWriter
 from labels.pictures.legend import draw_legend
 from labels.pictures.palette import STYLES
 from labels.pictures.picture_making import gif_path, make_overlays, overlay_path
-from labels.pictures.round_reading import read_round
+from labels.pictures.round_reading import read_round, truth_actions_of
 from labels.pictures.round_survey import survey_rounds
 from labels.pictures.rounds_table import action_rows as report_rows
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
 from labels.records.action_matching import action_is_right, covered_frames, is_judged
 from labels.records.errors import InputError
-from labels.records.safe_writing import write_parquet
+from labels.records.safe_writing import read_parquet, write_parquet
 from labels.videos.decoding import probe_video
 
 NOBODY = tables.NO_TRACK
@@ -128,6 +128,19 @@ def test_a_round_with_actions_is_counted_and_drawn(work):
     text = work.report.read_text()
     assert "<h3>Actions</h3>" in text and "1.000 (1 of 1)" in text and "Labels kept of each class" in text
     assert "What the student of round 0 takes for what" in text
+
+
+def test_what_people_said_of_a_clip_is_no_truth_to_judge_its_labels_by(work):
+    """A denied label would call what is right there wrong."""
+    path = work.round(0).actions("cleaned", "a")
+    actions = read_parquet(path)
+    denied = actions.iloc[:1].assign(label_uid="h", origin="human", decision="drop", reason="human: no")
+    write_parquet(path, pd.concat([actions, denied], ignore_index=True))
+    here = read_round(work, 0)
+    assert truth_actions_of(work, "a", here.actions("a")) is None
+    assert truth_actions_of(work, "b", here.actions("b")) is not None
+    (survey,) = survey_rounds(work, work.usable_videos(), [here])
+    assert survey.true_actions["video_id"].tolist() == ["b"]
 
 
 def test_a_gif_is_drawn_on_demand_and_goes_with_its_overlay(work, capsys):

@@ -107,6 +107,10 @@ def test_after_an_archive_of_actions_comes_the_labelling_of_actions(archive, tmp
     work = tmp_path / "my work"
     assert dataset_downloader.main([str(work), "--from", "kinetics-folder", "--path", str(archive)]) == 0
     assert f"next: python dataset_processor.py '{work}' --round 0 --recogniser human\n" in capsys.readouterr().out
+    # Clips that nobody labelled join it, and what people said of the others is still the beginning.
+    write_test_video(tmp_path / "more" / "clip.mp4", frames_of(next(iter(MOVES)), 99), width=48, height=48)
+    assert dataset_downloader.main([str(work), "--from", "folder", "--path", str(tmp_path / "more")]) == 0
+    assert f"next: python dataset_processor.py '{work}' --round 0 --recogniser human\n" in capsys.readouterr().out
 
 
 def test_training_leaves_what_it_promises(trained):

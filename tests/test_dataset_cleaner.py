@@ -272,6 +272,13 @@ def test_verdicts_on_labels_that_are_not_there_are_named(work, capsys):
     assert (counts["verdicts"], counts["verdicts_without_label"]) == (8, strangers)
 
 
+def test_verdicts_on_actions_are_no_words_on_boxes_that_are_gone(work, capsys):
+    write_parquet(work.round(0).actions("cleaned", "v0"), pd.DataFrame({"label_uid": ["action"]}))
+    (work.root / "verdicts.csv").write_text("label_uid,verdict\naction,n\ngone,n\n")
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    assert "1 of 2 verdicts name no label of this round: gone\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

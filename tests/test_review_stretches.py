@@ -85,8 +85,9 @@ def desk(work, boxes_of):
     return StretchDesk(boxes_of(work))
 
 
-def ids(desk, offset=0, count=40):
-    return [item["id"][-2:] for item in desk.items(0, offset, count)["items"]]
+def ids(desk, offset=0, count=40, judged=False):
+    items = desk.items(0, offset, count)["items"]
+    return [item["id"][-2:] for item in items if judged or "verdict" not in item]
 
 
 def test_what_a_student_doubts_comes_first_then_what_a_verdict_changes_most(desk):
@@ -128,13 +129,32 @@ def test_verdicts_are_saved_and_what_is_judged_is_not_asked_again(desk, work):
     said = {uid: (verdict.verdict, verdict.class_name) for uid, verdict in read_verdicts(work).items()}
     assert said == {"clip_a-a2": ("n", ""), "clip_a-a3": ("y", "throw"), "clip_a-a1": ("y", "")}
     assert ids(desk) == ["a0", "a4"]
+    assert ids(desk, judged=True) == ["a0", "a4", "a3", "a2", "a1"]  # what was judged comes last
     assert (desk.item(0, "clip_a-a3")["verdict"], desk.item(0, "clip_a-a3")["right_class"]) == ("y", "throw")
 
 
 def test_pages_go_on_where_the_one_before_ended(desk):
     first = desk.items(0, 0, 2)
-    assert [item["id"][-2:] for item in first["items"]] == ["a3", "a2"] and first["next"] == 2
+    assert [item["id"][-2:] for item in first["items"]] == ["a3", "a2"] and (first["next"], first["more"]) == (2, True)
     assert ids(desk, 2, 2) == ["a1", "a0"] and desk.items(0, 4, 2)["next"] is None
+    desk.judge(0, {"item": "clip_a-a2", "verdict": "y"})
+    last = desk.items(0, 2, 3)
+    assert [item["id"][-2:] for item in last["items"]] == ["a1", "a0", "a4"] and not last["more"]
+    after = desk.items(0, last["next"], 3)
+    assert ([item["id"][-2:] for item in after["items"]], after["next"]) == (["a2"], None)
+
+
+def test_what_was_denied_and_cleaned_can_be_seen_and_what_is_held_out_comes_last(desk, work):
+    said = [(*SAID[0][:5], "drop", "human: no"), *SAID[1:]]
+    write_actions(work, said=said, output="a2")
+    write_actions_of(work, "clip_b")
+    videos = work.read_videos()
+    work.write_videos(videos.assign(split=videos["split"].where(videos["video_id"] != "clip_a", "test")))
+    desk.about(0)
+    assert [(item["id"], item["held_out"]) for item in desk.items(0, 0, 40)["items"]] == [
+        ("clip_b-a0", False),
+        *((f"clip_a-a{number}", True) for number in (3, 2, 1, 0, 4)),
+    ]
 
 
 def test_taking_back_tells_boxes_from_actions(work, boxes_of):
@@ -174,7 +194,7 @@ def test_actions_that_were_cleaned_anew_are_read_anew(desk, work):
 def test_a_round_without_actions_has_none(tmp_path, boxes_of):
     work = make_work(tmp_path / "work", [Clip("clip_a", [range(12)])], 1)
     desk = StretchDesk(boxes_of(work))
-    assert desk.about(0)["stretches"] == 0 and desk.items(0, 0, 40) == {"items": [], "next": None}
+    assert desk.about(0)["stretches"] == 0 and desk.items(0, 0, 40) == {"items": [], "next": None, "more": False}
 
 
 @pytest.mark.parametrize(

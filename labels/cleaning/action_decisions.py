@@ -17,6 +17,8 @@ from labels.cleaning.confident_learning import NO_FAULTS, Faults
 from labels.cleaning.round_merging import HUMAN_NO
 from labels.records import tables
 
+OVERRULED = "human: a human said what happens here"
+
 
 @dataclass(frozen=True)
 class DecidedActions:
@@ -80,7 +82,7 @@ def decide_actions(
     decision, reason = _by_quality(found, bars, settings)
     _set_aside(found, standing, free, decision, reason, faults, settings)
     _cap_classes(found, standing, free, decision, reason, settings)
-    decision[overruled], reason[overruled] = "drop", "human: a human said what happens here"
+    decision[overruled], reason[overruled] = "drop", OVERRULED
     decision[again], reason[again] = "drop", HUMAN_NO
     found = found.assign(decision=decision, reason=reason)
     rows = [

@@ -12,6 +12,8 @@ from labels.cleaning.quality_estimate import QualityEstimate
 from labels.cleaning.round_inputs import RoundInputs
 from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video_cleaning import CleanedVideo
+from labels.records.safe_writing import read_parquet
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, WorkFolder
 
 ROWS = (
     *("videos", "labelled", "merged_in", "interpolated", "fused", "from_verdicts", "left_behind"),
@@ -25,7 +27,7 @@ class RoundAccounts:
 
     def __init__(self, inputs: RoundInputs) -> None:
         self._verdicts = inputs.verdicts
-        self._unheard = set(inputs.verdicts)
+        self._unheard = set(inputs.verdicts) - (_uids_of_actions(inputs.work) if inputs.verdicts else set())
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._kept_by_class: Counter[str] = Counter()
@@ -74,6 +76,18 @@ class RoundAccounts:
         }
         _check_accounts(counts)
         return counts
+
+
+def _uids_of_actions(work: WorkFolder) -> set[str]:
+    """The names of all actions: what was said of them is no word on a box that is gone."""
+    stages = (ACTIONS_LABELLED, ACTIONS_CLEANED)
+    shards = [
+        path
+        for number in work.round_numbers()
+        for stage in stages
+        for path in work.round(number).stage(stage).glob("*.parquet")
+    ]
+    return {uid for path in shards for uid in read_parquet(path, columns=["label_uid"])["label_uid"]}
 
 
 def _reasons(boxes: pd.DataFrame) -> Counter[str]:

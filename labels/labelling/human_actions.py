@@ -11,6 +11,7 @@ from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
 
 TEST = "test"
+SYNTHETIC = "synthetic"
 
 
 def human_actions(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
@@ -27,10 +28,14 @@ def human_actions(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
 
 
 def begins_with_actions(work: WorkFolder) -> bool:
-    """Whether people labelled the actions of a clip that is not held out, and no boxes were labelled yet."""
+    """Whether people labelled the actions of a clip that is not held out, and no boxes were labelled yet.
+
+    What a renderer knows of its clips nobody said.
+    """
     if read_run_record(work.round(0), "labelled") is not None:
         return False
     videos = work.usable_videos()
+    videos = videos[videos["source"] != SYNTHETIC]
     return any(human_actions(work, video_id) is not None for video_id in videos["video_id"][videos["split"] != TEST])
 
 

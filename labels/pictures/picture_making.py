@@ -21,7 +21,7 @@ from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding import DecodeError
 from labels.videos.frame_store import FrameStore
 
-DRAWING_VERSION = 4  # raise it when the drawing changes, so that finished videos are drawn again
+DRAWING_VERSION = 5  # raise it when the drawing changes, so that finished videos are drawn again
 GIF_SECONDS, GIF_WIDTH = 4.0, 480
 Progress = Callable[[str], None]
 
@@ -135,7 +135,7 @@ def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject
     if not len(boxes) and (actions["track_id"] != NO_TRACK).any():  # the players were found elsewhere
         boxes = boxes_of_players(work, here.number, video.video_id)
     camera = here.folder.camera(video.video_id)
-    truly = truth_actions_of(work, video.video_id)
+    truly = truth_actions_of(work, video.video_id, actions)
     return OverlaySubject(
         video.video_id,
         work.videos / video.file,

@@ -30,6 +30,7 @@ export function tellFacts({ item, label, page }) {
   const said = { y: label.right_box || label.right_class ? "right, corrected" : "right", n: "wrong" }[label.verdict];
   tellTerms(byId("facts"), [
     ["decides", many + (item.duplicates ? `, and ${item.duplicates} of the same seen twice` : "")],
+    ...(item.held_out ? [["held out", "it is there to judge by; what you say counts as a label"]] : []),
     ["now", element("span", {}, element("span", { className: `swatch ${label.style}` }), decisionWords(label))],
     ...(label.reason ? [["because", reasonWords(label, page.rules)]] : []),
     ["score", label.score.toFixed(2)],

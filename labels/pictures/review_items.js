@@ -34,11 +34,11 @@ export class ItemList {
     const { turn } = this;
     this.fetching = ask(this.path, { ...this.filter, round: this.page.round, offset: this.next, count });
     try {
-      const { items, next } = await this.fetching;
+      const { items, next, more = next !== null } = await this.fetching;
       if (turn !== this.turn) return;
       const known = new Set(this.items.map((item) => item.id));
       this.items.push(...items.filter((item) => !known.has(item.id)));
-      this.next = next;
+      Object.assign(this, { next, isMore: more });
     } finally {
       if (turn === this.turn) this.fetching = null;
     }
@@ -74,11 +74,11 @@ export class ItemList {
 
   // How much is left, for the page's head; and what stands where an item would, at the end.
   tellProgress() {
-    const open = this.items.slice(this.place).filter((each) => !this.isJudged(each)).length;
-    this.page.progress(this, open, this.next !== null);
+    const open = this.items.filter((each) => !this.isJudged(each)).length;
+    this.page.progress(this, open, this.isMore);
     this.byId("empty").hidden = Boolean(this.item);
     this.byId("empty").textContent = this.next !== null ? "Looking for more …" : this.items.length
-      ? "That was all. The next dataset_cleaner.py run uses what you said; ↑ goes back."
+      ? `${open ? `These were all; ${open} wait for a verdict` : "That was all"}. The next dataset_cleaner.py run uses what you said; ↑ goes back.`
       : "Nothing to judge here: all has a verdict, or nothing fits the filter.";
   }
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.settings import CleaningSettings
+from labels.labelling.human_actions import TEST
 from labels.pictures.palette import style_names
 from labels.pictures.review_choice import ReviewItem, choose_items
 from labels.pictures.review_settings import REVIEW, ReviewSettings
@@ -32,6 +33,7 @@ class ReviewVideo:
     frame_count: int
     width: int
     height: int
+    held_out: bool = False
 
 
 @dataclass
@@ -108,7 +110,7 @@ def load_round(work: WorkFolder, number: int) -> ReviewRound:
         stride = max(1, int(boxes.attrs.get("stride", 1)))
         videos[video_id] = ReviewVideo(
             video_id, str(row.file), str(row.sha256), float(row.fps), stride,
-            int(row.frame_count), int(row.width), int(row.height),
+            int(row.frame_count), int(row.width), int(row.height), str(row.split) == TEST,
         )  # fmt: skip
         boxes.attrs = {}
         parts.append(boxes.assign(step=boxes["frame_index"] // stride).sort_values("frame_index", kind="stable"))

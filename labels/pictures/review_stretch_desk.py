@@ -4,6 +4,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_stretches import (
     ReviewStretches,
@@ -39,12 +41,19 @@ class StretchDesk:
         return {"stretches": len(held.actions), "actions": held.class_names, "unreadable_actions": held.unreadable}
 
     def items(self, number: int, offset: int, count: int) -> dict[str, Any]:
-        """Actions that are not judged yet, from place `offset` on; `next` is where to go on, or None."""
+        """Actions from place `offset` on: those that are not judged yet, then the others.
+
+        Places count twice through the round, once for what is open and once for what is judged. `next` is where to go
+        on, None at the end; `more`: there is something open.
+        """
         held, said = self.round(number), self._desk.verdicts.said()
-        uids = held.actions["label_uid"].to_numpy(dtype=object)
-        left = [place for place in range(max(0, offset), len(uids)) if uids[place] not in said]
+        judged = held.actions["label_uid"].isin(list(said)).to_numpy()
+        places = np.flatnonzero(np.concatenate([~judged, judged]))
+        left = places[places >= offset]
         count = max(1, min(count, self._desk.settings.items_at_once))
-        return {"items": self._told(held, left[:count]), "next": left[count] if len(left) > count else None}
+        told = self._told(held, (left[:count] % max(len(judged), 1)).tolist())
+        later = int(left[count]) if len(left) > count else None
+        return {"items": told, "next": later, "more": later is not None and later < len(judged)}
 
     def item(self, number: int, label_uid: str) -> dict[str, Any]:
         """A single action, judged or not."""

@@ -49,6 +49,7 @@ export class Stretches extends Playing {
     const likeliest = isHuman ? "" : item.likely.map(([each, share]) => `${each} ${share.toFixed(2)}`).join(", ");
     tellTerms(this.byId("facts"), [
       ...(item.doubt ? [["doubted", `a student says ${item.doubt.class}, ${item.doubt.score.toFixed(2)}`]] : []),
+      ...(item.held_out ? [["held out", "what you say counts as its label; it judges no more"]] : []),
       ["when", `${item.start_s.toFixed(2)} to ${item.end_s.toFixed(2)} s`],
       ["now", element("span", {}, element("span", { className: `swatch ${item.style}` }), decisionWords(item))],
       ...(item.reason ? [["because", reasonWords(item, page.rules)]] : []),
@@ -68,7 +69,7 @@ export class Stretches extends Playing {
     this.page.send("/api/action-verdict", { item: item.id, verdict, class_name: right },
       (answer) => Object.assign(item, { verdict: answer.verdict, right_class: answer.right_class }),
       () => { Object.assign(item, before); this.tellProgress(); });
-    this.notice(verdict === "y" ? item.right_class || "right" : "wrong");
+    this.notice(`${item.video}: ${verdict === "y" ? item.right_class || "right" : "wrong"}`);
     this.forward();
   }
 

@@ -2,6 +2,7 @@
 
 First come the labels of people that a student doubts, the surest student first; then those whose verdicts are expected
 to change the most: by how near their quality is to what their class is kept or ignored from, times how long they last.
+What is held out comes last: it is there to judge by.
 """
 
 import csv
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labels.cleaning.action_decisions import OVERRULED
 from labels.cleaning.action_settings import ActionSettings
 from labels.cleaning.human_verdicts import Verdict
+from labels.labelling.human_actions import TEST
 from labels.labelling.player_tracks import tracks_of
 from labels.pictures.palette import style_names
 from labels.pictures.review_choice import nearness
@@ -31,7 +34,6 @@ from labels.records.work_folder import ACTIONS_CLEANED, WorkFolder
 from labels.tracks.player_crops import CropPath
 
 REVIEW_FILE = "review.csv"
-OVERRULED = "human"  # the rule by which a label goes where a person said what happens
 
 
 @dataclass
@@ -63,7 +65,8 @@ def load_stretches(work: WorkFolder, number: int, settings: ReviewSettings = REV
         except InputError as error:
             unreadable[video_id] = str(error)
     actions = tables.concatenate(parts, kinds)
-    actions = actions[actions["reason"].map(rule_of) != OVERRULED].reset_index(drop=True)
+    overruled = actions["reason"].str.startswith(OVERRULED)
+    actions = actions[~overruled].reset_index(drop=True)
     try:
         doubts = _doubts(found)
     except InputError as error:
@@ -73,7 +76,9 @@ def load_stretches(work: WorkFolder, number: int, settings: ReviewSettings = REV
     ignore = float(record.arguments.get("ignore_quality", ActionSettings.ignore_quality))
     change = _change(actions, bars, ignore, settings)
     doubted = actions["label_uid"].map({uid: said["score"] for uid, said in doubts.items()}).fillna(0).to_numpy()
-    order = np.lexsort([actions["label_uid"].to_numpy(dtype=object).astype(str), -change, -doubted])
+    videos = work.usable_videos()
+    held_out = actions["video_id"].isin(videos["video_id"][videos["split"] == TEST]).to_numpy()
+    order = np.lexsort([actions["label_uid"].to_numpy(dtype=object).astype(str), -change, -doubted, held_out])
     ordered = actions.iloc[order].reset_index(drop=True)
     names = sorted({*record.facts.get("class_names", ()), *actions["class_name"]} - {""})
     styled = ordered.assign(style=style_names(ordered))
@@ -99,7 +104,7 @@ def told_stretch(
         "id": row["label_uid"], "video": video.video_id, "fps": video.fps, "width": video.width,
         "height": video.height, "track": int(row["track_id"]), "class": row["class_name"], "style": row["style"],
         "decision": row["decision"], "reason": row["reason"], "rule": rule_of(row["reason"]), "origin": row["origin"],
-        "frames": frames, "boxes": _boxes_in(players, int(row["track_id"]), frames),
+        "held_out": video.held_out, "frames": frames, "boxes": _boxes_in(players, int(row["track_id"]), frames),
         "doubt": held.doubts.get(row["label_uid"]), "likely": _likely(row["probabilities"]),
     }  # fmt: skip
     told |= {name: round(float(row[name]), 3) for name in ("start_s", "end_s", "score", "quality")}

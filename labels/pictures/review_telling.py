@@ -30,7 +30,8 @@ def told_item(
     return {
         "id": held.columns["label_uid"][item.shown], "video": video.video_id, "fps": video.fps,
         "stride": video.stride, "frame_count": video.frame_count, "width": video.width, "height": video.height,
-        "step": strip_step(video.fps, video.stride), "count": len(item.rows), "duplicates": len(item.duplicates),
+        "step": strip_step(video.fps, video.stride), "held_out": video.held_out,
+        "count": len(item.rows), "duplicates": len(item.duplicates),
         "change": round(item.change, 3), "track": int(held.columns["track_id"][shown]) != NO_TRACK,
         "shown": held.columns["label_uid"][shown], "rows": told_rows(held, rows, said),
     }  # fmt: skip

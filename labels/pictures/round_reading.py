@@ -133,10 +133,13 @@ def truth_of(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
     return truth
 
 
-def truth_actions_of(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
-    """The true actions of a video, checked; None where there are none."""
+def truth_actions_of(work: WorkFolder, video_id: str, actions: pd.DataFrame) -> pd.DataFrame | None:
+    """The true actions of a video, checked; None where there are none, or where they are among its labels.
+
+    What people said of a clip is a label there, which may be denied or corrected, and judges nothing then.
+    """
     path = work.truth_actions(video_id)
-    if not path.is_file():
+    if not path.is_file() or (actions["origin"] == "human").any():
         return None
     truth = read_parquet(path)
     try:

@@ -104,7 +104,8 @@ def survey_round(
         held, frames = held + 1, frames + len(looked_at)
         styles = style_names(boxes)
         decided += _decided_rows(video.video_id, boxes)
-        acting, truly = here.actions(video.video_id), truth_actions_of(work, video.video_id)
+        acting = here.actions(video.video_id)
+        truly = truth_actions_of(work, video.video_id, acting)
         actions += _decided_rows(video.video_id, acting)
         group = video.group or video.video_id
         said = acting[(acting["decision"] == "keep") & (acting["origin"] != "human")]
