@@ -17,7 +17,9 @@ SHEET_NAMES = ("kept", "doubtful", "added", "lost", "ignored", "dropped")
 def plan_sheets(
     videos: pd.DataFrame, here: CleanedRound, before: CleanedRound | None, settings: PictureSettings
 ) -> list[SheetPlan]:
-    """The six sheets of a round."""
+    """The six sheets of a round; none where it has no boxes."""
+    if not here.has_boxes:
+        return []
     decided = tables.BOXES | tables.DECIDED
     all_boxes, added, lost = [], [], []
     for video in videos.itertuples():
