@@ -29,6 +29,7 @@ from labels.pictures.round_reading import CleanedRound, read_round
 from labels.pictures.rule_words import rule_of
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.run_records import RunRecord
 from labels.records.safe_writing import digest_of, file_digest
 from labels.records.work_folder import ACTIONS_CLEANED, WorkFolder
 from labels.tracks.player_crops import CropPath
@@ -71,15 +72,7 @@ def load_stretches(work: WorkFolder, number: int, settings: ReviewSettings = REV
         doubts = _doubts(found)
     except InputError as error:
         doubts, unreadable[REVIEW_FILE] = {}, str(error)
-    keep = float(record.arguments.get("keep_quality", ActionSettings.keep_quality))
-    bars = actions["class_name"].map(record.counts.get("bars", {})).fillna(keep).to_numpy(np.float64)
-    ignore = float(record.arguments.get("ignore_quality", ActionSettings.ignore_quality))
-    change = _change(actions, bars, ignore, settings)
-    doubted = actions["label_uid"].map({uid: said["score"] for uid, said in doubts.items()}).fillna(0).to_numpy()
-    videos = work.usable_videos()
-    held_out = actions["video_id"].isin(videos["video_id"][videos["split"] == TEST]).to_numpy()
-    order = np.lexsort([actions["label_uid"].to_numpy(dtype=object).astype(str), -change, -doubted, held_out])
-    ordered = actions.iloc[order].reset_index(drop=True)
+    ordered = _most_worth_first(actions, doubts, record, work.usable_videos(), settings)
     names = sorted({*record.facts.get("class_names", ()), *actions["class_name"]} - {""})
     styled = ordered.assign(style=style_names(ordered))
     return ReviewStretches(number, digest_of_stretches(work, number), styled, names, doubts, unreadable)
@@ -137,6 +130,24 @@ def digest_of_stretches(work: WorkFolder, number: int) -> str | None:
     if record is None:
         return None
     return digest_of([record.output, file_digest(doubts) if doubts.is_file() else ""])
+
+
+def _most_worth_first(
+    actions: pd.DataFrame,
+    doubts: dict[str, dict[str, Any]],
+    record: RunRecord,
+    videos: pd.DataFrame,
+    settings: ReviewSettings,
+) -> pd.DataFrame:
+    """The actions of a cleaned round, whose record that is, in the order of the module's first lines."""
+    keep = float(record.arguments.get("keep_quality", ActionSettings.keep_quality))
+    ignore = float(record.arguments.get("ignore_quality", ActionSettings.ignore_quality))
+    bars = actions["class_name"].map(record.counts.get("bars", {})).fillna(keep).to_numpy(np.float64)
+    change = _change(actions, bars, ignore, settings)
+    doubted = actions["label_uid"].map({uid: said["score"] for uid, said in doubts.items()}).fillna(0).to_numpy()
+    held_out = actions["video_id"].isin(videos["video_id"][videos["split"] == TEST]).to_numpy()
+    uid = actions["label_uid"].to_numpy(dtype=object).astype(str)  # of equals always the same one first
+    return actions.iloc[np.lexsort([uid, -change, -doubted, held_out])].reset_index(drop=True)
 
 
 def _change(actions: pd.DataFrame, bars: np.ndarray, ignore: float, settings: ReviewSettings) -> np.ndarray:
