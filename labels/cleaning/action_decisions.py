@@ -57,7 +57,7 @@ def decide_actions(
     denied = labelled[_is_denied(labelled, verdicts)]
     human = labelled[labelled["origin"] == "human"]
     found = labelled[labelled["origin"] != "human"].reset_index(drop=True)
-    lost = remembered = labelled.iloc[:0]
+    lost = labelled.iloc[:0]
     left_behind = old_kept = found_again = 0
     if old is not None:
         old_human = old[(old["origin"] == "human") & ~old["label_uid"].isin(human["label_uid"])]
@@ -67,6 +67,7 @@ def decide_actions(
         found, lost = merge_rounds(found, machine, settings)
         left_behind = int((of_machine & ~no & (old["decision"] == "drop")).sum())
         remembered = old[of_machine & no & ~old["label_uid"].isin(labelled["label_uid"])]
+        lost = pd.concat([lost, remembered], ignore_index=True)
         denied = pd.concat([denied, old[no]], ignore_index=True)
         kept_before = machine["label_uid"][machine["decision"] == "keep"]
         old_kept, found_again = len(kept_before), int(found["label_uid"].isin(kept_before).sum())
@@ -93,7 +94,6 @@ def decide_actions(
             decision="drop",
             reason="lost: this round does not say so any more",
         ),
-        remembered.assign(quality=np.float32(0), decision="drop", reason=HUMAN_NO),
     ]
     kinds = tables.ACTIONS | tables.DECIDED
     actions = tables.concatenate([part[list(kinds)] for part in rows], kinds).astype({"quality": "float32"})

@@ -26,8 +26,8 @@ class RoundAccounts:
     """Adds up the videos of a round."""
 
     def __init__(self, inputs: RoundInputs) -> None:
-        self._verdicts = inputs.verdicts
-        self._unheard = set(inputs.verdicts) - (_uids_of_actions(inputs.work) if inputs.verdicts else set())
+        self._work, self._verdicts = inputs.work, inputs.verdicts
+        self._unheard = set(inputs.verdicts)
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._kept_by_class: Counter[str] = Counter()
@@ -61,6 +61,7 @@ class RoundAccounts:
 
     def as_counts(self, images: int) -> dict[str, Any]:
         """For run.json; `images`: how many the dataset has. AssertionError when a box is not accounted for."""
+        unheard = self._unheard - _uids_of_actions(self._work) if self._unheard else self._unheard
         counts = {
             **{name: self._counts[name] for name in (*ROWS, *SIGNS)},
             "images": images,
@@ -69,7 +70,7 @@ class RoundAccounts:
             "reasons": dict(sorted(self._reasons.items())),
             "skipped": self._skipped,
             "verdicts": len(self._verdicts),
-            "verdicts_without_label": sorted(self._unheard),
+            "verdicts_without_label": sorted(unheard),
             "quality": self._quality.as_counts(),
             "calibration": self._calibration.as_counts(),
             "agreement": self._agreement.as_counts(),

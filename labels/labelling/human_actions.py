@@ -9,9 +9,9 @@ from labels.records.errors import InputError
 from labels.records.run_records import read_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
+from labels.videos.synthetic_settings import SOURCE
 
 TEST = "test"
-SYNTHETIC = "synthetic"
 
 
 def human_actions(work: WorkFolder, video_id: str) -> pd.DataFrame | None:
@@ -35,7 +35,7 @@ def begins_with_actions(work: WorkFolder) -> bool:
     if read_run_record(work.round(0), "labelled") is not None:
         return False
     videos = work.usable_videos()
-    videos = videos[videos["source"] != SYNTHETIC]
+    videos = videos[videos["source"] != SOURCE]
     return any(human_actions(work, video_id) is not None for video_id in videos["video_id"][videos["split"] != TEST])
 
 

@@ -15,6 +15,8 @@ export function tellClasses(select, classes, name) {
   select.value = name;
 }
 
+export const heldOutTerms = (item) => (item.held_out ? [["held out", "it is there to judge by; what you say counts as its label"]] : []);
+
 export const reasonWords = (label, rules) => (rules[label.rule] ? `${rules[label.rule]} (${label.reason})` : label.reason);
 
 export function decisionWords(label) {
@@ -30,7 +32,7 @@ export function tellFacts({ item, label, page }) {
   const said = { y: label.right_box || label.right_class ? "right, corrected" : "right", n: "wrong" }[label.verdict];
   tellTerms(byId("facts"), [
     ["decides", many + (item.duplicates ? `, and ${item.duplicates} of the same seen twice` : "")],
-    ...(item.held_out ? [["held out", "it is there to judge by; what you say counts as a label"]] : []),
+    ...heldOutTerms(item),
     ["now", element("span", {}, element("span", { className: `swatch ${label.style}` }), decisionWords(label))],
     ...(label.reason ? [["because", reasonWords(label, page.rules)]] : []),
     ["score", label.score.toFixed(2)],

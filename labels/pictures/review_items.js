@@ -5,8 +5,8 @@ import { ask } from "./review_asking.js";
 const MORE_WHEN_LEFT = 15;
 const NOTICE_MS = 2500;
 
-// `goTo(place)`, `isJudged(item)`, `judge(verdict)` and `reclass(name)` are the tab's own; `prefix` begins the ids of
-// its elements.
+// `goTo(place)`, `stop()`, `isJudged(item)`, `judge(verdict)` and `reclass(name)` are the tab's own; `prefix` begins the
+// ids of its elements.
 export class ItemList {
   constructor(page, path, prefix = "") {
     Object.assign(this, { page, path, items: [], place: 0, filter: {}, turn: 0 });

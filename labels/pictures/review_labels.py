@@ -33,7 +33,7 @@ class ReviewVideo:
     frame_count: int
     width: int
     height: int
-    held_out: bool = False
+    held_out: bool
 
 
 @dataclass

@@ -1,7 +1,7 @@
 // The second tab: who does what when. What is played is judged by keyboard; the page goes on.
 
 import { ask, element } from "./review_asking.js";
-import { decisionWords, reasonWords, tellClasses, tellTerms } from "./review_facts.js";
+import { decisionWords, heldOutTerms, reasonWords, tellClasses, tellTerms } from "./review_facts.js";
 import { Playing } from "./review_playing.js";
 
 const FIRST_ITEMS = 3; // the first view does not wait for more
@@ -19,8 +19,6 @@ export class Stretches extends Playing {
   goTo(place) {
     this.place = Math.max(0, Math.min(place, this.items.length));
     this.at = 0;
-    this.painted = null;
-    document.documentElement.dataset.stretch = "";
     this.start();
     if (!this.item) this.fetchAhead();
   }
@@ -29,12 +27,13 @@ export class Stretches extends Playing {
   start() {
     this.stop();
     const { item } = this;
+    this.painted = null;
+    document.documentElement.dataset.stretch = "";
     this.tab.classList.toggle("done", !item);
     this.tellProgress();
     if (!item || this.tab.hidden) return;
-    this.tab.classList.toggle("waiting", this.painted !== item.id);
+    this.tab.classList.add("waiting");
     this.tellFacts();
-    this.painted = null;
     this.load(item);
     this.fetchAhead();
   }
@@ -49,7 +48,7 @@ export class Stretches extends Playing {
     const likeliest = isHuman ? "" : item.likely.map(([each, share]) => `${each} ${share.toFixed(2)}`).join(", ");
     tellTerms(this.byId("facts"), [
       ...(item.doubt ? [["doubted", `a student says ${item.doubt.class}, ${item.doubt.score.toFixed(2)}`]] : []),
-      ...(item.held_out ? [["held out", "what you say counts as its label; it judges no more"]] : []),
+      ...heldOutTerms(item),
       ["when", `${item.start_s.toFixed(2)} to ${item.end_s.toFixed(2)} s`],
       ["now", element("span", {}, element("span", { className: `swatch ${item.style}` }), decisionWords(item))],
       ...(item.reason ? [["because", reasonWords(item, page.rules)]] : []),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from labels.records.errors import InputError
 
+SOURCE = "synthetic"  # of the videos table
+
 SPORTS = ("soccer", "basketball", "tennis", "volleyball")
 DIFFICULTIES = ("easy", "medium", "hard")
 MIXED = "mixed"

@@ -18,9 +18,8 @@ from labels.records.interruptions import leave_to_parent
 from labels.records.safe_writing import digest_of, file_digest, read_parquet_metadata, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.scene_rendering import RENDERER_VERSION, render_clip
-from labels.videos.synthetic_settings import SceneSettings, SyntheticSettings
+from labels.videos.synthetic_settings import SOURCE, SceneSettings, SyntheticSettings
 
-SOURCE = "synthetic"
 LOOK_UP_S = 0.2  # how often a wait looks whether Ctrl-C was pressed
 
 _stop: Event | None = None  # in a rendering process: set when the others give up
