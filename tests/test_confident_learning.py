@@ -109,6 +109,21 @@ def test_what_looks_unlike_its_class_is_an_outlier_and_a_human_never():
     assert rows.loc["l7", "decision"] == "ignore" and "appearance" not in rows
 
 
+def test_denied_human_labels_are_no_company_for_what_looks_like_them():
+    random = np.random.default_rng(0)
+    features = np.clip(random.normal(0.3, 0.02, (70, 8)), 0, 1)
+    features[40:] += 0.5  # those of humans, and with them one found label
+    features[7] += 0.5
+    table = actions(*((f"l{at}", f"v{at}", "kick", 0.97, "detected" if at < 40 else "human") for at in range(70)))
+    table = table.assign(appearance=as_text(features))
+    settings = ActionSettings(outlier_share=0.1)
+    denied = {f"l{at}": "n" for at in range(40, 70)}
+    for verdicts, decision in ((None, "keep"), (denied, "ignore")):
+        rows = decide_actions(table, None, ("kick",), settings, verdicts).actions.set_index("label_uid")
+        assert rows.loc["l7", "decision"] == decision
+    assert rows.loc["l7", "reason"].startswith("outlier: ")
+
+
 def counts(found=100, believed=100, kept_believed=90, old_kept=100, found_again=80, right=0.8, classes=None, videos=2):
     return {
         "kept_by_class": classes or {"kick": 50, "run": 50},
