@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--difficulty", default="easy")
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=2)
+    # Later rounds have more windows in an epoch, by the number of clips: 8 of them are about the steps of 60 for 200
+    # clips. With fewer clips say more, or their students have learnt for less time than the first.
     parser.add_argument("--epochs", type=int, nargs=2, default=[60, 8], help="of round 0, and of the later rounds")
     parser.add_argument("--folds", type=int, default=0, help="out-of-fold students a round")
     parser.add_argument("--keep", type=Path, help="keep the work folders here")
