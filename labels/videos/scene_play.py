@@ -65,7 +65,7 @@ def plan_play(rng: np.random.Generator, sport: Sport, difficulty: Difficulty, du
     step_count = int((duration_s + LEAD_S + 0.5) / STEP_S)
     players = _cast(rng, sport, difficulty)
     ball_path, carried = _pass_around(rng, sport, players, step_count)
-    _idle_moves(rng, players, duration_s)
+    _idle_moves(rng, difficulty, players, duration_s)
     for player in players:
         player.settle(step_count, ball_path[:, :2])
     for holder, start, end in carried:
@@ -180,11 +180,11 @@ def _within(sport: Sport, spot: np.ndarray, team: int) -> np.ndarray:
     return np.clip(spot, low, high)
 
 
-def _idle_moves(rng: np.random.Generator, players: list[Player], duration_s: float) -> None:
+def _idle_moves(rng: np.random.Generator, difficulty: Difficulty, players: list[Player], duration_s: float) -> None:
     """Moves without a ball: who swings or throws does not always have one."""
     for player in players:
-        for _ in range(max(1, round(duration_s / 3))):
-            if rng.random() < 0.45:
+        for _ in range(max(1, round(duration_s / difficulty.idle_every_s))):
+            if rng.random() < difficulty.idle_share:
                 name, start_s = str(rng.choice(IDLE_MOVES)), rng.uniform(-0.3, duration_s)
                 if not player.is_busy(start_s - 0.2, start_s + MOVES[name].duration_s + 0.2):
                     player.doings.append(Doing(name, start_s, rng.uniform(-np.pi, np.pi)))

@@ -170,6 +170,8 @@ class Difficulty:
     flashes: float  # chance of a camera flash in the stands, each frame
     overlay: float  # chance of a scoreboard
     crf: tuple[int, int]  # of the H.264 encoder, higher is worse
+    idle_every_s: float = 3.0  # how often a player thinks of a move without the ball
+    idle_share: float = 0.45  # of these that are made, where there is time
 
 
 DIFFICULTIES: dict[str, Difficulty] = {

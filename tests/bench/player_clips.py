@@ -2,8 +2,12 @@
 
 The players, their moves and the camera are the renderer's (`labels/videos/scene_*`); joints outside the frame are
 unseen; a player's box is that of the joints. There are no video files: only what reads joints can be run on it.
+
+Players try a move without the ball more often than in rendered clips. There a jump is one label in 170 and some tenths
+of the clips have none; here it is one in 40, so that each share of the clips has all six classes to learn and to judge.
 """
 
+from dataclasses import replace
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from labels.videos.scene_truth import PERSON, FrameTruth, actions_table, poses_t
 from labels.videos.synthetic_settings import SceneSettings, SyntheticSettings
 from labels.videos.synthetic_source import scene_digest, scenes_table
 
+IDLE = {"idle_every_s": 0.8, "idle_share": 0.6}
 BODY_PX = 3.0  # what clothes and limbs add around the joints
 
 
@@ -32,7 +37,7 @@ def add_players(work: WorkFolder, settings: SyntheticSettings, processes: int = 
 
 
 def _write_clip(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:
-    made_from = {"scene_digest": scene_digest(scene)}
+    made_from = {"scene_digest": scene_digest(scene), "idle": str(IDLE)}
     if read_parquet_metadata(work.truth_boxes(video_id)) == made_from:
         return
     frames = play_frames(scene)
@@ -44,7 +49,7 @@ def _write_clip(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:
 def play_frames(scene: SceneSettings) -> list[FrameTruth]:
     """Who does what where in each frame, drawn from the streams of random numbers that the renderer draws from."""
     size = np.array([scene.width, scene.height], dtype=float)
-    sport, difficulty = SPORTS[scene.sport], DIFFICULTIES[scene.difficulty]
+    sport, difficulty = SPORTS[scene.sport], replace(DIFFICULTIES[scene.difficulty], **IDLE)
     play, camera = (np.random.default_rng([scene.seed, *purpose.encode()]) for purpose in ("play", "camera"))
     plan = plan_play(play, sport, difficulty, scene.frame_count / scene.fps)
     ball = plan.balls[0].path
