@@ -6,7 +6,7 @@ As for detectors (see `detector_training`): an epoch depends on the seed and its
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
 from labels.models.probabilities import logs_of, tempered
+from labels.models.recogniser_settings import JOINTS
 from labels.records.errors import InputError
 from labels.training.action_metrics import fit_temperature, macro_f1_error, measure_actions, rounded
 from labels.training.detector_training import deterministic
@@ -47,11 +48,12 @@ def train_recogniser(
     Which epoch is the best see `epoch_choice`. Raises InputError when the loss is no longer finite.
     """
     require_no_group_twice(training, validation)
+    of_joints = task.preset.reads == JOINTS
     loop = Optimisation(
         network,
         task,
         training,
-        settings,
+        replace(settings, epoch_frames=settings.epoch_poses) if of_joints else settings,
         chances(training, len(task.class_names), settings.beta, settings.human_draws),
         layer_rates([name for name, _ in network.named_parameters()], settings.backbone_share).__getitem__
         if pretrained
