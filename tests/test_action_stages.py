@@ -47,6 +47,7 @@ def frames_of(move, seed, count=10):
 @dataclass(frozen=True)
 class ShortEpochs(RecognitionSettings):
     epoch_frames: int = 96
+    epoch_poses: int = 96
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,22 @@
 """What training recognisers is made of: augmentation of whole clips, rates by layer, norms, the weight of a fusion."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from labels.models.checkpoints import load_checkpoint
 from labels.models.fused_recogniser import fuse
-from labels.models.recogniser_settings import CNN3D, Preset
+from labels.models.recogniser import build_recogniser, preset_of
+from labels.models.recogniser_settings import CNN3D, JOINTS, PIXELS, Preset
+from labels.models.skeletons import JOINTS as JOINT_NAMES
 from labels.training.fusion_training import choose_weight, fusion_parts
-from labels.training.recogniser_training import layer_rates, settle_norms
+from labels.training.recogniser_training import layer_rates, settle_norms, train_recogniser
 from labels.training.recognition_settings import ClipAugmentation, RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
+from labels.training.training_folder import TrainingFolder
 from labels.training.window_augmentation import augment_clip, rand_augment
 
 STILL = torch.randint(0, 256, (1, 24, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -104,3 +110,18 @@ def test_each_part_of_a_fusion_has_its_own_rate_and_only_joints_a_source():
     pixels, joints = fusion_parts(settings)
     assert (pixels.architecture, pixels.learning_rate, pixels.pose) == ("mvit_v2_s", 5e-4, "")
     assert (joints.architecture, joints.learning_rate, joints.frames, joints.pose) == ("pose", 3e-3, 0, "keypointrcnn")
+
+
+def test_recognisers_of_joints_see_more_windows_an_epoch(tmp_path):
+    steps = {}
+    for kind, reads in (("pose_gru", JOINTS), (CNN3D, PIXELS)):
+        settings = RecognitionSettings(kind, epochs=1, batch_size=4, epoch_frames=4, epoch_poses=12, norm_windows=4)
+        preset = replace(preset_of(kind), frames=4, crop=16)
+        shape = (4, len(JOINT_NAMES), 2) if reads == JOINTS else (4, 16, 16, 3)
+        task = RecognitionTask(("left", "b"), preset, lambda window, shape=shape: np.ones(shape, np.float32), settings)
+        files = TrainingFolder(tmp_path / kind, "recogniser")
+        windows = [LabelledWindow(name, name, name, 0, at) for at, name in enumerate("ab")]
+        network = build_recogniser(kind, 2, preset, pretrained=False)
+        train_recogniser(network, task, windows, [], settings, files, "test")
+        steps[reads] = load_checkpoint(files.last, "recogniser")["step"]
+    assert steps == {JOINTS: 3, PIXELS: 1}
