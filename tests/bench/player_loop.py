@@ -35,9 +35,9 @@ def main() -> None:
     parser.add_argument("--difficulty", default="easy")
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=2)
-    # Later rounds have more windows in an epoch, by the number of clips: 8 of them are about the steps of 60 for 200
-    # clips. With fewer clips say more, or their students have learnt for less time than the first.
-    parser.add_argument("--epochs", type=int, nargs=2, default=[60, 8], help="of round 0, and of the later rounds")
+    # An epoch of few labels is of 64 steps, of many it is longer: with these epochs all students of 200 clips learn for
+    # about 3,000 steps. With fewer clips say more for the later rounds.
+    parser.add_argument("--epochs", type=int, nargs=2, default=[45, 16], help="of round 0, and of the later rounds")
     parser.add_argument("--folds", type=int, default=0, help="out-of-fold students a round")
     parser.add_argument("--keep", type=Path, help="keep the work folders here")
     args = parser.parse_args()
