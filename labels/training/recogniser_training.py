@@ -49,11 +49,12 @@ def train_recogniser(
     """
     require_no_group_twice(training, validation)
     of_joints = task.preset.reads == JOINTS
+    least = settings.epoch_poses if of_joints else settings.epoch_frames
     loop = Optimisation(
         network,
         task,
         training,
-        replace(settings, epoch_frames=settings.epoch_poses) if of_joints else settings,
+        replace(settings, epoch_frames=least),
         chances(training, len(task.class_names), settings.beta, settings.human_draws),
         layer_rates([name for name, _ in network.named_parameters()], settings.backbone_share).__getitem__
         if pretrained

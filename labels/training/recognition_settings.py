@@ -23,7 +23,7 @@ class RecognitionSettings:
     patience: int = 30  # epochs in a row not worth keeping after which training stops
     seed: int = 0
     epoch_frames: int = 256  # windows that an epoch sees at least
-    epoch_poses: int = 1024  # the same of joints: their steps cost little, and few labels want thousands of them
+    epoch_poses: int = 1024  # the same of joints: a step costs little there, and few labels want thousands of steps
 
     smoothing: float = 0.1  # of labels: the share of certainty that goes to all classes alike
     mask_channel: bool = False  # the masks of the round as a fourth channel of its windows

@@ -4,7 +4,7 @@ The players, their moves and the camera are the renderer's (`labels/videos/scene
 unseen; a player's box is that of the joints. There are no video files: only what reads joints can be run on it.
 
 Players try a move without the ball more often than in rendered clips. There a jump is one label in 170 and some tenths
-of the clips have none; here it is one in 40, so that each share of the clips has all six classes to learn and to judge.
+of the clips have none; here it is one in 45, and a tenth of 200 clips shows all six classes.
 """
 
 from dataclasses import replace
