@@ -16,6 +16,7 @@ import dataset_processor
 import train
 import visualise
 from labels.cleaning.action_settings import ActionSettings
+from labels.labelling.human_actions import group_of, groups_used
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.pose_estimators import People
 from labels.pictures import clip_actions
@@ -254,8 +255,19 @@ def test_a_round_that_collapses_ends_with_3_unless_forced(work, capsys, monkeypa
 
 def test_a_share_of_the_human_labels(work):
     assert dataset_processor.main([str(work), "--round", "0", "--recogniser", "human", "--human-share", "0.5"]) == 0
-    fewer = {path.stem for path in (work / "rounds/00/labelled/actions").glob("*.parquet") if len(read_parquet(path))}
-    assert 0 < len(fewer) < 12
+    videos = WorkFolder(work).usable_videos().set_index("video_id")
+    taught = {group_of(row) for row in videos[videos["split"] != "test"].reset_index().itertuples()}
+    shards = (work / "rounds/00/labelled/actions").glob("*.parquet")
+    used = {videos["group"][path.stem] or path.stem for path in shards if len(read_parquet(path))}
+    assert len(used) == round(len(taught) / 2) and used < taught
+
+
+def test_a_share_is_of_the_groups_and_a_larger_one_takes_what_a_smaller_one_took():
+    clips = pd.DataFrame({"video_id": [f"clip{n}" for n in range(90)], "group": [f"g{n // 3}" for n in range(90)]})
+    shares = [groups_used(clips, share) for share in (0.01, 0.1, 0.5, 1.0)]
+    assert [len(used) for used in shares] == [1, 3, 15, 30]
+    assert shares[0] < shares[1] < shares[2] < shares[3]
+    assert len(groups_used(clips.assign(group=""), 0.1)) == 9  # each its own
 
 
 def test_what_was_said_is_said_again_in_the_next_command(work, capsys):

@@ -35,22 +35,24 @@ def average_by_frame(
 ) -> FrameProbabilities:
     """Probabilities of windows (N, K), each of the frames from its span's first to before its end, meant by frame.
 
-    A frame between two windows that none of them holds has what the nearest frame has. `end_frame` lets the last
-    window reach to the end of the source.
+    A window was taught what its middle shows, so there it counts most, and towards its ends less and less (a Hann
+    window): a plain mean would smear a short move over its neighbours. A frame between two windows that none of them
+    holds has what the nearest frame has. `end_frame` lets the last window reach to the end of the source.
     """
     first = min(start for start, _ in spans)
     last = max(end for _, end in spans)
     total = np.zeros((last - first, probabilities.shape[1]))
-    count = np.zeros(last - first)
+    weight = np.zeros(last - first)
     for (start, end), row in zip(spans, probabilities, strict=True):
-        total[start - first : end - first] += row
-        count[start - first : end - first] += 1
-    known = np.flatnonzero(count)
-    every = np.arange(len(count))
+        bell = np.sin(np.pi * (np.arange(end - start) + 0.5) / (end - start)) ** 2
+        total[start - first : end - first] += bell[:, None] * row
+        weight[start - first : end - first] += bell
+    known = np.flatnonzero(weight)
+    every = np.arange(len(weight))
     after = np.clip(np.searchsorted(known, every), 0, len(known) - 1)
     before = np.clip(after - 1, 0, None)
     nearest = np.where(np.abs(every - known[before]) <= np.abs(known[after] - every), known[before], known[after])
-    mean = total[nearest] / count[nearest, None]
+    mean = total[nearest] / weight[nearest, None]
     if end_frame is not None and end_frame > last:
         mean = np.concatenate([mean, np.repeat(mean[-1:], end_frame - last, axis=0)])
     return FrameProbabilities(track_id, np.arange(first, first + len(mean)), mean)

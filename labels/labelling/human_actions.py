@@ -1,6 +1,7 @@
 """What people said of clips: the labels that came with archives, as the first labels of the loop."""
 
 import hashlib
+from typing import Any
 
 import pandas as pd
 
@@ -39,10 +40,22 @@ def begins_with_actions(work: WorkFolder) -> bool:
     return any(human_actions(work, video_id) is not None for video_id in videos["video_id"][videos["split"] != TEST])
 
 
-def is_used(split: str, group: str, share: float) -> bool:
-    """Whether the human labels of a video are for training: not those of test clips, and a share of the others.
+def groups_used(labelled: pd.DataFrame, share: float) -> set[str]:
+    """The groups whose human labels are for training: a share of them, rounded, and one at least.
 
-    By the group's name alone: a larger share takes what a smaller one took.
+    By the groups' names alone: a larger share takes what a smaller one took.
+
+    Args:
+        labelled: rows of the videos table that people labelled, not those held out.
     """
-    drawn = int.from_bytes(hashlib.blake2b(f"human|{group}".encode(), digest_size=6).digest()) / 2**48
-    return split != TEST and drawn < share
+    order = sorted({group_of(video) for video in labelled.itertuples()}, key=_draw)
+    return set(order[: max(1, round(share * len(order)))])
+
+
+def group_of(video: Any) -> str:
+    """Of a row of the videos table; a clip without a group is its own."""
+    return str(video.group) or str(video.video_id)
+
+
+def _draw(group: str) -> str:
+    return hashlib.blake2b(f"human|{group}".encode(), digest_size=6).hexdigest()

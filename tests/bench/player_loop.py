@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=2)
     # An epoch of joints is of 64 steps where labels are few, and longer with more of them: with these epochs the first
-    # student of 200 clips learns for 2,880 steps, the later ones for 3,000 to 3,900. With fewer clips say more for those.
+    # student of 200 clips learns for about 3,000 steps, and so do the later ones. With fewer clips say more for those.
     parser.add_argument("--epochs", type=int, nargs=2, default=[45, 16], help="of round 0, and of the later rounds")
     parser.add_argument("--folds", type=int, default=0, help="out-of-fold students a round")
     parser.add_argument("--keep", type=Path, help="keep the work folders here")
