@@ -49,6 +49,7 @@ def frames_of(move, seed, count=10):
 class ShortEpochs(RecognitionSettings):
     epoch_frames: int = 96
     epoch_poses: int = 96
+    depth_steps: int = 4
 
 
 @dataclass(frozen=True)

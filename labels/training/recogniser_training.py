@@ -65,6 +65,7 @@ def train_recogniser(
         write_history(folder.epochs, history)
     progress = tqdm(total=loop.total_steps, initial=len(history) * loop.epoch_steps, desc="train", unit="step")
     with progress, deterministic(loop.device):
+        task.prepare(training)
         while len(history) < settings.epochs and not is_over(history, settings.patience, SCORE):
             try:
                 losses = loop.run_epoch(len(history), progress)

@@ -24,6 +24,7 @@ class RecognitionSettings:
     seed: int = 0
     epoch_frames: int = 256  # windows that an epoch sees at least
     epoch_poses: int = 1024  # the same of joints: a step costs little there, and few labels want thousands of steps
+    depth_steps: int = 1500  # of learning the depth of joints, before; 0: bodies are seen from where they were filmed
 
     smoothing: float = 0.1  # of labels: the share of certainty that goes to all classes alike
     mask_channel: bool = False  # the masks of the round as a fourth channel of its windows
@@ -83,7 +84,25 @@ class ClipAugmentation:
 
 
 @dataclass(frozen=True)
+class DepthSettings:
+    """Of learning how far each joint is from the eye, see `body_depth`. The weights are of the parts of its loss."""
+
+    most_windows: int = 20_000  # that it is learnt from
+    batch_poses: int = 576  # moments
+    width: int = 128
+    blocks: int = 2
+    learning_rate: float = 3e-3
+    size: float = 0.2  # by how much bodies are made larger and smaller, in the logarithm
+    bones: float = 2.0  # keep their lengths
+    agreement: float = 0.5  # of what is said of a body seen from two sides
+    anatomy: float = 0.5
+    steadiness: float = 0.3  # from moment to moment
+    proportions: float = 0.05  # stay near the usual ones
+
+
+@dataclass(frozen=True)
 class PoseAugmentation:
+    aside: float = 1.0  # share of the windows whose body is turned about the upright, to be seen from any side
     turn_radians: float = 0.25
     stretch: float = 0.15
     shear: float = 0.2

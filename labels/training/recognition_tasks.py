@@ -1,5 +1,6 @@
 """A recogniser as the training loop sees it: labelled windows in, augmented batches, the loss, probabilities out."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ from labels.models.pose_inputs import normalise
 from labels.models.recogniser import view_probabilities
 from labels.models.recogniser_settings import JOINTS, Preset
 from labels.models.skeletons import mirrored_classes
-from labels.training.recognition_settings import ClipAugmentation, PoseAugmentation, RecognitionSettings
+from labels.training.body_depth import DepthNetwork, learn_depth
+from labels.training.recognition_settings import ClipAugmentation, DepthSettings, PoseAugmentation, RecognitionSettings
 from labels.training.window_augmentation import augment_clip, augment_pose, rand_augment
 
 EVALUATED_TOGETHER = 16
@@ -45,12 +47,22 @@ class RecognitionTask:
     ) -> None:
         self.class_names, self.preset, self.read, self.settings = class_names, preset, read, settings
         self.mirror = mirrored_classes(class_names)
+        self.depth: DepthNetwork | None = None
+
+    def prepare(self, training: Sequence[LabelledWindow]) -> None:
+        """Learn of the windows to train on what making batches of joints needs, see `body_depth`."""
+        if self.preset.reads == JOINTS and self.settings.depth_steps:
+            every = math.ceil(len(training) / DepthSettings.most_windows)
+            windows = (self.read(window) for window in training[::every])
+            self.depth = learn_depth(windows, self.settings.depth_steps, self.settings.seed)
 
     def make_batch(self, windows: Sequence[LabelledWindow]) -> Batch:
         values, targets = [], torch.zeros(len(windows), len(self.class_names))
+        shown = [self.read(window) for window in windows]
+        depths = self.depth.depths_of(shown) if self.depth is not None else [None] * len(windows)
         for at, window in enumerate(windows):
             turned = self.mirror is not None and bool(torch.rand(()) < 0.5)
-            values.append(self._augmented(window, turned))
+            values.append(self._augmented(shown[at], turned, depths[at]))
             targets[at, self.mirror[window.class_id] if turned and self.mirror else window.class_id] = 1
         batch, weights = torch.stack(values), torch.tensor([window.weight for window in windows])
         if self.settings.mixup:
@@ -76,22 +88,21 @@ class RecognitionTask:
         network.eval()
         parts = [np.zeros((0, len(self.class_names)))]
         for first in range(0, len(windows), EVALUATED_TOGETHER):
-            values = [self._plain(window) for window in windows[first : first + EVALUATED_TOGETHER]]
+            values = [self._plain(self.read(window)) for window in windows[first : first + EVALUATED_TOGETHER]]
             alike = len({value.shape for value in values}) == 1
             for batch in [torch.stack(values)] if alike else [value[None] for value in values]:
                 parts.append(view_probabilities(network, batch.to(device), self.class_names, self.preset.reads))
         return np.concatenate(parts)
 
-    def _plain(self, window: LabelledWindow) -> Tensor:
-        values = self.read(window)
+    def _plain(self, values: np.ndarray) -> Tensor:
         if self.preset.reads == JOINTS:
             return torch.from_numpy(normalise(values, self.preset.frames))
         return torch.from_numpy(np.array(values))
 
-    def _augmented(self, window: LabelledWindow, turned: bool) -> Tensor:
+    def _augmented(self, values: np.ndarray, turned: bool, depth: np.ndarray | None) -> Tensor:
         if self.preset.reads == JOINTS:
-            return augment_pose(self.read(window), self.preset.frames, turned, PoseAugmentation())
-        pixels = self._plain(window)
+            return augment_pose(values, self.preset.frames, turned, PoseAugmentation(), depth)
+        pixels = self._plain(values)
         if self.settings.rand_augment:
             pixels = rand_augment(pixels, self.settings.rand_augment)
         return augment_clip(pixels, self.preset.crop, turned, ClipAugmentation())

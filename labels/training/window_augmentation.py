@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from labels.models.pose_inputs import normalise
+from labels.models.pose_inputs import normalise, resample
 from labels.models.skeletons import HIPS, JOINTS, MIRROR
+from labels.training.body_depth import seen_from_aside
 from labels.training.recognition_settings import ClipAugmentation, PoseAugmentation
 
 GREY = torch.tensor([0.299, 0.587, 0.114])
@@ -68,13 +69,21 @@ def _erase(clip: Tensor, settings: ClipAugmentation) -> Tensor:
     return erased
 
 
-def augment_pose(joints: np.ndarray, times: int, turned: bool, settings: PoseAugmentation) -> Tensor:
-    """Joints (T, J, 2) as (times, J, 3), at a stretch of the window, faster here and slower there."""
+def augment_pose(
+    joints: np.ndarray, times: int, turned: bool, settings: PoseAugmentation, depth: np.ndarray | None = None
+) -> Tensor:
+    """Joints (T, J, 2) as (times, J, 3), at a stretch of the window, faster here and slower there.
+
+    Args:
+        depth: (T, J) torso lengths, see `body_depth`; with it the body is seen from another side.
+    """
     last = len(joints) - 1
     span = _between(settings.shortest, 1) * last
     start = _between(0, last - span)
     places = start + np.linspace(0, 1, times) ** np.exp(_between(-1, 1) * settings.warp) * span
     values = normalise(joints, times, places)
+    if depth is not None and _between(0, 1) < settings.aside:
+        values = seen_from_aside(values, resample(depth, places), _between(-np.pi, np.pi))
     if turned:
         values = values[:, list(MIRROR)]
         values[..., 0] = -values[..., 0]
