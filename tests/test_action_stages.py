@@ -441,6 +441,7 @@ def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
         (train, ["--task", "actions", "--continue"], "no round before"),
         (train, ["--task", "actions", "--architecture", "cnn3d+cnn3d"], "of pixels and joints"),
         (train, ["--task", "actions", "--architecture", "cnn3d", "--pose", "brought"], "looks at no joints"),
+        (train, ["--task", "actions", "--architecture", "cnn3d", "--any-side"], "--any-side: cnn3d looks at no joints"),
         (dataset_processor, ["--recogniser", "human", "--pose", "brought"], "--pose: "),
         (dataset_processor, ["--recogniser", "human", "--stride", "2"], "--stride: of boxes alone"),
         (dataset_processor, ["--detector", "motion", "--per", "player"], "--per: of actions alone"),
@@ -483,9 +484,12 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, 
     )
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
     assert f"{len(videos) - 1} videos were labelled already" in capsys.readouterr().out
-    with_pixels = ["--architecture", "cnn3d+pose_gru", *SHORT[2:], "--epochs", "1"]
+    before = file_digest(student := work / "rounds/00/trained/recogniser.pt")
+    turned = ["--architecture", "pose_gru", "--epochs", "1", "--any-side"]
+    assert train.main([str(work), "--round", "0", *turned]) == 0 and file_digest(student) != before
+    assert "--any-side" in training_command(WorkFolder(work), 0, actions=True)
+    with_pixels = ["--architecture", "cnn3d+pose_gru", *SHORT[2:], "--epochs", "1", "--any-side"]
     assert train.main([str(work), "--round", "0", *with_pixels]) == 0
-    student = work / "rounds/00/trained/recogniser.pt"
     settings = load_checkpoint(student, RECOGNISER)["settings"]
     assert 0 <= settings["weight"] <= 1 and settings["pixels"]["settings"]["frames"] == 4
     assert (work / "rounds/00/trained/actions/pose_gru/recogniser.pt").is_file()

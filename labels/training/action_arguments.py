@@ -25,11 +25,16 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument(
         "--rand-augment", type=positive_number, default=0, metavar="N", help="operations of RandAugment"
     )
+    actions.add_argument(
+        "--any-side",
+        action="store_true",
+        help="in training turn bodies as if filmed from any side (of joints; for few labels, cameras on all sides)",
+    )
     actions.add_argument("--mixup", type=above_zero, default=0.0, metavar="A", help="mix pairs of windows: Beta(A, A)")
 
 
 def refuse_actions(args: argparse.Namespace) -> None:
     """InputError when something was asked for that training on boxes would ignore."""
-    for name in ("mask_channel", "window_frames", "window_seconds", "pose", "rand_augment", "mixup"):
+    for name in ("mask_channel", "window_frames", "window_seconds", "pose", "rand_augment", "any_side", "mixup"):
         if getattr(args, name):
             raise InputError(f"--{name.replace('_', '-')}: is of actions; say --task actions, or leave it out")

@@ -52,6 +52,7 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         seconds=args.window_seconds,
         mixup=args.mixup,
         rand_augment=args.rand_augment,
+        any_side=args.any_side,
         pose=args.pose or "",
     )
     if args.folds and "+" in architecture:

@@ -25,8 +25,10 @@ def preset_for(settings: RecognitionSettings) -> Preset:
             if said:
                 raise InputError(f"{option}: {settings.architecture} looks at joints; leave it out")
         preset = replace(preset, pose=settings.pose or preset.pose)
-    elif settings.pose:
-        raise InputError(f"--pose {settings.pose}: {settings.architecture} looks at no joints; leave it out")
+    else:
+        for option, given in ((f"--pose {settings.pose}", settings.pose), ("--any-side", settings.any_side)):
+            if given:
+                raise InputError(f"{option}: {settings.architecture} looks at no joints; leave it out")
     frames = settings.frames or preset.frames
     if frames != preset.frames and settings.architecture.startswith("mvit"):
         raise InputError(f"--window-frames: {settings.architecture} takes exactly {preset.frames}; leave it out")

@@ -24,12 +24,13 @@ class RecognitionSettings:
     seed: int = 0
     epoch_frames: int = 256  # windows that an epoch sees at least
     epoch_poses: int = 1024  # the same of joints: a step costs little there, and few labels want thousands of steps
-    depth_steps: int = 1500  # of learning the depth of joints, before; 0: bodies are seen from where they were filmed
 
     smoothing: float = 0.1  # of labels: the share of certainty that goes to all classes alike
     mask_channel: bool = False  # the masks of the round as a fourth channel of its windows
     mixup: float = 0.0  # parameter of the Beta distribution; 0: none
     rand_augment: int = 0  # operations of RandAugment for each window of pixels
+    any_side: bool = False  # bodies are turned about the upright, as if filmed from any side; see `body_depth`
+    depth_steps: int = 1500  # of learning the depth of joints, which that needs
     # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
     # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
     beta: float = 0.99
@@ -55,8 +56,8 @@ class RecognitionSettings:
 
 # Argument of a run record -> option.
 OPTIONS = options_named(
-    "architecture", "epochs", "batch_size", "seed", "mask_channel", "mixup", "rand_augment", "pose", "from_scratch",
-    "continue",
+    "architecture", "epochs", "batch_size", "seed", "mask_channel", "mixup", "rand_augment", "any_side", "pose",
+    "from_scratch", "continue",
 ) | {"learning_rate": "--lr", "frames": "--window-frames", "seconds": "--window-seconds"}  # fmt: skip
 
 
@@ -102,7 +103,6 @@ class DepthSettings:
 
 @dataclass(frozen=True)
 class PoseAugmentation:
-    aside: float = 1.0  # share of the windows whose body is turned about the upright, to be seen from any side
     turn_radians: float = 0.25
     stretch: float = 0.15
     shear: float = 0.2

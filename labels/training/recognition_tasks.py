@@ -51,7 +51,7 @@ class RecognitionTask:
 
     def prepare(self, training: Sequence[LabelledWindow]) -> None:
         """Learn of the windows to train on what making batches of joints needs, see `body_depth`."""
-        if self.preset.reads == JOINTS and self.settings.depth_steps:
+        if self.settings.any_side:
             every = math.ceil(len(training) / DepthSettings.most_windows)
             windows = (self.read(window) for window in training[::every])
             self.depth = learn_depth(windows, self.settings.depth_steps, self.settings.seed)

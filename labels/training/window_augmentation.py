@@ -75,14 +75,14 @@ def augment_pose(
     """Joints (T, J, 2) as (times, J, 3), at a stretch of the window, faster here and slower there.
 
     Args:
-        depth: (T, J) torso lengths, see `body_depth`; with it the body is seen from another side.
+        depth: (T, J) torso lengths, see `body_depth`; with it the body is seen from any side.
     """
     last = len(joints) - 1
     span = _between(settings.shortest, 1) * last
     start = _between(0, last - span)
     places = start + np.linspace(0, 1, times) ** np.exp(_between(-1, 1) * settings.warp) * span
     values = normalise(joints, times, places)
-    if depth is not None and _between(0, 1) < settings.aside:
+    if depth is not None:
         values = seen_from_aside(values, resample(depth, places), _between(-np.pi, np.pi))
     if turned:
         values = values[:, list(MIRROR)]
