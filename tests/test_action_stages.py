@@ -16,7 +16,7 @@ import dataset_processor
 import train
 import visualise
 from labels.cleaning.action_settings import ActionSettings
-from labels.labelling.human_actions import group_of, groups_used
+from labels.labelling.human_actions import share_of, videos_taught
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.pose_estimators import People
 from labels.pictures import clip_actions
@@ -256,19 +256,23 @@ def test_a_round_that_collapses_ends_with_3_unless_forced(work, capsys, monkeypa
 
 def test_a_share_of_the_human_labels(work):
     assert dataset_processor.main([str(work), "--round", "0", "--recogniser", "human", "--human-share", "0.5"]) == 0
-    videos = WorkFolder(work).usable_videos().set_index("video_id")
-    taught = {group_of(row) for row in videos[videos["split"] != "test"].reset_index().itertuples()}
+    videos = WorkFolder(work).usable_videos()
+    mine = videos[videos["split"] != "test"]
+    group_of = dict(zip(mine["video_id"], mine["group"], strict=True))
     shards = (work / "rounds/00/labelled/actions").glob("*.parquet")
-    used = {videos["group"][path.stem] or path.stem for path in shards if len(read_parquet(path))}
-    assert len(used) == round(len(taught) / 2) and used < taught
+    used = {path.stem for path in shards if len(read_parquet(path))}
+    assert len({group_of[video_id] or video_id for video_id in used}) == 6  # of 12 clips, each its own group
+    whole = videos_taught(WorkFolder(work), videos, 1.0)
+    assert used < whole == set(mine["video_id"])
+    one_group = videos.assign(group="one")
+    assert videos_taught(WorkFolder(work), one_group, 0.5) == whole  # at least one, and whole
 
 
-def test_a_share_is_of_the_groups_and_a_larger_one_takes_what_a_smaller_one_took():
-    clips = pd.DataFrame({"video_id": [f"clip{n}" for n in range(90)], "group": [f"g{n // 3}" for n in range(90)]})
-    shares = [groups_used(clips, share) for share in (0.01, 0.1, 0.5, 1.0)]
+def test_a_larger_share_takes_what_a_smaller_one_took():
+    groups = [f"g{n // 3}" for n in range(90)]
+    shares = [share_of(groups, share) for share in (0.01, 0.1, 0.5, 1.0)]
     assert [len(used) for used in shares] == [1, 3, 15, 30]
-    assert shares[0] < shares[1] < shares[2] < shares[3]
-    assert len(groups_used(clips.assign(group=""), 0.1)) == 9  # each its own
+    assert shares[0] < shares[1] < shares[2] < shares[3] == set(groups)
 
 
 def test_what_was_said_is_said_again_in_the_next_command(work, capsys):

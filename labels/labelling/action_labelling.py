@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from labels.labelling.action_intervals import IntervalSettings, action_rows
-from labels.labelling.human_actions import TEST, group_of, groups_used, human_actions
+from labels.labelling.human_actions import human_actions, videos_taught
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.pose_finding import NoJoints
 from labels.labelling.round_mask_channel import NoMasks, RoundMasks
@@ -81,13 +81,11 @@ def label_actions(
     for path in folder.stage(ACTIONS_LABELLED).glob("*.parquet"):
         if path.stem not in wanted:
             path.unlink()
-    said = {video_id: human_actions(work, video_id) for video_id in videos["video_id"][videos["split"] != TEST]}
-    labelled = videos["video_id"].map(lambda video_id: said.get(video_id) is not None)
-    used = groups_used(videos[labelled], settings.human_share)
+    taught = videos_taught(work, videos, settings.human_share)
     for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video"):
         video_id = str(video.video_id)
-        human = said.get(video_id)
-        if human is None or group_of(video) not in used:
+        human = human_actions(work, video_id) if video_id in taught else None
+        if human is None:
             human = tables.empty_table(tables.ACTIONS)
         looked_at = per == PLAYER and recogniser is not None
         tracks = tracks_of(work, folder.number, video_id, video.fps) if looked_at else None

@@ -1,7 +1,7 @@
 """What people said of clips: the labels that came with archives, as the first labels of the loop."""
 
 import hashlib
-from typing import Any
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -40,22 +40,22 @@ def begins_with_actions(work: WorkFolder) -> bool:
     return any(human_actions(work, video_id) is not None for video_id in videos["video_id"][videos["split"] != TEST])
 
 
-def groups_used(labelled: pd.DataFrame, share: float) -> set[str]:
-    """The groups whose human labels are for training: a share of them, rounded, and one at least.
+def videos_taught(work: WorkFolder, videos: pd.DataFrame, share: float) -> set[str]:
+    """The video_ids whose human labels are for training: not those held out, and of the others a share of the groups.
 
-    By the groups' names alone: a larger share takes what a smaller one took.
-
-    Args:
-        labelled: rows of the videos table that people labelled, not those held out.
+    A clip without a group is its own.
     """
-    order = sorted({group_of(video) for video in labelled.itertuples()}, key=_draw)
+    own = videos[videos["split"] != TEST]
+    if share < 1:
+        own = own[[human_actions(work, video_id) is not None for video_id in own["video_id"]]]
+    groups = own["group"].where(own["group"] != "", own["video_id"])
+    return set(own["video_id"][groups.isin(share_of(groups, share))])
+
+
+def share_of(groups: Iterable[str], share: float) -> set[str]:
+    """A share of the different names, rounded and one at least: a larger share takes what a smaller one took.
+
+    The draw depends on the names alone; where more names come, they may take another's place.
+    """
+    order = sorted(set(groups), key=lambda group: hashlib.blake2b(f"human|{group}".encode(), digest_size=6).digest())
     return set(order[: max(1, round(share * len(order)))])
-
-
-def group_of(video: Any) -> str:
-    """Of a row of the videos table; a clip without a group is its own."""
-    return str(video.group) or str(video.video_id)
-
-
-def _draw(group: str) -> str:
-    return hashlib.blake2b(f"human|{group}".encode(), digest_size=6).hexdigest()
