@@ -6,23 +6,27 @@ import numpy as np
 import pytest
 import torch
 
+from labels.models.recogniser import preset_of
 from labels.models.skeletons import HIPS, JOINTS, SHOULDERS
+from labels.records.errors import InputError
 from labels.training.body_depth import (
     BONES,
+    KIND_OF_BONE,
     USUAL_LENGTHS,
     DepthNetwork,
     learn_depth,
-    seen_from_aside,
-    turned,
+    rotated,
     unlikely_bends,
     wrong_lengths,
 )
-from labels.training.recognition_settings import DepthSettings, PoseAugmentation
-from labels.training.window_augmentation import augment_pose
+from labels.training.recognition_settings import DepthSettings, PoseAugmentation, RecognitionSettings
+from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
+from labels.training.window_augmentation import augment_pose, seen_from_aside
 from labels.videos.scene_poses import MOVES, gait_pose, move_pose, place, skeleton
 from labels.videos.scene_truth import SEEN_JOINTS
 
-ALL = torch.ones(1, len(JOINTS), dtype=torch.bool)
+ALL = torch.ones(1, 1, len(JOINTS), dtype=torch.bool)
+SHORT = DepthSettings(steps=3)
 LEFT_KNEE, LEFT_ANKLE = JOINTS.index("left_knee"), JOINTS.index("left_ankle")
 
 
@@ -61,7 +65,7 @@ def test_a_body_turned_by_a_quarter_shows_its_depth_as_width_and_its_hips_go_on_
     assert aside[:, 0, 0] == pytest.approx([-0.2, 4.8]) and aside[:, 1, 0] == pytest.approx([0, 5])
     assert (aside[..., 1:] == pose[..., 1:]).all()
     body = torch.tensor([[[[0.3, -1.5, -0.2]]]])
-    assert turned(body, torch.tensor([math.pi / 2])).flatten().tolist() == pytest.approx([-0.2, -1.5, -0.3])
+    assert rotated(body, torch.tensor([math.pi / 2])).flatten().tolist() == pytest.approx([-0.2, -1.5, -0.3])
 
 
 def test_bones_that_keep_their_lengths_cost_nothing_and_unseen_ones_neither():
@@ -74,7 +78,7 @@ def test_bones_that_keep_their_lengths_cost_nothing_and_unseen_ones_neither():
     longer[0, shank] += math.log(2)  # it is half as long as it should be: off by 0.5
     assert float(wrong_lengths(body, longer, ALL)) == pytest.approx((0.5 - 0.05) / len(BONES), abs=1e-5)
     unseen = ALL.clone()
-    unseen[0, LEFT_ANKLE] = False
+    unseen[..., LEFT_ANKLE] = False
     assert float(wrong_lengths(body, longer, unseen)) == pytest.approx(0, abs=1e-6)
 
 
@@ -88,7 +92,7 @@ def test_a_body_bends_as_bodies_do_and_its_reflection_does_not(heading):
 
 def test_the_depth_of_bodies_is_learnt_from_their_flat_joints():
     taught, asked = list(windows_of(400, 1)), list(windows_of(100, 2))
-    network = learn_depth([100 + 40 * body[..., :2] for body in taught], steps=400, seed=0)
+    network = learn_depth([100 + 40 * body[..., :2] for body in taught], DepthSettings(steps=400), seed=0)
     found = network.depths_of([100 + 40 * body[..., :2] for body in asked])
     pairs = [(depth.ravel(), body[..., 2].ravel()) for depth, body in zip(found, asked, strict=True)]
     agreement = np.array([one @ other / np.linalg.norm(one) / np.linalg.norm(other) for one, other in pairs])
@@ -101,26 +105,47 @@ def test_what_was_never_seen_has_no_depth_and_who_shows_no_trunk_is_not_turned()
     for joints in windows:
         joints[:, LEFT_ANKLE] = np.nan
         joints[0, 0] = np.nan  # seen later
-    network = learn_depth(windows, steps=3, seed=0)
+    network = learn_depth(windows, SHORT, seed=0)
     depth, *_ = network.depths_of(windows)
     assert depth.shape == (6, len(JOINTS)) and (depth[:, LEFT_ANKLE] == 0).all() and (depth[:, 0] != 0).all()
     assert depth[:, list(HIPS)].mean(axis=1) == pytest.approx(np.zeros(6), abs=1e-6)
     windows[0][:, HIPS[0]] = np.nan
     after = network.depths_of(windows)
     assert after[0] is None and (after[1] == network.depths_of(windows[1:])[0]).all()
-    assert network.depths_of(windows[:1]) == [None] and learn_depth(windows[:1], steps=3, seed=0) is None
+    assert network.depths_of(windows[:1]) == [None]
+    with pytest.raises(ValueError, match="no window shows both shoulders"):
+        learn_depth(windows[:1], SHORT, seed=0)
+
+
+def test_a_joint_counts_in_the_moments_in_which_it_was_seen():
+    """In between it is filled in, where no bone keeps its length."""
+    body = torch.from_numpy(np.stack([body_of(gait_pose(0.3, 4.0))] * 4))[None]
+    lengths = torch.tensor([list(USUAL_LENGTHS.values())]).log()[:, KIND_OF_BONE]
+    plain = float(wrong_lengths(body, lengths, ALL.expand(1, 4, -1)))
+    body[0, 1:, LEFT_ANKLE] += 3.0
+    seen = ALL.repeat(1, 4, 1)
+    assert float(wrong_lengths(body, lengths, seen)) > plain + 0.1
+    seen[0, 1:, LEFT_ANKLE] = False
+    assert float(wrong_lengths(body, lengths, seen)) == pytest.approx(plain, abs=0.01)
+
+
+def test_a_body_whose_trunk_was_found_far_too_small_is_left_as_it_is():
+    windows = [body[..., :2].copy() for body in windows_of(3, 7)]
+    windows[1][:, list(SHOULDERS)] *= 0.05
+    depths = learn_depth(windows, SHORT, seed=0).depths_of(windows)
+    assert [depth is None for depth in depths] == [False, True, False]
 
 
 def test_the_same_windows_and_seed_give_the_same_depth():
     windows = [body[..., :2] for body in windows_of(6, 4)]
-    first, again, other = (learn_depth(windows, 3, seed).depths_of(windows)[0] for seed in (0, 0, 1))
+    first, again, other = (learn_depth(windows, SHORT, seed).depths_of(windows)[0] for seed in (0, 0, 1))
     assert (first == again).all() and (first != other).any()
 
 
 def test_one_moment_is_enough_and_joints_that_all_stand_in_one_place_do_no_harm():
     still = [body[:1, :, :2] for body in windows_of(4, 5)]
-    assert np.isfinite(learn_depth(still, 3, 0).depths_of(still)).all()
-    network = learn_depth([np.ones((3, len(JOINTS), 2), np.float32)], 3, 0)
+    assert np.isfinite(learn_depth(still, SHORT, 0).depths_of(still)).all()
+    network = learn_depth([np.ones((3, len(JOINTS), 2), np.float32)], SHORT, 0)
     assert all(torch.isfinite(weights).all() for weights in network.parameters())
 
 
@@ -137,3 +162,20 @@ def test_training_sees_bodies_from_other_sides():
 def test_a_network_begins_with_usual_proportions():
     lengths = DepthNetwork(DepthSettings())(torch.zeros(1, 2, len(JOINTS), 2), torch.ones(1, 2, len(JOINTS)))[1]
     assert lengths.exp()[0].tolist() == pytest.approx([USUAL_LENGTHS[kind] for _, _, kind in BONES])
+
+
+def test_a_recogniser_is_shown_bodies_from_any_side_where_that_was_asked_for(monkeypatch):
+    monkeypatch.setattr("labels.training.recognition_tasks.DepthSettings", lambda: SHORT)
+    bodies = {name: body[..., :2] for name, body in zip("ab", windows_of(2, 8), strict=True)}
+    windows = [LabelledWindow(name, name, name, 0, at) for at, name in enumerate("ab")]
+    batches = {}
+    for any_side in (False, True):
+        settings = RecognitionSettings("pose", any_side=any_side)
+        task = RecognitionTask(("left", "b"), preset_of("pose"), lambda window: bodies[window.video_id], settings)
+        task.prepare(windows)
+        torch.manual_seed(3)
+        batches[any_side] = task.make_batch(windows)[0]
+    assert batches[True].shape == batches[False].shape and not torch.equal(batches[True], batches[False])
+    bodies = {name: np.where(np.arange(len(JOINTS))[:, None] == HIPS[0], np.nan, body) for name, body in bodies.items()}
+    with pytest.raises(InputError, match="--any-side: no window shows both shoulders and both hips; leave it out"):
+        task.prepare(windows)

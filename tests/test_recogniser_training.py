@@ -115,9 +115,7 @@ def test_each_part_of_a_fusion_has_its_own_rate_and_only_joints_a_source():
 def test_recognisers_of_joints_see_more_windows_an_epoch(tmp_path):
     steps = {}
     for kind, reads in (("pose_gru", JOINTS), (CNN3D, PIXELS)):
-        settings = RecognitionSettings(
-            kind, epochs=1, batch_size=4, epoch_frames=4, epoch_poses=12, norm_windows=4, depth_steps=2
-        )
+        settings = RecognitionSettings(kind, epochs=1, batch_size=4, epoch_frames=4, epoch_poses=12, norm_windows=4)
         preset = replace(preset_of(kind), frames=4, crop=16)
         shape = (4, len(JOINT_NAMES), 2) if reads == JOINTS else (4, 16, 16, 3)
         task = RecognitionTask(("left", "b"), preset, lambda window, shape=shape: np.ones(shape, np.float32), settings)

@@ -20,15 +20,14 @@ def preset_for(settings: RecognitionSettings) -> Preset:
     if is_fusion(settings.architecture):
         return fused_preset(*map(preset_for, fusion_parts(settings)))
     preset = preset_of(settings.architecture)
+    of_pixels = {"--mask-channel": settings.mask_channel, "--rand-augment": settings.rand_augment}
+    of_joints = {f"--pose {settings.pose}": settings.pose, "--any-side": settings.any_side}
+    foreign, seen = (of_pixels, "joints") if preset.reads == JOINTS else (of_joints, "no joints")
+    for option, said in foreign.items():
+        if said:
+            raise InputError(f"{option}: {settings.architecture} looks at {seen}; leave it out")
     if preset.reads == JOINTS:
-        for option, said in (("--mask-channel", settings.mask_channel), ("--rand-augment", settings.rand_augment)):
-            if said:
-                raise InputError(f"{option}: {settings.architecture} looks at joints; leave it out")
         preset = replace(preset, pose=settings.pose or preset.pose)
-    else:
-        for option, given in ((f"--pose {settings.pose}", settings.pose), ("--any-side", settings.any_side)):
-            if given:
-                raise InputError(f"{option}: {settings.architecture} looks at no joints; leave it out")
     frames = settings.frames or preset.frames
     if frames != preset.frames and settings.architecture.startswith("mvit"):
         raise InputError(f"--window-frames: {settings.architecture} takes exactly {preset.frames}; leave it out")

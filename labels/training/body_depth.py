@@ -22,7 +22,8 @@ from labels.models.skeletons import HIPS, JOINTS, MIRROR, SHOULDERS
 from labels.training.optimisation import seed_everything
 from labels.training.recognition_settings import DepthSettings
 
-DEPTH_SEED = 2**31 + 1  # far from any epoch's
+DEPTH_SEED = 2**32 - 2  # far from any epoch's
+REACH = 5.0  # torso lengths from the hips: where a joint is further away, the torso was not found where it is
 NOSE = JOINTS.index("nose")
 ARMS, LEGS = (
     tuple(tuple(JOINTS.index(f"{side}_{joint}") for joint in limb) for side in ("left", "right"))
@@ -89,38 +90,25 @@ class DepthNetwork(nn.Module):
     def depths_of(self, windows: Sequence[np.ndarray]) -> list[np.ndarray | None]:
         """The depth of the joints of windows (T, J, 2) in pixels: (T, J) torso lengths from the hips.
 
-        None where the trunk was not seen: what stands where is not known then.
+        None where no body can be made out, see `_flat_bodies`.
         """
-        flat, seen = _flat_bodies(windows)
+        flat, seen, clear = _flat_bodies(windows)
         with torch.inference_mode():
             depths = iter(self(flat, seen)[0].numpy())
-        return [next(depths) if _shows_trunk(joints) else None for joints in windows]
+        return [next(depths) if is_clear else None for is_clear in clear]
 
 
-def seen_from_aside(pose: np.ndarray, depth: np.ndarray, radians: float) -> np.ndarray:
-    """A pose (T, J, 3: x, y, seen), its body turned about the upright through its hips, which go on as they went."""
-    turned = pose.copy()
-    middle = pose[:, HIPS, 0].mean(axis=1, keepdims=True)
-    turned[..., 0] = middle + (pose[..., 0] - middle) * math.cos(radians) + depth * math.sin(radians)
-    return turned
-
-
-def learn_depth(
-    windows: Iterable[np.ndarray], steps: int, seed: int, settings: DepthSettings | None = None
-) -> DepthNetwork | None:
-    """A network of depth from windows of joints (T, J, 2). None where none of them shows a trunk."""
-    settings = settings or DepthSettings()
-    flat, seen = _flat_bodies(windows)
+def learn_depth(windows: Iterable[np.ndarray], settings: DepthSettings, seed: int) -> DepthNetwork:
+    """A network of depth from windows of joints (T, J, 2). ValueError where no body can be made out in any of them."""
+    flat, seen, _ = _flat_bodies(windows)
     if not len(flat):
-        return None
+        raise ValueError("no window shows both shoulders and both hips")
     seed_everything(seed, DEPTH_SEED)
     network = DepthNetwork(settings)
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, steps, pct_start=0.1, cycle_momentum=False
-    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     together = max(1, settings.batch_poses // flat.shape[1])
-    for _ in tqdm(range(steps), desc="learn depth", unit="step", leave=False):
+    for _ in tqdm(range(settings.steps), desc="learn depth", unit="step", leave=False):
         drawn = torch.randint(len(flat), (together,))
         loss = depth_loss(network, *_varied(flat[drawn], seen[drawn], settings), settings)
         optimizer.zero_grad(set_to_none=True)
@@ -132,11 +120,11 @@ def learn_depth(
 
 
 def depth_loss(network: DepthNetwork, flat: Tensor, seen: Tensor, settings: DepthSettings) -> Tensor:
-    """How far what a network says of bodies is from what must be true of it."""
-    known = seen.amax(dim=1) > 0  # (B, J)
+    """How far what a network says of flat bodies (B, T, J, 2) is from what must be true of it."""
+    known = seen > 0.5  # what was filled in between keeps no lengths
     depth, lengths = network(flat, seen)
     body = torch.cat([flat, depth[..., None]], dim=3)
-    other = turned(body, (torch.rand(len(body)) * 2 - 1) * math.pi)
+    other = rotated(body, (torch.rand(len(body)) * 2 - 1) * math.pi)
     depth_again, lengths_again = network(other[..., :2], seen)
     again = torch.cat([other[..., :2], depth_again[..., None]], dim=3)
     changed = depth[:, 2:] - 2 * depth[:, 1:-1] + depth[:, :-2]
@@ -149,22 +137,25 @@ def depth_loss(network: DepthNetwork, flat: Tensor, seen: Tensor, settings: Dept
     )
 
 
-def turned(body: Tensor, radians: Tensor) -> Tensor:
-    """Bodies (B, T, J, 3), each turned about the upright by its angle (B,)."""
+def rotated(body: Tensor, radians: Tensor) -> Tensor:
+    """Bodies (B, T, J, 3), each rotated about the upright by its angle (B,)."""
     cos, sin = radians.cos()[:, None, None], radians.sin()[:, None, None]
     x, y, z = body.unbind(dim=3)
     return torch.stack([x * cos + z * sin, y, z * cos - x * sin], dim=3)
 
 
 def wrong_lengths(body: Tensor, lengths: Tensor, known: Tensor) -> Tensor:
-    """By how much bones are longer or shorter than they are said to be (B, bones, logarithms), in shares of it."""
-    parts, weights = [], []
+    """By how much bones are longer or shorter than they are said to be (B, bones, logarithms), in shares of it.
+
+    `known` (B, T, J) bool: which joints count.
+    """
+    parts, sure = [], []
     for at, (start, end, _) in enumerate(BONES):
         along = body[:, :, start].mean(dim=2) - body[:, :, end].mean(dim=2)
         wrong = along.norm(dim=2) / lengths[:, at, None].exp() - 1  # (B, T)
         parts.append(functional.smooth_l1_loss(wrong, torch.zeros_like(wrong), reduction="none", beta=0.1))
-        weights.append(known[:, [*start, *end]].all(dim=1))
-    return _mean_of_known(parts, weights)
+        sure.append(known[:, :, [*start, *end]].all(dim=2))
+    return _mean_of_known(parts, sure)
 
 
 def unlikely_bends(body: Tensor, known: Tensor) -> Tensor:
@@ -175,22 +166,22 @@ def unlikely_bends(body: Tensor, known: Tensor) -> Tensor:
     trunk = body[:, :, SHOULDERS].mean(dim=2) - body[:, :, HIPS].mean(dim=2)
     left = _unit(body[:, :, SHOULDERS[0]] - body[:, :, SHOULDERS[1]] + body[:, :, HIPS[0]] - body[:, :, HIPS[1]])
     ahead = _unit(torch.linalg.cross(left, _unit(trunk)))
-    parts, weights = [], []
+    parts, sure = [], []
     for limbs, way, free, behind in ((LEGS, 1, 0.0, 0.6), (ARMS, -1, 0.2, 0.75)):
         for root, middle, end in limbs:
             upper, lower = _unit(body[:, :, middle] - body[:, :, root]), _unit(body[:, :, end] - body[:, :, middle])
             bend = way * (torch.linalg.cross(upper, lower) * left).sum(dim=2)
             parts += [torch.relu(-free - bend), torch.relu(-behind - (upper * ahead).sum(dim=2))]
-            weights += [known[:, [root, middle, end]].all(dim=1), known[:, [root, middle]].all(dim=1)]
+            sure += [known[:, :, [*TRUNK, *limb]].all(dim=2) for limb in ((middle, end), (middle,))]
     nose = body[:, :, NOSE] - body[:, :, SHOULDERS].mean(dim=2)
     parts.append(2 * torch.relu(0.05 - (nose * ahead).sum(dim=2)))
-    weights.append(known[:, NOSE])
-    return _mean_of_known(parts, weights) * len(parts)
+    sure.append(known[:, :, [*TRUNK, NOSE]].all(dim=2))
+    return _mean_of_known(parts, sure) * len(parts)
 
 
-def _mean_of_known(parts: list[Tensor], weights: list[Tensor]) -> Tensor:
-    """The mean of parts (B, T) over those whose weight (B,) is 1."""
-    weight = torch.stack(weights).float()[:, :, None].expand(-1, -1, parts[0].shape[1])
+def _mean_of_known(parts: list[Tensor], known: list[Tensor]) -> Tensor:
+    """The mean of parts, each (B, T), where they are known, each (B, T) bool."""
+    weight = torch.stack(known).float()
     return (torch.stack(parts) * weight).sum() / weight.sum().clamp(min=1)
 
 
@@ -207,14 +198,17 @@ def _varied(flat: Tensor, seen: Tensor, settings: DepthSettings) -> tuple[Tensor
     return flat, torch.where(mirror[:, None, None], seen[:, :, list(MIRROR)], seen)
 
 
-def _shows_trunk(joints: np.ndarray) -> bool:
-    """Whether each shoulder and hip was seen at some time."""
-    return bool(np.isfinite(joints[:, TRUNK]).all(axis=2).any(axis=0).all())
+def _flat_bodies(windows: Iterable[np.ndarray]) -> tuple[Tensor, Tensor, list[bool]]:
+    """Flat bodies (N, T, J, 2) from the hips, which joints were seen (N, T, J), and which windows these are of.
 
-
-def _flat_bodies(windows: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Flat bodies (N, T, J, 2) from the hips, and which joints were seen (N, T, J), of windows that show a trunk."""
-    poses = [normalise(joints, len(joints)) for joints in windows if _shows_trunk(joints)]
-    values = torch.from_numpy(np.stack(poses)) if poses else torch.zeros(0, 1, len(JOINTS), 3)
-    flat = values[..., :2] - values[:, :, HIPS, :2].mean(dim=2, keepdim=True)
-    return flat, values[..., 2]
+    Of the windows in which shoulders and hips are seen half of the time at least, and all joints in their reach.
+    """
+    bodies, clear = [], []
+    for joints in windows:
+        pose = normalise(joints, len(joints))
+        pose[..., :2] -= pose[:, HIPS, :2].mean(axis=1, keepdims=True)
+        has_trunk = pose[:, TRUNK, 2].min(axis=1).mean() >= 0.5
+        clear.append(bool(has_trunk and np.abs(pose[..., :2]).max() <= REACH))
+        bodies += [pose] * clear[-1]
+    values = torch.from_numpy(np.stack(bodies)) if bodies else torch.zeros(0, 1, len(JOINTS), 3)
+    return values[..., :2], values[..., 2], clear

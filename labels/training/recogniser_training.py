@@ -63,9 +63,11 @@ def train_recogniser(
     history = loop.resume(folder, identity)
     if history:
         write_history(folder.epochs, history)
+    if len(history) < settings.epochs:
+        with deterministic(loop.device):
+            task.prepare(training)
     progress = tqdm(total=loop.total_steps, initial=len(history) * loop.epoch_steps, desc="train", unit="step")
     with progress, deterministic(loop.device):
-        task.prepare(training)
         while len(history) < settings.epochs and not is_over(history, settings.patience, SCORE):
             try:
                 losses = loop.run_epoch(len(history), progress)

@@ -30,7 +30,6 @@ class RecognitionSettings:
     mixup: float = 0.0  # parameter of the Beta distribution; 0: none
     rand_augment: int = 0  # operations of RandAugment for each window of pixels
     any_side: bool = False  # bodies are turned about the upright, as if filmed from any side; see `body_depth`
-    depth_steps: int = 1500  # of learning the depth of joints, which that needs
     # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
     # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
     beta: float = 0.99
@@ -88,6 +87,7 @@ class ClipAugmentation:
 class DepthSettings:
     """Of learning how far each joint is from the eye, see `body_depth`. The weights are of the parts of its loss."""
 
+    steps: int = 1500
     most_windows: int = 20_000  # that it is learnt from
     batch_poses: int = 576  # moments
     width: int = 128

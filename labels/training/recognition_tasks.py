@@ -12,6 +12,7 @@ from labels.models.pose_inputs import normalise
 from labels.models.recogniser import view_probabilities
 from labels.models.recogniser_settings import JOINTS, Preset
 from labels.models.skeletons import mirrored_classes
+from labels.records.errors import InputError
 from labels.training.body_depth import DepthNetwork, learn_depth
 from labels.training.recognition_settings import ClipAugmentation, DepthSettings, PoseAugmentation, RecognitionSettings
 from labels.training.window_augmentation import augment_clip, augment_pose, rand_augment
@@ -47,22 +48,31 @@ class RecognitionTask:
     ) -> None:
         self.class_names, self.preset, self.read, self.settings = class_names, preset, read, settings
         self.mirror = mirrored_classes(class_names)
-        self.depth: DepthNetwork | None = None
+        self.depth_network: DepthNetwork | None = None
 
     def prepare(self, training: Sequence[LabelledWindow]) -> None:
-        """Learn of the windows to train on what making batches of joints needs, see `body_depth`."""
+        """Learn of the windows to train on what showing their bodies from any side needs. InputError if none shows one.
+
+        Windows in which no body can be made out are trained on as they are.
+        """
         if self.settings.any_side:
-            every = math.ceil(len(training) / DepthSettings.most_windows)
-            windows = (self.read(window) for window in training[::every])
-            self.depth = learn_depth(windows, self.settings.depth_steps, self.settings.seed)
+            settings = DepthSettings()
+            every = math.ceil(len(training) / settings.most_windows)
+            try:
+                self.depth_network = learn_depth(
+                    (self.read(window) for window in training[::every]), settings, self.settings.seed
+                )
+            except ValueError as error:
+                raise InputError(f"--any-side: {error}; leave it out") from None
 
     def make_batch(self, windows: Sequence[LabelledWindow]) -> Batch:
         values, targets = [], torch.zeros(len(windows), len(self.class_names))
-        shown = [self.read(window) for window in windows]
-        depths = self.depth.depths_of(shown) if self.depth is not None else [None] * len(windows)
+        depths: Sequence[np.ndarray | None] = [None] * len(windows)
+        if self.depth_network is not None:
+            depths = self.depth_network.depths_of([self.read(window) for window in windows])
         for at, window in enumerate(windows):
             turned = self.mirror is not None and bool(torch.rand(()) < 0.5)
-            values.append(self._augmented(shown[at], turned, depths[at]))
+            values.append(self._augmented(self.read(window), turned, depths[at]))
             targets[at, self.mirror[window.class_id] if turned and self.mirror else window.class_id] = 1
         batch, weights = torch.stack(values), torch.tensor([window.weight for window in windows])
         if self.settings.mixup:

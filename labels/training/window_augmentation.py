@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from labels.models.pose_inputs import normalise, resample
 from labels.models.skeletons import HIPS, JOINTS, MIRROR
-from labels.training.body_depth import seen_from_aside
 from labels.training.recognition_settings import ClipAugmentation, PoseAugmentation
 
 GREY = torch.tensor([0.299, 0.587, 0.114])
@@ -98,6 +97,14 @@ def augment_pose(
         lost = torch.randperm(len(JOINTS))[: int(_between(1, settings.most_dropped + 1))]
         pose[:, lost] = functional.pad(pose[:, list(HIPS), :2].mean(dim=1), (0, 1))[:, None]  # as if never seen
     return pose
+
+
+def seen_from_aside(pose: np.ndarray, depth: np.ndarray, radians: float) -> np.ndarray:
+    """A pose (T, J, 3: x, y, seen), its body rotated about the upright through its hips, which go on as they went."""
+    aside = pose.copy()
+    middle = pose[:, HIPS, 0].mean(axis=1, keepdims=True)
+    aside[..., 0] = middle + (pose[..., 0] - middle) * np.cos(radians) + depth * np.sin(radians)
+    return aside
 
 
 def _between(low: float, high: float) -> float:
