@@ -125,11 +125,11 @@ def depth_loss(network: DepthNetwork, flat: Tensor, seen: Tensor, settings: Dept
     depth, lengths = network(flat, seen)
     body = torch.cat([flat, depth[..., None]], dim=3)
     other = rotated(body, (torch.rand(len(body)) * 2 - 1) * math.pi)
-    depth_again, lengths_again = network(other[..., :2], seen)
+    depth_again, _ = network(other[..., :2], seen)
     again = torch.cat([other[..., :2], depth_again[..., None]], dim=3)
     changed = depth[:, 2:] - 2 * depth[:, 1:-1] + depth[:, :-2]
     return (
-        settings.bones * (wrong_lengths(body, lengths, known) + wrong_lengths(again, lengths_again, known))
+        settings.bones * (wrong_lengths(body, lengths, known) + wrong_lengths(again, lengths, known))
         + settings.agreement * (depth_again - other[..., 2]).abs().mean()
         + settings.anatomy * unlikely_bends(body, known)
         + settings.steadiness * changed.abs().sum() / max(1, changed.numel())
