@@ -45,10 +45,10 @@ def decided(labelled, old=None, settings=SETTINGS, verdicts=None, classes=("kick
     ("scores", "kick", "run"),
     [
         ({"kick": [0.95] * 4, "run": [0.95] * 4}, 0.9, 0.9),  # both learnt: the full bar
-        ({"kick": [0.95] * 4, "run": [0.95] * 2 + [0.6]}, 0.9, round(0.75 + 0.15 * 0.5 / 1.5, 4)),  # half: x / (2 - x)
-        ({"kick": [0.95] * 4, "run": [0.6]}, 0.9, 0.75),  # nothing learnt of it yet
+        ({"kick": [0.95] * 4, "run": [0.95] * 2 + [0.6]}, 0.9, round(0.85 + 0.05 * 0.5 / 1.5, 4)),  # half: x / (2 - x)
+        ({"kick": [0.95] * 4, "run": [0.6]}, 0.9, 0.85),  # nothing learnt of it yet
         # Most labels reach the bar in no class: shares are of those that do not (6), not of the best class (2).
-        ({"kick": [0.95] * 2, "run": [0.6] * 6}, round(0.75 + 0.15 * (1 / 3) / (5 / 3), 4), 0.75),
+        ({"kick": [0.95] * 2, "run": [0.6] * 6}, round(0.85 + 0.05 * (1 / 3) / (5 / 3), 4), 0.85),
     ],
 )
 def test_bars_rise_with_what_is_learnt(scores, kick, run):
@@ -59,10 +59,10 @@ def test_bars_rise_with_what_is_learnt(scores, kick, run):
 
 def test_quality_decides_and_says_why():
     found, rows = decided(actions(("a", "v1", "kick", 0.95), ("b", "v2", "kick", 0.3), ("c", "v3", "kick", 0.1)))
-    # One sure label of three: state 1/2, bar 0.75 + 0.15 / 3.
-    assert found.bars["kick"] == pytest.approx(0.8, abs=1e-4)
+    # One sure label of three: state 1/2, bar 0.85 + 0.05 / 3.
+    assert found.bars["kick"] == pytest.approx(0.8667, abs=1e-4)
     assert rows["decision"].to_dict() == {"a": "keep", "b": "ignore", "c": "drop"}
-    assert rows["reason"].to_dict() == {"a": "", "b": "quality: 0.30 < 0.80", "c": "quality: 0.10 < 0.20"}
+    assert rows["reason"].to_dict() == {"a": "", "b": "quality: 0.30 < 0.87", "c": "quality: 0.10 < 0.20"}
 
 
 def test_what_a_human_said_is_kept_and_a_sure_student_only_raises_a_doubt():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class ActionSettings:
     keep_quality: float = 0.9  # from here a label is trained on, of the class that is learnt best
-    least_quality: float = 0.75  # of the class that is learnt worst: its bar is lower, so that it can catch up
+    least_quality: float = 0.85  # of the class that is learnt worst: its bar is lower, so that it can catch up
     ignore_quality: float = 0.2  # below, a label is dropped
     class_cap: float = 3.0  # kept pseudo-labels of a class, over its share of the human labels times all of them
     least_cap: int = 10  # but so many may always be kept
