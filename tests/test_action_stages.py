@@ -21,10 +21,10 @@ from labels.labelling.human_actions import share_of, videos_taught
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.pose_estimators import People
 from labels.pictures import clip_actions
-from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, write_run_record
+from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.tables import check_actions
-from labels.records.work_folder import WorkFolder
+from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
 from labels.training.recogniser_training import require_no_group_twice
 from labels.training.recognition_settings import DepthSettings, RecognitionSettings
 from labels.training.recognition_tasks import LabelledWindow
@@ -517,6 +517,15 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, 
     asked = ["--clip", str(clip), "--recogniser", str(student), "--out", str(tmp_path)]
     assert visualise.main(asked) == 0
     assert "whole clip:" in capsys.readouterr().out and (tmp_path / "falls_4_actions.gif").is_file()
+    for name in videos["video_id"]:  # nobody's hips are seen any more
+        path = WorkFolder(work).truth_joints(name)
+        table = read_parquet(path)
+        write_parquet(path, table[~table["joint"].str.endswith("hip")].reset_index(drop=True))
+    capsys.readouterr()
+    before, record = file_digest(student), read_run_record(WorkFolder(work).round(0), ACTIONS_TRAINED)
+    assert train.main([str(work), "--round", "0", *turned]) == 2
+    assert "--any-side: no window to train on shows both shoulders and both hips" in capsys.readouterr().err
+    assert file_digest(student) == before and read_run_record(WorkFolder(work).round(0), ACTIONS_TRAINED) == record
 
 
 class Seen:

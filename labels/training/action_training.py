@@ -14,7 +14,7 @@ from labels.labelling.player_tracks import PLAYER
 from labels.labelling.round_mask_channel import inputs_of_masks
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit, save_checkpoint
 from labels.models.recogniser import build_recogniser, is_fusion, network_from_file, recogniser_from_file
-from labels.models.recogniser_settings import BROUGHT, PRETRAINED, Preset
+from labels.models.recogniser_settings import BROUGHT, JOINTS, PRETRAINED, Preset
 from labels.records.errors import InputError
 from labels.records.run_records import (
     RunRecord,
@@ -31,6 +31,7 @@ from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTION
 from labels.training import action_metrics
 from labels.training.action_data import ActionData, gather_actions
 from labels.training.action_windows import preset_for, with_pose
+from labels.training.body_depth import require_body
 from labels.training.fusion_training import make_parts, train_fusion
 from labels.training.optimisation import seed_everything
 from labels.training.recogniser_training import require_no_group_twice, train_recogniser
@@ -124,11 +125,14 @@ def train_actions(
         return TrainedActions(data, done.facts["metrics"], done_before=True)
     identity = digest_of([arguments, inputs, torch.__version__])
     pretrained = not from_scratch and settings.architecture in PRETRAINED
-    # Networks are made first: weights that cannot be had must not cost the student that is there.
+    # Networks are made and joints looked at first: what cannot be had must not cost the student that is there.
     if fusion:
         parts = make_parts(data.class_names, settings, preset, device, from_scratch)
     else:
         network = _first_network(work, number, data.class_names, preset, settings, pretrained, go_on).to(device)
+    if settings.any_side:
+        shown = (data.read(window) for window in data.windows[TRAIN])
+        require_body(value[JOINTS] if fusion else value for value in shown)
     start_run(folder, ACTIONS_TRAINED)
     folder.out_of_fold.unlink(missing_ok=True)  # it is of other labels, or of another student
     if fusion:

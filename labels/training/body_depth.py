@@ -19,11 +19,13 @@ from tqdm import tqdm
 
 from labels.models.pose_inputs import normalise
 from labels.models.skeletons import HIPS, JOINTS, MIRROR, SHOULDERS
+from labels.records.errors import InputError
 from labels.training.optimisation import seed_everything
 from labels.training.recognition_settings import DepthSettings
 
 DEPTH_SEED = 2**32 - 2  # far from any epoch's
 REACH = 5.0  # torso lengths from the hips: where a joint is further away, the torso was not found where it is
+NO_BODY = "--any-side: no window to train on shows both shoulders and both hips; leave it out"
 NOSE = JOINTS.index("nose")
 ARMS, LEGS = (
     tuple(tuple(JOINTS.index(f"{side}_{joint}") for joint in limb) for side in ("left", "right"))
@@ -98,11 +100,17 @@ class DepthNetwork(nn.Module):
         return [next(depths) if is_clear else None for is_clear in clear]
 
 
+def require_body(windows: Iterable[np.ndarray]) -> None:
+    """InputError where `learn_depth` could not learn from these windows; it looks no further than it must."""
+    if not any(_flat_bodies([joints])[2][0] for joints in windows):
+        raise InputError(NO_BODY)
+
+
 def learn_depth(windows: Iterable[np.ndarray], settings: DepthSettings, seed: int) -> DepthNetwork:
-    """A network of depth from windows of joints (T, J, 2). ValueError where no body can be made out in any of them."""
+    """A network of depth from windows of joints (T, J, 2). InputError where no body can be made out in any of them."""
     flat, seen, _ = _flat_bodies(windows)
     if not len(flat):
-        raise ValueError("no window shows both shoulders and both hips")
+        raise InputError(NO_BODY)
     seed_everything(seed, DEPTH_SEED)
     network = DepthNetwork(settings)
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-3)

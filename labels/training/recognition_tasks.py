@@ -12,7 +12,6 @@ from labels.models.pose_inputs import normalise
 from labels.models.recogniser import view_probabilities
 from labels.models.recogniser_settings import JOINTS, Preset
 from labels.models.skeletons import mirrored_classes
-from labels.records.errors import InputError
 from labels.training.body_depth import DepthNetwork, learn_depth
 from labels.training.recognition_settings import ClipAugmentation, DepthSettings, PoseAugmentation, RecognitionSettings
 from labels.training.window_augmentation import augment_clip, augment_pose, rand_augment
@@ -58,12 +57,8 @@ class RecognitionTask:
         if self.settings.any_side:
             settings = DepthSettings()
             every = math.ceil(len(training) / settings.most_windows)
-            try:
-                self.depth_network = learn_depth(
-                    (self.read(window) for window in training[::every]), settings, self.settings.seed
-                )
-            except ValueError as error:
-                raise InputError(f"--any-side: {error}; leave it out") from None
+            shown = (self.read(window) for window in training[::every])
+            self.depth_network = learn_depth(shown, settings, self.settings.seed)
 
     def make_batch(self, windows: Sequence[LabelledWindow]) -> Batch:
         values, targets = [], torch.zeros(len(windows), len(self.class_names))
