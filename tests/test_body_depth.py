@@ -94,7 +94,7 @@ def test_a_body_bends_as_bodies_do_and_its_reflection_does_not(heading):
 def test_the_depth_of_bodies_is_learnt_from_their_flat_joints():
     taught, asked = list(windows_of(400, 1)), list(windows_of(100, 2))
     network = learn_depth([100 + 40 * body[..., :2] for body in taught], DepthSettings(steps=400), seed=0)
-    found = network.depths_of([100 + 40 * body[..., :2] for body in asked])
+    found = [network.depth_of(100 + 40 * body[..., :2]) for body in asked]
     pairs = [(depth.ravel(), body[..., 2].ravel()) for depth, body in zip(found, asked, strict=True)]
     agreement = np.array([one @ other / np.linalg.norm(one) / np.linalg.norm(other) for one, other in pairs])
     # By chance the half would be reflected.
@@ -107,17 +107,15 @@ def test_what_was_never_seen_has_no_depth_and_who_shows_no_trunk_is_not_turned()
         joints[:, LEFT_ANKLE] = np.nan
         joints[0, 0] = np.nan  # seen later
     network = learn_depth(windows, SHORT, seed=0)
-    depth, *_ = network.depths_of(windows)
+    depth = network.depth_of(windows[0])
     assert depth.shape == (6, len(JOINTS)) and (depth[:, LEFT_ANKLE] == 0).all() and (depth[:, 0] != 0).all()
     assert depth[:, list(HIPS)].mean(axis=1) == pytest.approx(np.zeros(6), abs=1e-6)
     windows[0][:, HIPS[0]] = np.nan
-    after = network.depths_of(windows)
-    assert after[0] is None and (after[1] == network.depths_of(windows[1:])[0]).all()
-    assert network.depths_of(windows[:1]) == [None]
-    for asked in (lambda some: learn_depth(some, SHORT, seed=0), require_body):
-        asked(windows[:2])
-        with pytest.raises(InputError, match="--any-side: no window to train on shows both shoulders"):
-            asked(windows[:1])
+    assert network.depth_of(windows[0]) is None and network.depth_of(windows[1]) is not None
+    assert learn_depth(windows[:1], SHORT, seed=0) is None and learn_depth(windows[:2], SHORT, seed=0) is not None
+    require_body(windows[:2])
+    with pytest.raises(InputError, match="--any-side: in no window to train on can a body be made out"):
+        require_body(windows[:1])
 
 
 def test_a_joint_counts_in_the_moments_in_which_it_was_seen():
@@ -135,19 +133,19 @@ def test_a_joint_counts_in_the_moments_in_which_it_was_seen():
 def test_a_body_whose_trunk_was_found_far_too_small_is_left_as_it_is():
     windows = [body[..., :2].copy() for body in windows_of(3, 7)]
     windows[1][:, list(SHOULDERS)] *= 0.05
-    depths = learn_depth(windows, SHORT, seed=0).depths_of(windows)
-    assert [depth is None for depth in depths] == [False, True, False]
+    network = learn_depth(windows, SHORT, seed=0)
+    assert [network.depth_of(joints) is None for joints in windows] == [False, True, False]
 
 
 def test_the_same_windows_and_seed_give_the_same_depth():
     windows = [body[..., :2] for body in windows_of(6, 4)]
-    first, again, other = (learn_depth(windows, SHORT, seed).depths_of(windows)[0] for seed in (0, 0, 1))
+    first, again, other = (learn_depth(windows, SHORT, seed).depth_of(windows[0]) for seed in (0, 0, 1))
     assert (first == again).all() and (first != other).any()
 
 
 def test_one_moment_is_enough_and_joints_that_all_stand_in_one_place_do_no_harm():
     still = [body[:1, :, :2] for body in windows_of(4, 5)]
-    assert np.isfinite(learn_depth(still, SHORT, 0).depths_of(still)).all()
+    assert np.isfinite(learn_depth(still, SHORT, 0).depth_of(still[0])).all()
     network = learn_depth([np.ones((3, len(JOINTS), 2), np.float32)], SHORT, 0)
     assert all(torch.isfinite(weights).all() for weights in network.parameters())
 

@@ -70,6 +70,7 @@ def label_actions(
     A video that cannot be decoded is skipped with the reason, and has no shard.
     """
     videos = work.usable_videos()
+    taught = videos_taught(work, videos, settings.human_share)
     start_run(folder, ACTIONS_LABELLED)
     store = None
     if recogniser is not None:
@@ -81,7 +82,6 @@ def label_actions(
     for path in folder.stage(ACTIONS_LABELLED).glob("*.parquet"):
         if path.stem not in wanted:
             path.unlink()
-    taught = videos_taught(work, videos, settings.human_share)
     for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video"):
         video_id = str(video.video_id)
         human = human_actions(work, video_id) if video_id in taught else None

@@ -47,7 +47,7 @@ def videos_taught(work: WorkFolder, videos: pd.DataFrame, share: float) -> set[s
     """
     own = videos[videos["split"] != TEST]
     if share < 1:
-        own = own[[human_actions(work, video_id) is not None for video_id in own["video_id"]]]
+        own = own[own["video_id"].isin([name for name in own["video_id"] if human_actions(work, name) is not None])]
     groups = own["group"].where(own["group"] != "", own["video_id"])
     return set(own["video_id"][groups.isin(share_of(groups, share))])
 

@@ -9,7 +9,7 @@ A body is (B, T, J, 3) in torso lengths from the middle of the hips: x to the ri
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from labels.training.recognition_settings import DepthSettings
 
 DEPTH_SEED = 2**32 - 2  # far from any epoch's
 REACH = 5.0  # torso lengths from the hips: where a joint is further away, the torso was not found where it is
-NO_BODY = "--any-side: no window to train on shows both shoulders and both hips; leave it out"
 NOSE = JOINTS.index("nose")
 ARMS, LEGS = (
     tuple(tuple(JOINTS.index(f"{side}_{joint}") for joint in limb) for side in ("left", "right"))
@@ -89,28 +88,32 @@ class DepthNetwork(nn.Module):
         depth = depth * (seen.amax(dim=1, keepdim=True) > 0)
         return depth, self.proportions[KIND_OF_BONE] + self.size(values).mean(dim=1)
 
-    def depths_of(self, windows: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-        """The depth of the joints of windows (T, J, 2) in pixels: (T, J) torso lengths from the hips.
+    def depth_of(self, joints: np.ndarray) -> np.ndarray | None:
+        """The depth of the joints of a window (T, J, 2) in pixels: (T, J) torso lengths from the hips.
 
         None where no body can be made out, see `_flat_bodies`.
         """
-        flat, seen, clear = _flat_bodies(windows)
+        flat, seen = _flat_bodies([joints])
+        if not len(flat):
+            return None
         with torch.inference_mode():
-            depths = iter(self(flat, seen)[0].numpy())
-        return [next(depths) if is_clear else None for is_clear in clear]
+            return self(flat, seen)[0][0].numpy()
 
 
 def require_body(windows: Iterable[np.ndarray]) -> None:
-    """InputError where `learn_depth` could not learn from these windows; it looks no further than it must."""
-    if not any(_flat_bodies([joints])[2][0] for joints in windows):
-        raise InputError(NO_BODY)
+    """InputError unless a body can be made out in one of these windows, see `_flat_bodies`."""
+    if not any(len(_flat_bodies([joints])[0]) for joints in windows):
+        raise InputError(
+            "--any-side: in no window to train on can a body be made out (shoulders and hips seen half of the time, no "
+            "joint far off); leave it out"
+        )
 
 
-def learn_depth(windows: Iterable[np.ndarray], settings: DepthSettings, seed: int) -> DepthNetwork:
-    """A network of depth from windows of joints (T, J, 2). InputError where no body can be made out in any of them."""
-    flat, seen, _ = _flat_bodies(windows)
+def learn_depth(windows: Iterable[np.ndarray], settings: DepthSettings, seed: int) -> DepthNetwork | None:
+    """A network of depth from windows of joints (T, J, 2). None where no body can be made out in any of them."""
+    flat, seen = _flat_bodies(windows)
     if not len(flat):
-        raise InputError(NO_BODY)
+        return None
     seed_everything(seed, DEPTH_SEED)
     network = DepthNetwork(settings)
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-3)
@@ -206,17 +209,16 @@ def _varied(flat: Tensor, seen: Tensor, settings: DepthSettings) -> tuple[Tensor
     return flat, torch.where(mirror[:, None, None], seen[:, :, list(MIRROR)], seen)
 
 
-def _flat_bodies(windows: Iterable[np.ndarray]) -> tuple[Tensor, Tensor, list[bool]]:
-    """Flat bodies (N, T, J, 2) from the hips, which joints were seen (N, T, J), and which windows these are of.
+def _flat_bodies(windows: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Flat bodies (N, T, J, 2) from the hips, and which joints were seen (N, T, J).
 
     Of the windows in which shoulders and hips are seen half of the time at least, and all joints in their reach.
     """
-    bodies, clear = [], []
+    bodies = []
     for joints in windows:
         pose = normalise(joints, len(joints))
         pose[..., :2] -= pose[:, HIPS, :2].mean(axis=1, keepdims=True)
-        has_trunk = pose[:, TRUNK, 2].min(axis=1).mean() >= 0.5
-        clear.append(bool(has_trunk and np.abs(pose[..., :2]).max() <= REACH))
-        bodies += [pose] * clear[-1]
+        if pose[:, TRUNK, 2].min(axis=1).mean() >= 0.5 and np.abs(pose[..., :2]).max() <= REACH:
+            bodies.append(pose)
     values = torch.from_numpy(np.stack(bodies)) if bodies else torch.zeros(0, 1, len(JOINTS), 3)
-    return values[..., :2], values[..., 2], clear
+    return values[..., :2], values[..., 2]

@@ -63,12 +63,16 @@ def train_recogniser(
     history = loop.resume(folder, identity)
     if history:
         write_history(folder.epochs, history)
-    if len(history) < settings.epochs:
+
+    def is_done() -> bool:
+        return len(history) >= settings.epochs or is_over(history, settings.patience, SCORE)
+
+    if not is_done():
         with deterministic(loop.device):
             task.prepare(training)
     progress = tqdm(total=loop.total_steps, initial=len(history) * loop.epoch_steps, desc="train", unit="step")
     with progress, deterministic(loop.device):
-        while len(history) < settings.epochs and not is_over(history, settings.patience, SCORE):
+        while not is_done():
             try:
                 losses = loop.run_epoch(len(history), progress)
             except torch.OutOfMemoryError:

@@ -50,7 +50,7 @@ class RecognitionTask:
         self.depth_network: DepthNetwork | None = None
 
     def prepare(self, training: Sequence[LabelledWindow]) -> None:
-        """Learn of the windows to train on what showing their bodies from any side needs. InputError if none shows one.
+        """Learn of the windows to train on what showing their bodies from any side needs.
 
         Windows in which no body can be made out are trained on as they are.
         """
@@ -62,12 +62,9 @@ class RecognitionTask:
 
     def make_batch(self, windows: Sequence[LabelledWindow]) -> Batch:
         values, targets = [], torch.zeros(len(windows), len(self.class_names))
-        depths: Sequence[np.ndarray | None] = [None] * len(windows)
-        if self.depth_network is not None:
-            depths = self.depth_network.depths_of([self.read(window) for window in windows])
         for at, window in enumerate(windows):
             turned = self.mirror is not None and bool(torch.rand(()) < 0.5)
-            values.append(self._augmented(self.read(window), turned, depths[at]))
+            values.append(self._augmented(self.read(window), turned))
             targets[at, self.mirror[window.class_id] if turned and self.mirror else window.class_id] = 1
         batch, weights = torch.stack(values), torch.tensor([window.weight for window in windows])
         if self.settings.mixup:
@@ -104,8 +101,9 @@ class RecognitionTask:
             return torch.from_numpy(normalise(values, self.preset.frames))
         return torch.from_numpy(np.array(values))
 
-    def _augmented(self, values: np.ndarray, turned: bool, depth: np.ndarray | None) -> Tensor:
+    def _augmented(self, values: np.ndarray, turned: bool) -> Tensor:
         if self.preset.reads == JOINTS:
+            depth = self.depth_network.depth_of(values) if self.depth_network is not None else None
             return augment_pose(values, self.preset.frames, turned, PoseAugmentation(), depth)
         pixels = self._plain(values)
         if self.settings.rand_augment:
