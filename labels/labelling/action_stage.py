@@ -17,7 +17,7 @@ from labels.records.run_records import (
     read_run_record,
     require_run_record,
 )
-from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
+from labels.records.work_folder import ACTIONS_LABELLED, ACTIONS_TRAINED, RoundFolder, WorkFolder
 
 
 def wants_actions(args: argparse.Namespace, work: WorkFolder) -> bool:
@@ -83,7 +83,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
             )
         arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
         finish_actions(folder, recogniser, settings, per, outcome, arguments, inputs)
-        lines = [*outcome.lines(), *out_of_date(work)]
+        lines = [*outcome.lines(), *_other_share(before, args), *out_of_date(work)]
     return Summary(
         "label actions",
         "videos",
@@ -92,3 +92,15 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         outcome.why_skipped(),
         lines,
     )
+
+
+def _other_share(before: RoundFolder, args: argparse.Namespace) -> list[str]:
+    """A line that says so where the round before used another share of the human labels."""
+    record = read_run_record(before, ACTIONS_LABELLED)
+    used = record.arguments.get("human_share", 1.0) if record is not None else args.human_share
+    if used == args.human_share:
+        return []
+    return [
+        f"round {before.number} used {used:g} of the groups' human labels, this one {args.human_share:g}: "
+        f"to go on as before, say --human-share {used:g}"
+    ]
