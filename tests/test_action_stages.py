@@ -300,9 +300,11 @@ def test_what_was_said_is_said_again_in_the_next_command(work, capsys):
     said = following(train, "--round", "0", *SHORT, "--epochs", "1", "--mixup", "0.2")
     assert said == f"dataset_processor.py {work} --round 1 --human-share 0.8"
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
-    assert "round 0 used 0.8 of the groups' human labels, this one 1: to go on" in capsys.readouterr().out
+    assert "round 0 was labelled with --human-share 0.8, this one with no such option" in capsys.readouterr().out
     assert dataset_processor.main(shlex.split(said)[1:]) == 0
-    cleaning = capsys.readouterr().out.splitlines()[-1].removeprefix("next: python ")
+    out = capsys.readouterr().out
+    assert "was labelled with" not in out
+    cleaning = out.splitlines()[-1].removeprefix("next: python ")
     assert cleaning == f"dataset_cleaner.py {work} --round 1 --keep 0.7"
     again = following(dataset_cleaner, *shlex.split(cleaning)[2:], "--force")
     assert again == (

@@ -47,7 +47,7 @@ def test_mixup_mixes_whole_windows_and_their_labels_by_one_share():
     settings = RecognitionSettings(mixup=1.0, smoothing=0.0)
     plain = ClipAugmentation(0, 0, (1, 1), 0, 0, 0, 0, 0)
     task = RecognitionTask(("left", "b"), Preset(3, 5.0, 16, 16), lambda window: values[window.video_id], settings)
-    task._augmented = lambda pixels, turned: augment_clip(task._plain(pixels), 16, turned, plain)
+    task._augmented = lambda window, turned: augment_clip(task._plain(window), 16, turned, plain)
     torch.manual_seed(1)
     mixed = 0
     for _ in range(5):
@@ -80,7 +80,7 @@ def test_norms_are_settled_by_the_training_windows():
     values = np.full((2, 16, 16, 3), 77, np.uint8)
     settings = RecognitionSettings(CNN3D, norm_windows=8, batch_size=4)
     task = RecognitionTask(("left", "b"), Preset(2, 5.0, 16, 16), lambda window: values, settings)
-    task._augmented = lambda pixels, turned: task._plain(pixels).permute(3, 0, 1, 2).float()
+    task._augmented = lambda window, turned: task._plain(window).permute(3, 0, 1, 2).float()
     settle_norms(network, task, [LabelledWindow("a", "a", "a", 0, 0), LabelledWindow("b", "b", "b", 0, 1)], settings, 0)
     assert network.norm.running_mean.tolist() == pytest.approx([77] * 3) and not network.training
 

@@ -1,8 +1,11 @@
 """Stage 2 for actions, as the script calls it."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from labels.labelling.action_settings import LASTING, said_words
 from labels.models.recogniser_settings import BROUGHT
 from labels.models.settings import HUMAN
 from labels.records.command_line import Summary
@@ -17,6 +20,7 @@ from labels.records.run_records import (
     read_run_record,
     require_run_record,
 )
+from labels.records.said_options import typed
 from labels.records.work_folder import ACTIONS_LABELLED, ACTIONS_TRAINED, RoundFolder, WorkFolder
 
 
@@ -83,7 +87,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
             )
         arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
         finish_actions(folder, recogniser, settings, per, outcome, arguments, inputs)
-        lines = [*outcome.lines(), *_other_share(before, args), *out_of_date(work)]
+        lines = [*outcome.lines(), *_said_otherwise(before, arguments), *out_of_date(work)]
     return Summary(
         "label actions",
         "videos",
@@ -94,13 +98,10 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
     )
 
 
-def _other_share(before: RoundFolder, args: argparse.Namespace) -> list[str]:
-    """A line that says so where the round before used another share of the human labels."""
+def _said_otherwise(before: RoundFolder, arguments: Mapping[str, Any]) -> list[str]:
+    """A line that says so where the round before was labelled with other options that should last."""
     record = read_run_record(before, ACTIONS_LABELLED)
-    used = record.arguments.get("human_share", 1.0) if record is not None else args.human_share
-    if used == args.human_share:
-        return []
-    return [
-        f"round {before.number} used {used:g} of the groups' human labels, this one {args.human_share:g}: "
-        f"to go on as before, say --human-share {used:g}"
-    ]
+    now = typed(said_words(arguments, LASTING))
+    was = typed(said_words(record.arguments, LASTING)) if record is not None else now
+    none = " no such option"
+    return [f"round {before.number} was labelled with{was or none}, this one with{now or none}"] * (was != now)

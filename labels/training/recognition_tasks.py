@@ -64,7 +64,7 @@ class RecognitionTask:
         values, targets = [], torch.zeros(len(windows), len(self.class_names))
         for at, window in enumerate(windows):
             turned = self.mirror is not None and bool(torch.rand(()) < 0.5)
-            values.append(self._augmented(self.read(window), turned))
+            values.append(self._augmented(window, turned))
             targets[at, self.mirror[window.class_id] if turned and self.mirror else window.class_id] = 1
         batch, weights = torch.stack(values), torch.tensor([window.weight for window in windows])
         if self.settings.mixup:
@@ -90,22 +90,24 @@ class RecognitionTask:
         network.eval()
         parts = [np.zeros((0, len(self.class_names)))]
         for first in range(0, len(windows), EVALUATED_TOGETHER):
-            values = [self._plain(self.read(window)) for window in windows[first : first + EVALUATED_TOGETHER]]
+            values = [self._plain(window) for window in windows[first : first + EVALUATED_TOGETHER]]
             alike = len({value.shape for value in values}) == 1
             for batch in [torch.stack(values)] if alike else [value[None] for value in values]:
                 parts.append(view_probabilities(network, batch.to(device), self.class_names, self.preset.reads))
         return np.concatenate(parts)
 
-    def _plain(self, values: np.ndarray) -> Tensor:
+    def _plain(self, window: LabelledWindow) -> Tensor:
+        values = self.read(window)
         if self.preset.reads == JOINTS:
             return torch.from_numpy(normalise(values, self.preset.frames))
         return torch.from_numpy(np.array(values))
 
-    def _augmented(self, values: np.ndarray, turned: bool) -> Tensor:
+    def _augmented(self, window: LabelledWindow, turned: bool) -> Tensor:
         if self.preset.reads == JOINTS:
-            depth = self.depth_network.depth_of(values) if self.depth_network is not None else None
-            return augment_pose(values, self.preset.frames, turned, PoseAugmentation(), depth)
-        pixels = self._plain(values)
+            joints = self.read(window)
+            depth = self.depth_network.depth_of(joints) if self.depth_network is not None else None
+            return augment_pose(joints, self.preset.frames, turned, PoseAugmentation(), depth)
+        pixels = self._plain(window)
         if self.settings.rand_augment:
             pixels = rand_augment(pixels, self.settings.rand_augment)
         return augment_clip(pixels, self.preset.crop, turned, ClipAugmentation())
