@@ -131,7 +131,7 @@ def test_training_leaves_what_it_promises(trained):
     epochs = pd.read_csv(folder / "actions/metrics.csv")
     assert len(epochs) == 2 and {"top1", "macro_f1", "balanced_accuracy", "ece", "loss"} <= set(epochs)
     metrics = read_json(folder / "actions/metrics.json")
-    assert metrics["confusion_of"] == "test" and metrics["test"]["groups"] == 3
+    assert metrics["confusion_of"] == "test" and metrics["test"]["groups"] == 3 and "parts" not in metrics
     assert len(metrics["test"]["top1_interval"]) == 2
 
 
@@ -259,8 +259,9 @@ def test_a_round_that_collapses_ends_with_3_unless_forced(work, capsys, monkeypa
     assert f"alarm, but --force: {alarm}" in said.out and "next: python train.py" in said.out
 
 
-def test_a_share_of_the_human_labels(work):
+def test_a_share_of_the_human_labels(work, capsys):
     assert dataset_processor.main([str(work), "--round", "0", "--recogniser", "human", "--human-share", "0.5"]) == 0
+    assert "6 human labels are not used but to judge by" in capsys.readouterr().out
     videos = WorkFolder(work).usable_videos()
     mine = videos[videos["split"] != "test"]
     group_of = dict(zip(mine["video_id"], mine["group"], strict=True))
@@ -515,15 +516,22 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, 
     assert train.main([str(work), "--round", "0", *with_pixels]) == 0
     settings = load_checkpoint(student, RECOGNISER)["settings"]
     assert 0 <= settings["weight"] <= 1 and settings["pixels"]["settings"]["frames"] == 4
-    assert (work / "rounds/00/trained/actions/pose_gru/recogniser.pt").is_file()
+    metrics = read_json(work / "rounds/00/trained/actions/metrics.json")
+    assert set(metrics["parts"]) == {"cnn3d", "pose_gru"}
+    out = capsys.readouterr().out
+    for name, part in metrics["parts"].items():
+        assert f"{name} alone: top-1 {part['test']['top1']:.3f}" in out
     before = file_digest(student)
     assert train.main([str(work), "--round", "0", *with_pixels]) == 0 and file_digest(student) == before
     assert "trained already" in capsys.readouterr().out
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
     rows = actions_of(work, 1, "labelled")
     assert (rows["origin"] == "detected").sum() > 0
-    monkeypatch.setattr(clip_actions, "load_pose_estimator", lambda name, device: Seen())
     clip = archive / "test" / "falls" / "falls_4.mp4"
+    of_pixels = work / "rounds/00/trained/actions/cnn3d/recogniser.pt"  # asks for no joints
+    assert visualise.main(["--clip", str(clip), "--recogniser", str(of_pixels), "--out", str(tmp_path / "pixels")]) == 0
+    assert "whole clip:" in capsys.readouterr().out
+    monkeypatch.setattr(clip_actions, "load_pose_estimator", lambda name, device: Seen())
     asked = ["--clip", str(clip), "--recogniser", str(student), "--out", str(tmp_path)]
     assert visualise.main(asked) == 0
     assert "whole clip:" in capsys.readouterr().out and (tmp_path / "falls_4_actions.gif").is_file()

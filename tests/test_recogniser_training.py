@@ -12,6 +12,7 @@ from labels.models.fused_recogniser import fuse
 from labels.models.recogniser import build_recogniser, preset_of
 from labels.models.recogniser_settings import CNN3D, JOINTS, PIXELS, Preset
 from labels.models.skeletons import JOINTS as JOINT_NAMES
+from labels.training.action_windows import preset_for
 from labels.training.fusion_training import choose_weight, fusion_parts
 from labels.training.recogniser_training import layer_rates, settle_norms, train_recogniser
 from labels.training.recognition_settings import ClipAugmentation, RecognitionSettings
@@ -110,6 +111,9 @@ def test_each_part_of_a_fusion_has_its_own_rate_and_only_joints_a_source():
     pixels, joints = fusion_parts(settings)
     assert (pixels.architecture, pixels.learning_rate, pixels.pose) == ("mvit_v2_s", 5e-4, "")
     assert (joints.architecture, joints.learning_rate, joints.frames, joints.pose) == ("pose", 3e-3, 0, "keypointrcnn")
+    windows = preset_for(replace(settings, seconds=0.48))
+    assert (windows.frames, windows.rate) == (16, 16 / 0.48)
+    assert windows.beside is not None and (windows.beside.frames, windows.beside.rate) == (12, 25.0)
 
 
 def test_recognisers_of_joints_see_more_windows_an_epoch(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from labels.labelling.action_intervals import IntervalSettings, action_rows
-from labels.labelling.human_actions import human_actions, videos_taught
+from labels.labelling.human_actions import TEST, human_actions, videos_taught
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.pose_finding import NoJoints
 from labels.labelling.round_mask_channel import NoMasks, RoundMasks
@@ -42,6 +42,7 @@ class RoundActions:
     skipped: dict[str, str] = field(default_factory=dict)  # video_id -> reason
     incomplete: int = 0  # of the skipped: no joints or masks came with them, and the recogniser looks at some
     human: int = 0
+    held_back: int = 0  # human labels that are not used, of clips that are not held out
     detected: int = 0
     without_player: int = 0  # videos in which no player is known
 
@@ -59,6 +60,8 @@ class RoundActions:
             lines.append(f"{self.untouched} videos were labelled already and not touched")
         if self.without_player:
             lines.append(f"{self.without_player} videos have no player's track, so nothing was recognised in them")
+        if self.held_back:
+            lines.append(f"{self.held_back} human labels are not used but to judge by (--human-share)")
         return [*lines, f"{self.human} human labels and {self.detected} recognised actions"]
 
 
@@ -84,8 +87,9 @@ def label_actions(
             path.unlink()
     for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video"):
         video_id = str(video.video_id)
-        human = human_actions(work, video_id) if video_id in taught else None
-        if human is None:
+        human = human_actions(work, video_id)
+        if human is None or video_id not in taught:
+            outcome.held_back += 0 if human is None or video.split == TEST else len(human)
             human = tables.empty_table(tables.ACTIONS)
         looked_at = per == PLAYER and recogniser is not None
         tracks = tracks_of(work, folder.number, video_id, video.fps) if looked_at else None

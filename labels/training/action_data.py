@@ -37,6 +37,11 @@ class ActionData:
     skipped: dict[str, int] = field(default_factory=dict)  # reason -> videos
     unknown: dict[str, int] = field(default_factory=dict)  # classes that only held-out clips show -> labels left out
 
+    def not_shown(self, split: str) -> list[str]:
+        """The classes that no label of a split is of; none where the split has no labels at all."""
+        shown = {window.class_id for window in self.windows[split]}
+        return [name for class_id, name in enumerate(self.class_names) if shown and class_id not in shown]
+
     def read(self, window: LabelledWindow) -> np.ndarray:
         return self.store.read(window.video_id, window.place)
 

@@ -13,8 +13,9 @@ from labels.cleaning.threshold_arguments import cleaning_command
 from labels.labelling.player_tracks import PLAYER
 from labels.labelling.round_mask_channel import inputs_of_masks
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit, save_checkpoint
+from labels.models.fused_recogniser import FusedRecogniser
 from labels.models.recogniser import build_recogniser, is_fusion, network_from_file, recogniser_from_file
-from labels.models.recogniser_settings import BROUGHT, JOINTS, PRETRAINED, Preset
+from labels.models.recogniser_settings import BROUGHT, JOINTS, PIXELS, PRETRAINED, Preset
 from labels.records.errors import InputError
 from labels.records.run_records import (
     RunRecord,
@@ -40,7 +41,7 @@ from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
 from labels.training.splits import TEST, TRAIN, VAL, require_groups
 from labels.training.training_folder import TrainingFolder
 
-FORMAT = 8  # of what training gives; raise it when the same settings on the same labels give another student
+FORMAT = 9  # of what training gives; raise it when the same settings on the same labels give another student
 
 
 @dataclass
@@ -58,6 +59,11 @@ class TrainedActions:
             lines.append(f"{split}: {self.data.labels.get(split, 0)} labels, {count} windows")
         for name, labels in sorted(self.data.unknown.items()):
             lines.append(f"{labels} labels of class '{name}' are left out: no clip to train on shows it")
+        lacking = self.data.not_shown(VAL)
+        if lacking:
+            lines.append(
+                f"validation shows no label of {', '.join(lacking)}: what a student says of these is not judged"
+            )
         for where in ("validation", "test"):
             found = self.metrics[where]
             if found is not None:
@@ -69,6 +75,9 @@ class TrainedActions:
                     f", macro-F1 {found['macro_f1']:.3f}, balanced accuracy {found['balanced_accuracy']:.3f}, "
                     f"calibration error {found['ece']:.3f}"
                 )
+                for name, part in self.metrics.get("parts", {}).items():
+                    own = part[where]
+                    lines.append(f"  {name} alone: top-1 {own['top1']:.3f}, macro-F1 {own['macro_f1']:.3f}")
         return lines
 
 
@@ -187,11 +196,17 @@ def _measure(files: TrainingFolder, data: ActionData, device: str) -> dict[str, 
     student = recogniser_from_file(files.best, device)
     metrics: dict[str, Any] = {"best_epoch": checkpoint.get("epoch"), "temperature": checkpoint["temperature"]}
     confusions = {}
+    if isinstance(student, FusedRecogniser):
+        metrics["parts"] = {name: {} for name in checkpoint["architecture"].split("+")}
     for name, split in (("validation", VAL), ("test", TEST)):
         metrics[name] = None
         windows = data.windows[split]
         if windows:
             metrics[name], confusions[name] = measure_labels(*data.said_of(student, windows))
+        if isinstance(student, FusedRecogniser):
+            parts = zip(metrics["parts"].values(), (student.pixels, student.joints), (PIXELS, JOINTS), strict=True)
+            for found, part, reads in parts:
+                found[name] = measure_labels(*data.said_of(part, windows, reads))[0] if windows else None
     shown = next((name for name in ("test", "validation") if name in confusions), None)
     count = len(data.class_names)
     confusion = confusions[shown] if shown else np.zeros((count, count), dtype=np.int64)

@@ -25,15 +25,20 @@ WEIGHTS = np.linspace(0, 1, 21)  # of the recogniser of pixels
 
 
 def fusion_parts(settings: RecognitionSettings) -> tuple[RecognitionSettings, RecognitionSettings]:
-    """The settings of the recogniser of pixels and of that of joints. InputError unless there is one of each."""
+    """The settings of the recogniser of pixels and of that of joints. InputError unless there is one of each.
+
+    A length of windows is of both; how many frames a window of pixels has is not asked of joints, whose rate is theirs.
+    """
     names = settings.architecture.split("+")
-    if [preset_of(name).reads for name in names] != [PIXELS, JOINTS]:
+    presets = [preset_of(name) for name in names]
+    if [preset.reads for preset in presets] != [PIXELS, JOINTS]:
         raise InputError(f"--architecture {settings.architecture}: a fusion is of pixels and joints, as in cnn3d+pose")
     said = settings.learning_rate != RecognitionSettings.rate_for(settings.architecture)
     rates = [settings.learning_rate if said else RecognitionSettings.rate_for(name) for name in names]
     pixels = replace(settings, architecture=names[0], learning_rate=rates[0], pose="", any_side=False)
     own = replace(settings, architecture=names[1], learning_rate=rates[1])
-    return pixels, replace(own, frames=0, seconds=0.0, mask_channel=False, rand_augment=0)
+    frames = max(2, round(own.seconds * presets[1].rate)) if own.seconds else 0
+    return pixels, replace(own, frames=frames, mask_channel=False, rand_augment=0)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,9 @@ def _save(
         said.append(own)
     weight = choose_weight(np.array([label.class_id for label in labels], dtype=int), *said)
     fused = FusedRecogniser(parts[0], parts[1], weight, str(target))
-    metrics, temperature, threshold = judge_labels(labels, fuse(said[0], said[1], weight), data.class_names, settings)
+    # Each part is at its own temperature already. Fitted to the same few labels again, they would be too sure.
+    both = fuse(said[0], said[1], weight)
+    metrics, temperature, threshold = judge_labels(labels, both, data.class_names, settings, temperature=1.0)
     checkpoints = [load_checkpoint(path, RECOGNISER) for path in saved]
     inner = {
         name: {"settings": checkpoint["settings"], "temperature": checkpoint["temperature"]}

@@ -146,14 +146,16 @@ def judge_labels(
     probabilities: np.ndarray,
     class_names: Sequence[str],
     settings: RecognitionSettings,
+    temperature: float | None = None,
 ) -> tuple[dict[str, Any], float, dict[str, float]]:
-    """The same of labels (N,) and what was said of them, (N, K)."""
+    """The same of labels (N,) and what was said of them, (N, K), at a temperature; None: at the one that fits."""
     usual = dict.fromkeys(class_names, 0.5)
     if not labels:
         unknown = ("top1", "macro_f1", "balanced_accuracy", "ece", "macro_f1_error")
-        return dict.fromkeys(unknown), 1.0, usual
+        return dict.fromkeys(unknown), temperature or 1.0, usual
     truth = np.array([label.class_id for label in labels])
-    temperature = fit_temperature(truth, probabilities)
+    if temperature is None:
+        temperature = fit_temperature(truth, probabilities)
     calm = tempered(logs_of(probabilities), temperature)  # as it will label
     said, sure = calm.argmax(axis=1), calm.max(axis=1)
     for class_id, name in enumerate(class_names):

@@ -1,19 +1,21 @@
-"""Synthetic players without pixels: a work folder of clips that recognisers of joints learn from, not rendered.
+"""Synthetic players that try a move without the ball more often than in stage 1's clips.
 
-The players, their moves and the camera are the renderer's (`labels/videos/scene_*`); joints outside the frame are
-unseen; a player's box is that of the joints. There are no video files: only what reads joints can be run on it.
+There a jump is one label in 170 and some tenths of the clips have none; here it is one in 45, and a tenth of 200 clips
+shows all six classes.
 
-Players try a move without the ball more often than in rendered clips. There a jump is one label in 170 and some tenths
-of the clips have none; here it is one in 45, and a tenth of 200 clips shows all six classes.
+Either without pixels, for recognisers of joints alone: the players, their moves and the camera are the renderer's
+(`labels/videos/scene_*`), joints outside the frame are unseen, a player's box is that of the joints, and there are no
+video files. Or rendered.
 """
 
 from dataclasses import replace
-from multiprocessing import Pool
+from multiprocessing import Pool, get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from labels.records.safe_writing import read_parquet_metadata, write_parquet
+from labels.records.safe_writing import file_digest, read_parquet_metadata, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.scene_actors import LEAD_S
 from labels.videos.scene_camera import plan_shots
@@ -22,7 +24,7 @@ from labels.videos.scene_play import plan_play
 from labels.videos.scene_sports import DIFFICULTIES, SPORTS
 from labels.videos.scene_truth import PERSON, FrameTruth, actions_table, poses_table, truth_table
 from labels.videos.synthetic_settings import SceneSettings, SyntheticSettings
-from labels.videos.synthetic_source import scene_digest, scenes_table
+from labels.videos.synthetic_source import is_rendered, render_into, scene_digest, scenes_table
 
 IDLE = {"idle_every_s": 0.8, "idle_share": 0.6}
 BODY_PX = 3.0  # what clothes and limbs add around the joints
@@ -34,6 +36,23 @@ def add_players(work: WorkFolder, settings: SyntheticSettings, processes: int = 
     with Pool(processes) as pool:
         pool.starmap(_write_clip, [(work, video_id, scene) for video_id, scene in scenes.items()], chunksize=8)
     work.write_videos(scenes_table(scenes, {video_id: video_id for video_id in scenes}))
+
+
+def render_players(work: WorkFolder, settings: SyntheticSettings, processes: int = 2) -> None:
+    """Render the clips that are not there yet, with their truth, and write the videos table that names them."""
+    scenes = settings.scenes()
+    missing = [(work, video_id, scene) for video_id, scene in scenes.items() if not is_rendered(work, video_id, scene)]
+    with get_context("spawn").Pool(processes, _move_more) as pool:
+        pool.starmap(render_into, missing, chunksize=1)
+    table = scenes_table(scenes, dict.fromkeys(scenes, ""))
+    work.write_videos(table.assign(sha256=[file_digest(work.videos / name) for name in table["file"]]))
+
+
+def _move_more() -> None:
+    """In a rendering process."""
+    cv2.setNumThreads(1)
+    for name, difficulty in DIFFICULTIES.items():
+        DIFFICULTIES[name] = replace(difficulty, **IDLE)
 
 
 def _write_clip(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:
@@ -73,8 +92,8 @@ def play_frames(scene: SceneSettings) -> list[FrameTruth]:
     return frames
 
 
-def make_players(root: Path, **given: object) -> None:
+def make_players(root: Path, rendered: bool, **given: object) -> None:
     """A work folder of synthetic players; `given` is of SyntheticSettings."""
     work = WorkFolder(root)
     work.videos.mkdir(parents=True, exist_ok=True)
-    add_players(work, SyntheticSettings(**given))  # type: ignore[arg-type]
+    (render_players if rendered else add_players)(work, SyntheticSettings(**given))  # type: ignore[arg-type]

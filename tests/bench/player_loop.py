@@ -22,13 +22,14 @@ from player_clips import make_players
 WINDOWS = {
     "cnn3d": ["--window-frames", "8", "--window-seconds", "0.64"],
     "pose": ["--window-frames", "12", "--window-seconds", "0.48"],
+    "cnn3d+pose": ["--window-frames", "8", "--window-seconds", "0.48"],
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--architecture", default="pose", choices=("pose", "pose_gru", "cnn3d"))
+    parser.add_argument("--architecture", default="pose", choices=("pose", "pose_gru", "cnn3d", "cnn3d+pose"))
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--frames", type=int, default=60)
@@ -50,11 +51,15 @@ def main() -> None:
                 started = time.monotonic()
                 run_round(work, args, seed, number)
                 folder = work / "rounds" / f"{number:02d}"
-                test = json.loads((folder / "trained/actions/metrics.json").read_text())["test"]
+                metrics = json.loads((folder / "trained/actions/metrics.json").read_text())
+                test = metrics["test"]
                 kept = json.loads((folder / "cleaned/actions/run.json").read_text())["counts"]["quality"]
+                alone = "".join(
+                    f"{name} alone {part['test']['macro_f1']:.3f}, " for name, part in metrics.get("parts", {}).items()
+                )
                 print(
                     f"seed {seed} round {number}: "
-                    f"held-out macro-F1 {test['macro_f1']:.3f} {test['macro_f1_interval']}, "
+                    f"held-out macro-F1 {test['macro_f1']:.3f} {test['macro_f1_interval']}, {alone}"
                     f"top-1 {test['top1']:.3f}; labels kept in training clips: {kept.get('training', {}).get('kept')}; "
                     f"{(time.monotonic() - started) / 60:.1f} minutes",
                     flush=True,
@@ -62,13 +67,9 @@ def main() -> None:
 
 
 def make_clips(work: Path, args: argparse.Namespace, seed: int) -> None:
-    if args.architecture == "cnn3d":
-        clips = ["--clips", args.clips, "--held-out", args.held_out, "--frames", args.frames]
-        clips += ["--difficulty", args.difficulty, "--seed", seed]
-        stage("dataset_downloader.py", work, "--from", "synthetic", *map(str, clips))
-    else:
-        sizes = {"clips": args.clips, "held_out": args.held_out, "frame_count": args.frames}
-        make_players(work, **sizes, difficulty=args.difficulty, seed=seed)
+    sizes = {"clips": args.clips, "held_out": args.held_out, "frame_count": args.frames}
+    rendered = "cnn3d" in args.architecture
+    make_players(work, rendered, **sizes, difficulty=args.difficulty, seed=seed)
 
 
 def run_round(work: Path, args: argparse.Namespace, seed: int, number: int) -> None:
@@ -77,7 +78,7 @@ def run_round(work: Path, args: argparse.Namespace, seed: int, number: int) -> N
     stage("dataset_processor.py", work, *named, *labeller, "--human-share", str(args.share))
     stage("dataset_cleaner.py", work, *named, "--force")
     training = ["--architecture", args.architecture, "--epochs", str(args.epochs[min(number, 1)]), "--seed", str(seed)]
-    training += WINDOWS[args.architecture.split("_")[0]]
+    training += WINDOWS[args.architecture.removesuffix("_gru")]
     training += ["--folds", str(args.folds)] if args.folds else []
     training += ["--any-side"] if args.any_side else []
     stage("train.py", work, *named, *training)
