@@ -19,7 +19,8 @@ Without --round it shows the last round that is cleaned. Overlays show the frame
 solid, interpolated dotted, a person's thick, ignored thin, dropped dashed with the reason, truth as white corners, and
 what is done (actions) in words. Videos drawn already from the same labels are not drawn again. Ends with the table of
 rounds: precision, recall and F1 against truth. An audit is filled in (y or n) in rounds/NN/pictures/audit.csv; the
-cleaner reads it, and the report says how many of the kept labels are right by it.
+cleaner reads it, and the report says how many of the kept labels are right by it. What can be said beside --clip:
+`python visualise.py --clip some.avi --help`.
 """
 
 import argparse

@@ -420,6 +420,7 @@ def test_a_round_of_actions_alone_is_exported_and_looked_at(work, capsys):
     assert "<h3>Actions</h3>" in report and "--audit 60" not in report and "unknown" not in report
     assert not list((work / "rounds/00/pictures").glob("sheet_*")) and "boxes dropped, by rule" not in report
     assert "Round 0 kept 12 actions." in report and "No clip here has truth" not in report and "boxes in" not in report
+    assert "15 clips came with what a person said is done there." in report and "No clip has truth" not in report
     for asked in (["--audit", "5"], ["--diff", "0", "0"]):
         assert visualise.main([str(work), *asked]) == 2, asked
         assert "error: " in capsys.readouterr().err

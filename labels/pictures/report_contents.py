@@ -107,6 +107,7 @@ def clip_facts(work: WorkFolder, videos: pd.DataFrame, settings: ReportSettings)
     usable, others = videos[videos["status"] == "ok"], videos[videos["status"] != "ok"]
     seconds = (usable["frame_count"] / usable["fps"].where(usable["fps"] > 0)).sum()
     with_truth = sum(work.truth_boxes(video_id).is_file() for video_id in usable["video_id"])
+    with_actions = sum(work.truth_actions(video_id).is_file() for video_id in usable["video_id"])
     reasons = others["reason"].where(others["reason"] != "", others["status"]).value_counts()
     rows = others.sort_values("video_id").head(settings.failures_shown)
     return {
@@ -117,6 +118,7 @@ def clip_facts(work: WorkFolder, videos: pd.DataFrame, settings: ReportSettings)
         "groups": int(usable["group"].where(usable["group"] != "", usable["video_id"]).nunique()),
         "held_out": int((usable["split"] == "test").sum()),
         "with_truth": with_truth,
+        "with_actions": with_actions,
         "sizes": [f"{width} × {height}" for width, height in _common_sizes(usable)],
         "reasons": [(reason, int(count)) for reason, count in reasons.items()],
         "failed": [

@@ -70,7 +70,12 @@ def train_recogniser(
     if not is_done():
         with deterministic(loop.device):
             task.prepare(training)
-    progress = tqdm(total=loop.total_steps, initial=len(history) * loop.epoch_steps, desc="train", unit="step")
+    progress = tqdm(
+        total=loop.total_steps,
+        initial=len(history) * loop.epoch_steps,
+        desc=f"train {settings.architecture}",
+        unit="step",
+    )
     with progress, deterministic(loop.device):
         while not is_done():
             try:
