@@ -14,7 +14,8 @@ Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which gr
     metrics.csv    a row an epoch: loss, and how far validation agrees with its labels, which are not truth
     metrics.json   the best weights on all validation frames; accuracy too where there is truth; curves.png, run.json
     folds.json     with --folds: how far students agree with the labels that never saw their groups
-    recogniser.pt, confusion.csv and .png; actions/ with its own last.pt, metrics, curves and run.json
+    recogniser.pt, confusion.csv and .png; actions/ with its own last.pt, metrics, curves and run.json, and of two
+                   recognisers that are fused (cnn3d+pose) each one's own folder
 
 The architecture is `ballnet`, our own small network for balls, which looks at three frames and learns in minutes on a
 CPU, or the name of a torchvision detector, which starts from its COCO weights. Of actions: `cnn3d`, our own small one,

@@ -89,9 +89,11 @@ def visualise(args: argparse.Namespace) -> Summary:
 
 def main(argv: list[str] | None = None) -> int:
     if any(word == "--clip" or word.startswith("--clip=") for word in (sys.argv[1:] if argv is None else argv)):
-        from labels.pictures.clip_answer import answer_clip, clip_arguments
+        from labels.pictures.clip_arguments import clip_arguments
 
         clip = clip_arguments(argv)
+        from labels.pictures.clip_answer import answer_clip
+
         return run_stage(lambda: answer_clip(clip))
     args = get_args(argv)
     return run_stage(lambda: visualise(args), args.strict)

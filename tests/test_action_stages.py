@@ -20,14 +20,18 @@ from labels.cleaning.action_settings import ActionSettings
 from labels.labelling.human_actions import share_of, videos_taught
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.pose_estimators import People
+from labels.models.recogniser import recogniser_from_file
 from labels.pictures import clip_actions
 from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.tables import check_actions
 from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
+from labels.training.action_data import gather_actions
+from labels.training.action_metrics import calibration_error
+from labels.training.action_windows import preset_for
 from labels.training.recogniser_training import require_no_group_twice
 from labels.training.recognition_settings import DepthSettings, RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow
+from labels.training.recognition_tasks import LabelledWindow, by_label
 from labels.training.training_arguments import training_command
 from tests.conftest import write_test_video
 
@@ -261,7 +265,7 @@ def test_a_round_that_collapses_ends_with_3_unless_forced(work, capsys, monkeypa
 
 def test_a_share_of_the_human_labels(work, capsys):
     assert dataset_processor.main([str(work), "--round", "0", "--recogniser", "human", "--human-share", "0.5"]) == 0
-    assert "6 human labels are not used but to judge by" in capsys.readouterr().out
+    assert "6 human labels are held back to judge by" in capsys.readouterr().out
     videos = WorkFolder(work).usable_videos()
     mine = videos[videos["split"] != "test"]
     group_of = dict(zip(mine["video_id"], mine["group"], strict=True))
@@ -420,7 +424,7 @@ def test_a_round_of_actions_alone_is_exported_and_looked_at(work, capsys):
     assert "<h3>Actions</h3>" in report and "--audit 60" not in report and "unknown" not in report
     assert not list((work / "rounds/00/pictures").glob("sheet_*")) and "boxes dropped, by rule" not in report
     assert "Round 0 kept 12 actions." in report and "No clip here has truth" not in report and "boxes in" not in report
-    assert "15 clips came with what a person said is done there." in report and "No clip has truth" not in report
+    assert "15 clips came with human labels of actions." in report and "No clip has truth" not in report
     for asked in (["--audit", "5"], ["--diff", "0", "0"]):
         assert visualise.main([str(work), *asked]) == 2, asked
         assert "error: " in capsys.readouterr().err
@@ -517,14 +521,13 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, 
     assert train.main([str(work), "--round", "0", *with_pixels]) == 0
     settings = load_checkpoint(student, RECOGNISER)["settings"]
     assert 0 <= settings["weight"] <= 1 and settings["pixels"]["settings"]["frames"] == 4
-    metrics = read_json(work / "rounds/00/trained/actions/metrics.json")
-    assert set(metrics["parts"]) == {"cnn3d", "pose_gru"}
-    out = capsys.readouterr().out
-    for name, part in metrics["parts"].items():
-        assert f"{name} alone: top-1 {part['test']['top1']:.3f}" in out
+    assert load_checkpoint(student, RECOGNISER)["temperature"] == 1  # its parts have theirs
+    the_parts_of_a_fusion_are_measured_alone(work, RecognitionSettings("cnn3d+pose_gru", frames=4, seconds=0.4))
     before = file_digest(student)
+    capsys.readouterr()
     assert train.main([str(work), "--round", "0", *with_pixels]) == 0 and file_digest(student) == before
-    assert "trained already" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "trained already" in out and "  cnn3d alone: top-1 " in out and "  pose_gru alone: top-1 " in out
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
     rows = actions_of(work, 1, "labelled")
     assert (rows["origin"] == "detected").sum() > 0
@@ -545,6 +548,21 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, 
     assert train.main([str(work), "--round", "0", *turned]) == 2
     assert "--any-side: in no window to train on can a body be made out" in capsys.readouterr().err
     assert file_digest(student) == before and read_run_record(WorkFolder(work).round(0), ACTIONS_TRAINED) == record
+
+
+def the_parts_of_a_fusion_are_measured_alone(work, settings):
+    """By what each part's own file says of the test clips' windows; calibration errors tell any two apart."""
+    folder = WorkFolder(work).round(0)
+    measured = read_json(folder.stage("trained") / "actions/metrics.json")
+    data = gather_actions(WorkFolder(work), folder, preset_for(settings), settings)
+    windows = data.windows["test"]
+    for name, reads in (("cnn3d", "pixels"), ("pose_gru", "joints")):
+        part = recogniser_from_file(folder.stage("trained") / "actions" / name / "recogniser.pt")
+        said = part.recognise(np.stack([data.read(window)[reads] for window in windows]))
+        labels, said = by_label(windows, said)
+        error = calibration_error(np.array([label.class_id for label in labels]), said)
+        assert measured["parts"][name]["test"]["ece"] == pytest.approx(error, abs=1e-3)
+        assert measured["parts"][name]["validation"]["labels"] == measured["validation"]["labels"]
 
 
 class Seen:

@@ -65,15 +65,15 @@ def test_what_is_no_positive_number(text):
     assert positive_number("640") == 640
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_imports_nothing_heavy(script):
+@pytest.mark.parametrize("asked", [*([script] for script in SCRIPTS), ["visualise.py", "--clip", "x"]], ids=" ".join)
+def test_help_imports_nothing_heavy(asked):
     run = (
         "import atexit, runpy, sys\n"
         "atexit.register(lambda: print(sorted({'numpy', 'pandas', 'torch', 'cv2', 'av'} & set(sys.modules))))\n"
-        "sys.argv = [sys.argv[1], '--help']\n"
+        "sys.argv = [*sys.argv[1:], '--help']\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    answer = subprocess.run([sys.executable, "-c", run, script], capture_output=True, text=True, cwd=ROOT)
+    answer = subprocess.run([sys.executable, "-c", run, *asked], capture_output=True, text=True, cwd=ROOT)
     assert answer.returncode == 0, answer.stderr
-    assert f"python {script}" in answer.stdout
+    assert "--clip FILE" in answer.stdout if "--clip" in asked else f"python {asked[0]}" in answer.stdout
     assert answer.stdout.splitlines()[-1] == "[]"

@@ -12,6 +12,7 @@ from labels.models.fused_recogniser import fuse
 from labels.models.recogniser import build_recogniser, preset_of
 from labels.models.recogniser_settings import CNN3D, JOINTS, PIXELS, Preset
 from labels.models.skeletons import JOINTS as JOINT_NAMES
+from labels.training.action_data import ActionData
 from labels.training.action_windows import preset_for
 from labels.training.fusion_training import choose_weight, fusion_parts
 from labels.training.recogniser_training import layer_rates, settle_norms, train_recogniser
@@ -106,7 +107,7 @@ def test_the_weight_of_a_fusion_is_what_validation_is_likeliest_with(pixels, joi
     assert choose_weight(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2))) == 0.5
 
 
-def test_each_part_of_a_fusion_has_its_own_rate_and_only_joints_a_source():
+def test_each_part_of_a_fusion_has_its_own_learning_rate_and_windows_and_only_joints_a_source():
     settings = RecognitionSettings("mvit_v2_s+pose", learning_rate=5e-4, frames=16, pose="keypointrcnn")
     pixels, joints = fusion_parts(settings)
     assert (pixels.architecture, pixels.learning_rate, pixels.pose) == ("mvit_v2_s", 5e-4, "")
@@ -114,6 +115,28 @@ def test_each_part_of_a_fusion_has_its_own_rate_and_only_joints_a_source():
     windows = preset_for(replace(settings, seconds=0.48))
     assert (windows.frames, windows.rate) == (16, 16 / 0.48)
     assert windows.beside is not None and (windows.beside.frames, windows.beside.rate) == (12, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "frames", "rate"),
+    [
+        (RecognitionSettings("pose", seconds=0.48), 12, 25.0),
+        (RecognitionSettings("pose", seconds=0.5), 12, 24.0),
+        (RecognitionSettings("pose", seconds=0.02), 2, 100.0),
+        (RecognitionSettings("pose", seconds=0.48, frames=24), 24, 50.0),
+        (RecognitionSettings("pose", frames=12), 12, 25.0),
+        (RecognitionSettings("cnn3d", seconds=0.5), 16, 32.0),
+    ],
+)
+def test_windows_of_joints_keep_their_rate_and_windows_of_pixels_their_frames(settings, frames, rate):
+    preset = preset_for(settings)
+    assert preset.frames == frames and preset.rate == pytest.approx(rate)
+
+
+def test_classes_that_a_split_does_not_show():
+    window = LabelledWindow("label", "clip", "clip", 0, 1)
+    data = ActionData(("jump", "run", "swing"), {"train": [], "val": [window, window], "test": []}, {}, None)
+    assert data.not_shown("val") == ["jump", "swing"] and data.not_shown("test") == []
 
 
 def test_recognisers_of_joints_see_more_windows_an_epoch(tmp_path):

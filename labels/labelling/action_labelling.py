@@ -61,7 +61,7 @@ class RoundActions:
         if self.without_player:
             lines.append(f"{self.without_player} videos have no player's track, so nothing was recognised in them")
         if self.held_back:
-            lines.append(f"{self.held_back} human labels are not used but to judge by (--human-share)")
+            lines.append(f"{self.held_back} human labels are held back to judge by (--human-share)")
         return [*lines, f"{self.human} human labels and {self.detected} recognised actions"]
 
 
@@ -87,10 +87,11 @@ def label_actions(
             path.unlink()
     for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video"):
         video_id = str(video.video_id)
-        human = human_actions(work, video_id)
-        if human is None or video_id not in taught:
-            outcome.held_back += 0 if human is None or video.split == TEST else len(human)
+        human = human_actions(work, video_id) if video_id in taught else None
+        held_back = None
+        if human is None:
             human = tables.empty_table(tables.ACTIONS)
+            held_back = human_actions(work, video_id) if video.split != TEST else None
         looked_at = per == PLAYER and recogniser is not None
         tracks = tracks_of(work, folder.number, video_id, video.fps) if looked_at else None
         key = digest_of(
@@ -138,6 +139,7 @@ def label_actions(
             write_parquet(path, tables.check_actions(rows, str(path)), metadata)
             outcome.made += 1
         outcome.human += metadata["human"]
+        outcome.held_back += 0 if held_back is None else len(held_back)
         outcome.detected += metadata["detected"]
     return outcome
 
@@ -182,6 +184,7 @@ def finish_actions(
         "used": outcome.made + outcome.untouched,
         "skipped": outcome.skipped,
         "human": outcome.human,
+        "held_back": outcome.held_back,
         "detected": outcome.detected,
     }
     facts = {"labeller": labeller, "per": per, "human_share": settings.human_share}

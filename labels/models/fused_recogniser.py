@@ -43,9 +43,15 @@ class FusedRecogniser:
         self.preset = fused_preset(pixels.preset, joints.preset)
         self.digest = digest_of([pixels.digest, joints.digest, weight, temperature])
 
+    @property
+    def parts(self) -> "dict[str, Recogniser]":
+        """By what they look at."""
+        return {PIXELS: self.pixels, JOINTS: self.joints}
+
     def recognise(self, windows: np.ndarray) -> np.ndarray:
         """Probabilities (N, K) of records of pixels and joints, (N,)."""
-        pixels, joints = (
-            part.recognise(windows[name]) for part, name in ((self.pixels, PIXELS), (self.joints, JOINTS))
-        )
+        return self.join(*(part.recognise(windows[reads]) for reads, part in self.parts.items()))
+
+    def join(self, pixels: np.ndarray, joints: np.ndarray) -> np.ndarray:
+        """What it says of windows of which its parts say this, all (N, K)."""
         return fuse(pixels, joints, self.weight, self.temperature)

@@ -10,7 +10,6 @@ import numpy as np
 from labels.labelling.action_intervals import FrameProbabilities, IntervalSettings, cut_intervals
 from labels.models.loading import torch_device
 from labels.models.recogniser import load_recogniser
-from labels.models.recogniser_settings import BROUGHT, KEYPOINTRCNN, POSES
 from labels.pictures.clip_actions import recognise_clip
 from labels.pictures.gif_writing import GifWriter
 from labels.pictures.lettering import draw_text, fit_text
@@ -24,27 +23,6 @@ SHOWN_CLASSES = 3
 LINE_PX, BAR_PX, MARGIN_PX, LETTER_PX = 20, 110, 8, 12
 PLAIN_SIDE = 360  # pixels of the shorter side at which letters are that large
 GIF_SIDE, GIF_SECONDS = 320, 12.0
-
-
-def clip_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="visualise.py",
-        description="Stage 5 on one clip: what a recogniser says of it over time.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--clip", type=Path, required=True, metavar="FILE", help="any video")
-    parser.add_argument(
-        "--recogniser", required=True, metavar="FILE|NAME", help="a recogniser.pt, or a torchvision video network"
-    )
-    parser.add_argument(
-        "--pose",
-        choices=[name for name in POSES if name != BROUGHT],
-        help=f"who finds the joints of a recogniser of poses (default: as it was trained, or {KEYPOINTRCNN})",
-    )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the overlay goes (default: this folder)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.set_defaults(strict=False)
-    return parser.parse_args(argv)
 
 
 def answer_clip(args: argparse.Namespace) -> Summary:

@@ -14,7 +14,9 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument(
         "--mask-channel", action="store_true", help="look at the masks of the round too (made with --masks in stage 2)"
     )
-    actions.add_argument("--window-frames", type=positive_number, default=0, metavar="N", help="frames of a window")
+    actions.add_argument(
+        "--window-frames", type=positive_number, default=0, metavar="N", help="frames of a window (of two: of pixels)"
+    )
     actions.add_argument("--window-seconds", type=above_zero, default=0.0, metavar="S", help="length of a window")
     actions.add_argument(
         "--pose",

@@ -19,7 +19,7 @@ from labels.records.run_records import require_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
 from labels.training.recognition_settings import RecognitionSettings
-from labels.training.recognition_tasks import EVALUATED_TOGETHER, LabelledWindow, by_label
+from labels.training.recognition_tasks import EVALUATED_TOGETHER, LabelledWindow
 from labels.training.settings import SplitSettings
 from labels.training.splits import TEST, TRAIN, VAL, linked_groups, split_videos
 from labels.videos.decoding import DecodeError
@@ -45,10 +45,8 @@ class ActionData:
     def read(self, window: LabelledWindow) -> np.ndarray:
         return self.store.read(window.video_id, window.place)
 
-    def said_of(
-        self, recogniser: Recogniser, windows: Sequence[LabelledWindow], part: str = ""
-    ) -> tuple[list[LabelledWindow], np.ndarray]:
-        """A window of each label, and what a recogniser says of the label, (N, K): the mean over its windows.
+    def said_of(self, recogniser: Recogniser, windows: Sequence[LabelledWindow], part: str = "") -> np.ndarray:
+        """What a recogniser says of each window, (N, K).
 
         Args:
             part: of windows of both kinds, which it looks at.
@@ -58,7 +56,7 @@ class ActionData:
             values = (self.read(window) for window in own)
             while together := list(islice(values, EVALUATED_TOGETHER)):
                 said.append(recogniser.recognise(np.stack([value[part] if part else value for value in together])))
-        return by_label(windows, np.concatenate(said))
+        return np.concatenate(said)
 
 
 def gather_actions(

@@ -1,21 +1,19 @@
 """Stage 4 for the actions of one round: from cleaned actions to `recogniser.pt`, its metrics and its record."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from labels.cleaning.threshold_arguments import cleaning_command
 from labels.labelling.player_tracks import PLAYER
 from labels.labelling.round_mask_channel import inputs_of_masks
-from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit, save_checkpoint
-from labels.models.fused_recogniser import FusedRecogniser
-from labels.models.recogniser import build_recogniser, is_fusion, network_from_file, recogniser_from_file
-from labels.models.recogniser_settings import BROUGHT, JOINTS, PIXELS, PRETRAINED, Preset
+from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit
+from labels.models.recogniser import build_recogniser, is_fusion, network_from_file
+from labels.models.recogniser_settings import BROUGHT, JOINTS, PRETRAINED, Preset
 from labels.records.errors import InputError
 from labels.records.run_records import (
     RunRecord,
@@ -27,17 +25,17 @@ from labels.records.run_records import (
     start_run,
     write_run_record,
 )
-from labels.records.safe_writing import digest_of, file_digest, write_json, write_text
+from labels.records.safe_writing import digest_of, file_digest, write_json
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, WorkFolder
-from labels.training import action_metrics
 from labels.training.action_data import ActionData, gather_actions
+from labels.training.action_measuring import measure_student
 from labels.training.action_windows import preset_for, with_pose
 from labels.training.body_depth import require_body
 from labels.training.fusion_training import make_parts, train_fusion
 from labels.training.optimisation import seed_everything
 from labels.training.recogniser_training import require_no_group_twice, train_recogniser
 from labels.training.recognition_settings import RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
+from labels.training.recognition_tasks import RecognitionTask
 from labels.training.splits import TEST, TRAIN, VAL, require_groups
 from labels.training.training_folder import TrainingFolder
 
@@ -62,7 +60,7 @@ class TrainedActions:
         lacking = self.data.not_shown(VAL)
         if lacking:
             lines.append(
-                f"validation shows no label of {', '.join(lacking)}: what a student says of these is not judged"
+                f"validation shows no label of {', '.join(lacking)}: whether these are found is not known there"
             )
         for where in ("validation", "test"):
             found = self.metrics[where]
@@ -152,7 +150,7 @@ def train_actions(
         epochs = len(train_recogniser(network, task, *windows, settings, files, identity, pretrained or go_on))
         if draw is not None and data.windows[VAL]:
             draw(files.epochs, files.curves)
-    metrics = _measure(files, data, device) | {"epochs": epochs}
+    metrics = measure_student(files, data, device) | {"epochs": epochs}
     write_json(files.metrics, metrics)
     if draw_confusion is not None:
         draw_confusion(files.confusion, files.confusion.with_suffix(".png"))
@@ -188,49 +186,3 @@ def _first_network(
         return network_from_file(checkpoint | {"settings": asdict(preset)}, str(path))
     seed_everything(settings.seed, 2**32 - 1)
     return build_recogniser(settings.architecture, len(class_names), preset, pretrained)
-
-
-def _measure(files: TrainingFolder, data: ActionData, device: str) -> dict[str, Any]:
-    """The best weights on all validation and test labels; writes the confusion of the latter where there are any."""
-    checkpoint = load_checkpoint(files.best, RECOGNISER)
-    student = recogniser_from_file(files.best, device)
-    metrics: dict[str, Any] = {"best_epoch": checkpoint.get("epoch"), "temperature": checkpoint["temperature"]}
-    confusions = {}
-    if isinstance(student, FusedRecogniser):
-        metrics["parts"] = {name: {} for name in checkpoint["architecture"].split("+")}
-    for name, split in (("validation", VAL), ("test", TEST)):
-        metrics[name] = None
-        windows = data.windows[split]
-        if windows:
-            metrics[name], confusions[name] = measure_labels(*data.said_of(student, windows))
-        if isinstance(student, FusedRecogniser):
-            parts = zip(metrics["parts"].values(), (student.pixels, student.joints), (PIXELS, JOINTS), strict=True)
-            for found, part, reads in parts:
-                found[name] = measure_labels(*data.said_of(part, windows, reads))[0] if windows else None
-    shown = next((name for name in ("test", "validation") if name in confusions), None)
-    count = len(data.class_names)
-    confusion = confusions[shown] if shown else np.zeros((count, count), dtype=np.int64)
-    metrics["confusion_of"] = shown
-    write_text(files.confusion, action_metrics.confusion_csv(confusion, data.class_names))
-    kept = {name: value for name, value in checkpoint.items() if name != "metrics"}
-    save_checkpoint(files.best, kept | {"metrics": metrics}, RECOGNISER)
-    return metrics
-
-
-def measure_labels(labels: Sequence[LabelledWindow], probabilities: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
-    """Metrics over labels (N) with what was said of them (N, K), with intervals by group, and the confusion matrix."""
-    truth = np.array([label.class_id for label in labels])
-    said = probabilities.argmax(axis=1)
-    groups = [label.group for label in labels]
-    classes = probabilities.shape[1]
-
-    def f1_of(real: np.ndarray, answer: np.ndarray) -> float:
-        return action_metrics.macro_f1(action_metrics.confusion_matrix(real, answer, classes))
-
-    found: dict[str, Any] = {"labels": len(labels), "groups": len(set(groups))}
-    found |= action_metrics.measure_actions(truth, probabilities)
-    for name, figure in (("top1", action_metrics.accuracy), ("macro_f1", f1_of)):
-        interval = action_metrics.group_bootstrap(groups, truth, said, figure)
-        found[f"{name}_interval"] = [None if np.isnan(end) else round(end, 4) for end in interval]
-    found["human_labels"] = sum(label.by_human for label in labels)
-    return found, action_metrics.confusion_matrix(truth, said, classes)

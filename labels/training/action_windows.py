@@ -29,6 +29,8 @@ def preset_for(settings: RecognitionSettings) -> Preset:
     if preset.reads == JOINTS:
         preset = replace(preset, pose=settings.pose or preset.pose)
     frames = settings.frames or preset.frames
+    if preset.reads == JOINTS and settings.seconds and not settings.frames:
+        frames = max(2, round(settings.seconds * preset.rate))  # joints keep their rate
     if frames != preset.frames and settings.architecture.startswith("mvit"):
         raise InputError(f"--window-frames: {settings.architecture} takes exactly {preset.frames}; leave it out")
     rate = frames / settings.seconds if settings.seconds else preset.rate

@@ -17,7 +17,7 @@ from labels.training.action_data import ActionData
 from labels.training.optimisation import seed_everything
 from labels.training.recogniser_training import judge_labels, train_recogniser
 from labels.training.recognition_settings import RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
+from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, by_label
 from labels.training.splits import TRAIN, VAL
 from labels.training.training_folder import TrainingFolder
 
@@ -27,18 +27,16 @@ WEIGHTS = np.linspace(0, 1, 21)  # of the recogniser of pixels
 def fusion_parts(settings: RecognitionSettings) -> tuple[RecognitionSettings, RecognitionSettings]:
     """The settings of the recogniser of pixels and of that of joints. InputError unless there is one of each.
 
-    A length of windows is of both; how many frames a window of pixels has is not asked of joints, whose rate is theirs.
+    The length of windows is of both; a number of frames is of pixels: joints keep their rate.
     """
     names = settings.architecture.split("+")
-    presets = [preset_of(name) for name in names]
-    if [preset.reads for preset in presets] != [PIXELS, JOINTS]:
+    if [preset_of(name).reads for name in names] != [PIXELS, JOINTS]:
         raise InputError(f"--architecture {settings.architecture}: a fusion is of pixels and joints, as in cnn3d+pose")
     said = settings.learning_rate != RecognitionSettings.rate_for(settings.architecture)
     rates = [settings.learning_rate if said else RecognitionSettings.rate_for(name) for name in names]
     pixels = replace(settings, architecture=names[0], learning_rate=rates[0], pose="", any_side=False)
     own = replace(settings, architecture=names[1], learning_rate=rates[1])
-    frames = max(2, round(own.seconds * presets[1].rate)) if own.seconds else 0
-    return pixels, replace(own, frames=frames, mask_channel=False, rand_augment=0)
+    return pixels, replace(own, frames=0, mask_channel=False, rand_augment=0)
 
 
 @dataclass(frozen=True)
@@ -104,11 +102,11 @@ def _save(
     labels: list[LabelledWindow] = []
     said = []
     for part, name in zip(parts, (PIXELS, JOINTS), strict=True):
-        labels, own = data.said_of(part, windows, name)
+        labels, own = by_label(windows, data.said_of(part, windows, name))
         said.append(own)
     weight = choose_weight(np.array([label.class_id for label in labels], dtype=int), *said)
     fused = FusedRecogniser(parts[0], parts[1], weight, str(target))
-    # Each part is at its own temperature already. Fitted to the same few labels again, they would be too sure.
+    # Both are at temperatures of their own: another, fitted to the same few labels, makes what they say too sure.
     both = fuse(said[0], said[1], weight)
     metrics, temperature, threshold = judge_labels(labels, both, data.class_names, settings, temperature=1.0)
     checkpoints = [load_checkpoint(path, RECOGNISER) for path in saved]

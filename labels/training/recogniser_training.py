@@ -153,11 +153,15 @@ def judge_labels(
     settings: RecognitionSettings,
     temperature: float | None = None,
 ) -> tuple[dict[str, Any], float, dict[str, float]]:
-    """The same of labels (N,) and what was said of them, (N, K), at a temperature; None: at the one that fits."""
+    """Metrics of what was said (N, K) of labels (N,), the temperature that fits it, and thresholds by class at that.
+
+    Args:
+        temperature: to take instead.
+    """
     usual = dict.fromkeys(class_names, 0.5)
     if not labels:
         unknown = ("top1", "macro_f1", "balanced_accuracy", "ece", "macro_f1_error")
-        return dict.fromkeys(unknown), temperature or 1.0, usual
+        return dict.fromkeys(unknown), 1.0 if temperature is None else temperature, usual
     truth = np.array([label.class_id for label in labels])
     if temperature is None:
         temperature = fit_temperature(truth, probabilities)

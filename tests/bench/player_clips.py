@@ -8,6 +8,7 @@ Either without pixels, for recognisers of joints alone: the players, their moves
 video files. Or rendered.
 """
 
+import shutil
 from dataclasses import replace
 from multiprocessing import Pool, get_context
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from labels.records.safe_writing import file_digest, read_parquet_metadata, write_parquet
+from labels.records.safe_writing import read_parquet_metadata, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.scene_actors import LEAD_S
 from labels.videos.scene_camera import plan_shots
@@ -40,16 +41,21 @@ def add_players(work: WorkFolder, settings: SyntheticSettings, processes: int = 
 
 def render_players(work: WorkFolder, settings: SyntheticSettings, processes: int = 2) -> None:
     """Render the clips that are not there yet, with their truth, and write the videos table that names them."""
+    marker = work.videos / "idle.txt"  # a clip's own truth does not say how often players move
+    if not marker.is_file() or marker.read_text() != str(IDLE):
+        shutil.rmtree(work.videos)
+        work.videos.mkdir()
+        marker.write_text(str(IDLE))
     scenes = settings.scenes()
     missing = [(work, video_id, scene) for video_id, scene in scenes.items() if not is_rendered(work, video_id, scene)]
     with get_context("spawn").Pool(processes, _move_more) as pool:
         pool.starmap(render_into, missing, chunksize=1)
-    table = scenes_table(scenes, dict.fromkeys(scenes, ""))
-    work.write_videos(table.assign(sha256=[file_digest(work.videos / name) for name in table["file"]]))
+    made_from = {video_id: read_parquet_metadata(work.truth_boxes(video_id)) or {} for video_id in scenes}
+    work.write_videos(scenes_table(scenes, {video_id: made_from[video_id]["sha256"] for video_id in scenes}))
 
 
 def _move_more() -> None:
-    """In a rendering process."""
+    """From now on the players of this (rendering) process move as `IDLE` has it."""
     cv2.setNumThreads(1)
     for name, difficulty in DIFFICULTIES.items():
         DIFFICULTIES[name] = replace(difficulty, **IDLE)

@@ -2,11 +2,12 @@
 
     python tests/bench/player_loop.py --seeds 0 [--clips 200 --held-out 100 --share 0.1 --rounds 2 --keep FOLDER]
     python tests/bench/player_loop.py --seeds 0 --architecture cnn3d        # from pixels: the clips are rendered
+    python tests/bench/player_loop.py --seeds 0 --architecture cnn3d+pose   # from both
 
 Players' places are those of the truth (tracks are not judged here), and so are the joints that `pose` looks at, as a
 data set with motion capture brings them. Prints, for the student of each round, macro-F1 and accuracy on the held-out
-clips, and how many of the labels that the round kept are right and how much of the time they cover, in the clips whose
-human labels were held back.
+clips, of a student of both also what each of its parts comes to alone, and how many of the labels that the round kept
+are right and how much of the time they cover, in the clips whose human labels were held back.
 """
 
 import argparse
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     # An epoch of joints is of 64 steps where labels are few, and longer with more of them: with these epochs the first
     # student of 200 clips learns for about 3,000 steps, and so do the later ones. With fewer clips say more for those.
+    # Of pixels an epoch is of 16 steps at least, so the first student learns for about 700.
     parser.add_argument("--epochs", type=int, nargs=2, default=[45, 16], help="of round 0, and of the later rounds")
     parser.add_argument("--any-side", action="store_true", help="as in train.py")
     parser.add_argument("--folds", type=int, default=0, help="out-of-fold students a round")
