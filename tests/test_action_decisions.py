@@ -74,7 +74,7 @@ def test_what_a_human_said_is_kept_and_a_sure_student_only_raises_a_doubt():
     )
     found, rows = decided(labelled)
     assert rows["decision"].to_dict() == {"h": "keep", "s": "drop", "t": "keep", "u": "ignore"}
-    assert rows.loc["s", "reason"].startswith("human:")
+    assert rows.loc["s", "reason"].startswith("overruled:")
     assert found.doubts[["label_uid", "student_class"]].to_numpy().tolist() == [["h", "run"]]
 
 

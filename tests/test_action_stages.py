@@ -22,6 +22,7 @@ from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.pose_estimators import People
 from labels.models.recogniser import recogniser_from_file
 from labels.pictures import clip_actions
+from labels.records.errors import InputError
 from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.tables import check_actions
@@ -205,7 +206,7 @@ def test_the_student_labels_the_next_round_and_humans_stay(work, capsys):
     assert len(human) == 12 and set(human["decision"]) == {"keep"}
     found = rows[rows["origin"] == "detected"]
     assert set(found[found["video_id"].str.endswith("_4")]["decision"]) <= {"keep", "ignore"}
-    assert found[~found["video_id"].str.endswith("_4")]["reason"].str.startswith("human:").all()
+    assert found[~found["video_id"].str.endswith("_4")]["reason"].str.startswith("overruled:").all()
     record = json.loads((work / "rounds/01/cleaned/actions/run.json").read_text())
     assert record["counts"]["quality"]["test"]["labelled"]["coverage"] > 0
     # Again: nothing is done, and nothing changes.
@@ -473,6 +474,8 @@ def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
         (train, ["--task", "actions", "--architecture", "pose", "--rand-augment", "2"], "--rand-augment: pose"),
         (train, ["--task", "actions", *SHORT, "--folds", "99"], "--folds 99: fewer groups"),
         (train, ["--task", "actions", "--architecture", "mvit_v2_s", "--window-frames", "4"], "--window-frames"),
+        (train, ["--architecture", "cnn3d", "--window-seconds", "0.001"], "--window-seconds 0.001: from 0.05 to 60"),
+        (train, ["--architecture", "cnn3d+pose", "--window-seconds", "1e3"], "--window-seconds 1000: from 0.05 to"),
     ],
 )
 def test_wrong_input_gets_one_line(work, capsys, script, arguments, said):
@@ -535,8 +538,11 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, 
     of_pixels = work / "rounds/00/trained/actions/cnn3d/recogniser.pt"  # asks for no joints
     assert visualise.main(["--clip", str(clip), "--recogniser", str(of_pixels), "--out", str(tmp_path / "pixels")]) == 0
     assert "whole clip:" in capsys.readouterr().out
-    monkeypatch.setattr(clip_actions, "load_pose_estimator", lambda name, device: Seen())
     asked = ["--clip", str(clip), "--recogniser", str(student), "--out", str(tmp_path)]
+    monkeypatch.setattr(clip_actions, "load_pose_estimator", nobody)
+    assert visualise.main(asked) == 2
+    assert f"no weights; or --recogniser {of_pixels}, which looks at pixels" in capsys.readouterr().err
+    monkeypatch.setattr(clip_actions, "load_pose_estimator", lambda name, device: Seen())
     assert visualise.main(asked) == 0
     assert "whole clip:" in capsys.readouterr().out and (tmp_path / "falls_4_actions.gif").is_file()
     for name in videos["video_id"]:  # nobody's hips are seen any more
@@ -563,6 +569,10 @@ def the_parts_of_a_fusion_are_measured_alone(work, settings):
         error = calibration_error(np.array([label.class_id for label in labels]), said)
         assert measured["parts"][name]["test"]["ece"] == pytest.approx(error, abs=1e-3)
         assert measured["parts"][name]["validation"]["labels"] == measured["validation"]["labels"]
+
+
+def nobody(name, device):
+    raise InputError("no weights")
 
 
 class Seen:

@@ -122,7 +122,7 @@ def test_each_part_of_a_fusion_has_its_own_learning_rate_and_windows_and_only_jo
     [
         (RecognitionSettings("pose", seconds=0.48), 12, 25.0),
         (RecognitionSettings("pose", seconds=0.5), 12, 24.0),
-        (RecognitionSettings("pose", seconds=0.02), 2, 100.0),
+        (RecognitionSettings("pose", seconds=0.05), 2, 40.0),
         (RecognitionSettings("pose", seconds=0.48, frames=24), 24, 50.0),
         (RecognitionSettings("pose", frames=12), 12, 25.0),
         (RecognitionSettings("cnn3d", seconds=0.5), 16, 32.0),

@@ -24,7 +24,7 @@ from labels.records.run_records import RunRecord
 from labels.records.safe_writing import read_parquet, write_parquet, write_text
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 
-FORMAT = 5  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 6  # of what is written; raise it when the same settings on the same labels give something else
 DATASET_COLUMNS = ("label", "video_id", "file", "time_start", "time_end", "split", "track_id", "score", "origin")
 
 
@@ -101,7 +101,7 @@ def _guarded(decided: DecidedActions, trusted: dict[str, float], settings: Actio
     actions = decided.actions
     kept = actions[actions["decision"] == "keep"]
     found = actions[(actions["origin"] != "human") & (actions["reason"].str.split(":").str[0] != "lost")]
-    found = found[~found["reason"].str.startswith("human")]  # a human said what happens there
+    found = found[~found["reason"].str.split(":").str[0].isin(["human", "overruled"])]  # a human said what happens
     bar = [max(settings.keep_quality, trusted.get(str(name), 0.0)) for name in found["class_name"]]
     believed = found[found["score"].to_numpy(np.float64) >= np.array(bar, dtype=np.float64)]
     return {

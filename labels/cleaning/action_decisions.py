@@ -17,7 +17,7 @@ from labels.cleaning.confident_learning import NO_FAULTS, Faults
 from labels.cleaning.round_merging import HUMAN_NO
 from labels.records import tables
 
-OVERRULED = "human: a human said what happens here"
+OVERRULED = "overruled: a human said what happens here"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,8 @@ from labels.labelling.window_cutting import cut_windows, sight_of
 from labels.labelling.window_store import VideoWindows
 from labels.labelling.window_views import RECOGNISED_TOGETHER, subjects_of
 from labels.models.pose_estimators import PoseEstimator, load_pose_estimator
-from labels.models.recogniser import Recogniser
-from labels.models.recogniser_settings import BROUGHT, KEYPOINTRCNN
+from labels.models.recogniser import Recogniser, preset_of
+from labels.models.recogniser_settings import BROUGHT, JOINTS, KEYPOINTRCNN
 from labels.records.errors import InputError
 from labels.tracks.player_crops import CropPath
 from labels.videos.decoding import DecodeError, Frame
@@ -55,7 +56,7 @@ def recognise_clip(
         raise InputError(f"{recogniser.name}: looks at masks, which a clip does not bring; name another recogniser")
     pose = (preset.beside or preset).pose
     if pose:
-        estimator = estimator or load_pose_estimator(KEYPOINTRCNN if pose == BROUGHT else pose, recogniser.device)
+        estimator = estimator or _estimator_for(recogniser, KEYPOINTRCNN if pose == BROUGHT else pose)
         joints = find_joints(decode(), estimator, tracks)
     windows = cut_windows(preset, frame_count, fps, tracks, decode, joints)
     frames, track_id, ends = [], [], []
@@ -69,6 +70,18 @@ def recognise_clip(
         raise DecodeError("no frame of it could be decoded")
     seen = VideoWindows("clip", np.stack(frames), np.array(track_id), np.array(ends), np.zeros((len(frames), 0)))
     return subjects_of(seen, np.concatenate(said), recogniser.class_names)
+
+
+def _estimator_for(recogniser: Recogniser, pose: str) -> PoseEstimator:
+    """Who finds the joints; an InputError where nobody can also names what lies beside a fusion and needs none."""
+    try:
+        return load_pose_estimator(pose, recogniser.device)
+    except InputError as error:
+        parts = sorted((Path(recogniser.name).parent / "actions").glob("*/recogniser.pt"))
+        others = [path for path in parts if preset_of(path.parent.name).reads != JOINTS]
+        if recogniser.preset.beside is None or not others:
+            raise
+        raise InputError(f"{error}; or --recogniser {others[0]}, which looks at pixels alone") from None
 
 
 def decided_actions(subjects: Sequence[FrameProbabilities], recogniser: Recogniser, fps: float) -> pd.DataFrame:

@@ -21,14 +21,18 @@ SHOWN = {"validation": VAL, "test": TEST}
 def measure_student(files: TrainingFolder, data: ActionData, device: str) -> dict[str, Any]:
     """The best weights on all validation and test labels; writes the confusion of the latter where there are any.
 
-    Of a fusion `parts` holds, by architecture, what each part comes to alone.
+    Of a fusion `parts` holds, by architecture, what each part comes to alone, and what it weighs.
     """
     checkpoint = load_checkpoint(files.best, RECOGNISER)
     student = recogniser_from_file(files.best, device)
     metrics: dict[str, Any] = {"best_epoch": checkpoint.get("epoch"), "temperature": checkpoint["temperature"]}
     metrics |= dict.fromkeys(SHOWN)
     if isinstance(student, FusedRecogniser):
-        metrics["parts"] = {name: dict.fromkeys(SHOWN) for name in checkpoint["architecture"].split("+")}
+        weights = (student.weight, round(1 - student.weight, 4))
+        names = checkpoint["architecture"].split("+")
+        metrics["parts"] = {
+            name: {"weight": weight, **dict.fromkeys(SHOWN)} for name, weight in zip(names, weights, strict=True)
+        }
     confusions = {}
     for where, split in SHOWN.items():
         windows = data.windows[split]

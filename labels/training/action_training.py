@@ -75,7 +75,10 @@ class TrainedActions:
                 )
                 for name, part in self.metrics.get("parts", {}).items():
                     own = part[where]
-                    lines.append(f"  {name} alone: top-1 {own['top1']:.3f}, macro-F1 {own['macro_f1']:.3f}")
+                    lines.append(
+                        f"  {name} alone: top-1 {own['top1']:.3f}, macro-F1 {own['macro_f1']:.3f}; "
+                        f"it weighs {part['weight']:.2f}"
+                    )
         return lines
 
 

@@ -10,6 +10,8 @@ from labels.records.work_folder import WorkFolder
 from labels.training.fusion_training import fusion_parts
 from labels.training.recognition_settings import RecognitionSettings
 
+SHORTEST_S, LONGEST_S = 0.05, 60.0  # a window is; stage 4 keeps all of them on disk
+
 
 def preset_for(settings: RecognitionSettings) -> Preset:
     """The windows of an architecture, or what was said of them."""
@@ -19,6 +21,8 @@ def preset_for(settings: RecognitionSettings) -> Preset:
         )
     if is_fusion(settings.architecture):
         return fused_preset(*map(preset_for, fusion_parts(settings)))
+    if settings.seconds and not SHORTEST_S <= settings.seconds <= LONGEST_S:
+        raise InputError(f"--window-seconds {settings.seconds:g}: from {SHORTEST_S:g} to {LONGEST_S:g}")
     preset = preset_of(settings.architecture)
     of_pixels = {"--mask-channel": settings.mask_channel, "--rand-augment": settings.rand_augment}
     of_joints = {f"--pose {settings.pose}": settings.pose, "--any-side": settings.any_side}
