@@ -7,6 +7,7 @@ import pytest
 from picture_work import FPS, FRAMES, Clip, action_rows, make_work, rows
 from review_server import ReviewServer
 
+from labels.cleaning.action_decisions import OVERRULED
 from labels.cleaning.verdict_file import append_verdicts, read_verdicts
 from labels.pictures.review_desk import ReviewDesk
 from labels.pictures.review_frames import ReviewFrames
@@ -25,7 +26,7 @@ SAID = [
     (3, 0, 20, "throw", 0.61, "keep", ""),  # at its bar
     (3, 5, 9, "run", 0.5, "keep", ""),  # a person's, doubted
     (-1, 2, 4, "throw", 0.9, "keep", ""),  # a person's
-    (-1, 2, 4, "run", 0.3, "drop", "human: a human said what happens here"),
+    (-1, 2, 4, "run", 0.3, "drop", OVERRULED),
 ]
 HUMAN = (3, 4)
 
