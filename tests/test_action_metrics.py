@@ -124,5 +124,6 @@ def test_a_class_is_trusted_from_where_it_was_right(sure, right, wanted):
 def test_few_validation_labels_do_not_silence_a_class(times, bar):
     labels = windows(*((f"{at}", at % 2) for at in range(2 * times)))  # all said to be of class 0, half of them rightly
     said = np.array([[0.8, 0.2], [0.6, 0.4]] * times)
-    bars = judge_labels(labels, said, ("kick", "run"), RecognitionSettings())[2]
+    temperature = fit_temperature(np.array([label.class_id for label in labels]), said)
+    _, bars = judge_labels(labels, said, ("kick", "run"), RecognitionSettings(), temperature)
     assert bars["kick"] == pytest.approx(bar, abs=0.1) and bars["run"] == 0.5

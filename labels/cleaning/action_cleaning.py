@@ -100,8 +100,8 @@ def _guarded(decided: DecidedActions, trusted: dict[str, float], settings: Actio
     """The counts that the guard goes by."""
     actions = decided.actions
     kept = actions[actions["decision"] == "keep"]
-    found = actions[(actions["origin"] != "human") & (actions["reason"].str.split(":").str[0] != "lost")]
-    found = found[~found["reason"].str.split(":").str[0].isin(["human", "overruled"])]  # a human said what happens
+    not_asked = actions["reason"].str.split(":").str[0].isin(["lost", "human", "overruled"])  # or a human said it
+    found = actions[(actions["origin"] != "human") & ~not_asked]
     bar = [max(settings.keep_quality, trusted.get(str(name), 0.0)) for name in found["class_name"]]
     believed = found[found["score"].to_numpy(np.float64) >= np.array(bar, dtype=np.float64)]
     return {

@@ -87,11 +87,8 @@ def label_actions(
             path.unlink()
     for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video"):
         video_id = str(video.video_id)
-        human = human_actions(work, video_id) if video_id in taught else None
-        held_back = None
-        if human is None:
-            human = tables.empty_table(tables.ACTIONS)
-            held_back = human_actions(work, video_id) if video.split != TEST else None
+        said = human_actions(work, video_id) if video.split != TEST else None
+        human = said if said is not None and video_id in taught else tables.empty_table(tables.ACTIONS)
         looked_at = per == PLAYER and recogniser is not None
         tracks = tracks_of(work, folder.number, video_id, video.fps) if looked_at else None
         key = digest_of(
@@ -139,7 +136,7 @@ def label_actions(
             write_parquet(path, tables.check_actions(rows, str(path)), metadata)
             outcome.made += 1
         outcome.human += metadata["human"]
-        outcome.held_back += 0 if held_back is None else len(held_back)
+        outcome.held_back += len(said) - len(human) if said is not None else 0
         outcome.detected += metadata["detected"]
     return outcome
 

@@ -16,8 +16,8 @@ from labels.labelling.window_cutting import cut_windows, sight_of
 from labels.labelling.window_store import VideoWindows
 from labels.labelling.window_views import RECOGNISED_TOGETHER, subjects_of
 from labels.models.pose_estimators import PoseEstimator, load_pose_estimator
-from labels.models.recogniser import Recogniser, preset_of
-from labels.models.recogniser_settings import BROUGHT, JOINTS, KEYPOINTRCNN
+from labels.models.recogniser import Recogniser
+from labels.models.recogniser_settings import BROUGHT, KEYPOINTRCNN, PIXELS, PRESETS
 from labels.records.errors import InputError
 from labels.tracks.player_crops import CropPath
 from labels.videos.decoding import DecodeError, Frame
@@ -77,11 +77,12 @@ def _estimator_for(recogniser: Recogniser, pose: str) -> PoseEstimator:
     try:
         return load_pose_estimator(pose, recogniser.device)
     except InputError as error:
-        parts = sorted((Path(recogniser.name).parent / "actions").glob("*/recogniser.pt"))
-        others = [path for path in parts if preset_of(path.parent.name).reads != JOINTS]
-        if recogniser.preset.beside is None or not others:
+        beside = Path(recogniser.name).parent / "actions"  # where training leaves the parts of a fusion
+        parts = [beside / name / "recogniser.pt" for name, preset in PRESETS.items() if preset.reads == PIXELS]
+        there = [path for path in parts if path.is_file() and recogniser.preset.beside is not None]
+        if not there:
             raise
-        raise InputError(f"{error}; or --recogniser {others[0]}, which looks at pixels alone") from None
+        raise InputError(f"{error}; or --recogniser {there[0]}, which looks at pixels alone") from None
 
 
 def decided_actions(subjects: Sequence[FrameProbabilities], recogniser: Recogniser, fps: float) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from labels.training.recognition_tasks import LabelledWindow, by_label
 from labels.training.splits import TEST, VAL
 from labels.training.training_folder import TrainingFolder
 
-SHOWN = {"validation": VAL, "test": TEST}
+HELD_OUT = {"validation": VAL, "test": TEST}
 
 
 def measure_student(files: TrainingFolder, data: ActionData, device: str) -> dict[str, Any]:
@@ -26,15 +26,15 @@ def measure_student(files: TrainingFolder, data: ActionData, device: str) -> dic
     checkpoint = load_checkpoint(files.best, RECOGNISER)
     student = recogniser_from_file(files.best, device)
     metrics: dict[str, Any] = {"best_epoch": checkpoint.get("epoch"), "temperature": checkpoint["temperature"]}
-    metrics |= dict.fromkeys(SHOWN)
+    metrics |= dict.fromkeys(HELD_OUT)
     if isinstance(student, FusedRecogniser):
         weights = (student.weight, round(1 - student.weight, 4))
         names = checkpoint["architecture"].split("+")
         metrics["parts"] = {
-            name: {"weight": weight, **dict.fromkeys(SHOWN)} for name, weight in zip(names, weights, strict=True)
+            name: {"weight": weight, **dict.fromkeys(HELD_OUT)} for name, weight in zip(names, weights, strict=True)
         }
     confusions = {}
-    for where, split in SHOWN.items():
+    for where, split in HELD_OUT.items():
         windows = data.windows[split]
         if not windows:
             continue

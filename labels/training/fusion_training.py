@@ -107,8 +107,8 @@ def _save(
     weight = choose_weight(np.array([label.class_id for label in labels], dtype=int), *said)
     fused = FusedRecogniser(parts[0], parts[1], weight, str(target))
     # Both are at temperatures of their own: another, fitted to the same few labels, makes what they say too sure.
-    both = fuse(said[0], said[1], weight)
-    metrics, temperature, threshold = judge_labels(labels, both, data.class_names, settings, temperature=1.0)
+    temperature = 1.0
+    metrics, threshold = judge_labels(labels, fuse(said[0], said[1], weight), data.class_names, settings, temperature)
     checkpoints = [load_checkpoint(path, RECOGNISER) for path in saved]
     inner = {
         name: {"settings": checkpoint["settings"], "temperature": checkpoint["temperature"]}

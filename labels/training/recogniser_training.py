@@ -143,7 +143,10 @@ def validate(
     task: RecognitionTask, network: nn.Module, validation: Sequence[LabelledWindow], settings: RecognitionSettings
 ) -> tuple[dict[str, Any], float, dict[str, float]]:
     """Metrics over the labels of the validation windows, the temperature that fits them, and thresholds by class."""
-    return judge_labels(*by_label(validation, task.probabilities(network, validation)), task.class_names, settings)
+    labels, said = by_label(validation, task.probabilities(network, validation))
+    temperature = fit_temperature(np.array([label.class_id for label in labels], dtype=np.int64), said)
+    metrics, threshold = judge_labels(labels, said, task.class_names, settings, temperature)
+    return metrics, temperature, threshold
 
 
 def judge_labels(
@@ -151,20 +154,14 @@ def judge_labels(
     probabilities: np.ndarray,
     class_names: Sequence[str],
     settings: RecognitionSettings,
-    temperature: float | None = None,
-) -> tuple[dict[str, Any], float, dict[str, float]]:
-    """Metrics of what was said (N, K) of labels (N,), the temperature that fits it, and thresholds by class at that.
-
-    Args:
-        temperature: to take instead.
-    """
+    temperature: float,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Metrics of what was said (N, K) of labels (N,), and thresholds by class of the same at a temperature."""
     usual = dict.fromkeys(class_names, 0.5)
     if not labels:
         unknown = ("top1", "macro_f1", "balanced_accuracy", "ece", "macro_f1_error")
-        return dict.fromkeys(unknown), 1.0 if temperature is None else temperature, usual
+        return dict.fromkeys(unknown), usual
     truth = np.array([label.class_id for label in labels])
-    if temperature is None:
-        temperature = fit_temperature(truth, probabilities)
     calm = tempered(logs_of(probabilities), temperature)  # as it will label
     said, sure = calm.argmax(axis=1), calm.max(axis=1)
     for class_id, name in enumerate(class_names):
@@ -173,7 +170,7 @@ def judge_labels(
             usual[name] = trusted_from(sure[own], truth[own] == class_id, settings.precision_floor)
     groups = [label.group for label in labels]
     error = macro_f1_error(groups, truth, probabilities.argmax(axis=1), len(class_names))
-    return measure_actions(truth, probabilities) | {"macro_f1_error": rounded(error)}, temperature, usual
+    return measure_actions(truth, probabilities) | {"macro_f1_error": rounded(error)}, usual
 
 
 def trusted_from(sure: np.ndarray, right: np.ndarray, floor: float) -> float:
