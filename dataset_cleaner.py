@@ -23,10 +23,15 @@ import sys
 from collections import Counter
 from dataclasses import replace
 
-from labels.cleaning.settings import PARTS, RULE_NAMES
-from labels.cleaning.threshold_arguments import add_threshold_arguments, said_of_boxes, settings_from
-from labels.exchange.formats import add_export_argument
-from labels.pictures.rule_words import RULE_WORDS
+from labels.cleaning.settings import (
+    PARTS,
+    RULE_NAMES,
+    RULE_WORDS,
+    add_threshold_arguments,
+    said_of_boxes,
+    settings_from,
+)
+from labels.exchange.known_formats import add_export_argument
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 
@@ -51,9 +56,9 @@ def clean(args: argparse.Namespace) -> Summary:
         from labels.cleaning.label_export import export_stage
 
         return export_stage(args.work, args.round, args.export)
-    from labels.cleaning.action_stage import clean_actions_of, wants_actions
+    from labels.cleaning.actions.round import clean_actions_of, wants_actions
     from labels.records.work_folder import WorkFolder
-    from labels.training.training_arguments import training_command
+    from labels.training.settings import training_command
 
     work = WorkFolder(args.work)
     if wants_actions(work, args.round, args.task):
@@ -61,9 +66,8 @@ def clean(args: argparse.Namespace) -> Summary:
         return replace(summary, next_command=training_command(work, args.round, actions=True))
     from tqdm import tqdm
 
-    from labels.cleaning.round_cleaning import clean_round
-    from labels.cleaning.round_inputs import finished_record, round_inputs
-    from labels.cleaning.round_lines import summary_lines
+    from labels.cleaning.box_round import clean_round, finished_record, round_inputs
+    from labels.cleaning.quality_estimate import summary_lines
     from labels.records.run_records import out_of_date
 
     settings = settings_from(args)

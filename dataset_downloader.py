@@ -28,13 +28,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from labels.exchange.formats import LABELLED, add_import_arguments
+from labels.exchange.known_formats import LABELLED, add_import_arguments
 from labels.records.command_line import Summary, run_stage, stage_parser
-from labels.videos.archives import ARCHIVES
-from labels.videos.download_arguments import LISTS, list_download
+from labels.videos.archives.known import ARCHIVES
 from labels.videos.source_arguments import (
+    LISTS,
     add_source_arguments,
     archive_settings,
+    list_download,
     refuse_what_is_not_asked_of,
     synthetic_settings,
 )
@@ -62,8 +63,8 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
     """Clips that lie on disk or are rendered."""
-    from labels.videos.folder_source import add_folder_clips
-    from labels.videos.synthetic_source import add_synthetic_clips
+    from labels.videos.folder import add_folder_clips
+    from labels.videos.synthetic.source import add_synthetic_clips
     from labels.videos.videos_table import VideosTable
 
     with VideosTable(work) as table:
@@ -86,9 +87,8 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
 
 
 def download(args: argparse.Namespace) -> Summary:
-    from labels.labelling.action_settings import recognising_command
-    from labels.labelling.detector_arguments import labelling_command
     from labels.labelling.human_actions import begins_with_actions
+    from labels.labelling.settings import labelling_command, recognising_command
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
 
@@ -98,12 +98,12 @@ def download(args: argparse.Namespace) -> Summary:
 
         return import_stage(work, args.import_labels, args.format, args.confirm)
     if args.dry_run:
-        from labels.videos.list_source import download_list
+        from labels.videos.download.source import download_list
 
         return download_list(work, list_download(args))
     with work.writing():
         if args.source in LISTS:
-            from labels.videos.list_source import download_list
+            from labels.videos.download.source import download_list
 
             summary = download_list(work, list_download(args))
         else:

@@ -27,8 +27,13 @@ import argparse
 import sys
 from dataclasses import replace
 
-from labels.labelling.action_settings import add_action_arguments, refuse_actions
-from labels.labelling.detector_arguments import ARGUMENTS, add_detector_arguments, refuse_boxes
+from labels.labelling.settings import (
+    ARGUMENTS,
+    add_action_arguments,
+    add_detector_arguments,
+    refuse_actions,
+    refuse_boxes,
+)
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
 
@@ -45,9 +50,9 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
-    from labels.cleaning.threshold_arguments import cleaning_command
-    from labels.labelling.action_stage import label_actions_of, wants_actions
-    from labels.labelling.labeller_choice import choose_detectors
+    from labels.cleaning.settings import cleaning_command
+    from labels.labelling.action_round import label_actions_of, wants_actions
+    from labels.labelling.box_round import choose_detectors
     from labels.records.class_lists import class_names_from
     from labels.records.errors import InputError
     from labels.records.run_records import digest_of_videos, out_of_date
@@ -57,7 +62,7 @@ def label(args: argparse.Namespace) -> Summary:
     if args.masks is not None:
         if args.recogniser is not None or args.detector is not None:
             raise InputError("--masks: its prompts are the cleaned labels; leave --recogniser and --detector out")
-        from labels.labelling.round_masks import mask_round
+        from labels.labelling.masks import mask_round
         from labels.models.segmenters import load_segmenter
 
         with work.writing():
@@ -72,9 +77,9 @@ def label(args: argparse.Namespace) -> Summary:
     names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None
     with work.writing():
-        from labels.labelling.round_labelling import finish_round, label_round
+        from labels.labelling.box_round import finish_round, label_round
         from labels.labelling.settings import LabellingSettings
-        from labels.models.panel import load_backbone, load_panel
+        from labels.models.detectors.ensemble import load_backbone, load_panel
         from labels.models.settings import DetectorOptions, Looks
 
         options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list)

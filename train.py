@@ -28,12 +28,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
-from labels.training.action_arguments import add_action_arguments, refuse_actions
-from labels.training.settings import TrainingSettings
-from labels.training.training_arguments import add_training_arguments
+from labels.training.settings import TrainingSettings, add_action_arguments, add_training_arguments, refuse_actions
 
 if TYPE_CHECKING:
-    from labels.training.trained_round import TrainedRound
+    from labels.training.boxes.round import TrainedRound
 
 
 def get_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,19 +45,18 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
 def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
     from labels.records.work_folder import WorkFolder
-    from labels.training.action_stage import train_actions_of, wants_actions
+    from labels.training.actions.round import train_actions_of, wants_actions
 
     if wants_actions(WorkFolder(args.work), args.round, args.task):
-        from labels.pictures.confusion_picture import draw_confusion
-        from labels.pictures.training_curves import draw_training_curves
+        from labels.pictures.report.training import draw_confusion, draw_training_curves
 
         return train_actions_of(args, draw_training_curves, draw_confusion)
     refuse_actions(args)
-    from labels.models.loading import torch_device
-    from labels.models.networks import own_long_side
-    from labels.pictures.training_curves import draw_training_curves
+    from labels.models.checkpoints import own_long_side
+    from labels.models.detectors.loading import torch_device
+    from labels.pictures.report.training import draw_training_curves
     from labels.records.run_records import out_of_date
-    from labels.training.round_training import train_round
+    from labels.training.boxes.round import train_round
 
     work = WorkFolder(args.work)
     work.usable_videos()  # says what is missing before the folder's lock would make it
@@ -90,7 +87,7 @@ def train(args: argparse.Namespace) -> Summary:
 
 
 def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
-    from labels.labelling.detector_arguments import labelling_command
+    from labels.labelling.settings import labelling_command
     from labels.records.work_folder import WorkFolder
 
     data, skipped = trained.data, trained.data.skipped

@@ -26,7 +26,7 @@ cleaner reads it, and the report says how many of the kept labels are right by i
 import argparse
 import sys
 
-from labels.pictures.review_settings import REVIEW
+from labels.pictures.review.settings import REVIEW
 from labels.pictures.settings import PictureSettings
 from labels.records.command_line import Summary, positive_number, round_number, run_stage, stage_parser
 
@@ -57,12 +57,12 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 def visualise(args: argparse.Namespace) -> Summary:
     """Do the one thing that is asked for; without any, draw the pictures of a round and write the report."""
     if args.review:
-        from labels.pictures.review_serving import review
+        from labels.pictures.review.serving import review
 
         return review(args.work, args.round, args.port)
     from tqdm import tqdm
 
-    from labels.pictures import round_pictures
+    from labels.pictures import stage as round_pictures
     from labels.records.errors import InputError
     from labels.records.work_folder import WorkFolder
 
@@ -89,10 +89,10 @@ def visualise(args: argparse.Namespace) -> Summary:
 
 def main(argv: list[str] | None = None) -> int:
     if any(word == "--clip" or word.startswith("--clip=") for word in (sys.argv[1:] if argv is None else argv)):
-        from labels.pictures.clip_arguments import clip_arguments
+        from labels.pictures.settings import clip_arguments
 
         clip = clip_arguments(argv)
-        from labels.pictures.clip_answer import answer_clip
+        from labels.pictures.overlay.clip import answer_clip
 
         return run_stage(lambda: answer_clip(clip))
     args = get_args(argv)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from labels.exchange.coco import IMAGES, write_coco
+from labels.exchange.formats.coco import IMAGES, write_coco
 from labels.records import tables
 from labels.records.run_records import RunRecord, write_run_record
 from labels.records.safe_writing import write_bytes, write_parquet

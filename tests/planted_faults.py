@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.scores import ScoreScale, probability
+from labels.cleaning.features.scores import ScoreScale, probability
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video_cleaning import clean_video
+from labels.cleaning.video import clean_video
 from labels.records import tables
 from labels.records.matching import MIN_VISIBILITY, match_video
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.human_verdicts import Verdict
-from labels.cleaning.scores import probability
+from labels.cleaning.features.scores import probability
 from labels.records import tables
+from labels.records.verdicts import Verdict
 from labels.tracks.camera_motion import CameraStep, camera_table
 
 

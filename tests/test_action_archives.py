@@ -105,7 +105,7 @@ def moments(root: Path) -> None:
 
 @pytest.mark.parametrize("make", [hmdb51, ucf101, spacejam, kinetics_folder, mmaction, moments])
 def test_an_archive_trains_and_is_evaluated_by_its_own_split(make, tmp_path, monkeypatch):
-    monkeypatch.setattr("labels.training.recognition_settings.RecognitionSettings.epoch_frames", 8)
+    monkeypatch.setattr("labels.training.settings.RecognitionSettings.epoch_frames", 8)
     root, work = tmp_path / "archive", tmp_path / "work"
     root.mkdir()
     make(root)

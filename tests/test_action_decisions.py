@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labels.cleaning.action_decisions import class_bars, decide_actions
-from labels.cleaning.action_merging import best_overlaps
-from labels.cleaning.action_settings import ActionSettings
+from labels.cleaning.actions.decisions import best_overlaps, class_bars, decide_actions
+from labels.cleaning.settings import ActionSettings
 from labels.records import tables
 
 SETTINGS = ActionSettings(least_cap=100)

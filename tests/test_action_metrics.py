@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labels.models.probabilities import tempered
-from labels.training.action_metrics import (
+from labels.models.recognisers.recogniser import tempered
+from labels.training.actions.fitting import judge_labels, trusted_from
+from labels.training.actions.metrics import (
     accuracy,
     balanced_accuracy,
     calibration_error,
@@ -19,9 +20,8 @@ from labels.training.action_metrics import (
     macro_f1_error,
     measure_actions,
 )
-from labels.training.recogniser_training import judge_labels, trusted_from
-from labels.training.recognition_settings import RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow, by_label, chances
+from labels.training.actions.task import LabelledWindow, by_label, chances
+from labels.training.settings import RecognitionSettings
 
 TRUTH = np.array([0, 0, 0, 1])
 SAID = np.array([0, 0, 1, 1])

@@ -7,23 +7,22 @@ from picture_work import FRAMES, Clip, action_rows, clip_boxes, make_work, write
 from PIL import Image
 
 import visualise
-from labels.pictures.action_drawing import ActionDrawing, action_words
-from labels.pictures.action_drawing import action_rows as timeline_of
-from labels.pictures.charts import agreement_chart
-from labels.pictures.class_charts import class_balance_chart, confusion_chart, read_confusion
-from labels.pictures.gif_writing import GifWriter
-from labels.pictures.legend import draw_legend
+from labels.pictures.overlay.gifs import GifWriter
+from labels.pictures.overlay.overlay import draw_legend
+from labels.pictures.overlay.round_pictures import gif_path, make_overlays, overlay_path
+from labels.pictures.overlay.timeline import ActionDrawing, action_words
+from labels.pictures.overlay.timeline import action_rows as timeline_of
 from labels.pictures.palette import STYLES
-from labels.pictures.picture_making import gif_path, make_overlays, overlay_path
-from labels.pictures.round_reading import read_round, truth_actions_of
-from labels.pictures.round_survey import survey_rounds
-from labels.pictures.rounds_table import action_rows as report_rows
+from labels.pictures.report.charts import agreement_chart, class_balance_chart, confusion_chart, read_confusion
+from labels.pictures.report.rounds import read_round, truth_actions_of
+from labels.pictures.report.rounds_table import action_rows as report_rows
+from labels.pictures.report.survey import survey_rounds
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
-from labels.records.action_matching import action_is_right, covered_frames, is_judged
 from labels.records.errors import InputError
+from labels.records.matching import action_is_right, covered_frames, is_judged
 from labels.records.safe_writing import read_parquet, write_parquet
-from labels.videos.decoding import probe_video
+from labels.videos.decoding.frames import probe_video
 
 NOBODY = tables.NO_TRACK
 SAID = [

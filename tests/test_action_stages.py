@@ -16,24 +16,23 @@ import dataset_downloader
 import dataset_processor
 import train
 import visualise
-from labels.cleaning.action_settings import ActionSettings
+from labels.cleaning.settings import ActionSettings
 from labels.labelling.human_actions import share_of, videos_taught
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.pose_estimators import People
-from labels.models.recogniser import recogniser_from_file
-from labels.pictures import clip_actions
+from labels.models.recognisers.recogniser import recogniser_from_file
+from labels.pictures.overlay.overlay import clip as clip_actions
 from labels.records.errors import InputError
 from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.tables import check_actions
 from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
-from labels.training.action_data import gather_actions
-from labels.training.action_metrics import calibration_error
-from labels.training.action_windows import preset_for
-from labels.training.recogniser_training import require_no_group_twice
-from labels.training.recognition_settings import DepthSettings, RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow, by_label
-from labels.training.training_arguments import training_command
+from labels.training.actions.data import gather_actions
+from labels.training.actions.fitting import require_no_group_twice
+from labels.training.actions.metrics import calibration_error
+from labels.training.actions.round import preset_for
+from labels.training.actions.task import LabelledWindow, by_label
+from labels.training.settings import DepthSettings, RecognitionSettings, training_command
 from tests.conftest import write_test_video
 
 STAGES = ("labelled", "cleaned", "trained")
@@ -70,7 +69,7 @@ class MoreFaults(ActionSettings):
 @pytest.fixture(scope="module", autouse=True)
 def short_epochs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("labels.training.action_stage.RecognitionSettings", ShortEpochs)
+        patch.setattr("labels.training.actions.round.RecognitionSettings", ShortEpochs)
         yield
 
 
@@ -149,7 +148,7 @@ def test_no_test_clip_is_in_training_or_validation(trained):
 
 def test_a_planted_leak_is_seen(work, monkeypatch):
     """Clips of one group on both sides of the split: whoever made the split wrong, training stops."""
-    import labels.training.action_data as action_data
+    import labels.training.actions.data as action_data
 
     videos = WorkFolder(work).read_videos()
     videos["group"] = videos["class_name"]  # the test clip is of a training clip's group
@@ -177,7 +176,7 @@ def test_trained_again_is_not_trained_again(work, capsys):
 
 
 def test_killed_after_an_epoch_and_run_again_gives_the_same_bytes(work, monkeypatch):
-    import labels.training.recogniser_training as loop
+    import labels.training.actions.fitting as loop
 
     folder = work / "rounds/00/trained"
     before = {name: file_digest(folder / name) for name in ("recogniser.pt", "actions/metrics.csv", "confusion.csv")}
@@ -218,7 +217,7 @@ def test_the_student_labels_the_next_round_and_humans_stay(work, capsys):
 
 
 def test_out_of_fold_students_are_heard_in_the_next_round(work, capsys, monkeypatch):
-    import labels.training.action_folds as folds
+    import labels.training.actions.folds as folds
 
     asked = []
     real = folds.require_no_group_twice
@@ -242,7 +241,7 @@ def test_out_of_fold_students_are_heard_in_the_next_round(work, capsys, monkeypa
     said = [json.dumps({move: float(move == each) for move in sorted(MOVES)}) for each in table["class_name"]]
     said[0] = json.dumps({move: float(move == other) for move in sorted(MOVES)})
     write_parquet(WorkFolder(work).round(0).out_of_fold, table.assign(probabilities=said), {"key": "planted"})
-    monkeypatch.setattr("labels.cleaning.action_stage.ActionSettings", MoreFaults)
+    monkeypatch.setattr("labels.cleaning.actions.round.ActionSettings", MoreFaults)
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
     assert dataset_cleaner.main([str(work), "--round", "1"]) == 0
     review = pd.read_csv(work / "rounds/01/cleaned/actions/review.csv")
@@ -254,7 +253,7 @@ def test_out_of_fold_students_are_heard_in_the_next_round(work, capsys, monkeypa
 
 def test_a_round_that_collapses_ends_with_3_unless_forced(work, capsys, monkeypatch):
     alarm = "survival: 0.10 < 0.3: planted"
-    monkeypatch.setattr("labels.cleaning.action_cleaning.find_action_alarms", lambda *_: [alarm])
+    monkeypatch.setattr("labels.cleaning.actions.round.find_action_alarms", lambda *_: [alarm])
     (work / "verdicts.csv").write_text("label_uid,verdict\nnobody,y\n")  # something to clean anew
     assert dataset_cleaner.main([str(work), "--round", "0"]) == 3
     said = capsys.readouterr()
@@ -512,7 +511,7 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, 
     )
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
     assert f"{len(videos) - 1} videos were labelled already" in capsys.readouterr().out
-    monkeypatch.setattr("labels.training.recognition_tasks.DepthSettings", ShortDepth)
+    monkeypatch.setattr("labels.training.actions.task.DepthSettings", ShortDepth)
     student = work / "rounds/00/trained/recogniser.pt"
     assert train.main([str(work), "--round", "0", "--architecture", "pose_gru", "--epochs", "1"]) == 0
     head = load_checkpoint(student, RECOGNISER)["network"]["head.weight"]

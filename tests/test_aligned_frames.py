@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from labels.models.aligned_frames import FrameFollower, align, aligned_stream, to_working, working_size
+from labels.models.detectors.ballnet import FrameFollower, align, aligned_stream, to_working, working_size
 
 TEXTURE = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
 

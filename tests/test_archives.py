@@ -14,10 +14,11 @@ from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos import archive_rows, hmdb51_source
-from labels.videos.archive_clips import ArchiveFolder
-from labels.videos.archive_result import ArchiveResult
-from labels.videos.archives import ARCHIVES, ArchiveSettings
+from labels.videos.archives.clips import ArchiveFolder
+from labels.videos.archives.known import ARCHIVES, ArchiveSettings
+from labels.videos.archives.known import hmdb51 as hmdb51_source
+from labels.videos.archives.known import rows as archive_rows
+from labels.videos.archives.rows import ArchiveResult
 
 
 @pytest.fixture

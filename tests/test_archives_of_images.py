@@ -9,11 +9,10 @@ import pytest
 from conftest import coded_frame, read_code
 
 from labels.records.work_folder import WorkFolder
-from labels.videos import frame_folder
-from labels.videos.archive_result import ArchiveResult
-from labels.videos.archives import ARCHIVES, ArchiveSettings
-from labels.videos.decoding import decode_frames
-from labels.videos.frame_folder import BadFrames, list_frames, read_image
+from labels.videos.archives.frame_folder import BadFrames, list_frames, read_image
+from labels.videos.archives.known import ARCHIVES, ArchiveSettings, frame_folder
+from labels.videos.archives.rows import ArchiveResult
+from labels.videos.decoding.frames import decode_frames
 
 REAL_MOMENTS = Path(os.environ.get("LABELS_REAL_DATA", Path(__file__).parents[2] / "shared/real")) / "moments"
 

@@ -14,10 +14,10 @@ from conftest import coded_frame, write_test_video
 from labels.records.errors import InputError
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos.archive_result import ArchiveResult
-from labels.videos.archives import ARCHIVES, ArchiveSettings
-from labels.videos.restricted_pickle import BadPickle, read_pickled_array, unpickle_plain
-from labels.videos.spacejam_source import pose_table
+from labels.videos.archives.known import ARCHIVES, ArchiveSettings
+from labels.videos.archives.restricted_pickle import BadPickle, read_pickled_array, unpickle_plain
+from labels.videos.archives.rows import ArchiveResult
+from labels.videos.archives.spacejam import pose_table
 
 
 def clip(archive: Path, clip_id: str, number: int, frames: int = 16) -> None:

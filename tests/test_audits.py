@@ -9,11 +9,10 @@ from picture_work import FRAMES, Clip, ball_box, make_work, write_labelled
 
 import dataset_cleaner
 import visualise
-from labels.cleaning.audit_precision import precision_of, wilson_interval
-from labels.cleaning.audits import gather_audits, read_audits, words_ever_said
-from labels.pictures.audit_sample import OTHER_CLASSES, draw_sample, shares_of, strata_of
-from labels.pictures.picture_making import sheet_path
-from labels.pictures.round_reading import read_round
+from labels.cleaning.audits import gather_audits, precision_of, read_audits, wilson_interval, words_ever_said
+from labels.pictures.overlay.audits import OTHER_CLASSES, draw_sample, shares_of, strata_of
+from labels.pictures.overlay.round_pictures import sheet_path
+from labels.pictures.report.rounds import read_round
 from labels.records.errors import InputError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from labels.models.ballnet import (
+from labels.models.detectors.ballnet import (
     BallNet,
     BallNetDetector,
     BallNetSettings,
@@ -12,7 +12,7 @@ from labels.models.ballnet import (
     decode_heat_maps,
     network_input,
 )
-from labels.videos.decoding import Frame
+from labels.videos.decoding.frames import Frame
 
 SMALL = BallNetSettings(long_side=64, channels=(4, 6, 8, 8), min_score=0.0, most_boxes=3)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from labels.models.recogniser import preset_of
-from labels.models.skeletons import HIPS, JOINTS, SHOULDERS
+from labels.models.recognisers.recogniser import preset_of
+from labels.models.recognisers.skeletons import HIPS, JOINTS, SHOULDERS
 from labels.records.errors import InputError
-from labels.training.body_depth import (
+from labels.training.actions.body_depth import (
     BONES,
     KIND_OF_BONE,
     USUAL_LENGTHS,
@@ -20,11 +20,10 @@ from labels.training.body_depth import (
     unlikely_bends,
     wrong_lengths,
 )
-from labels.training.recognition_settings import DepthSettings, PoseAugmentation, RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
-from labels.training.window_augmentation import augment_pose, seen_from_aside
-from labels.videos.scene_poses import MOVES, gait_pose, move_pose, place, skeleton
-from labels.videos.scene_truth import SEEN_JOINTS
+from labels.training.actions.task import LabelledWindow, RecognitionTask, augment_pose, seen_from_aside
+from labels.training.settings import DepthSettings, PoseAugmentation, RecognitionSettings
+from labels.videos.synthetic.poses import MOVES, gait_pose, move_pose, place, skeleton
+from labels.videos.synthetic.rendering import SEEN_JOINTS
 
 ALL = torch.ones(1, 1, len(JOINTS), dtype=torch.bool)
 SHORT = DepthSettings(steps=3)
@@ -166,7 +165,7 @@ def test_a_network_begins_with_usual_proportions():
 
 
 def test_a_recogniser_is_shown_bodies_from_any_side_where_that_was_asked_for(monkeypatch):
-    monkeypatch.setattr("labels.training.recognition_tasks.DepthSettings", lambda: SHORT)
+    monkeypatch.setattr("labels.training.actions.task.DepthSettings", lambda: SHORT)
     bodies = {name: body[..., :2] for name, body in zip("ab", windows_of(2, 8), strict=True)}
     windows = [LabelledWindow(name, name, name, 0, at) for at, name in enumerate("ab")]
     batches = {}

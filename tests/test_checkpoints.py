@@ -5,10 +5,17 @@ import pickle
 import pytest
 import torch
 
-from labels.models import networks
-from labels.models.ballnet import BallNet, BallNetSettings
-from labels.models.checkpoints import load_checkpoint, require_fit, save_checkpoint
-from labels.models.networks import build_network, check_architecture, network_from_checkpoint, own_long_side
+from labels.models import checkpoints as networks
+from labels.models.checkpoints import (
+    build_network,
+    check_architecture,
+    load_checkpoint,
+    network_from_checkpoint,
+    own_long_side,
+    require_fit,
+    save_checkpoint,
+)
+from labels.models.detectors.ballnet import BallNet, BallNetSettings
 from labels.records.errors import InputError
 
 SETTINGS = {"long_side": 64, "channels": [4, 6, 8], "min_score": 0.05, "most_boxes": 5}

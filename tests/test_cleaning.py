@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from simulated_balls import as_verdicts, boxes_from, make_scene
 
+from labels.cleaning.features.scores import ScoreScale
 from labels.cleaning.rules import RULES
-from labels.cleaning.scores import ScoreScale
 from labels.cleaning.settings import RULE_NAMES, CleaningSettings
-from labels.cleaning.video_cleaning import clean_video
+from labels.cleaning.video import clean_video
 from labels.records import tables
 from labels.records.matching import MatchCounts, count_matches
 from labels.tracks.camera_motion import IDENTITY, CameraStep, camera_table
@@ -229,8 +229,8 @@ def test_no_torch():
     code = (
         "import sys; sys.path[:0] = ['tests', '.'];"
         "from simulated_balls import make_scene;"
-        "import dataset_cleaner, labels.cleaning.round_cleaning;"
-        "from labels.cleaning.video_cleaning import clean_video; from labels.cleaning.settings import CleaningSettings;"
+        "import dataset_cleaner, labels.cleaning.box_round;"
+        "from labels.cleaning.video import clean_video; from labels.cleaning.settings import CleaningSettings;"
         "clean_video(make_scene(0, 40).labelled, 0, {}, CleaningSettings());"
         "sys.exit('torch' in sys.modules)"
     )

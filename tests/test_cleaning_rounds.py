@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from simulated_balls import as_verdicts, boxes_from, make_scene
 
-from labels.cleaning import video_cleaning
-from labels.cleaning.box_pairs import overlap_with_better, same_objects
-from labels.cleaning.scores import ScoreScale
+from labels.cleaning import video as video_cleaning
+from labels.cleaning.features.box_pairs import overlap_with_better, same_objects
+from labels.cleaning.features.scores import ScoreScale
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video_cleaning import clean_video
+from labels.cleaning.video import clean_video
 from labels.records import tables
 
 SETTINGS = CleaningSettings()

@@ -8,11 +8,11 @@ import pytest
 
 from labels.records.class_lists import read_class_list
 from labels.records.errors import InputError
-from labels.videos.address_checks import fault_of_url
-from labels.videos.clip_lists import read_clip_list
-from labels.videos.clip_requests import ClipRequest, clip_name, parse_time_s, split_of_file
-from labels.videos.download_settings import DownloadSettings
-from labels.videos.list_reading import CHUNK, BadEntry, json_entries
+from labels.videos.download.clip_lists import read_clip_list
+from labels.videos.download.list_reading import CHUNK, BadEntry, json_entries
+from labels.videos.download.network_guard import fault_of_url
+from labels.videos.download.requests import ClipRequest, clip_name, parse_time_s, split_of_file
+from labels.videos.settings import DownloadSettings
 
 SETTINGS = DownloadSettings()
 NAMES = "boomerang\nboxing\nbasketball\nstreetball\ntennis\n"

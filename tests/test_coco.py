@@ -7,8 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from labels.exchange.coco import IMAGES, write_coco
-from labels.exchange.coco_reading import read_coco
+from labels.exchange.formats.coco import IMAGES, read_coco, write_coco
 from labels.records import tables
 from labels.records.errors import InputError
 

@@ -5,7 +5,7 @@ import pytest
 import dataset_cleaner
 import dataset_downloader
 import dataset_processor
-from labels.cleaning.collapse_guard import find_alarms
+from labels.cleaning.guard import find_alarms
 from labels.records.run_records import read_run_record
 from labels.records.work_folder import WorkFolder
 

@@ -5,11 +5,7 @@ import pandas as pd
 import pytest
 from test_action_decisions import actions
 
-from labels.cleaning.action_decisions import decide_actions
-from labels.cleaning.action_guard import find_action_alarms
-from labels.cleaning.action_outliers import find_outliers
-from labels.cleaning.action_settings import ActionSettings
-from labels.cleaning.confident_learning import (
+from labels.cleaning.actions.confident_learning import (
     averages,
     confident_joint,
     find_faults,
@@ -17,9 +13,12 @@ from labels.cleaning.confident_learning import (
     read_believed,
     sure_enough,
 )
+from labels.cleaning.actions.decisions import decide_actions, find_outliers
+from labels.cleaning.guard import find_action_alarms
+from labels.cleaning.settings import ActionSettings
 from labels.labelling.action_intervals import probabilities_json
+from labels.records.detections import as_text
 from labels.records.errors import InputError
-from labels.records.features import as_text
 from labels.records.safe_writing import write_parquet
 
 # Five labels of class 0 and three of class 1; the last of class 0 is one of class 1, and one of class 1 is unsure.

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from labels.records.matching import MatchCounts
-from labels.training.box_datasets import empty_frame
-from labels.training.box_metrics import f1_error
-from labels.training.copy_paste import Cutting, PasteSettings, cut_out, draw_source, paste
-from labels.training.detector_training import sureness
+from labels.training.boxes.augmentation import Cutting, PasteSettings, cut_out, draw_source, paste
+from labels.training.boxes.data import empty_frame
+from labels.training.boxes.metrics import f1_error
+from labels.training.fit import sureness
 
 ALWAYS = PasteSettings(share=1.0, scale=(1.0, 1.0))
 FAST = PasteSettings(share=1.0, speed=(2.0, 2.0))

@@ -8,7 +8,7 @@ import pytest
 SCRIPT = """
 import sys
 import numpy as np
-from labels.models.cpu_memory import keep_freed_memory
+from labels.models.detectors.loading import keep_freed_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

@@ -15,16 +15,17 @@ from simulated_balls import boxes_from, metadata
 
 import dataset_cleaner
 import visualise
-from labels.cleaning import dataset_writing, round_inputs, threshold_arguments
-from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.shard_cleaning import ShardCleaner
-from labels.cleaning.threshold_arguments import settings_from
-from labels.cleaning.verdict_file import append_verdicts, read_verdicts
-from labels.exchange.coco_reading import read_coco
+from labels.cleaning import box_round as round_inputs
+from labels.cleaning import dataset as dataset_writing
+from labels.cleaning import settings as threshold_arguments
+from labels.cleaning.box_round import ShardCleaner
+from labels.cleaning.settings import CleaningSettings, settings_from
+from labels.exchange.formats.coco import read_coco
 from labels.records import tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.said_options import typed
+from labels.records.verdicts import append_verdicts, read_verdicts
 from labels.records.work_folder import WorkFolder
 from labels.training import settings as training_settings
 from labels.training.settings import TrainingSettings
@@ -130,8 +131,8 @@ def test_several_processes_give_what_one_gives(work, capsys, monkeypatch):
     before = all_bytes(work)
     printed = capsys.readouterr().out
     assert "2 videos = 1 used + 1 skipped" in printed
-    monkeypatch.setattr("labels.cleaning.shard_cleaning.LEAST_BYTES", 0)
-    monkeypatch.setattr("labels.cleaning.shard_cleaning.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("labels.cleaning.box_round.LEAST_BYTES", 0)
+    monkeypatch.setattr("labels.cleaning.box_round.os.cpu_count", lambda: 2)
     work.round(0).run_record("cleaned").unlink()
     dataset_cleaner.main([str(work.root), "--round", "0"])
     assert all_bytes(work) == before
@@ -148,8 +149,8 @@ class SlowCleaner(ShardCleaner):
 
 
 def test_an_interrupted_cleaning_waits_for_nothing(work, monkeypatch):
-    monkeypatch.setattr("labels.cleaning.shard_cleaning.LEAST_BYTES", 0)
-    monkeypatch.setattr("labels.cleaning.shard_cleaning.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("labels.cleaning.box_round.LEAST_BYTES", 0)
+    monkeypatch.setattr("labels.cleaning.box_round.os.cpu_count", lambda: 2)
     cleaner = SlowCleaner(round_inputs.round_inputs(work, 0), CleaningSettings(), None)
 
     def interrupt():

@@ -14,13 +14,13 @@ from test_motion import clip
 
 import dataset_cleaner
 import dataset_processor
-from labels.cleaning.verdict_file import append_verdicts
-from labels.labelling.detector_arguments import labelling_command
-from labels.labelling.labeller_choice import choose_detectors
+from labels.labelling.box_round import choose_detectors
+from labels.labelling.settings import labelling_command
 from labels.models.checkpoints import save_checkpoint
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet
+from labels.records.verdicts import append_verdicts
 from labels.records.work_folder import WorkFolder
 
 ROOT = Path(dataset_processor.__file__).parent
@@ -97,7 +97,7 @@ def test_killed_and_run_again(balls, tmp_path):
     balls.round(0).run_record("labelled").unlink()
     slow = (
         "import sys, time; sys.path.insert(0, sys.argv.pop(1))\n"
-        "import labels.models.motion as motion\n"
+        "import labels.models.detectors.motion as motion\n"
         "found = motion.find_blobs\n"
         "motion.find_blobs = lambda *given: (time.sleep(0.02), found(*given))[1]\n"
         "import dataset_processor; sys.exit(dataset_processor.main(sys.argv[1:]))\n"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import coded_frame, read_code
 
-from labels.videos.decoding import DecodeError, decode_ahead, decode_frames, probe_video
+from labels.videos.decoding.frames import DecodeError, decode_ahead, decode_frames, probe_video
 from labels.videos.settings import AheadSettings, DecodeLimits
 
 MakeVideo = Callable[..., Path]

@@ -9,15 +9,15 @@ from torch import nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from labels.models.checkpoints import build_network
 from labels.models.deep_features import LENGTH, SPREAD, box_features, outputs_of
-from labels.models.networks import build_network
-from labels.models.no_detector import NoDetector
-from labels.models.panel import load_backbone
+from labels.models.detectors.detector import NoDetector
+from labels.models.detectors.ensemble import load_backbone
+from labels.models.detectors.torchvision_detectors import TorchvisionDetector
 from labels.models.settings import BACKBONES
-from labels.models.torchvision_detectors import TorchvisionDetector
+from labels.records.detections import as_text, from_text
 from labels.records.errors import InputError
-from labels.records.features import as_text, from_text
-from labels.videos.decoding import Frame
+from labels.videos.decoding.frames import Frame
 
 LEFT, RIGHT = [1, 1, 3, 3], [5, 1, 7, 3]  # in cells
 

@@ -15,11 +15,11 @@ from fault_server import FaultServer, fault_server
 
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
-from labels.videos.decoding import decode_frames
-from labels.videos.download_ledger import read_ledgers
-from labels.videos.download_settings import DownloadSettings
-from labels.videos.list_filters import ListFilters
-from labels.videos.list_source import ListDownload, download_list
+from labels.videos.decoding.frames import decode_frames
+from labels.videos.download.ledger import read_ledgers
+from labels.videos.download.requests import ListFilters
+from labels.videos.download.source import ListDownload, download_list
+from labels.videos.settings import DownloadSettings
 
 FAST = {"movflags": "faststart"}
 RATE = 10  # frames a second of the served videos: small, and a cut second is ten codes

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from labels.videos.address_checks import fault_of_address
-from labels.videos.download_outcomes import BLOCKED, OUTCOMES, TRANSIENT, classify, one_line
+from labels.videos.download.network_guard import fault_of_address
+from labels.videos.download.outcomes import BLOCKED, OUTCOMES, TRANSIENT, classify, one_line
 
 # As YouTube says it (yt-dlp 2026.10), and as the network does.
 MESSAGES = [
@@ -93,8 +93,8 @@ TRIED = [
 UNDER_GUARD = """
 import os, sys
 from pathlib import Path
-from labels.videos.download_settings import DownloadSettings
-from labels.videos.network_guard import NetworkGuard
+from labels.videos.settings import DownloadSettings
+from labels.videos.download.network_guard import NetworkGuard
 os.chdir(sys.argv[1])
 for number, line in enumerate(sys.argv[2:]):
     guard = NetworkGuard(DownloadSettings(proxy=""))
@@ -120,8 +120,8 @@ def test_what_the_guard_refuses(tmp_path):
 
 
 def test_yt_dlp_is_told_nothing_that_a_list_could_choose():
-    from labels.videos.download_settings import DownloadSettings
-    from labels.videos.video_fetching import FILE_NAME, YT_DLP_VERSION, _Watch, download_options
+    from labels.videos.download.worker import FILE_NAME, YT_DLP_VERSION, _Watch, download_options
+    from labels.videos.settings import DownloadSettings
 
     settings = DownloadSettings(bytes_per_s=1000, workers=4, max_height=480, min_height=240)
     options = download_options(settings, _Watch(settings, None))

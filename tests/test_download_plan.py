@@ -7,9 +7,15 @@ import pytest
 
 import dataset_downloader
 from labels.records.errors import InputError
-from labels.videos.clip_requests import ClipRequest
-from labels.videos.list_filters import ClassChoice, ListFilters, is_in_shard, parse_shard, wanted_classes
-from labels.videos.list_planning import DownloadPlan
+from labels.videos.download.planning import DownloadPlan
+from labels.videos.download.requests import (
+    ClassChoice,
+    ClipRequest,
+    ListFilters,
+    is_in_shard,
+    parse_shard,
+    wanted_classes,
+)
 
 
 def clip(name: str, class_name: str = "x", split: str = "", source: str = "", **more: object) -> ClipRequest:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import coded_frame, read_code
 
-from labels.videos.decoding import decode_frames, probe_video
+from labels.videos.decoding.frames import decode_frames, probe_video
 from labels.videos.encoding import VideoWriter
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from labels.training.epoch_choice import is_chosen, is_over, jackknife_error
+from labels.training.optimisation import is_chosen, is_over, jackknife_error
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 from exchange_work import BOXES, a_round
 
 from labels.cleaning.label_export import export_round
-from labels.exchange.brush_rle import decode_brush, encode_brush
-from labels.exchange.formats import EXPORTS, FORMATS, recognise
+from labels.exchange.formats.brush_rle import decode_brush, encode_brush
+from labels.exchange.known_formats import EXPORTS, FORMATS, recognise
 from labels.exchange.label_set import KnownVideos
 from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.mask_rle import decode_mask, encode_mask
+from labels.records.masks import decode_mask, encode_mask
 
 KEPT = {row[0] for row in BOXES if row[-1] == "keep"}
 
@@ -154,7 +154,9 @@ def test_the_same_labels_give_the_same_files(work):
 def test_an_export_that_fails_leaves_the_one_before(work, monkeypatch):
     before = exported(work, "cvat").folder / "v0.xml"
     text = before.read_text()
-    monkeypatch.setattr("labels.exchange.cvat.write_text", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    monkeypatch.setattr(
+        "labels.exchange.formats.cvat.write_text", lambda *_: (_ for _ in ()).throw(OSError(28, "full"))
+    )
     with pytest.raises(OSError):
         exported(work, "cvat")
     assert before.read_text() == text

@@ -11,8 +11,9 @@ from conftest import coded_frame, write_test_video
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
-from labels.videos import clip_files, folder_source
-from labels.videos.folder_source import SourceReport, add_folder_clips
+from labels.videos import clip_files
+from labels.videos import folder as folder_source
+from labels.videos.folder import SourceReport, add_folder_clips
 from labels.videos.frame_store import FrameStore
 from labels.videos.truth_files import TruthError, read_truth_csv
 from labels.videos.videos_table import VideosTable, safe_name

@@ -9,7 +9,7 @@ from conftest import coded_frame, read_code
 
 from labels.records.errors import InputError
 from labels.videos import frame_store
-from labels.videos.decoding import DecodeError, decode_frames
+from labels.videos.decoding.frames import DecodeError, decode_frames
 from labels.videos.frame_store import FrameStore
 
 

@@ -7,7 +7,7 @@ from simulated_balls import boxes_from
 from test_cleaning import THRESHOLD, clean, flight
 
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video_cleaning import clean_video
+from labels.cleaning.video import clean_video
 from labels.tracks.camera_motion import MATRIX_COLUMNS
 
 FRAMES = range(40)

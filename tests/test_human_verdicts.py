@@ -8,13 +8,12 @@ import pandas as pd
 import pytest
 from simulated_balls import boxes_from, make_scene
 
-from labels.cleaning.human_verdicts import COLUMNS, Verdict, drawn_uid
-from labels.cleaning.scores import ScoreScale
+from labels.cleaning.features.scores import ScoreScale
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.verdict_file import append_verdicts, read_verdicts
-from labels.cleaning.video_cleaning import clean_video
+from labels.cleaning.video import clean_video
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.verdicts import COLUMNS, Verdict, append_verdicts, drawn_uid, read_verdicts
 from labels.records.work_folder import WorkFolder
 
 THRESHOLD = {("", "sports ball"): ScoreScale(0.5)}

@@ -17,7 +17,7 @@ import dataset_downloader
 import dataset_processor
 from labels.cleaning.label_export import export_round
 from labels.cleaning.label_import import import_labels
-from labels.exchange.formats import EXPORTS
+from labels.exchange.known_formats import EXPORTS
 from labels.records.errors import InputError
 from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE, RunRecord, write_run_record
 

@@ -11,7 +11,7 @@ from labels.cleaning.label_export import export_round
 from labels.records import tables
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos.decoding import decode_frames
+from labels.videos.decoding.frames import decode_frames
 
 COCO = """{"images": [{"id": 1, "file_name": "a_000003.jpg", "width": 96, "height": 64},
  {"id": 2, "file_name": "a_000005.jpg", "width": 96, "height": 64}],

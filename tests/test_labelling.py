@@ -8,15 +8,14 @@ import pytest
 from conftest import coded_frame, read_code
 
 from labels.labelling.box_labelling import decode_stride, is_worth_a_picture, label_video
-from labels.labelling.round_labelling import label_round, shard_paths
+from labels.labelling.box_round import label_round, shard_paths
 from labels.labelling.settings import LabellingSettings
 from labels.models.appearance import FEATURES
 from labels.records import tables
-from labels.records.detections import Detections
-from labels.records.features import from_text
+from labels.records.detections import Detections, from_text
 from labels.records.safe_writing import file_digest, read_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos.decoding import Frame, decode_frames
+from labels.videos.decoding.frames import Frame, decode_frames
 from labels.videos.frame_store import FrameStore
 
 COUNT, WIDTH, HEIGHT = 20, 96, 64

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from test_action_decisions import actions
 
-from labels.cleaning.action_decisions import decide_actions
-from labels.cleaning.action_settings import ActionSettings
-from labels.labelling.window_store import VideoWindows
-from labels.labelling.window_views import PRIOR_GAIN, agreement_of, appearance_of, look_at, subjects_of
-from labels.models.class_maps import MappedRecogniser, read_class_map
+from labels.cleaning.actions.decisions import decide_actions
+from labels.cleaning.settings import ActionSettings
+from labels.labelling.action_windows import PRIOR_GAIN, VideoWindows, agreement_of, appearance_of, look_at, subjects_of
+from labels.models.recognisers.recogniser import MappedRecogniser, read_class_map
 from labels.records import tables
-from labels.records.features import from_text
+from labels.records.detections import from_text
 
 NAMES = ("kick", "run")
 

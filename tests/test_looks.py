@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from simulated_balls import boxes_from
 
-from labels.cleaning.look_fusion import fuse_looks
-from labels.cleaning.scores import ScoreScale, calibrated, scales_from
+from labels.cleaning.features.scores import ScoreScale, calibrated, scales_from
+from labels.cleaning.features.views import fuse_looks
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video_cleaning import clean_video
+from labels.cleaning.video import clean_video
 from labels.models.appearance import FEATURES, appearance
 from labels.records import tables
-from labels.records.features import as_text
+from labels.records.detections import as_text
 
 BALL = "sports ball"
 FRAMES = 40

@@ -13,22 +13,20 @@ import dataset_cleaner
 import dataset_downloader
 import dataset_processor
 import train
-from labels.labelling.round_mask_channel import RoundMasks, _FrameMasks
-from labels.labelling.round_masks import mask_round
-from labels.labelling.window_store import WindowStore
-from labels.models.clip_networks import build_clip_network
-from labels.models.mask_channel import widen_first_convolution, with_mask_channel
-from labels.models.recogniser import load_recogniser
-from labels.models.recogniser_settings import PRESETS
+from labels.labelling.action_windows import WindowStore
+from labels.labelling.masks import RoundMasks, _FrameMasks, mask_round
+from labels.models.recognisers.clip_networks import build_clip_network, widen_first_convolution, with_mask_channel
+from labels.models.recognisers.recogniser import load_recogniser
+from labels.models.recognisers.settings import PRESETS
 from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.mask_rle import encode_mask
+from labels.records.masks import encode_mask
 from labels.records.run_records import RunRecord, out_of_date, read_run_record, write_run_record
 from labels.records.safe_writing import write_parquet
 from labels.records.work_folder import ACTIONS_LABELLED, WorkFolder
-from labels.training.recognition_settings import ClipAugmentation, RecognitionSettings
-from labels.training.window_augmentation import augment_clip
-from labels.videos.decoding import DecodeError
+from labels.training.actions.task import augment_clip
+from labels.training.settings import ClipAugmentation, RecognitionSettings
+from labels.videos.decoding.frames import DecodeError
 
 SHORT = ["--architecture", "cnn3d", "--window-frames", "4", "--window-seconds", "0.4", "--epochs", "1"]
 
@@ -148,7 +146,7 @@ class ShortEpochs(RecognitionSettings):
 
 
 def test_a_masked_recogniser_is_trained_labels_and_says_when_masks_are_missing(work, capsys, monkeypatch):
-    monkeypatch.setattr("labels.training.action_stage.RecognitionSettings", ShortEpochs)
+    monkeypatch.setattr("labels.training.actions.round.RecognitionSettings", ShortEpochs)
     masked = [str(work.root), "--round", "0", "--task", "actions", *SHORT, "--mask-channel"]
     assert train.main(masked) == 2
     command = f"python dataset_processor.py {work.root} --round 0 --masks facebook/sam2.1-hiera-tiny"

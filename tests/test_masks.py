@@ -11,14 +11,13 @@ import torch
 import dataset_cleaner
 import dataset_downloader
 import dataset_processor
-from labels.labelling.round_masks import mask_round
+from labels.labelling.masks import mask_round
 from labels.models.segmenters import FrameSegmenter, Prompt, TrackingSegmenter, fits, load_segmenter
 from labels.models.settings import SegmenterSettings
-from labels.pictures.mask_drawing import draw_mask
+from labels.pictures.overlay.drawing import draw_mask
 from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.mask_rle import decode_mask, encode_mask
-from labels.records.mask_shards import with_masks
+from labels.records.masks import decode_mask, encode_mask, with_masks
 from labels.records.safe_writing import read_parquet, write_parquet
 from labels.records.work_folder import WorkFolder
 

@@ -4,13 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from labels.models.motion import MotionDetector
-from labels.models.motion_blobs import Background, find_blobs, lay_over, reduced_copy
-from labels.models.motion_scoring import best_of_each
-from labels.models.motion_surroundings import shares_around
+from labels.models.detectors.motion import MotionDetector, best_of_each
+from labels.models.detectors.motion_blobs import Background, find_blobs, lay_over, reduced_copy, shares_around
 from labels.models.settings import BALL, MotionSettings
 from labels.records.errors import InputError
-from labels.videos.decoding import Frame
+from labels.videos.decoding.frames import Frame
 
 WIDTH, HEIGHT = 320, 180
 RADIUS = 4

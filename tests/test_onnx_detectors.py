@@ -7,11 +7,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from labels.models.onnx_detectors import OnnxDetector, decode_pixels, decode_yolox, names_from_metadata
-from labels.models.onnx_headers import read_header
+from labels.models.detectors.onnx_detectors import (
+    OnnxDetector,
+    decode_pixels,
+    decode_yolox,
+    names_from_metadata,
+    read_header,
+)
 from labels.models.settings import DetectorOptions
 from labels.records.errors import InputError
-from labels.videos.decoding import Frame
+from labels.videos.decoding.frames import Frame
 
 SIDE = 64
 CELLS = 8 * 8 + 4 * 4 + 2 * 2  # of strides 8, 16, 32
@@ -131,7 +136,7 @@ class Recording:
 def test_what_the_network_gets(tmp_path, monkeypatch, yolox):
     answer = yolox_answer([]) if yolox else pixel_answer([])
     session = Recording(answer)
-    monkeypatch.setattr("labels.models.onnx_detectors.open_session", lambda *given: session)
+    monkeypatch.setattr("labels.models.detectors.onnx_detectors.open_session", lambda *given: session)
     detector = OnnxDetector(write_model(tmp_path / "a.onnx", answer, names=NAMES))
     rgb = np.zeros((32, 64, 3), dtype=np.uint8)
     rgb[..., 0] = 255  # red
@@ -160,7 +165,7 @@ def test_an_open_input_follows_the_frames_shape(tmp_path, monkeypatch, size, inp
             return np.zeros((len(batch), cells, 7), dtype=np.float32)
 
     session = Cells(None)
-    monkeypatch.setattr("labels.models.onnx_detectors.open_session", lambda *given: session)
+    monkeypatch.setattr("labels.models.detectors.onnx_detectors.open_session", lambda *given: session)
     path = write_model(tmp_path / "a.onnx", yolox_answer([]), ("n", 3, "h", "w"), names=NAMES)
     options = DetectorOptions(input_size=input_size, batch_size=2)
     detector = OnnxDetector(path, options=options)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from simulated_balls import boxes_from, metadata
 
-from labels.cleaning.outliers import UsualLooks, kept_as_seen, outlier_factors
+from labels.cleaning.features.outliers import UsualLooks, kept_as_seen, outlier_factors
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video_cleaning import clean_video
-from labels.records.features import as_text
+from labels.cleaning.video import clean_video
+from labels.records.detections import as_text
 
 SETTINGS = CleaningSettings()
 WHITE, ORANGE, LAMP = 0.2, 0.5, 0.9  # the mean of a look's features

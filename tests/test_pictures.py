@@ -5,21 +5,18 @@ import pandas as pd
 import pytest
 
 import dataset_cleaner
-from labels.cleaning.settings import PARTS, RULE_NAMES
-from labels.pictures.box_drawing import draw_outline, draw_truth, outline_of
-from labels.pictures.intervals import f1_difference, f1_interval
-from labels.pictures.lettering import draw_text, fit_text, text_width
-from labels.pictures.overlay import drawn_scale
+from labels.cleaning.settings import PARTS, RULE_NAMES, RULE_WORDS, rule_of
+from labels.pictures.overlay.contact_sheets import doubtful_labels, spread_sample
+from labels.pictures.overlay.drawing import draw_outline, draw_truth, outline_of
+from labels.pictures.overlay.lettering import draw_text, fit_text, text_width
+from labels.pictures.overlay.overlay import TrackTails, drawn_scale
+from labels.pictures.overlay.timeline import NAME_PX, Timeline, timeline_rows
 from labels.pictures.palette import STYLES, style_names
-from labels.pictures.round_changes import changes_between
-from labels.pictures.round_comparison import signed
-from labels.pictures.round_reading import as_truth, labelled_frames
-from labels.pictures.rule_words import RULE_WORDS, rule_of
+from labels.pictures.report.comparison import f1_difference, f1_interval, signed
+from labels.pictures.report.rounds import as_truth, labelled_frames
+from labels.pictures.report.survey import changes_between
+from labels.pictures.report.tables import stage_command
 from labels.pictures.settings import PictureSettings
-from labels.pictures.sheet_choice import doubtful_labels, spread_sample
-from labels.pictures.stage_commands import stage_command
-from labels.pictures.tails import TrackTails
-from labels.pictures.timeline import NAME_PX, Timeline, timeline_rows
 from labels.records import tables
 
 

@@ -5,9 +5,8 @@ import pytest
 from planted_faults import fates, found_share, lost_share, plant
 
 from labels.tracks.camera_motion import CameraMotion, camera_table
-from labels.videos.scene_rendering import Scene
-from labels.videos.scene_truth import truth_table
-from labels.videos.synthetic_settings import SceneSettings
+from labels.videos.synthetic.rendering import Scene, truth_table
+from labels.videos.synthetic.settings import SceneSettings
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,11 @@ import pandas as pd
 import pytest
 from test_action_decisions import actions
 
+from labels.labelling.action_windows import VideoWindows, cut_windows, subjects_of
 from labels.labelling.player_tracks import digest_of_tracks, players_in
-from labels.labelling.window_cutting import cut_windows
-from labels.labelling.window_store import VideoWindows
-from labels.labelling.window_views import subjects_of
-from labels.models.recogniser_settings import JOINTS, Preset
-from labels.tracks.player_crops import CropPath, crop_path
-from labels.training.action_data import label_windows
+from labels.models.recognisers.settings import JOINTS, Preset
+from labels.tracks.players import CropPath, crop_path
+from labels.training.actions.data import label_windows
 from labels.videos.windows import Window
 
 SQUARES = np.tile([50.0, 50.0, 20.0], (40, 1))

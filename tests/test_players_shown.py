@@ -7,14 +7,14 @@ import pytest
 from exchange_work import a_round
 from picture_work import Clip, action_rows, make_work
 
-import labels.pictures.picture_making as picture_making
+import labels.pictures.overlay.round_pictures as picture_making
 from labels.cleaning.label_export import export_round
-from labels.exchange.ava import read_ava
+from labels.exchange.formats.ava import read_ava
 from labels.exchange.label_set import KnownVideos
 from labels.labelling.player_tracks import boxes_of_players
-from labels.pictures.overlay import OverlayPanel
+from labels.pictures.overlay.overlay import OverlayPanel
 from labels.pictures.palette import STYLES
-from labels.pictures.round_reading import read_round
+from labels.pictures.report.rounds import read_round
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
 from labels.records.run_records import RunRecord, write_run_record

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-import labels.labelling.pose_finding as pose_finding
-from labels.labelling.pose_finding import NoJoints, PoseStore, find_joints
-from labels.labelling.window_cutting import cut_windows, places_around, write_values
+import labels.labelling.poses as pose_finding
+from labels.labelling.action_windows import cut_windows, places_around, write_values
+from labels.labelling.poses import NoJoints, PoseStore, find_joints
 from labels.models import pose_estimators
 from labels.models.pose_estimators import (
     COCO_NAMES,
@@ -19,12 +19,12 @@ from labels.models.pose_estimators import (
     joint_order,
     load_pose_estimator,
 )
-from labels.models.recogniser_settings import BROUGHT, JOINTS, KEYPOINTRCNN, RTMLIB, Preset
+from labels.models.recognisers.settings import BROUGHT, JOINTS, KEYPOINTRCNN, RTMLIB, Preset
 from labels.records.errors import InputError
 from labels.records.tables import NO_TRACK
 from labels.records.work_folder import WorkFolder
-from labels.tracks.player_crops import crop_path
-from labels.videos.decoding import Frame
+from labels.tracks.players import crop_path
+from labels.videos.decoding.frames import Frame
 from tests.conftest import write_test_video
 
 GREY = np.full((48, 64, 3), 120, dtype=np.uint8)

@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from labels.models.pose_inputs import fill_gaps, normalise, resample
-from labels.models.pose_networks import PoseSettings, build_pose_network, streams
-from labels.models.recogniser import mirrored, view_probabilities
-from labels.models.recogniser_settings import JOINTS as READS_JOINTS
-from labels.models.skeletons import JOINTS, LINKS, MIRROR, hops, mirrored_classes, mirrored_name
+from labels.models.recognisers.pose_networks import (
+    PoseSettings,
+    build_pose_network,
+    fill_gaps,
+    normalise,
+    resample,
+    streams,
+)
+from labels.models.recognisers.recogniser import mirrored, view_probabilities
+from labels.models.recognisers.settings import JOINTS as READS_JOINTS
+from labels.models.recognisers.skeletons import JOINTS, LINKS, MIRROR, hops, mirrored_classes, mirrored_name
 
 STANDING = np.array(
     [

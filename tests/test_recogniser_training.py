@@ -8,18 +8,16 @@ import torch
 from torch import nn
 
 from labels.models.checkpoints import load_checkpoint
-from labels.models.fused_recogniser import fuse
-from labels.models.recogniser import build_recogniser, preset_of
-from labels.models.recogniser_settings import CNN3D, JOINTS, PIXELS, Preset
-from labels.models.skeletons import JOINTS as JOINT_NAMES
-from labels.training.action_data import ActionData
-from labels.training.action_windows import preset_for
-from labels.training.fusion_training import choose_weight, fusion_parts
-from labels.training.recogniser_training import layer_rates, settle_norms, train_recogniser
-from labels.training.recognition_settings import ClipAugmentation, RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
+from labels.models.recognisers.recogniser import build_recogniser, fuse, preset_of
+from labels.models.recognisers.settings import CNN3D, JOINTS, PIXELS, Preset
+from labels.models.recognisers.skeletons import JOINTS as JOINT_NAMES
+from labels.training.actions.data import ActionData
+from labels.training.actions.fitting import layer_rates, settle_norms, train_recogniser
+from labels.training.actions.fusion import choose_weight, fusion_parts
+from labels.training.actions.round import preset_for
+from labels.training.actions.task import LabelledWindow, RecognitionTask, augment_clip, rand_augment
+from labels.training.settings import ClipAugmentation, RecognitionSettings
 from labels.training.training_folder import TrainingFolder
-from labels.training.window_augmentation import augment_clip, rand_augment
 
 STILL = torch.randint(0, 256, (1, 24, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -11,10 +11,16 @@ import pytest
 import torch
 
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, save_checkpoint
-from labels.models.class_maps import MappedRecogniser, read_class_map
-from labels.models.clip_networks import build_clip_network, preset_colours
-from labels.models.recogniser import NetworkRecogniser, build_recogniser, load_recogniser, preset_of
-from labels.models.recogniser_settings import CNN3D, JOINTS, POSE, POSE_GRU, PRESETS, TSN, ZOO, Preset
+from labels.models.recognisers.clip_networks import build_clip_network, preset_colours
+from labels.models.recognisers.recogniser import (
+    MappedRecogniser,
+    NetworkRecogniser,
+    build_recogniser,
+    load_recogniser,
+    preset_of,
+    read_class_map,
+)
+from labels.models.recognisers.settings import CNN3D, JOINTS, POSE, POSE_GRU, PRESETS, TSN, ZOO, Preset
 from labels.records.class_lists import CLASSES_FOLDER, read_class_list
 from labels.records.errors import InputError
 
@@ -42,7 +48,7 @@ def test_each_is_built_fed_trained_saved_loaded_and_run(architecture, tmp_path):
     student = NetworkRecogniser(network, names, preset, architecture, "")
     windows = windows_for(preset)
     if preset.reads == JOINTS:
-        from labels.models.pose_inputs import normalise
+        from labels.models.recognisers.pose_networks import normalise
 
         batch = torch.from_numpy(np.stack([normalise(joints, preset.frames) for joints in windows]))
     else:

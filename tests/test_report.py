@@ -8,13 +8,12 @@ import pytest
 from picture_work import Clip, ball_box, failed_row, make_work, rows, write_cleaned, write_trained
 
 import visualise
-from labels.pictures.round_comparison import compare
-from labels.pictures.round_reading import read_round
-from labels.pictures.round_survey import survey_rounds
-from labels.pictures.rounds_table import labeller_name
-from labels.pictures.stage_commands import next_stage
-from labels.pictures.student_numbers import read_student
-from labels.pictures.training_curves import draw_training_curves, read_metrics, training_figure
+from labels.pictures.report.comparison import compare
+from labels.pictures.report.rounds import read_round
+from labels.pictures.report.rounds_table import labeller_name
+from labels.pictures.report.survey import survey_rounds
+from labels.pictures.report.tables import next_stage
+from labels.pictures.report.training import draw_training_curves, read_metrics, read_student, training_figure
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, start_run, write_run_record

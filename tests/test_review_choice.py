@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 from picture_work import rows
 
-from labels.pictures.review_choice import choose_items, nearness
-from labels.pictures.review_labels import browse
-from labels.pictures.review_settings import ReviewSettings
+from labels.pictures.review.labels import browse, choose_items, nearness
+from labels.pictures.review.settings import ReviewSettings
 from labels.records import tables
 
 THRESHOLDS = (0.2, 0.7)

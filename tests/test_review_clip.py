@@ -11,16 +11,14 @@ from picture_work import action_rows, rows
 from labels.labelling.action_intervals import FrameProbabilities
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
 from labels.models.pose_estimators import People
-from labels.models.recogniser import build_recogniser, preset_of
-from labels.pictures.clip_actions import ClipActions
-from labels.pictures.clip_reading import ClipShape
-from labels.pictures.clip_telling import told_actions, told_boxes, told_players
-from labels.pictures.current_models import CurrentModels
-from labels.pictures.review_clip import look_at
-from labels.pictures.review_settings import ReviewSettings
+from labels.models.recognisers.recogniser import build_recogniser, preset_of
+from labels.pictures.overlay.clip import ClipActions, ClipShape
+from labels.pictures.review.clip import look_at, told_actions, told_boxes, told_players
+from labels.pictures.review.settings import ReviewSettings
+from labels.pictures.review.uploads import CurrentModels
 from labels.records import tables
 from labels.records.detections import Detections
-from labels.videos.decoding import decode_frames
+from labels.videos.decoding.frames import decode_frames
 
 SHAPE = ClipShape(25.0, 160, 96, 20, 0.8)
 NAMES = ("run", "walk")
@@ -74,7 +72,7 @@ def looked_at(clip, models, **settings):
 
 
 def test_players_and_what_each_does_are_told_and_drawn(clip, recogniser, monkeypatch):
-    monkeypatch.setattr("labels.models.loading.load_detector", lambda name: TwoPeople())
+    monkeypatch.setattr("labels.models.detectors.loading.load_detector", lambda name: TwoPeople())
     models = CurrentModels("people.pt", 1, recogniser(frames=4), 2, "player")
     steps, told = looked_at(clip, models)
     assert steps == ["reading the clip", "looking for boxes", "recognising actions", "drawing"]
@@ -93,7 +91,7 @@ def test_players_and_what_each_does_are_told_and_drawn(clip, recogniser, monkeyp
 
 
 def test_only_those_seen_longest_are_recognised_and_that_is_said(clip, recogniser, monkeypatch):
-    monkeypatch.setattr("labels.models.loading.load_detector", lambda name: TwoPeople())
+    monkeypatch.setattr("labels.models.detectors.loading.load_detector", lambda name: TwoPeople())
     _, told = looked_at(clip, CurrentModels("people.pt", 0, recogniser(frames=4), 0, "player"), clip_players=1)
     assert len(told["players"]) == 2 and len(told["actions"]["strips"]) == 1
     assert "Of 2 players it looked at the 1" in told["actions"]["notes"][0]
@@ -108,7 +106,7 @@ def test_without_a_detector_the_whole_frame_is_recognised(clip, recogniser):
 
 
 def test_a_recogniser_that_a_clip_cannot_serve_costs_only_itself(clip, recogniser, monkeypatch):
-    monkeypatch.setattr("labels.models.loading.load_detector", lambda name: TwoPeople())
+    monkeypatch.setattr("labels.models.detectors.loading.load_detector", lambda name: TwoPeople())
     _, told = looked_at(clip, CurrentModels("people.pt", 0, recogniser(frames=4, masked=True), 0, "frame"))
     assert told["counts"]["person"]["keep"] > 0 and told["actions"]["strips"] == []
     assert "masks" in told["actions"]["notes"][0]
@@ -127,8 +125,8 @@ class Middles:
 
 
 def test_the_joints_of_each_player_are_found_where_a_recogniser_looks_at_joints(clip, recogniser, monkeypatch):
-    monkeypatch.setattr("labels.models.loading.load_detector", lambda name: TwoPeople())
-    monkeypatch.setattr("labels.pictures.clip_actions.load_pose_estimator", lambda name, device: Middles())
+    monkeypatch.setattr("labels.models.detectors.loading.load_detector", lambda name: TwoPeople())
+    monkeypatch.setattr("labels.pictures.overlay.clip.load_pose_estimator", lambda name, device: Middles())
     _, told = looked_at(clip, CurrentModels("people.pt", 0, recogniser("pose_gru", frames=4), 0, "player"))
     assert {strip["track"] for strip in told["actions"]["strips"]} == {each["track"] for each in told["players"]}
     assert len(told["players"]) == 2 and told["actions"]["notes"] == []
@@ -156,7 +154,7 @@ def test_boxes_and_players_are_counted_by_hand():
 
 
 def test_a_strip_shows_the_means_of_its_stretches(monkeypatch):
-    monkeypatch.setattr("labels.pictures.clip_telling.MOST_TIMES", 2)
+    monkeypatch.setattr("labels.pictures.review.clip.MOST_TIMES", 2)
     likely = np.array([[0.2, 0.8], [0.4, 0.6], [1.0, 0.0], [1.0, 0.0]])
     decided = action_rows("clip", [(-1, 5, 9, "run", 0.65, "keep", "")])
     told = told_actions(ClipActions([FrameProbabilities(-1, np.arange(5, 9), likely)], NAMES, decided), SHAPE)

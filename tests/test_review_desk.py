@@ -11,20 +11,18 @@ from picture_work import BALL_TOP, Clip, ball_box, make_work
 from review_server import ReviewServer
 
 import visualise
-from labels.cleaning.verdict_file import append_verdicts, read_verdicts
-from labels.pictures.clip_reading import measured
-from labels.pictures.current_models import current_models
-from labels.pictures.review_desk import ReviewDesk
-from labels.pictures.review_frames import ReviewFrames
-from labels.pictures.review_guard import Guard
-from labels.pictures.review_settings import ReviewSettings
-from labels.pictures.review_stretch_desk import StretchDesk
-from labels.pictures.review_telling import strip_step
-from labels.pictures.review_uploads import ClipDesk, shown_name
+from labels.pictures.overlay.clip import measured
+from labels.pictures.review.app import Guard
+from labels.pictures.review.frames import ReviewFrames
+from labels.pictures.review.segments import StretchDesk
+from labels.pictures.review.service import ReviewDesk, strip_step
+from labels.pictures.review.settings import ReviewSettings
+from labels.pictures.review.uploads import ClipDesk, current_models, shown_name
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, write_run_record
+from labels.records.verdicts import append_verdicts, read_verdicts
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED
-from labels.videos.decoding import DecodeError
+from labels.videos.decoding.frames import DecodeError
 
 
 @pytest.fixture
@@ -341,7 +339,7 @@ def test_the_page_is_served_judged_and_ended_with_ctrl_c(work):
 def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(desk, clips, tmp_path):
     """A browser whose connection ends while it sends shows no message."""
     pytest.importorskip("starlette")
-    from labels.pictures.review_app import make_app
+    from labels.pictures.review.app import make_app
 
     app = make_app(desk, StretchDesk(desk), clips, 0, 8777, "word")
     waiting, said = [b"x" * 100_000] * 5, []
@@ -362,7 +360,7 @@ def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(desk, 
 
 
 def test_verdicts_reach_the_disk_beside_the_work_and_what_goes_wrong_is_told():
-    from labels.pictures.disk_syncing import DiskSync
+    from labels.pictures.review.saving import DiskSync
 
     done = []
     disk = DiskSync(lambda: done.append(1))
@@ -395,7 +393,7 @@ def test_what_cannot_be_served_is_one_line(work, tmp_path, capsys):
 def test_every_file_of_the_page_is_there_and_nothing_is_fetched_from_elsewhere():
     from pathlib import Path
 
-    from labels.pictures import review_app
+    from labels.pictures.review import app as review_app
 
     folder = Path(review_app.__file__).parent
     texts = {name: (folder / name).read_text() for name in review_app.PAGE_FILES}

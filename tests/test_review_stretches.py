@@ -7,16 +7,15 @@ import pytest
 from picture_work import FPS, FRAMES, Clip, action_rows, make_work, rows
 from review_server import ReviewServer
 
-from labels.cleaning.action_decisions import OVERRULED
-from labels.cleaning.verdict_file import append_verdicts, read_verdicts
-from labels.pictures.review_desk import ReviewDesk
-from labels.pictures.review_frames import ReviewFrames
-from labels.pictures.review_settings import REVIEW, ReviewSettings
-from labels.pictures.review_stretch_desk import StretchDesk
-from labels.pictures.review_stretches import shown_frames
+from labels.cleaning.actions.decisions import OVERRULED
+from labels.pictures.review.frames import ReviewFrames
+from labels.pictures.review.segments import StretchDesk, shown_frames
+from labels.pictures.review.service import ReviewDesk
+from labels.pictures.review.settings import REVIEW, ReviewSettings
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet, write_parquet, write_text
+from labels.records.verdicts import append_verdicts, read_verdicts
 from labels.records.work_folder import ACTIONS_CLEANED
 
 BARS = {"run": 0.8, "throw": 0.6}

@@ -4,7 +4,7 @@ import pytest
 
 from labels.records.safe_writing import write_json
 from labels.records.work_folder import WorkFolder
-from labels.training.round_gain import round_to_stay_with
+from labels.training.actions.round import round_to_stay_with
 from labels.training.splits import fold_of
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import read_code, write_test_video
 
-from labels.videos.decoding import decode_frames
-from labels.videos.download_outcomes import FetchError
-from labels.videos.segment_cutting import CutClip, Segment, cut_segments
+from labels.videos.decoding.frames import decode_frames
+from labels.videos.download.cutting import CutClip, Segment, cut_segments
+from labels.videos.download.outcomes import FetchError
 
 # fps, frames, start_s, end_s, the frames that have start_s <= n / fps < end_s
 CONSTANT_RATE = [
@@ -59,7 +59,7 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path):
 
 
 def test_overlapping_segments_come_out_of_one_pass(tmp_path, monkeypatch):
-    import labels.videos.segment_cutting as cutting
+    import labels.videos.download.cutting as cutting
 
     source = write_test_video(tmp_path / "source.mp4", 100)
     passes = []

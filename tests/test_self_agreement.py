@@ -5,12 +5,11 @@ import pandas as pd
 import pytest
 from simulated_balls import boxes_from, make_scene
 
-from labels.cleaning.agreement import SelfAgreement, Share, agreement_lines
-from labels.cleaning.calibration import Calibration
-from labels.cleaning.scores import ScoreScale
-from labels.cleaning.self_agreement import agreement_of_looks, agreement_of_paths
+from labels.cleaning.agreement import SelfAgreement, Share, agreement_lines, agreement_of_looks, agreement_of_paths
+from labels.cleaning.features.scores import ScoreScale
+from labels.cleaning.quality_estimate import Calibration
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video_cleaning import clean_video
+from labels.cleaning.video import clean_video
 from labels.records import tables
 
 SCALES = {("", "sports ball"): ScoreScale(0.5)}

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from labels.videos.scene_actors import LEAD_S, Ball
-from labels.videos.scene_ball import BallLook, draw_ball
-from labels.videos.scene_camera import STEP_S, Camera, Shot, look_rotation, smooth
-from labels.videos.scene_layers import Canvas, Patch, Seen, box_of
-from labels.videos.scene_play import fly, plan_play
-from labels.videos.scene_poses import MOVES, STAND, skeleton
-from labels.videos.scene_sports import DIFFICULTIES, SPORTS
-from labels.videos.scene_truth import ACTION_CLASSES, FrameTruth, actions_table, truth_table
+from labels.videos.synthetic.camera import STEP_S, Camera, Shot, look_rotation, smooth
+from labels.videos.synthetic.figures import BallLook, draw_ball
+from labels.videos.synthetic.layers import Canvas, Patch, Seen, box_of
+from labels.videos.synthetic.play import LEAD_S, Ball, fly, plan_play
+from labels.videos.synthetic.poses import MOVES, STAND, skeleton
+from labels.videos.synthetic.rendering import ACTION_CLASSES, FrameTruth, actions_table, truth_table
+from labels.videos.synthetic.sports import DIFFICULTIES, SPORTS
 
 
 def camera_along_y(focal_px: float = 100.0) -> Camera:

@@ -9,10 +9,10 @@ from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.safe_writing import file_digest, read_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos.decoding import probe_video
-from labels.videos.scene_rendering import Scene, render_clip
-from labels.videos.synthetic_settings import SPORTS, SceneSettings, SyntheticSettings, scene_seed
-from labels.videos.synthetic_source import add_synthetic_clips
+from labels.videos.decoding.frames import probe_video
+from labels.videos.synthetic.rendering import Scene, render_clip
+from labels.videos.synthetic.settings import SPORTS, SceneSettings, SyntheticSettings, scene_seed
+from labels.videos.synthetic.source import add_synthetic_clips
 
 SMALL = {"width": 128, "height": 72, "frame_count": 8}
 

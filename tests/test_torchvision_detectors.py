@@ -12,15 +12,15 @@ import torch
 from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from labels.models import torchvision_detectors
-from labels.models.aligned_frames import to_working
-from labels.models.detector import chosen_classes
-from labels.models.loading import load_detector, torch_device
-from labels.models.networks import build_network
+from labels.models.checkpoints import build_network
+from labels.models.detectors import torchvision_detectors
+from labels.models.detectors.ballnet import to_working
+from labels.models.detectors.detector import chosen_classes
+from labels.models.detectors.loading import load_detector, torch_device
+from labels.models.detectors.torchvision_detectors import TorchvisionDetector, set_input_size
 from labels.models.settings import DetectorOptions
-from labels.models.torchvision_detectors import TorchvisionDetector, set_input_size
 from labels.records.errors import InputError
-from labels.videos.decoding import Frame
+from labels.videos.decoding.frames import Frame
 
 LABELS = ("__background__", "person", "sports ball")
 

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from simulated_balls import boxes_from, make_scene
 
-from labels.cleaning.scores import log_odds
+from labels.cleaning.features.scores import log_odds
 from labels.tracks.camera_motion import IDENTITY, CameraStep, camera_table
 from labels.tracks.candidates import make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
-from labels.tracks.smoothing import smooth_path
-from labels.tracks.trajectories import find_trajectories
+from labels.tracks.trajectories import find_trajectories, smooth_path
 
 
 def trajectories(boxes, camera=None, class_name="sports ball"):

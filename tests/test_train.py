@@ -18,23 +18,20 @@ import torch
 
 import train
 from labels.models.checkpoints import load_checkpoint, save_checkpoint
-from labels.models.loading import detector_from_checkpoint
+from labels.models.detectors.loading import detector_from_checkpoint
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet, write_parquet
 from labels.records.work_folder import WorkFolder
-from labels.training import box_folds, round_training
-from labels.training.ballnet_training import BallNetTask
-from labels.training.box_datasets import read_cleaned
-from labels.training.detector_tasks import detection_tables
+from labels.training.boxes import round as box_folds
+from labels.training.boxes import round as round_training
+from labels.training.boxes.ballnet_task import BallNetTask
+from labels.training.boxes.data import detection_tables, gather_data, read_cleaned
+from labels.training.boxes.round import train_round, truth_frames
 from labels.training.optimisation import seed_everything
-from labels.training.round_accuracy import truth_frames
-from labels.training.round_data import gather_data
-from labels.training.round_training import train_round
-from labels.training.settings import TrainingSettings
-from labels.training.training_arguments import training_command
-from labels.videos.decoding import decode_frames
+from labels.training.settings import TrainingSettings, training_command
+from labels.videos.decoding.frames import decode_frames
 from labels.videos.encoding import VideoWriter
 
 BALL = "sports ball"
@@ -167,7 +164,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from labels.records.work_folder import WorkFolder
-from labels.training.round_training import train_round
+from labels.training.boxes.round import train_round
 from labels.training.settings import TrainingSettings
 settings = TrainingSettings(**eval(sys.argv[2]))
 train_round(WorkFolder(Path(sys.argv[1])), 0, settings, "cpu", False, False)
@@ -392,14 +389,14 @@ def test_a_torchvision_detector_is_trained_saved_loaded_and_measured(tmp_path, a
 
 
 def _start_of(architecture: str) -> dict[str, torch.Tensor]:
-    from labels.models.networks import build_network
+    from labels.models.checkpoints import build_network
 
     seed_everything(SmallSettings.seed, 2**32 - 1)
     return build_network(architecture, (BALL,), {}, pretrained=False).state_dict()
 
 
 def test_ignored_regions_are_blanked_for_torchvision():
-    from labels.training.torchvision_training import MEAN_COLOUR, blank_regions
+    from labels.training.boxes.torchvision_task import MEAN_COLOUR, blank_regions
 
     picture = torch.zeros(3, 10, 12)
     blank_regions(picture, np.array([[2.2, 3.5, 5.1, 6.0], [-4, -4, 1, 1], [20, 20, 30, 30], [-9, -9, -3, -3]]))

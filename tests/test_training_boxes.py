@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from labels.models.ballnet import HeatMaps, decode_heat_maps
+from labels.models.detectors.ballnet import HeatMaps, decode_heat_maps
 from labels.records import tables
-from labels.training.augmentation import AugmentationSettings, change_light, crop_triple, draw_window
-from labels.training.box_datasets import choose_frames, labels_of
-from labels.training.box_metrics import best_threshold, coco_ap, find_thresholds, measure
-from labels.training.heat_maps import LossSettings, TargetDrawer, ballnet_loss
+from labels.training.boxes.augmentation import AugmentationSettings, change_light, crop_triple, draw_window
+from labels.training.boxes.ballnet_task import LossSettings, TargetDrawer, ballnet_loss
+from labels.training.boxes.data import choose_frames, labels_of
+from labels.training.boxes.metrics import best_threshold, coco_ap, find_thresholds, measure
+from labels.training.optimisation import AverageWeights
 from labels.training.settings import FrameChoice
-from labels.training.weight_averaging import AverageWeights
 
 BALL = "sports ball"
 
@@ -250,7 +250,7 @@ def test_averaged_weights_follow_and_come_back():
 def test_a_detector_that_is_surer_than_its_scores_say_gets_a_slope():
     """Right with probability 1 / (1 + exp(-3 x)), where x is the score's log-odds against the threshold's."""
     from labels.records import tables
-    from labels.training.box_metrics import find_slopes
+    from labels.training.boxes.metrics import find_slopes
 
     random = np.random.default_rng(4)
     odds = random.uniform(-1.5, 1.5, 3000)

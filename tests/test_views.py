@@ -5,13 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from labels.models.panel import Panel, sources_of
+from labels.models.detectors.ensemble import MirroredDetector, Panel, TiledDetector, sources_of, tile_starts
 from labels.models.settings import DetectorOptions, Looks, TileSettings
-from labels.models.views import MirroredDetector, TiledDetector, tile_starts
-from labels.records.detections import Detections
+from labels.records.detections import Detections, as_text, from_text
 from labels.records.errors import InputError
-from labels.records.features import as_text, from_text
-from labels.videos.decoding import Frame
+from labels.videos.decoding.frames import Frame
 
 
 class Dots:
@@ -136,7 +134,7 @@ def test_features_survive_as_text():
 @pytest.fixture
 def loaded(monkeypatch):
     """`load_panel` with detectors that only remember how they were loaded."""
-    from labels.models import panel
+    from labels.models.detectors import ensemble as panel
 
     def load(name, class_names, device, options):
         return Dots(digest=f"{name} {options.input_size}", every_frame=name in ("motion", "ballnet.pt"))

@@ -9,16 +9,15 @@ import pytest
 from picture_work import FRAMES, Clip, clip_boxes, failed_row, make_work, rows, truth_table, write_cleaned
 
 import visualise
-from labels.pictures.picture_making import overlay_path, sheet_path
-from labels.pictures.round_reading import read_round
-from labels.pictures.round_survey import survey_rounds
-from labels.pictures.rounds_table import rounds_table
-from labels.pictures.sheet_choice import SHEET_NAMES
-from labels.pictures.video_choice import videos_worth_seeing
+from labels.pictures.overlay.contact_sheets import SHEET_NAMES
+from labels.pictures.overlay.round_pictures import overlay_path, sheet_path, videos_worth_seeing
+from labels.pictures.report.rounds import read_round
+from labels.pictures.report.rounds_table import rounds_table
+from labels.pictures.report.survey import survey_rounds
 from labels.records import tables
 from labels.records.run_records import start_run
 from labels.records.safe_writing import write_parquet
-from labels.videos.decoding import decode_frames, probe_video
+from labels.videos.decoding.frames import decode_frames, probe_video
 
 
 @pytest.fixture(scope="module")

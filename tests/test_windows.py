@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import read_code
 
-from labels.tracks.player_crops import CropPath, crop_path
-from labels.videos.decoding import Frame, decode_frames
+from labels.tracks.players import CropPath, crop_path
+from labels.videos.decoding.frames import Frame, decode_frames
 from labels.videos.windows import WindowShape, cut_square, even_places, sample_windows, shrink
 
 

@@ -5,9 +5,9 @@ import pytest
 from simulated_balls import boxes_from
 from test_cleaning import THRESHOLD, clean, flight
 
-from labels.cleaning.likeness import find_anchors
+from labels.cleaning.features.similarity import find_anchors
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video_cleaning import clean_video
+from labels.cleaning.video import clean_video
 
 FRAMES = range(40)
 PLAYER = [(f, 100 + 5 * f, 300.0, 90.0, 0.9, "person") for f in FRAMES]  # from 255 to 345, to the right

@@ -2,6 +2,8 @@
 
 Beside it, `rounds/NN/export/history/` keeps what each export said of which label, as read back from its files: by that
 an edited file is compared later with what the person was given, and not with what the round has become since.
+
+Which box of a foreign file is which of ours, where names do not tell: by the place in the same frame.
 """
 
 import csv
@@ -11,19 +13,44 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.found_matching import match_boxes
-from labels.cleaning.threshold_arguments import cleaning_command
-from labels.exchange.coco import IMAGES, CocoDataset
-from labels.exchange.coco_reading import read_coco
-from labels.exchange.formats import FORMATS, Format
+from labels.cleaning.settings import cleaning_command
+from labels.exchange.formats.coco import IMAGES, CocoDataset, read_coco
+from labels.exchange.known_formats import FORMATS, Format
 from labels.exchange.label_set import FOUND_ACTIONS, KnownVideos, LabelSet
 from labels.labelling.player_tracks import boxes_of_players
 from labels.records import run_records, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
-from labels.records.mask_shards import with_masks
+from labels.records.geometry import iou_matrix
+from labels.records.masks import with_masks
 from labels.records.safe_writing import digest_of, read_parquet, whole_folder, write_parquet
 from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
+
+PLACE = ["video_id", "frame_index"]
+
+
+def match_boxes(
+    found: pd.DataFrame, ours: pd.DataFrame, min_iou: float, same_class: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of row positions (in `found`, in `ours`), each row in one pair at most, the best overlaps first."""
+    here, there = found.groupby(PLACE, sort=False).indices, ours.groupby(PLACE, sort=False).indices
+    pairs: list[tuple[int, int]] = []
+    boxes, own = (table[tables.BOX_COLUMNS].to_numpy(dtype=np.float64) for table in (found, ours))
+    names, own_names = found["class_name"].to_numpy(dtype=object), ours["class_name"].to_numpy(dtype=object)
+    for place in here.keys() & there.keys():
+        rows, others = here[place], there[place]
+        overlap = iou_matrix(boxes[rows], own[others])
+        same = names[rows][:, None] == own_names[others][None]
+        overlap = np.where(same, overlap + 1e-6, -1.0 if same_class else overlap)  # of equals, the one of its class
+        for _ in range(min(overlap.shape)):
+            row, other = np.unravel_index(int(overlap.argmax()), overlap.shape)
+            if overlap[row, other] < min_iou:
+                break
+            pairs.append((int(rows[row]), int(others[other])))
+            overlap[row], overlap[:, other] = -1.0, -1.0
+    matched = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+    return matched[:, 0], matched[:, 1]
+
 
 JUDGED = [f"judged_{name}" for name in tables.BOX_COLUMNS]  # a label's own box, before the format rounded it
 

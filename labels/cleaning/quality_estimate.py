@@ -1,4 +1,12 @@
-"""How good the labels are where there is truth: kept labels beside the labeller's, on training and held-out clips."""
+"""How good the labels are where there is truth: kept labels beside the labeller's, on training and held-out clips.
+
+Whether the quality that cleaning gives a label is the share of such labels that are right, where there is truth.
+
+A reliability diagram in numbers (Niculescu-Mizil and Caruana, 2005), with the expected calibration error (Guo et al.,
+2017): the distance between quality and share of right ones, averaged over the bins by their labels.
+
+What a cleaned round tells at its end, from the counts of its run record.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -6,9 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.box_pairs import overlap_with_better
-from labels.cleaning.scores import Scales, calibrated
-from labels.records.matching import MatchCounts, count_matches
+from labels.cleaning.agreement import agreement_lines
+from labels.cleaning.features.box_pairs import overlap_with_better
+from labels.cleaning.features.scores import Scales, calibrated
+from labels.cleaning.guard import unanchored_lines
+from labels.records.matching import MatchCounts, count_matches, match_video
+from labels.records.run_records import VERDICTS_FILE
 
 RULES = ("centre", "iou")
 ONE_IOU = 0.5
@@ -82,3 +93,83 @@ def _shown(found: Mapping[str, Any]) -> str:
     recall = f"{found['recall']:.3f}" if there else "–"
     f1 = f"{found['f1']:.3f}" if said or there else "–"
     return f"{precision:>9} {recall:>7} {f1:>6}"
+
+
+BINS = 10
+
+
+class Calibration:
+    """Adds up videos: labels that are kept or ignored, and no human's, by their quality."""
+
+    def __init__(self, class_names: Collection[str]) -> None:
+        self._class_names = class_names
+        self._labels, self._right, self._quality = np.zeros(BINS), np.zeros(BINS), np.zeros(BINS)
+
+    def add(self, cleaned: pd.DataFrame, truth: pd.DataFrame) -> None:
+        asked = cleaned[(cleaned["decision"] != "drop") & (cleaned["origin"] != "human")]
+        asked = asked[asked["class_name"].isin(self._class_names)]
+        looked_at = truth[truth["frame_index"] % int(cleaned.attrs.get("stride", 1)) == 0]
+        verdict = match_video(asked.assign(score=asked["quality"]), looked_at)  # the surest takes the truth
+        quality = asked["quality"].to_numpy(dtype=np.float64)[verdict >= 0]
+        place = np.minimum((quality * BINS).astype(int), BINS - 1)
+        self._labels += np.bincount(place, minlength=BINS)
+        self._right += np.bincount(place, verdict[verdict >= 0], BINS)
+        self._quality += np.bincount(place, quality, BINS)
+
+    def as_counts(self) -> dict[str, Any]:
+        """For run.json: `bins` with labels, right and mean quality, and `ece`; empty where nothing was judged."""
+        total = self._labels.sum()
+        if not total:
+            return {}
+        filled = np.flatnonzero(self._labels)
+        share, quality = self._right[filled] / self._labels[filled], self._quality[filled] / self._labels[filled]
+        return {
+            "ece": round(float((self._labels[filled] / total) @ np.abs(share - quality)), 4),
+            "labels": int(total),
+            "bins": [
+                {
+                    "from": round(place / BINS, 4),
+                    "to": round((place + 1) / BINS, 4),
+                    "labels": int(self._labels[place]),
+                    "right": int(self._right[place]),
+                    "mean_quality": round(float(self._quality[place] / self._labels[place]), 4),
+                }
+                for place in filled
+            ],
+        }
+
+
+MOST_NAMED = 5
+
+
+def summary_lines(counts: dict[str, Any]) -> list[str]:
+    """The accounts, the decisions by reason, and the quality against truth."""
+    lines = [
+        f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
+        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in + {counts['interpolated']} interpolated"
+        f"{verdict_rows(counts)}"
+        f" ({counts['fused']} fused with the round before, {counts['left_behind']} of its dropped stay there)"
+    ]
+    most_first = sorted(counts["reasons"].items(), key=lambda item: (item[0].split()[0], -item[1]))
+    lines += [f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in most_first]
+    lines.append(f"dataset: {counts['images']} images")
+    lines += unanchored_lines(counts["unanchored"])
+    lines += agreement_lines(counts.get("agreement", {}))
+    return [*lines, *verdict_lines(counts), *quality_lines(counts["quality"])]
+
+
+def verdict_lines(counts: dict[str, Any]) -> list[str]:
+    """A line on the verdicts that name no label of a cleaned round, from the counts of its run record."""
+    unheard = counts["verdicts_without_label"]
+    if not unheard:
+        return []
+    more = f" and {len(unheard) - MOST_NAMED} more" if len(unheard) > MOST_NAMED else ""
+    named = ", ".join(unheard[:MOST_NAMED])
+    return [
+        f"{VERDICTS_FILE}: {len(unheard)} of {counts['verdicts']} verdicts name no label of this round: {named}{more}"
+    ]
+
+
+def verdict_rows(counts: dict[str, Any]) -> str:
+    """What the accounts of a cleaned round add for boxes that only a human saw; empty where there are none."""
+    return f" + {counts['from_verdicts']} from verdicts" if counts["from_verdicts"] else ""

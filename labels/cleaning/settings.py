@@ -1,6 +1,21 @@
-"""Every threshold of stage 3, in one place. Imports nothing heavy: the script takes its defaults from here."""
+"""Every threshold of stage 3, in one place. Imports nothing heavy: the script takes its defaults from here.
 
-from dataclasses import dataclass
+Every threshold of stage 3 for actions, in one place. Imports nothing heavy.
+
+The thresholds of cleaning as arguments of its script. Imports nothing heavy.
+
+What the rules of cleaning mean, for a reader who does not know them by their names.
+"""
+
+import argparse
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from labels.records.said_options import said_options, typed
 
 
 @dataclass(frozen=True)
@@ -125,3 +140,137 @@ RULE_NAMES = (
     "unanchored",
     "quality",
 )
+
+
+@dataclass(frozen=True)
+class ActionSettings:
+    keep_quality: float = 0.9  # from here a label is trained on, of the class that is learnt best
+    least_quality: float = 0.85  # of the class that is learnt worst: its bar is lower, so that it can catch up
+    ignore_quality: float = 0.2  # below, a label is dropped
+    class_cap: float = 3.0  # kept pseudo-labels of a class, over its share of the human labels times all of them
+    least_cap: int = 10  # but so many may always be kept
+    match_overlap: float = 0.5  # temporal IoU from which two rounds mean the same action
+    old_share: float = 0.35  # how much of the log-odds is the round before's
+    doubt_quality: float = 0.8  # a student this sure that a human is wrong sends the label to review
+    prune_share: float = 0.2  # of a class's labels at most that one round takes out by what out-of-fold students say
+    trusted_precision: float = 0.95  # how often out-of-fold students must be right from a class's bar on
+    least_trusted: int = 10  # labels of a class that tell this; with fewer, all classes together do
+    least_agreement: float = 0.6  # share of an action's views that must say its class
+    outlier_share: float = 0.05  # of a class's labels at most that one round calls outliers
+    outlier_factor: float = 1.5  # local outlier factor from which a label is one
+    neighbours: int = 20  # that it is compared with
+    least_company: int = 30  # labels of a class, of which fewer tell nothing
+
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
+
+# The thresholds people change; the others are in labels/cleaning/settings.py.
+OPTIONS = {
+    "keep_quality": ("--keep", "quality from which a label is trained on; that of boxes on no path moves with it"),
+    "ignore_quality": ("--ignore", "quality from which it is neither trained on nor background"),
+    "max_per_frame": ("--max-per-frame", "balls in play at once, where you know it; 0: not known"),
+    "max_overlap": ("--max-overlap", "IoU with a better box of its class"),
+    "max_aspect": ("--max-aspect", "longer over shorter side of a ball's box"),
+    "min_size_pixels": ("--min-size", "square root of the area in pixels"),
+    "max_frame_share": ("--max-frame-share", "size of a ball over the frame's shorter side"),
+}
+
+
+def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each of OPTIONS."""
+    thresholds = parser.add_argument_group("thresholds")
+    for name, (option, meaning) in OPTIONS.items():
+        default = getattr(CleaningSettings, name)
+        others = f", of actions {getattr(ActionSettings, name):g}" if hasattr(ActionSettings, name) else ""
+        told = f"{meaning} (default: {default:g}{others})"
+        thresholds.add_argument(option, dest=name, type=type(default), metavar="X", help=told)
+
+
+def settings_from(args: argparse.Namespace) -> CleaningSettings:
+    from labels.records.errors import InputError
+
+    said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    settings = CleaningSettings(without=tuple(args.without), **said)
+    if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
+        raise InputError(
+            f"--ignore {settings.ignore_quality:g} and --keep {settings.keep_quality:g}: qualities, "
+            "0 <= ignore <= keep <= 1"
+        )
+    for name, (option, _) in OPTIONS.items():
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{option}: a number from 0, not {value}")
+    return settings
+
+
+def said_of_boxes(args: argparse.Namespace) -> list[str]:
+    """The options that were given and that only boxes know."""
+    said = ["--without"] if args.without else []
+    own = [
+        option
+        for name, (option, _) in OPTIONS.items()
+        if not hasattr(ActionSettings, name) and getattr(args, name) is not None
+    ]
+    return [*said, *own]
+
+
+def said_words(
+    arguments: Mapping[str, Any], kind: type[CleaningSettings] | type[ActionSettings] = CleaningSettings
+) -> list[str]:
+    """The options that a round was cleaned with, from its run record."""
+    options = {name: option for name, (option, _) in OPTIONS.items()} | {"without": "--without"}
+    return said_options(arguments, options, asdict(kind()))
+
+
+def cleaning_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
+    """What cleans a round's boxes, or its actions, as they, or those of the round before, were cleaned last."""
+    from labels.records.run_records import last_arguments, read_run_record
+    from labels.records.work_folder import ACTIONS_CLEANED
+
+    command = f"python dataset_cleaner.py {shlex.quote(str(work.root))} --round {number}"
+    if not actions:
+        return command + typed(said_words(last_arguments(work, number, "cleaned") or {}))
+    has_boxes = read_run_record(work.round(number), "labelled") is not None
+    said = said_words(last_arguments(work, number, ACTIONS_CLEANED) or {}, ActionSettings)
+    return command + typed(["--task", "actions"] * has_boxes + said)
+
+
+RULE_WORDS = {
+    "overlap": "a better box of the same class lies here already",
+    "aspect": "too long for its width",
+    "large": "larger than such a thing can be in a picture of a game",
+    "small": "too few pixels to tell it from noise",
+    "lost": "later rounds did not find it again, and no path leads through it",
+    "isolated": "on no path through the frames around it, and the labeller alone is not sure enough",
+    "overlay": "stands still on the screen while the camera moves: a logo, a scoreboard",
+    "quality": "all in all not likely enough to be right",
+    "still": "never leaves its place, and the labeller is not sure enough to call it a ball that lies",
+    "path_size": "its size jumps against the boxes before and after it",
+    "class_size": "its size is unlike that of the likely objects of its class in the video",
+    "misfit": "beside the smooth path of its neighbours",
+    "flat": "all along its path wider than high, as a shadow on the ground",
+    "upright": "all along its path higher than wide, as a player far away",
+    "shadow": "goes along below a ball and rises and falls less: its shadow",
+    "cast": "goes away from a ball above it, and comes back, in one direction, that of the light: its shadow",
+    "worn": "stays in one place at a player's head or feet: a shoe, a head, or a ball that lies there",
+    "crowded": "a stronger path passes this frame, and no more are in play at once",
+    "gap": "interpolated across a gap that is too long, or between ends that are not kept",
+    "human": "a person said so",
+    "overruled": "a person said what is done there",
+    "agreement": "the windows in which it is seen do not agree on what it is",
+    "out_of_fold": "students that were not trained on its clip say something else",
+    "outlier": "looks unlike its class: a track unlike those kept before in other videos, an action unlike the others",
+    "unanchored": "next to nothing in the video flies as a ball does, so a label there must be surer",
+    "class_cap": "its class would outgrow what people saw of it; the less sure ones wait",
+}
+
+
+def rule_of(reason: str) -> str:
+    """The rule in a reason such as «isolated: 1 of 12 frames»: the words before its values."""
+    return re.split(r"[:(=<>;,]|\s[-+]?\d", reason, maxsplit=1)[0].strip() or reason.strip()
+
+
+def rule_name(rule: str) -> str:
+    """A rule's name as a reader sees it."""
+    return rule.replace("_", " ")

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.box_pairs import overlap_with_better, same_objects
-from labels.cleaning.human_verdicts import Verdict
+from labels.cleaning.features.box_pairs import overlap_with_better, same_objects
 from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
 from labels.records.geometry import clip_boxes
+from labels.records.verdicts import Verdict
 
 EVERY_INSIDE = 2.0  # no box lies so far inside another
 

@@ -2,10 +2,14 @@
 
 A writer takes a `LabelSet` and a folder and gives lines on what its format could not hold. A reader takes a path and
 the `KnownVideos` and gives `FoundLabels`, in Rally's own numbers: frames from 0, half-open pixel boxes.
+
+The pictures of a dataset on their way out, linked where the disk can, and the small files beside them.
 """
 
+import os
 import re
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -208,3 +212,28 @@ def file_in(folder: Path, pattern: str) -> list[Path]:
     if folder.is_file():
         return [folder]
     return sorted(path for path in folder.rglob(pattern) if path.is_file() and not path.name.startswith("."))
+
+
+DEFAULT_SPLIT = "train"
+
+
+def split_of(image: Mapping[str, Any]) -> str:
+    """train, val or test; what has no split is trained on."""
+    return str(image["split"]) or DEFAULT_SPLIT
+
+
+def small_file(path: Path, text: str) -> None:
+    """One of thousands of files in a folder that is put in place as a whole: not flushed to disk one by one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def link_pictures(folder: Path, images: pd.DataFrame, by_set: bool = False) -> None:
+    """Each image's JPEG under its own name; with `by_set` below a folder for each split."""
+    for row in images.to_dict("records"):
+        target = (folder / split_of(row) if by_set else folder) / Path(row["file_name"]).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(row["picture"], target)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(row["picture"], target)

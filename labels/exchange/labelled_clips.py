@@ -14,19 +14,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labels.exchange.formats import FORMATS, Format, recognise_or_none
+from labels.exchange.formats.mot import sequence_info
+from labels.exchange.known_formats import FORMATS, Format, recognise_or_none
 from labels.exchange.label_set import FOUND_ACTIONS, FoundLabels, KnownVideos
-from labels.exchange.mot import sequence_info
 from labels.records import tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, write_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos.archive_clips import ArchiveClip, ArchiveFolder
-from labels.videos.archive_rows import take_clips
-from labels.videos.archives import ArchiveSettings
-from labels.videos.folder_source import add_folder_clips
-from labels.videos.folder_walk import shown
+from labels.videos.archives.clips import ArchiveClip, ArchiveFolder
+from labels.videos.archives.known import ArchiveSettings
+from labels.videos.archives.rows import take_clips
+from labels.videos.folder import add_folder_clips, shown
 from labels.videos.videos_table import VideosTable
 
 MOST_LINES = 20

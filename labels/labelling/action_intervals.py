@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from labels.records import tables
-from labels.tracks.player_crops import smooth
+from labels.tracks.players import smooth
 
 
 @dataclass(frozen=True)

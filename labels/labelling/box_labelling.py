@@ -15,18 +15,17 @@ import pandas as pd
 
 from labels.labelling.settings import LabellingSettings
 from labels.models.appearance import appearance
-from labels.models.detector import Detector
-from labels.models.panel import Panel, sources_of
-from labels.records.detections import Detections
-from labels.records.features import as_text
+from labels.models.detectors.detector import Detector
+from labels.models.detectors.ensemble import Panel, sources_of
+from labels.records.detections import Detections, as_text
 from labels.records.geometry import clip_boxes
 from labels.records.tables import make_boxes, sort_boxes
 from labels.tracks.camera_motion import CameraMotion, camera_table
-from labels.videos.decoding import Frame
+from labels.videos.decoding.frames import Frame
 from labels.videos.frame_store import FrameStore
 
 if TYPE_CHECKING:
-    from labels.models.backbone_features import BackboneFeatures
+    from labels.models.deep_features import BackboneFeatures
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from labels.records.errors import InputError
 from labels.records.run_records import read_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
-from labels.videos.synthetic_settings import SOURCE
+from labels.videos.synthetic.settings import SOURCE
 
 TEST = "test"
 

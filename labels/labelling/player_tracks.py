@@ -10,7 +10,7 @@ from labels.records import tables
 from labels.records.safe_writing import digest_of, read_parquet
 from labels.records.tables import BOX_COLUMNS, NO_TRACK
 from labels.records.work_folder import WorkFolder
-from labels.tracks.player_crops import CropPath, crop_path
+from labels.tracks.players import CropPath, crop_path
 
 PERSON = "person"
 FRAME, PLAYER, AUTO = "frame", "player", "auto"

@@ -1,6 +1,21 @@
-"""What stage 2 goes by. Imports nothing heavy, so that the script can take its defaults from here."""
+"""What stage 2 goes by. Imports nothing heavy, so that the script can take its defaults from here.
 
-from dataclasses import dataclass
+What labelling actions goes by, and its arguments. Imports nothing heavy.
+
+What a user may say of the detectors that label a round. Imports nothing heavy.
+"""
+
+import argparse
+import shlex
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from labels.models.recognisers.settings import POSES
+from labels.models.settings import BACKBONES, DEFAULT_DETECTOR, HUMAN, STUDENT
+from labels.records.command_line import above_zero, positive_number, positive_numbers, said_beside
+from labels.records.errors import InputError
+from labels.records.said_options import options_named, said_options, typed
 
 
 @dataclass(frozen=True)
@@ -9,3 +24,147 @@ class LabellingSettings:
     image_share: float = 0.8  # a frame becomes a JPEG from this share of a class's working threshold
     streams: int = 2  # videos that are decoded at once, the one being labelled among them
     pending: int = 8  # frames that may wait for the thread that writes JPEGs, and for the camera's
+
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
+
+SUBJECTS = ("auto", "frame", "player")
+# Of labelling actions alone, and what they are where nobody says them.
+ACTION_OPTIONS = {"--map": None, "--pose": None, "--per": SUBJECTS[0], "--human-share": 1.0}
+USUAL = {option[2:].replace("-", "_"): value for option, value in ACTION_OPTIONS.items()}
+LASTING = ("per", "human_share")  # what holds for the round after too
+
+
+def add_action_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of stage 2 that are of actions alone."""
+    actions = parser.add_argument_group("actions")
+    actions.add_argument(
+        "--recogniser",
+        metavar="NAME|FILE",
+        help=f"label actions, not boxes: {HUMAN} (what archives say of their clips), a torchvision video network with "
+        "its Kinetics-400 weights, or a recogniser.pt; a student of the round before is taken without it",
+    )
+    actions.add_argument("--map", metavar="CSV", help="kinetics_class,class_name: a recogniser's classes to ours")
+    actions.add_argument(
+        "--pose", choices=POSES, help="where joints come from (default: as the recogniser was trained)"
+    )
+    actions.add_argument(
+        "--per", choices=SUBJECTS, default=SUBJECTS[0], help="windows of whole frames or of each player"
+    )
+    actions.add_argument(
+        "--human-share",
+        type=above_zero,
+        default=1.0,
+        metavar="X",
+        help="use the human labels of this share of the source videos; the others' measure what labels are worth",
+    )
+
+
+def action_words(arguments: Mapping[str, Any], names: Collection[str] = (*USUAL, "recogniser")) -> list[str]:
+    """The options that a round's actions were labelled with, from its run record; of these names alone."""
+    return said_options(arguments, options_named(*names), USUAL)
+
+
+def recognising_command(work: "WorkFolder", number: int) -> str:
+    """What labels a round's actions as they were labelled last, or else with what people said of the clips."""
+    from labels.records.run_records import read_run_record
+    from labels.records.work_folder import ACTIONS_LABELLED
+
+    record = read_run_record(work.round(number), ACTIONS_LABELLED)
+    said = typed(action_words(record.arguments) if record is not None else ["--recogniser", HUMAN])
+    return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"
+
+
+def refuse_actions(args: argparse.Namespace) -> None:
+    """InputError for options that labelling boxes would ignore."""
+    said = said_beside(args, ACTION_OPTIONS)
+    if said:
+        raise InputError(f"{', '.join(said)}: of actions alone; name a --recogniser, or leave it out")
+
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
+
+# Of labelling boxes alone, and what they are where nobody says them.
+BOX_OPTIONS = {
+    "--classes": None,
+    "--stride": LabellingSettings.stride,
+    "--input-size": (),
+    "--tiles": None,
+    "--mirrored": False,
+    "--class-list": None,
+    "--backbone": None,
+}
+ARGUMENTS = ("detector", *(option[2:].replace("-", "_") for option in BOX_OPTIONS))  # that a run record keeps
+
+
+def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `labels/models/detectors/ensemble.py` and of labelling boxes."""
+    parser.add_argument(
+        "--detector",
+        metavar="NAME|FILE",
+        action="append",
+        help=f"who labels, may be repeated; else {DEFAULT_DETECTOR} in round 0, then '{STUDENT}', the round before's",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="class names with commas between, or a class list; without it a student's own, of others 'sports ball'",
+    )
+    parser.add_argument(
+        "--stride", type=positive_number, default=LabellingSettings.stride, metavar="N", help="label every Nth frame"
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(
+        "--input-size",
+        type=positive_numbers,
+        default=(),
+        metavar="PX",
+        help="longer side at which a detector looks; several with commas between",
+    )
+    parser.add_argument(
+        "--tiles", type=positive_number, metavar="PX", help="look in overlapping tiles of this side too"
+    )
+    parser.add_argument("--mirrored", action="store_true", help="look at the mirrored frame too")
+    parser.add_argument(
+        "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
+    )
+    parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
+    parser.add_argument(
+        "--backbone",
+        choices=BACKBONES,
+        help="by whose features of ImageNet boxes are compared too, of detectors that tell none of their own",
+    )
+
+
+def refuse_boxes(args: argparse.Namespace) -> None:
+    """InputError for options that labelling actions would ignore."""
+    said = said_beside(args, BOX_OPTIONS)
+    if said:
+        raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")
+
+
+def said_words(arguments: Mapping[str, Any]) -> list[str]:
+    """The options that a round's boxes were labelled with, from its run record."""
+    return said_options(arguments, options_named(*ARGUMENTS), asdict(LabellingSettings()))
+
+
+def lasting(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a round's arguments those that hold for the next one too: the stride, and who labels beside a student.
+
+    Sizes and tiles do not: the next student may be of another kind.
+    """
+    named = arguments.get("detector")  # of old records a string
+    names = ("stride", "detector", "mirrored") if isinstance(named, list) and STUDENT in named else ("stride",)
+    return {name: arguments[name] for name in names if name in arguments}
+
+
+def labelling_command(work: "WorkFolder", number: int) -> str:
+    """What labels a round's boxes as they were labelled last, or else with what lasts of the round before."""
+    from labels.records.run_records import read_run_record
+
+    record, before = (read_run_record(work.round(at), "labelled") if at >= 0 else None for at in (number, number - 1))
+    arguments = lasting(before.arguments) if before is not None else {}
+    said = typed(said_words(record.arguments if record is not None else arguments))
+    return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"

@@ -10,14 +10,23 @@ A file is a dict of plain values and tensors, so that it can be read with `weigh
     score_slope        class name -> log-odds of being right for each log-odds of the score (optional)
     network            the state dict
     metrics            what validation measured; anything else may stand beside these
+
+One way to build every network that can be trained: ours by its name, torchvision's detectors by theirs.
+
+Background is torchvision's own business: its builders get one class more, id 0, and the labels' classes are 1 to K.
 """
 
 import io
+import socket
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from labels.models.detectors.ballnet import BallNet, BallNetSettings
+from labels.models.settings import TorchvisionSettings
 from labels.records.errors import InputError
 from labels.records.safe_writing import write_bytes
 
@@ -80,3 +89,152 @@ def _check(payload: Any, where: str, kind: str) -> None:
 
 def _is_score(value: Any) -> bool:
     return isinstance(value, (int, float)) and 0 <= value <= 1
+
+
+BALLNET = "ballnet"
+TORCHVISION_SETTINGS = frozenset({"long_side"})
+
+
+def torchvision_names() -> list[str]:
+    """The names of torchvision's detection builders."""
+    from torchvision.models import detection, list_models  # costs seconds: only when such a network is wanted
+
+    return list_models(module=detection)
+
+
+def check_architecture(architecture: str) -> None:
+    """InputError, with the names there are, for an architecture nobody knows."""
+    if architecture != BALLNET and architecture not in torchvision_names():
+        raise InputError(
+            f"architecture '{architecture}': unknown; there is {BALLNET}, {', '.join(torchvision_names())}"
+        )
+
+
+def build_network(
+    architecture: str, class_names: tuple[str, ...], settings: dict[str, Any], pretrained: bool
+) -> nn.Module:
+    """A network for these classes.
+
+    Args:
+        settings: of `BallNetSettings` for ballnet; for torchvision `long_side`, the pixels frames are brought to
+            (an SSD, which has its own size, brings them from there to that).
+        pretrained: start from torchvision's COCO weights, all but the head, whose shape is the classes'. Ballnet has
+            no such weights and starts from chance either way.
+    """
+    check_architecture(architecture)
+    if architecture == BALLNET:
+        return BallNet(len(class_names), _ballnet_settings(settings))
+    from torchvision.models import get_model
+
+    _refuse_unknown(architecture, settings, TORCHVISION_SETTINGS)
+    network = get_model(architecture, weights=None, weights_backbone=None, num_classes=len(class_names) + 1)
+    if "long_side" in settings:
+        look_at(network, settings["long_side"])
+    if pretrained:
+        state = fetch_coco_weights(architecture, f"train with --from-scratch, or as --architecture {BALLNET}")
+        _take_what_fits(network, state)
+        freeze_batch_norms(network.get_submodule("backbone"))
+    return network
+
+
+def freeze_batch_norms(network: nn.Module) -> None:
+    """Keep the statistics that batch norms were trained with: those of a few frames a step are much worse.
+
+    A state dict of theirs fits the network as it is built too, where it means the same in evaluation mode.
+    """
+    from torchvision.ops import FrozenBatchNorm2d
+
+    for name, part in network.named_children():
+        if isinstance(part, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(part.num_features, eps=part.eps)
+            frozen.load_state_dict(part.state_dict())
+            setattr(network, name, frozen)
+        else:
+            freeze_batch_norms(part)
+
+
+def look_at(network: nn.Module, long_side: int) -> bool:
+    """Let a torchvision network see frames at this size; False for one whose size is fixed."""
+    transform = getattr(network, "transform", None)
+    if transform is None or getattr(transform, "fixed_size", None) is not None:
+        return False
+    transform.min_size, transform.max_size = (long_side,), long_side
+    return True
+
+
+def own_long_side(architecture: str) -> int:
+    """The pixels of the longer side that an architecture was made for."""
+    check_architecture(architecture)
+    if architecture == BALLNET:
+        return BallNetSettings.long_side
+    from torchvision.models import get_model
+
+    transform: Any = get_model(architecture, weights=None, weights_backbone=None).transform
+    return int(max(transform.fixed_size or (transform.max_size,)))
+
+
+def fetch_weights(name: str, other_ways: str, trained_on: str = "") -> dict[str, torch.Tensor]:
+    """The weights of a torchvision network, from torch's cache or fetched into it. No code in the file is run.
+
+    Args:
+        other_ways: what to do without them, for the message.
+        trained_on: whose weights they are called there.
+
+    Raises InputError when they cannot be fetched, or are not what torchvision says they are.
+    """
+    from torchvision.models import get_model_weights
+
+    url = get_model_weights(name).DEFAULT.url
+    timeout = socket.getdefaulttimeout()
+    try:
+        socket.setdefaulttimeout(TorchvisionSettings.download_timeout_s)  # torch.hub sets none and would wait for ever
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except Exception as error:  # net and bytes come from outside: however they fail, it means the same
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+        way = f"delete {file}, which is not sound" if file.is_file() else f"put {file.name} into {file.parent}"
+        raise InputError(
+            f"{name}: its {trained_on}weights cannot be had from {url} ({reason[:120]}); {way}, or {other_ways}"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def fetch_coco_weights(name: str, other_ways: str) -> dict[str, torch.Tensor]:
+    """The COCO weights of a torchvision detector; see `fetch_weights`."""
+    return fetch_weights(name, other_ways, "COCO ")
+
+
+def network_from_checkpoint(checkpoint: dict[str, Any], where: str) -> nn.Module:
+    """The network of a checkpoint (see `checkpoints`), with its weights, in evaluation mode on the CPU.
+
+    Raises InputError when the weights are not those of the architecture it names.
+    """
+    names = tuple(checkpoint["class_names"])
+    network = build_network(checkpoint["architecture"], names, checkpoint["settings"], pretrained=False)
+    try:
+        network.load_state_dict(checkpoint["network"])
+    except RuntimeError:
+        raise InputError(
+            f"{where}: its weights do not fit the architecture {checkpoint['architecture']} with {len(names)} classes"
+        ) from None
+    return network.eval()
+
+
+def _take_what_fits(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Load every tensor whose name and shape the network has: all but the layers that depend on the classes."""
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    network.load_state_dict(fitting, strict=False)
+
+
+def _ballnet_settings(settings: dict[str, Any]) -> BallNetSettings:
+    _refuse_unknown(BALLNET, settings, frozenset(field.name for field in fields(BallNetSettings)))
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
+    return BallNetSettings(**values)
+
+
+def _refuse_unknown(architecture: str, settings: dict[str, Any], known: frozenset[str]) -> None:
+    unknown = set(settings) - known
+    if unknown:
+        raise InputError(f"{architecture}: has no settings {', '.join(sorted(unknown))}")

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from labels.models.networks import fetch_coco_weights
-from labels.models.recogniser_settings import KEYPOINTRCNN, RTMLIB
+from labels.models.checkpoints import fetch_coco_weights
+from labels.models.recognisers.settings import KEYPOINTRCNN, RTMLIB
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of
 from labels.videos.pose_tables import JOINTS

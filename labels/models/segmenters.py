@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from labels.models.loading import torch_device
+from labels.models.detectors.loading import torch_device
 from labels.models.settings import SegmenterSettings
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest

@@ -1,5 +1,9 @@
-"""What a detector says of one frame, as arrays that are checked where they are made."""
+"""What a detector says of one frame, as arrays that are checked where they are made.
 
+Features of boxes as a column of text: shares in 0-1, a byte each, in hexadecimal, as any table can hold them.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,3 +51,21 @@ class Detections:
         """The detections that a boolean mask (N,) or an index array picks."""
         columns = (self.xyxy, self.score, self.class_name, self.source, self.appearance)
         return Detections(*(column[mask] for column in columns))
+
+
+def as_text(features: np.ndarray) -> np.ndarray:
+    """(N, F) shares in 0-1 as (N,) texts."""
+    return np.array([row.tobytes().hex() for row in np.round(features * 255).astype(np.uint8)], dtype=object)
+
+
+def from_text(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, F) float32 features, zeros where there are none, and (N,) bool: where there are. Of one length only."""
+    rows = [np.frombuffer(bytes.fromhex(text), dtype=np.uint8) for text in texts]
+    known = np.array([len(row) > 0 for row in rows], dtype=bool)
+    lengths = {len(row) for row in rows} - {0}
+    if len(lengths) > 1:
+        raise ValueError(f"features of different lengths: {sorted(lengths)}")
+    features = np.zeros((len(rows), lengths.pop() if lengths else 0), dtype=np.float32)
+    for place in np.flatnonzero(known):
+        features[place] = rows[place] / np.float32(255)
+    return features, known

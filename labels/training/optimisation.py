@@ -1,4 +1,9 @@
-"""The optimiser's part of training: an epoch's steps, and the state from which a killed run goes on."""
+"""The optimiser's part of training: an epoch's steps, and the state from which a killed run goes on.
+
+A moving average of a network's weights: steadier than the last step's, and what is validated and saved.
+
+Which epoch of a training is kept: as good as the best, within what the validation clips can tell.
+"""
 
 import math
 import random
@@ -14,7 +19,34 @@ from torch import Tensor, nn
 from labels.models.checkpoints import load_checkpoint
 from labels.records.errors import InputError
 from labels.training.training_folder import TrainingFolder
-from labels.training.weight_averaging import AverageWeights
+
+
+class AverageWeights:
+    """Keeps an average of everything in a state dict that is a float; counters are taken as they are."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.values = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    def update(self, network: nn.Module) -> None:
+        """Take a step's weights in. The first steps count for more, or the start would linger."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        with torch.no_grad():
+            for name, tensor in network.state_dict().items():
+                if tensor.is_floating_point():
+                    self.values[name].lerp_(tensor, 1 - decay)
+                else:
+                    self.values[name].copy_(tensor)
+
+    def state(self) -> dict[str, Tensor | int]:
+        return {"steps": self.steps, **self.values}
+
+    def load(self, state: dict[str, Tensor | int]) -> None:
+        """Take back what `state` gave."""
+        self.steps = int(state["steps"])
+        for name, tensor in self.values.items():
+            tensor.copy_(torch.as_tensor(state[name]))
 
 
 class Task(Protocol):
@@ -176,3 +208,41 @@ def seed_everything(seed: int, epoch: int) -> None:
     random.seed(mixed)
     np.random.seed(mixed)  # noqa: NPY002 - for libraries that draw from the global generator
     torch.manual_seed(mixed)
+
+
+LEAST_PARTS = 3  # videos or groups whose figures differ by something that can be told
+
+
+def jackknife_error(without: Sequence[float]) -> float:
+    """Standard error of a figure from its values when one part after the other is left out (Tukey 1958).
+
+    NaN where the parts are too few to tell.
+    """
+    if len(without) < LEAST_PARTS:
+        return float("nan")
+    return float(np.std(without) * math.sqrt(len(without) - 1))
+
+
+def is_chosen(history: Sequence[dict[str, Any]], score: str = "f1") -> bool:
+    """Whether the last epoch is the one to keep so far: as good as the best, within a standard error of its score.
+
+    A few noisy validation labels cannot tell epochs apart that lie closer together, and of such ones the later has
+    learnt from more at a smaller learning rate (the one-standard-error rule of Breiman et al., Classification and
+    Regression Trees, 1984, section 3.4.3, turned towards the longer training). One or two validation clips tell
+    nothing, and none at all either: then the last epoch is kept.
+
+    Args:
+        history: a row an epoch, with the score and `<score>_error`, None where it is not known.
+    """
+    if history[-1][score] is None:
+        return True
+    best = max(history, key=lambda row: float(row[score]))
+    error = best[f"{score}_error"]
+    return error is None or float(history[-1][score]) >= float(best[score]) - error
+
+
+def is_over(history: Sequence[dict[str, Any]], patience: int, score: str = "f1") -> bool:
+    """Whether so many epochs in a row were not worth keeping."""
+    if len(history) <= patience:
+        return False
+    return not any(is_chosen(history[: len(history) - at], score) for at in range(patience))

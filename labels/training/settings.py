@@ -1,10 +1,33 @@
-"""What training a detector goes by. Imports nothing heavy: the script takes its defaults from here."""
+"""What training a detector goes by. Imports nothing heavy: the script takes its defaults from here.
 
+What training a recogniser goes by. Imports nothing heavy: the script takes its defaults from here.
+
+The arguments of stage 4, but those of actions alone. Imports nothing heavy.
+
+The arguments of stage 4 that are of actions. Imports nothing heavy.
+"""
+
+import argparse
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from labels.records.said_options import options_named, said_options
+from labels.models.recognisers.settings import (
+    BROUGHT,
+    CNN3D,
+    DEFAULT_ON_CPU,
+    DEFAULT_ON_GPU,
+    JOINTS,
+    KEYPOINTRCNN,
+    POSES,
+    PRESETS,
+    RTMLIB,
+    ZOO,
+)
+from labels.records.command_line import above_zero, positive_number, whole_number
+from labels.records.errors import InputError
+from labels.records.said_options import options_named, said_options, typed
 
 
 @dataclass(frozen=True)
@@ -59,3 +82,204 @@ class FrameChoice:
 
     negative_share: float = 0.15  # frames without the object, for each frame with a kept box
     sure_distance: int = 6  # labelled frames on both sides of such a frame that must be as empty
+
+
+@dataclass(frozen=True)
+class RecognitionSettings:
+    """How long, how fast, on what. The names that `TrainingSettings` has too mean the same."""
+
+    architecture: str = CNN3D
+    epochs: int = 30
+    batch_size: int = 16
+    learning_rate: float = 3e-3
+    weight_decay: float = 5e-2
+    warm_up: float = 0.08
+    clip_norm: float = 5.0
+    average_decay: float = 0.99
+    patience: int = 30  # epochs in a row not worth keeping after which training stops
+    seed: int = 0
+    epoch_frames: int = 256  # windows that an epoch sees at least
+    epoch_poses: int = 1024  # the same of joints: a step costs little there, and few labels want thousands of steps
+
+    smoothing: float = 0.1  # of labels: the share of certainty that goes to all classes alike
+    mask_channel: bool = False  # the masks of the round as a fourth channel of its windows
+    mixup: float = 0.0  # parameter of the Beta distribution; 0: none
+    rand_augment: int = 0  # operations of RandAugment for each window of pixels
+    any_side: bool = False  # bodies are turned about the upright, as if filmed from any side; see `body_depth`
+    # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
+    # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
+    beta: float = 0.99
+    human_draws: float = 0.7  # share of the windows drawn that humans labelled, at least, beside pseudo-labels
+    backbone_share: float = 0.1  # of the learning rate, for the first layer of weights that come trained
+    norm_windows: int = 128  # by which batch norms are settled after an epoch, where they are not frozen
+    precision_floor: float = (
+        0.9  # the working threshold of a class is the lowest at which it is this often right (1: none is)
+    )
+    least_judged: int = 10  # validation labels said to be of a class that tell this; with fewer it is usual
+    seconds: float = 0.0  # of a window; 0: as its architecture has it
+    frames: int = 0  # of a window; the same
+    pose: str = ""  # where joints come from, one of POSES; empty: brought where clips have some, else found
+
+    @staticmethod
+    def rate_for(architecture: str) -> float:
+        """The learning rate that suits: large for what starts from chance, small for weights worth keeping."""
+        architecture = architecture.split("+")[0]
+        if architecture in ZOO:
+            return 5e-4
+        return 3e-3 if architecture == CNN3D or PRESETS[architecture].reads == JOINTS else 1e-3
+
+
+# Argument of a run record -> option.
+ACTION_OPTIONS = options_named(
+    "architecture", "epochs", "batch_size", "seed", "mask_channel", "mixup", "rand_augment", "any_side", "pose",
+    "from_scratch", "continue",
+) | {"learning_rate": "--lr", "frames": "--window-frames", "seconds": "--window-seconds"}  # fmt: skip
+
+
+def action_words(arguments: Mapping[str, Any]) -> list[str]:
+    """The options that a round's recogniser was trained with, from its run record."""
+    usual = asdict(RecognitionSettings()) | {
+        "architecture": "",  # which one is usual depends on the machine
+        "learning_rate": RecognitionSettings.rate_for(arguments.get("architecture", CNN3D)),
+    }
+    return said_options(arguments, ACTION_OPTIONS, usual)
+
+
+@dataclass(frozen=True)
+class ClipAugmentation:
+    """Of pixels; the same for all frames of a window. Drawn for each window each time it is seen."""
+
+    turn_degrees: float = 15.0
+    shift: float = 0.1  # of the side
+    scale: tuple[float, float] = (0.8, 1.25)
+    brightness: float = 0.3
+    contrast: float = 0.3
+    colour: float = 0.2
+    colourless: float = 0.1  # share of the windows
+    erased: float = 0.2  # share of the windows that lose a rectangle
+
+
+@dataclass(frozen=True)
+class DepthSettings:
+    """Of learning how far each joint is from the eye, see `body_depth`. The weights are of the parts of its loss."""
+
+    steps: int = 1500
+    most_windows: int = 20_000  # that it is learnt from
+    batch_poses: int = 576  # moments
+    width: int = 128
+    blocks: int = 2
+    learning_rate: float = 3e-3
+    size: float = 0.2  # by how much bodies are made larger and smaller, in the logarithm
+    bones: float = 2.0  # keep their lengths
+    agreement: float = 0.5  # of what is said of a body seen from two sides
+    anatomy: float = 0.5
+    steadiness: float = 0.3  # from moment to moment
+    proportions: float = 0.05  # stay near the usual ones
+
+
+@dataclass(frozen=True)
+class PoseAugmentation:
+    turn_radians: float = 0.25
+    stretch: float = 0.15
+    shear: float = 0.2
+    noise: float = 0.03  # torso lengths
+    shortest: float = 0.7  # share of the window that is looked at
+    warp: float = 0.4  # exponent of time, in the logarithm
+    dropped: float = 0.3  # share of the windows that lose joints
+    most_dropped: int = 3
+
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import RoundFolder, WorkFolder
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a user may say of any training; the script's own text says what the architectures are."""
+    defaults = TrainingSettings()
+    parser.add_argument(
+        "--architecture",
+        help=f"see above (default: {defaults.architecture}; of actions {DEFAULT_ON_CPU}, on a GPU {DEFAULT_ON_GPU})",
+    )
+    parser.add_argument("--epochs", type=positive_number, help=f"at most (default: {defaults.epochs}; of actions 30)")
+    parser.add_argument("--batch-size", type=positive_number, help="crops, frames or windows a step (default: 16)")
+    parser.add_argument("--lr", type=above_zero, help="the highest learning rate (default: the architecture's)")
+    parser.add_argument(
+        "--long-side",
+        type=positive_number,
+        help="pixels that larger frames are reduced to (default: the architecture's)",
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
+    )
+    parser.add_argument("--seed", type=whole_number, default=defaults.seed, help="of everything that is drawn")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--from-scratch", action="store_true", help="do not fetch COCO weights (torchvision)")
+    parser.add_argument(
+        "--folds",
+        type=positive_number,
+        default=0,
+        metavar="K",
+        help="train K more students, each without a part of the groups, and ask them about the labels they did not "
+        "see: of boxes, how far they agree; of actions, what the next round's cleaning goes by",
+    )
+    start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
+
+
+def training_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
+    """What trains a round's detector, or its recogniser, as it, or that of the round before, was trained last."""
+    from labels.records.run_records import last_run, read_run_record
+    from labels.records.work_folder import ACTIONS_TRAINED
+
+    command = f"python train.py {shlex.quote(str(work.root))} --round {number}"
+    run = last_run(work, number, ACTIONS_TRAINED if actions else "trained")
+    folds = _folds_of(run[0], actions) if run is not None else 0
+    said = ["--folds", str(folds)] if folds else []
+    arguments = run[1].arguments if run is not None else {}
+    if not actions:
+        return command + typed(said + said_words(arguments))
+    has_boxes = read_run_record(work.round(number), "cleaned") is not None
+    return command + typed(["--task", "actions"] * has_boxes + said + action_words(arguments))
+
+
+def _folds_of(folder: "RoundFolder", actions: bool) -> int:
+    """How many students were trained beside the round's own, each without some groups. No run record says it: they
+    change nothing about that one."""
+    from labels.records.safe_writing import read_object, read_parquet_metadata
+
+    said = read_parquet_metadata(folder.out_of_fold) if actions else read_object(folder.folds)
+    return int((said or {}).get("folds", 0))
+
+
+def add_action_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of stage 4 that are of actions alone."""
+    actions = parser.add_argument_group("actions")
+    actions.add_argument("--task", choices=("boxes", "actions"), help="of a round that has both: what to train")
+    actions.add_argument(
+        "--mask-channel", action="store_true", help="look at the masks of the round too (made with --masks in stage 2)"
+    )
+    actions.add_argument(
+        "--window-frames", type=positive_number, default=0, metavar="N", help="frames of a window (of two: of pixels)"
+    )
+    actions.add_argument("--window-seconds", type=above_zero, default=0.0, metavar="S", help="length of a window")
+    actions.add_argument(
+        "--pose",
+        choices=POSES,
+        help=f"where joints come from: {BROUGHT} (with the clips), {KEYPOINTRCNN} (found by torchvision's network) or "
+        f"{RTMLIB} (by its RTMPose, an extra); default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}",
+    )
+    actions.add_argument(
+        "--rand-augment", type=positive_number, default=0, metavar="N", help="operations of RandAugment"
+    )
+    actions.add_argument(
+        "--any-side",
+        action="store_true",
+        help="in training turn bodies as if filmed from any side (of joints; for few labels, cameras on all sides)",
+    )
+    actions.add_argument("--mixup", type=above_zero, default=0.0, metavar="A", help="mix pairs of windows: Beta(A, A)")
+
+
+def refuse_actions(args: argparse.Namespace) -> None:
+    """InputError when something was asked for that training on boxes would ignore."""
+    for name in ("mask_channel", "window_frames", "window_seconds", "pose", "rand_augment", "any_side", "mixup"):
+        if getattr(args, name):
+            raise InputError(f"--{name.replace('_', '-')}: is of actions; say --task actions, or leave it out")

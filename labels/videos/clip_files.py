@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labels.records.safe_writing import file_digest, whole_file
-from labels.videos.decoding import DecodeError, VideoInfo, probe_video
+from labels.videos.decoding.frames import DecodeError, VideoInfo, probe_video
 from labels.videos.settings import DecodeLimits
 
 CHUNK_BYTES = 2**22

@@ -12,7 +12,7 @@ import numpy as np
 
 from labels.records.errors import InputError
 from labels.records.safe_writing import write_text
-from labels.videos.decoding import DecodeError, decode_frames
+from labels.videos.decoding.frames import DecodeError, decode_frames
 from labels.videos.settings import JPEG_QUALITY
 
 MARK = "video.sha256"  # beside the pictures: which video they are of

@@ -8,7 +8,7 @@ import pandas as pd
 
 from labels.records.safe_writing import read_parquet
 from labels.records.tables import NO_TRACK, concatenate, make_table
-from labels.videos.archive_labels import POSE
+from labels.videos.archives.rows import POSE
 
 JOINTS = (
     "nose", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip",

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from labels.records.tables import NO_TRACK
-from labels.videos.decoding import Frame
+from labels.videos.decoding.frames import Frame
 from labels.videos.settings import WindowShape
 
 PADDING = (114, 114, 114)  # outside the frame

@@ -22,10 +22,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 
 from simulated_balls import Scene, make_scene  # noqa: E402
 
-from labels.cleaning.scores import ScoreScale  # noqa: E402
+from labels.cleaning.features.scores import ScoreScale  # noqa: E402
 from labels.cleaning.settings import CleaningSettings  # noqa: E402
-from labels.cleaning.video_cleaning import clean_video  # noqa: E402
-from labels.records.features import as_text  # noqa: E402
+from labels.cleaning.video import clean_video  # noqa: E402
+from labels.records.detections import as_text  # noqa: E402
 
 SCALES = {(source, "sports ball"): ScoreScale(0.5) for source in ("near", "far")}
 FEATURES = 56

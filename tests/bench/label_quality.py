@@ -24,12 +24,11 @@ import numpy as np
 import pandas as pd
 from loop_runs import BALL
 
-from labels.cleaning.box_pairs import overlap_with_better
-from labels.cleaning.outliers import UsualLooks, kept_as_seen
-from labels.cleaning.scores import Scales, calibrated, scales_from
-from labels.cleaning.settings import PARTS, RULE_NAMES, CleaningSettings
-from labels.cleaning.threshold_arguments import OPTIONS
-from labels.cleaning.video_cleaning import clean_video
+from labels.cleaning.features.box_pairs import overlap_with_better
+from labels.cleaning.features.outliers import UsualLooks, kept_as_seen
+from labels.cleaning.features.scores import Scales, calibrated, scales_from
+from labels.cleaning.settings import OPTIONS, PARTS, RULE_NAMES, CleaningSettings
+from labels.cleaning.video import clean_video
 from labels.records import tables
 from labels.records.geometry import area_of, size_of
 from labels.records.matching import MatchCounts, count_matches

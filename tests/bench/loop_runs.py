@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 from labels.records.matching import MatchCounts, count_matches  # noqa: E402
 from labels.records.safe_writing import read_parquet  # noqa: E402
 from labels.records.work_folder import WorkFolder  # noqa: E402
-from labels.videos.scene_rendering import FIRST_BALL_TRACK  # noqa: E402
+from labels.videos.synthetic.rendering import FIRST_BALL_TRACK  # noqa: E402
 
 BALL = ["sports ball"]
 

@@ -23,10 +23,11 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
-from labels.models.motion import MotionDetector, Seen
-from labels.models.motion_scoring import (
+from labels.models.detectors.motion import (
     WEIGHTS,
     WEIGHTS_FILE,
+    MotionDetector,
+    Seen,
     best_of_each,
     look_features,
     look_odds,
@@ -37,8 +38,8 @@ from labels.models.settings import MotionSettings
 from labels.records.geometry import centre_of, size_of
 from labels.records.safe_writing import write_text
 from labels.records.work_folder import WorkFolder
-from labels.videos.decoding import Frame, decode_frames
-from labels.videos.scene_rendering import FIRST_BALL_TRACK
+from labels.videos.decoding.frames import Frame, decode_frames
+from labels.videos.synthetic.rendering import FIRST_BALL_TRACK
 
 SETTINGS = MotionSettings()
 LEAST_SEEN = 0.3  # of a ball, from which it counts

@@ -19,7 +19,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 
 from hota import hota  # noqa: E402
 
-from labels.cleaning.scores import probability  # noqa: E402
+from labels.cleaning.features.scores import probability  # noqa: E402
 from labels.records import tables  # noqa: E402
 from labels.records.safe_writing import read_parquet  # noqa: E402
 from labels.records.work_folder import WorkFolder  # noqa: E402

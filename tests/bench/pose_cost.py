@@ -22,10 +22,10 @@ from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
 from labels.models import pose_estimators
 from labels.models.pose_estimators import COCO_NAMES, KeypointRcnn
-from labels.models.recogniser import NetworkRecogniser, build_recogniser, preset_of
-from labels.models.recogniser_settings import POSE
-from labels.pictures.clip_actions import recognise_clip
-from labels.videos.decoding import decode_frames, probe_video
+from labels.models.recognisers.recogniser import NetworkRecogniser, build_recogniser, preset_of
+from labels.models.recognisers.settings import POSE
+from labels.pictures.overlay.clip import recognise_clip
+from labels.videos.decoding.frames import decode_frames, probe_video
 from labels.videos.encoding import VideoWriter
 
 

@@ -22,17 +22,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from labels.cleaning.action_decisions import decide_actions
-from labels.cleaning.action_settings import ActionSettings
+from labels.cleaning.actions.decisions import decide_actions
+from labels.cleaning.settings import ActionSettings
 from labels.labelling.action_intervals import action_uid, probabilities_json
-from labels.models.recogniser import build_recogniser, load_recogniser, preset_of
-from labels.models.skeletons import JOINTS
+from labels.models.recognisers.recogniser import build_recogniser, load_recogniser, preset_of
+from labels.models.recognisers.skeletons import JOINTS
 from labels.records import tables
-from labels.training.action_metrics import confusion_matrix, macro_f1
+from labels.training.actions.fitting import train_recogniser
+from labels.training.actions.metrics import confusion_matrix, macro_f1
+from labels.training.actions.task import LabelledWindow, RecognitionTask
 from labels.training.optimisation import seed_everything
-from labels.training.recogniser_training import train_recogniser
-from labels.training.recognition_settings import RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow, RecognitionTask
+from labels.training.settings import RecognitionSettings
 from labels.training.training_folder import TrainingFolder
 
 

@@ -21,15 +21,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from loop_runs import stage
 
-from labels.labelling.window_store import WindowStore
+from labels.labelling.action_windows import WindowStore
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
-from labels.models.recogniser import build_recogniser, network_from_file, preset_of
+from labels.models.recognisers.recogniser import build_recogniser, network_from_file, preset_of
 from labels.records.work_folder import WorkFolder
-from labels.training import action_metrics
+from labels.training.actions import metrics as action_metrics
+from labels.training.actions.fitting import train_recogniser
+from labels.training.actions.task import LabelledWindow, RecognitionTask, by_label
 from labels.training.optimisation import seed_everything
-from labels.training.recogniser_training import train_recogniser
-from labels.training.recognition_settings import RecognitionSettings
-from labels.training.recognition_tasks import LabelledWindow, RecognitionTask, by_label
+from labels.training.settings import RecognitionSettings
 from labels.training.training_folder import TrainingFolder
 
 SETS = {"moments": ("moments", "moments"), "sports": ("kinetics-folder", "actions/sports")}

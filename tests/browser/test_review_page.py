@@ -20,12 +20,12 @@ from review_server import ReviewServer
 import dataset_cleaner
 import dataset_downloader
 import dataset_processor
-from labels.cleaning.verdict_file import read_verdicts
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
-from labels.models.recogniser import build_recogniser, preset_of
+from labels.models.recognisers.recogniser import build_recogniser, preset_of
 from labels.records import tables
 from labels.records.run_records import RunRecord, start_run, write_run_record
 from labels.records.safe_writing import read_parquet, write_parquet, write_text
+from labels.records.verdicts import read_verdicts
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED, WorkFolder
 
 playwright = pytest.importorskip("playwright.sync_api")

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labels.models.loading import load_detector
+from labels.models.detectors.loading import load_detector
 from labels.models.settings import BALL, DetectorOptions
 from labels.records import tables
 from labels.records.matching import count_matches
-from labels.videos.decoding import decode_frames
+from labels.videos.decoding.frames import decode_frames
 
 REAL = Path(os.environ.get("LABELS_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "real"))
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="no real clips here (LABELS_REAL_DATA)")

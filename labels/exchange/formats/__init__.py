@@ -1,0 +1,1 @@
+"""Foreign formats: one file a format, both ways in that file."""

@@ -1,0 +1,119 @@
+"""The formats by name. Imports nothing heavy: scripts take their choices from here.
+
+A writer is called with (folder, LabelSet) and gives lines on what the format could not hold; a reader with (path,
+KnownVideos) and gives FoundLabels.
+"""
+
+import argparse
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from labels.records.errors import InputError
+
+
+@dataclass(frozen=True)
+class Format:
+    """Where a format's code is, and what it holds. Without a writer it is read only."""
+
+    module: str
+    writer: str
+    reader: str
+    needs_actions: bool = False
+    holds_actions: bool = False
+    holds_uids: bool = True
+
+    def write(self, *args: Any) -> list[str]:
+        return getattr(import_module(f"labels.exchange.formats.{self.module}"), self.writer)(*args)
+
+    def read(self, *args: Any, **named: Any) -> Any:
+        return getattr(import_module(f"labels.exchange.formats.{self.module}"), self.reader)(*args, **named)
+
+
+FORMATS: dict[str, Format] = {
+    "coco": Format("coco_folder", "export_coco", "find_coco"),
+    "yolo": Format("yolo", "write_yolo", "read_yolo", holds_uids=False),
+    "voc": Format("voc", "write_voc", "read_voc"),
+    "mot": Format("mot", "write_mot", "read_mot", holds_uids=False),
+    "cvat": Format("cvat", "write_cvat", "read_cvat"),
+    "labelstudio": Format(
+        "label_studio",
+        "write_label_studio",
+        "read_label_studio",
+        holds_actions=True,
+    ),
+    "kinetics": Format(
+        "kinetics_csv", "write_kinetics", "read_kinetics", needs_actions=True, holds_actions=True, holds_uids=False
+    ),
+    "ava": Format("ava", "write_ava", "read_ava", needs_actions=True, holds_actions=True, holds_uids=False),
+    "csv": Format("box_csv", "", "read_box_csv", holds_uids=False),
+}
+EXPORTS = tuple(name for name, format in FORMATS.items() if format.writer)
+LABELLED = ("cvat", "labelstudio", "mot", "coco", "voc", "yolo", "ava")  # of clips: `dataset_downloader.py --from`
+HEAD_LETTERS = 4096
+
+
+def add_export_argument(parser: argparse.ArgumentParser) -> None:
+    help_text = "write the cleaned round in a foreign format, to rounds/NN/export/, and do no more"
+    parser.add_argument("--export", choices=EXPORTS, help=help_text)
+
+
+def add_import_arguments(parser: argparse.ArgumentParser) -> None:
+    """What says which labels of a person are brought in."""
+    labels = parser.add_argument_group("labels that a person made elsewhere, for clips that are here")
+    labels.add_argument(
+        "--import-labels", type=Path, metavar="FILE", help="a file, folder or .zip; also an edited export"
+    )
+    labels.add_argument("--format", choices=FORMATS, help="its format (default: by what is in it)")
+    labels.add_argument("--confirm", action="store_true", help="its maker looked at all: what is unchanged is right")
+
+
+def recognise(path: Path) -> str:
+    """The name of the format that a file or folder is in. InputError when it is none of them, or absent."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if path.is_dir():
+        signs = {
+            "yolo": ("data.yaml", "classes.txt", "obj.names"),
+            "voc": ("Annotations",),
+            "coco": ("annotations.json", "annotations"),
+        }
+        for name, files in signs.items():
+            if any((path / file).exists() for file in files):
+                return name
+        if next(path.rglob("gt.txt"), None) is not None:
+            return "mot"
+        if any(path.glob("config_*.xml")):
+            raise InputError(f"{path}: Label Studio's settings; name the JSON file that it exported")
+        if next(path.rglob("*.xml"), None) is not None:
+            return recognise(next(path.rglob("*.xml")))
+        raise InputError(f"{path}: in no format known by its files; say which one it is: {', '.join(FORMATS)}")
+    with open(path, encoding="utf-8-sig", errors="replace") as opened:
+        head = opened.read(HEAD_LETTERS)
+    found = _by_head(path.suffix.lower(), head)
+    if found is None:
+        raise InputError(f"{path}: in no format known by its beginning; say which one it is: {', '.join(FORMATS)}")
+    return found
+
+
+def recognise_or_none(path: Path) -> str | None:
+    try:
+        return recognise(path)
+    except InputError:
+        return None
+
+
+def _by_head(suffix: str, head: str) -> str | None:
+    first = head.lstrip().partition("\n")[0]
+    if suffix == ".json":
+        return "labelstudio" if head.lstrip().startswith("[") else "coco"
+    if suffix == ".xml":
+        return "cvat" if "<annotations" in head else "voc" if "<annotation" in head else None
+    if suffix == ".txt":
+        return "mot"
+    if suffix == ".csv":
+        if "youtube_id" in first:
+            return "kinetics"
+        return "csv" if "frame_index" in first else "ava" if first.count(",") == 7 else None
+    return None

@@ -1,0 +1,1 @@
+"""What finds boxes in frames."""

@@ -1,0 +1,240 @@
+"""Several detectors, or looks of one, at the same frames. Whose each box is stays beside it: cleaning weighs them.
+
+Other looks at the same frame through one detector: in tiles, and mirrored. Boxes come back in the frame's pixels.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain, islice, tee
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from labels.models.detectors.detector import Detector
+from labels.models.detectors.loading import load_detector, torch_device
+from labels.models.settings import BALL, HUMAN, DetectorOptions, Looks, TileSettings
+from labels.records.detections import Detections
+from labels.records.errors import InputError
+from labels.records.safe_writing import digest_of
+
+if TYPE_CHECKING:
+    from labels.videos.decoding.frames import Frame
+
+
+class _View:
+    """A detector that looks in another way, otherwise the same."""
+
+    describes = False  # looks stand beside each other, and are compared in what all of them have
+
+    def __init__(self, detector: Detector, *looks: object) -> None:
+        self._detector = detector
+        self.name, self.every_frame, self.class_names = detector.name, detector.every_frame, detector.class_names
+        self.working_threshold, self.score_slope = detector.working_threshold, detector.score_slope
+        self.digest = digest_of([detector.digest, type(self).__name__, *looks])
+
+
+class MirroredDetector(_View):
+    """Sees each frame with left and right swapped."""
+
+    def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
+        seen: deque[Frame] = deque()
+
+        def mirrored() -> "Iterator[Frame]":
+            for frame in frames:
+                seen.append(frame)
+                yield frame._replace(rgb=np.ascontiguousarray(frame.rgb[:, ::-1]))
+
+        for _, found in self._detector.detect(mirrored()):
+            frame = seen.popleft()
+            x1, y1, x2, y2 = found.xyxy.T
+            width = frame.rgb.shape[1]
+            yield frame, Detections(np.stack([width - x2, y1, width - x1, y2], axis=1), found.score, found.class_name)
+
+
+class TiledDetector(_View):
+    """Sees each frame in overlapping square tiles, so that small things are seen at the size they have.
+
+    What an inner edge of a tile cuts is left to the neighbour, which sees it whole where it fits into the overlap;
+    larger things are for a look at the whole frame.
+    """
+
+    def __init__(self, detector: Detector, side: int, settings: TileSettings | None = None) -> None:
+        self._settings = settings or TileSettings()
+        self._side = side
+        super().__init__(detector, side, self._settings)
+
+    def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
+        seen: deque[tuple[Frame, list[tuple[int, int]]]] = deque()
+
+        def tiles() -> "Iterator[Frame]":
+            for frame in frames:
+                height, width = frame.rgb.shape[:2]
+                lefts, tops = (tile_starts(length, self._side, self._settings.overlap) for length in (width, height))
+                corners = [(left, top) for top in tops for left in lefts]
+                seen.append((frame, corners))
+                for left, top in corners:
+                    rgb = frame.rgb[top : top + self._side, left : left + self._side]
+                    yield frame._replace(rgb=np.ascontiguousarray(rgb))
+
+        answers = self._detector.detect(tiles())
+        for first in answers:  # which makes `seen` hold the frame it is of
+            frame, corners = seen.popleft()
+            of_frame = chain([first], islice(answers, len(corners) - 1))
+            found = [
+                self._whole(found, corner, tile.rgb, frame.rgb)
+                for corner, (tile, found) in zip(corners, of_frame, strict=True)
+            ]
+            yield frame, self._each_once(found)
+
+    def _whole(self, found: Detections, corner: tuple[int, int], tile: np.ndarray, rgb: np.ndarray) -> Detections:
+        """One tile's detections in the frame's pixels, without those that an inner edge cuts."""
+        low, size = np.array(corner), np.array(tile.shape[1::-1])
+        margin = self._settings.edge_pixels
+        cut_low = (found.xyxy[:, :2] < margin) & (low > 0)
+        cut_high = (found.xyxy[:, 2:] > size - margin) & (low + size < rgb.shape[1::-1])
+        whole = found.where(~(cut_low | cut_high).any(axis=1))
+        return Detections(whole.xyxy + np.tile(low, 2), whole.score, whole.class_name)
+
+    def _each_once(self, parts: list[Detections]) -> Detections:
+        """What two tiles saw is there once, with the better score."""
+        xyxy, score, names = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("xyxy", "score", "class_name")
+        )
+        classes = np.unique(names.astype(str), return_inverse=True)[1]
+        corner_and_size = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)
+        left = cv2.dnn.NMSBoxesBatched(
+            corner_and_size.tolist(), score.tolist(), classes.tolist(), 0.0, self._settings.same_iou
+        )
+        return Detections(xyxy, score, names).where(np.asarray(left, dtype=int).reshape(-1))
+
+
+def tile_starts(length: int, side: int, overlap: float) -> list[int]:
+    """Where tiles of `side` begin that cover `length`, evenly, each at least `overlap` of a side into the next."""
+    if length <= side:
+        return [0]
+    count = int(np.ceil((length - side) / (side * (1 - overlap)))) + 1
+    return [round(place) for place in np.linspace(0, length - side, count)]
+
+
+if TYPE_CHECKING:
+    from labels.models.deep_features import BackboneFeatures
+    from labels.videos.decoding.frames import Frame
+
+
+class Panel:
+    """The boxes of all its members, each with the member's name as `source`.
+
+    Members that do not need every frame are asked of every `stride`th one only; for the others they have no boxes.
+    """
+
+    describes = False  # what different networks see in boxes cannot be compared
+
+    def __init__(self, members: Mapping[str, Detector], stride: int = 1) -> None:
+        self.members, self._stride = dict(members), stride
+        self.name = " + ".join(members)
+        self.digest = digest_of([[name, detector.digest] for name, detector in members.items()])
+        self.class_names = tuple(dict.fromkeys(name for each in members.values() for name in each.class_names))
+        self.every_frame = any(detector.every_frame for detector in members.values())
+
+    def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
+        streams = tee(frames, len(self.members) + 1)
+        answers = [self._answers(*member) for member in zip(self.members.items(), streams[1:], strict=True)]
+        for frame, *found in zip(streams[0], *answers, strict=True):
+            yield frame, together(found)
+
+    def _answers(self, member: tuple[str, Detector], frames: "Iterator[Frame]") -> Iterator[Detections]:
+        """One member's detections for every frame, in order."""
+        source, detector = member
+        stride = 1 if detector.every_frame else self._stride
+        asked, all_frames = tee(frames)
+        answers = detector.detect(frame for frame in asked if frame.frame_index % stride == 0)
+        for frame in all_frames:
+            found = next(answers)[1] if frame.frame_index % stride == 0 else Detections.none()
+            yield Detections(found.xyxy, found.score, found.class_name, np.full(len(found), source, dtype=object))
+
+
+def sources_of(detector: Detector | Panel) -> dict[str, Detector]:
+    """Who looked, by the `source` of its boxes."""
+    return detector.members if isinstance(detector, Panel) else {"": detector}
+
+
+def score_scales(detector: Detector | Panel) -> dict[str, dict[str, dict[str, float]]]:
+    """How the scores of each source are to be read: source -> working_threshold and score_slope, by class."""
+    return {
+        source: {"working_threshold": each.working_threshold, "score_slope": each.score_slope}
+        for source, each in sources_of(detector).items()
+    }
+
+
+def together(parts: list[Detections]) -> Detections:
+    """All boxes of one frame, whoever found them."""
+    names = ("xyxy", "score", "class_name", "source")
+    return Detections(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def load_panel(
+    names: tuple[str, ...],
+    class_names: tuple[str, ...] | None,
+    device: str,
+    options: DetectorOptions,
+    looks: Looks,
+    stride: int,
+) -> Detector | Panel:
+    """The detectors that a user named, each with the looks that it takes; one detector with one look is itself.
+
+    Raises InputError for whatever is wrong with one of them, and for looks that none of several would take.
+    """
+    if len(set(names)) < len(names):
+        raise InputError("--detector: one of them is named twice")
+    if len(names) == 1 and not looks.are_several:
+        size = looks.input_sizes[0] if looks.input_sizes else None
+        return load_detector(names[0], class_names, device, replace(options, input_size=size))
+    options = replace(options, describes=False)
+    members: dict[str, Detector] = {}
+    stems = [Path(name).stem for name in names]
+    all_look_once = True
+    for name in names:
+        known = (BALL,) if name == "motion" and class_names is not None and BALL in class_names else class_names
+        own = replace(options, class_list=options.class_list if name.endswith(".onnx") else None)
+        first = load_detector(name, known, device, own)
+        label = Path(name).stem if stems.count(Path(name).stem) == 1 else name
+        whole_frame, taken = first, _taken(looks, name, first)
+        all_look_once &= taken == Looks()
+        for size in reversed(taken.input_sizes):
+            whole_frame = load_detector(name, known, device, replace(own, input_size=size))
+            members[f"{label} {size}"] = whole_frame
+        if not taken.input_sizes:
+            members[label] = first
+        if taken.tile_side:
+            side = load_detector(name, known, device, replace(own, input_size=taken.tile_side))
+            members[f"{label} tiles {taken.tile_side}"] = TiledDetector(side, taken.tile_side)
+        if taken.mirrored:
+            members[f"{label} mirrored"] = MirroredDetector(whole_frame)
+    if all_look_once and looks != Looks():
+        verb = "look" if len(names) > 1 else "looks"
+        raise InputError(f"--input-size, --tiles, --mirrored: {' and '.join(names)} {verb} once; leave them out")
+    return Panel(members, stride)
+
+
+def _taken(looks: Looks, name: str, detector: Detector) -> Looks:
+    """Those of the looks that a detector takes.
+
+    What lays frames over each other does so at the size that it learnt; `motion` would see the same in a mirror.
+    """
+    if name in ("motion", HUMAN):
+        return Looks()
+    return Looks(mirrored=looks.mirrored) if detector.every_frame else looks
+
+
+def load_backbone(name: str | None, detector: Detector | Panel, device: str) -> "BackboneFeatures | None":
+    """The network that says what is in the boxes of a detector that does not. InputError for one that does."""
+    if name is None:
+        return None
+    if detector.describes:
+        raise InputError(f"--backbone {name}: {detector.name} says itself what is in its boxes; leave it out")
+    from labels.models.deep_features import BackboneFeatures
+
+    return BackboneFeatures(name, torch_device(device))

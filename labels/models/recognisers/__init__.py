@@ -1,0 +1,1 @@
+"""What recognises actions in windows of pixels or joints."""

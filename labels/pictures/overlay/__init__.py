@@ -1,0 +1,1 @@
+"""Pictures of labels on pixels: overlay videos, contact sheets, audits, clips."""

@@ -1,0 +1,98 @@
+"""Boxes, tails and truth marks on pixels, with a dark rim so that they stand out on grass, wood and sky alike.
+
+Masks on pixels: a tint over what is inside, and a thin line around it.
+"""
+
+import cv2
+import numpy as np
+
+from labels.pictures.overlay.lettering import draw_text, text_height, text_width
+from labels.pictures.palette import BLACK, TRUTH_COLOUR, UNSEEN_COLOUR, Colour, LineStyle
+from labels.records.masks import decode_mask
+
+MIN_DRAWN_PX = 10.0  # a ball of two pixels still gets an outline to see
+
+
+def outline_of(xyxy: np.ndarray, scale: float, margin: float = 2.0) -> tuple[int, int, int, int]:
+    """Where the outline of a box (pixels of the frame) runs on the enlarged canvas: around the object, not over it."""
+    x1, y1, x2, y2 = (float(value) * scale for value in xyxy)
+    grow_x = max(margin, (MIN_DRAWN_PX - (x2 - x1)) / 2)
+    grow_y = max(margin, (MIN_DRAWN_PX - (y2 - y1)) / 2)
+    return round(x1 - grow_x), round(y1 - grow_y), round(x2 + grow_x), round(y2 + grow_y)
+
+
+def draw_outline(canvas: np.ndarray, outline: tuple[int, int, int, int], style: LineStyle) -> None:
+    """Draw a box in place; its line is solid, dashed or dotted as its style says."""
+    x1, y1, x2, y2 = outline
+    sides = [((x1, y1), (x2, y1)), ((x2, y1), (x2, y2)), ((x2, y2), (x1, y2)), ((x1, y2), (x1, y1))]
+    strokes = [stroke for start, end in sides for stroke in _strokes(start, end, style.dash)]
+    for colour, width in ((BLACK, style.width + 2), (style.colour, style.width)):
+        for start, end in strokes:
+            cv2.line(canvas, start, end, colour, width)
+
+
+def _strokes(
+    start: tuple[int, int], end: tuple[int, int], dash: tuple[int, int] | None
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """The drawn parts of a line along an axis."""
+    length = abs(end[0] - start[0]) + abs(end[1] - start[1])
+    if dash is None or length == 0:
+        return [(start, end)]
+    step = np.sign(np.subtract(end, start))
+    parts = []
+    for begin in range(0, length, sum(dash)):
+        stop = min(begin + dash[0], length)
+        parts.append((tuple((start + step * begin).tolist()), tuple((start + step * stop).tolist())))
+    return parts
+
+
+def draw_truth(canvas: np.ndarray, xyxy: np.ndarray, scale: float, seen: bool) -> None:
+    """A truth box as four thin corners; a truth point as a small cross; grey where it can hardly be seen."""
+    if xyxy[0] == xyxy[2]:
+        x, y = round(float(xyxy[0]) * scale), round(float(xyxy[1]) * scale)
+        strokes = [((x - 5, y), (x + 5, y)), ((x, y - 5), (x, y + 5))]
+    else:
+        x1, y1, x2, y2 = outline_of(xyxy, scale, margin=6.0)
+        reach = max(3, min(x2 - x1, y2 - y1) // 5)
+        corners = [
+            (x, y, inward_x, inward_y)
+            for x, inward_x in ((x1, reach), (x2, -reach))
+            for y, inward_y in ((y1, reach), (y2, -reach))
+        ]
+        strokes = [((x, y), (x + inward_x, y)) for x, y, inward_x, _ in corners]
+        strokes += [((x, y), (x, y + inward_y)) for x, y, _, inward_y in corners]
+    for colour, width in ((BLACK, 3), (TRUTH_COLOUR if seen else UNSEEN_COLOUR, 1)):
+        for start, end in strokes:
+            cv2.line(canvas, start, end, colour, width)
+
+
+def draw_tail(canvas: np.ndarray, points: np.ndarray, colour: Colour) -> None:
+    """A track's way, oldest point first: (N, 2) canvas pixels, thinner the older. NaN points break the line."""
+    for position in range(1, len(points)):
+        pair = points[position - 1 : position + 1]
+        if np.isfinite(pair).all() and np.abs(pair).max() < 10_000:
+            start, end = (tuple(np.round(point).astype(int).tolist()) for point in pair)
+            cv2.line(canvas, start, end, colour, 1 if position < len(points) / 2 else 2, cv2.LINE_AA)
+
+
+def draw_tag(canvas: np.ndarray, text: str, outline: tuple[int, int, int, int], colour: Colour, floor: int) -> None:
+    """Words beside a box: above it, or below it at the upper border; always inside the frame (`floor` px high)."""
+    x1, y1, _, y2 = outline
+    height, width = text_height(12), text_width(text, 12)
+    top = y1 - height - 2 if y1 - height - 2 >= 0 else min(y2 + 3, floor - height)
+    left = int(np.clip(x1, 0, max(0, canvas.shape[1] - width)))
+    draw_text(canvas, text, left, top, size=12, colour=colour, background=BLACK)
+
+
+TINT = 0.4  # of the colour; the rest is the picture
+
+
+def draw_mask(canvas: np.ndarray, mask_rle: str, size: tuple[int, int], colour: Colour) -> None:
+    """Tint a mask in place on the enlarged canvas, (H, W, 3) RGB. `size` is the frame's height and width."""
+    mask = decode_mask(mask_rle, *size).astype(np.uint8)
+    height, width = canvas.shape[:2]
+    large = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    inside = large.astype(bool)
+    canvas[inside] = (canvas[inside] * (1 - TINT) + np.array(colour) * TINT).astype(np.uint8)
+    outlines, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(canvas, outlines, -1, colour, 1)

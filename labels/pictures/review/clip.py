@@ -1,0 +1,224 @@
+"""What the current models say of one clip from outside: run as a process of its own, so that it can be ended.
+
+    python -m labels.pictures.review.clip CLIP OUT MODELS SETTINGS
+
+`MODELS` and `SETTINGS` are a `CurrentModels` and a `ReviewSettings` as JSON. Writes OUT/overlay.mp4; prints a line of
+JSON for each step, the last one with what was found, or with `error`. The clip itself is decoded in the limited child
+process of `decoding.py`.
+
+What was found in a clip from outside, as the review page is told it: boxes by class, players, actions over time.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from labels.labelling.player_tracks import PERSON
+from labels.pictures.overlay.clip import ClipShape, first_frames, measured
+from labels.pictures.review.settings import ReviewSettings
+from labels.pictures.review.uploads import CurrentModels
+from labels.records import tables
+from labels.records.errors import InputError
+from labels.records.tables import DECISIONS, NO_TRACK
+from labels.videos.decoding.frames import DecodeError
+
+if TYPE_CHECKING:
+    from labels.labelling.action_intervals import FrameProbabilities
+    from labels.pictures.overlay.clip import ClipActions
+
+MOST_TIMES = 160  # points of a strip of probabilities
+MOST_CLASSES = 5  # of a strip: those that are likeliest somewhere
+MOST_PLAYERS = 40
+
+
+def told_boxes(boxes: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """By class: how many boxes of each decision, how many kept tracks, in how many frames something is kept."""
+    counts: dict[str, dict[str, int]] = {}
+    for class_name, rows in boxes.groupby("class_name"):
+        kept = rows[rows["decision"] == "keep"]
+        decisions = rows["decision"].value_counts()
+        counts[str(class_name)] = {
+            **{word: int(decisions.get(word, 0)) for word in DECISIONS},
+            "tracks": int(kept.loc[kept["track_id"] != NO_TRACK, "track_id"].nunique()),
+            "frames": int(kept["frame_index"].nunique()),
+        }
+    return counts
+
+
+def told_players(boxes: pd.DataFrame, shape: ClipShape) -> list[dict[str, Any]]:
+    """The people on tracks, those seen longest first: when, in how many frames, how sure."""
+    people = boxes[(boxes["class_name"] == PERSON) & (boxes["track_id"] != NO_TRACK) & (boxes["decision"] != "drop")]
+    players = [
+        {
+            "track": int(str(track_id)),
+            "start_s": round(float(own["frame_index"].min()) / shape.fps, 2),
+            "end_s": round(float(own["frame_index"].max() + 1) / shape.fps, 2),
+            "frames": int(own["frame_index"].nunique()),
+            "score": round(float(own["score"].mean()), 3),
+        }
+        for track_id, own in people.groupby("track_id")
+    ]
+    return sorted(players, key=lambda player: (-player["frames"], player["track"]))[:MOST_PLAYERS]
+
+
+def told_actions(actions: "ClipActions", shape: ClipShape) -> dict[str, Any]:
+    """The intervals, and of each player (or the frame) the likeliest classes, with their probabilities."""
+    rows = actions.rows.sort_values(["track_id", "start_frame"], kind="stable")
+    intervals = [
+        {
+            "track": int(row.track_id),
+            "start_s": round(row.start_s, 2),
+            "end_s": round(row.end_s, 2),
+            "class": row.class_name,
+            "score": round(float(row.score), 3),
+            "decision": row.decision,
+        }
+        for row in rows.itertuples()
+    ]
+    by_track: dict[int, list[FrameProbabilities]] = {}
+    for subject in actions.subjects:
+        by_track.setdefault(int(subject.track_id), []).append(subject)
+    strips = [_strip(track_id, times, actions.class_names, shape.fps) for track_id, times in by_track.items()]
+    return {"intervals": intervals, "strips": strips, "notes": actions.notes}
+
+
+def _strip(track_id: int, times: list["FrameProbabilities"], names: tuple[str, ...], fps: float) -> dict[str, Any]:
+    """`values` are by class, then time: means over stretches of equal length from `start_s` to `end_s`, in which
+    a player out of sight does nothing; `means` are over the frames in sight alone.
+    """
+    frames = np.concatenate([each.frame_index for each in times])
+    seen = np.concatenate([each.probabilities for each in times])  # (frames in sight, K)
+    first, end = int(frames.min()), int(frames.max()) + 1
+    probabilities = np.zeros((end - first, len(names)))
+    probabilities[frames - first] = seen
+    parts = np.array_split(probabilities, min(MOST_TIMES, len(probabilities)))
+    stretches = np.stack([part.mean(axis=0) for part in parts])  # (times, K)
+    shown = np.argsort(-stretches.max(axis=0), kind="stable")[:MOST_CLASSES]
+    return {
+        "track": track_id,
+        "start_s": round(first / fps, 3),
+        "end_s": round(end / fps, 3),
+        "classes": [names[class_id] for class_id in shown],
+        "means": [round(float(seen[:, class_id].mean()), 3) for class_id in shown],
+        "values": [stretches[:, class_id].round(3).tolist() for class_id in shown],
+    }
+
+
+if TYPE_CHECKING:
+    from labels.pictures.overlay.clip import ClipActions
+
+
+def look_at(clip: Path, out: Path, models: CurrentModels, settings: ReviewSettings) -> Iterator[dict[str, Any]]:
+    """Label, clean and draw the clip's first seconds; gives what to tell at each step, the result last.
+
+    Raises DecodeError or InputError in one line when that cannot be done.
+    """
+    from labels.pictures.overlay.overlay import OverlaySubject, draw_overlay
+    from labels.pictures.settings import PictureSettings
+
+    yield {"step": "reading the clip"}
+    shape = measured(clip, settings)
+    boxes, camera = _no_boxes(shape), None
+    if models.detector:
+        yield {"step": "looking for boxes"}
+        boxes, camera = find_boxes(clip, models.detector, shape, settings)
+    rows = tables.empty_table(tables.ACTIONS | tables.DECIDED)
+    told: dict[str, Any] = {"counts": told_boxes(boxes), "players": told_players(boxes, shape)}
+    if models.recogniser:
+        yield {"step": "recognising actions"}
+        try:
+            actions = find_actions(clip, models, boxes, shape, settings)
+            rows, told["actions"] = actions.rows, told_actions(actions, shape)
+        except InputError as error:  # what the detector found is worth seeing without
+            told["actions"] = {"intervals": [], "strips": [], "notes": [str(error)]}
+    yield {"step": "drawing"}
+    subject = OverlaySubject("", clip, shape.fps, shape.frames, boxes, None, camera, "this clip", rows)
+    draw_overlay(subject, out / "overlay.mp4", PictureSettings(seconds=0.0))
+    told |= {
+        "models": asdict(models), "fps": round(shape.fps, 3), "width": shape.width, "height": shape.height,
+        "frames": shape.frames, "seconds": round(shape.seconds, 2), "whole": shape.is_whole,
+    }  # fmt: skip
+    yield {"step": "done", "result": told}
+
+
+def find_boxes(
+    clip: Path, detector_name: str, shape: ClipShape, settings: ReviewSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The decided boxes of the clip, as stages 2 and 3 would have them, and how its camera moved."""
+    from labels.cleaning.features.scores import scales_from
+    from labels.cleaning.settings import CleaningSettings
+    from labels.cleaning.video import clean_video
+    from labels.labelling.box_labelling import label_video
+    from labels.labelling.settings import LabellingSettings
+    from labels.models.detectors.ensemble import score_scales
+    from labels.models.detectors.loading import load_detector
+
+    detector = load_detector(detector_name)
+    labelled = label_video("clip", first_frames(clip, shape.frames, settings), detector, 0, LabellingSettings())
+    labelled.boxes.attrs = _metadata(shape)
+    scales = scales_from(score_scales(detector))
+    cleaned = clean_video(labelled.boxes, 0, scales, CleaningSettings(), camera=labelled.camera).boxes
+    return cleaned, labelled.camera
+
+
+def find_actions(
+    clip: Path, models: CurrentModels, boxes: pd.DataFrame, shape: ClipShape, settings: ReviewSettings
+) -> "ClipActions":
+    """The decided actions: of players, where the recogniser was taught on players and some are known."""
+    from labels.labelling.player_tracks import PLAYER, players_in
+    from labels.models.recognisers.recogniser import load_recogniser
+    from labels.pictures.overlay.clip import ClipActions, decided_actions, recognise_clip
+
+    recogniser = load_recogniser(models.recogniser)
+    players = players_in(boxes[boxes["decision"] != "drop"], shape.fps) if models.per == PLAYER else []
+    watched = sorted(players, key=lambda player: -player.frames_in_sight)[: settings.clip_players]
+    decode = partial(first_frames, clip, shape.frames, settings)
+    subjects = recognise_clip(decode, shape.frames, shape.fps, recogniser, watched or None)
+    notes = []
+    if models.per == PLAYER and not players:
+        notes.append("It was taught on single players; none is known here, so it looked at the whole frame.")
+    if len(players) > len(watched):
+        notes.append(f"Of {len(players)} players it looked at the {len(watched)} that are seen longest.")
+    rows = decided_actions(subjects, recogniser, shape.fps)
+    return ClipActions(subjects, recogniser.class_names, rows, notes)
+
+
+def _metadata(shape: ClipShape) -> dict[str, Any]:
+    sizes = {"fps": shape.fps, "width": shape.width, "height": shape.height}
+    return {"video_id": "clip", "frame_count": shape.frames, "stride": 1, **sizes}
+
+
+def _no_boxes(shape: ClipShape) -> pd.DataFrame:
+    boxes = tables.empty_table(tables.BOXES | tables.DECIDED)
+    boxes.attrs = _metadata(shape)
+    return boxes
+
+
+def main(arguments: list[str]) -> int:
+    clip, out, models, settings = arguments
+    try:
+        for step in look_at(
+            Path(clip), Path(out), CurrentModels(**json.loads(models)), ReviewSettings(**json.loads(settings))
+        ):
+            print(json.dumps(step), flush=True)
+    except DecodeError as error:
+        return _failed(f"cannot be read as a video: {error}")
+    except (InputError, OSError, ValueError) as error:
+        return _failed(str(error))
+    return 0
+
+
+def _failed(reason: str) -> int:
+    print(json.dumps({"error": " ".join(reason.split())}), flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,238 @@
+"""What a human said of a single label: a line of `verdicts.csv`, which `verdict_file` reads and appends to.
+
+    label_uid,verdict,class_name,x1,y1,x2,y2,video_id,frame_index,judged_class,judged_x1,judged_y1,judged_x2,judged_y2
+
+Only the first two columns must be there. `verdict` is y or n; the last line of a label counts, and a line whose
+verdict is empty takes back what was said of that label before.
+
+- `class_name`, `x1` to `y2`: how the label should be, where it is not right as it is; empty: unchanged. Only with y.
+- `video_id`, `frame_index` and `judged_…`: the label as it was when it was judged. By them the same object is known
+  again when a labeller that ran anew gives it another name. `append_verdicts` is told them by whoever shows the label.
+- A line without a label_uid, but with y, a video_id, a frame_index, a class and a box, is a box that no machine drew.
+
+`verdicts.csv` in the work folder, kept for ever: read whole, and only ever appended to (see `human_verdicts`).
+"""
+
+import csv
+import fcntl
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labels.records.errors import InputError
+from labels.records.run_records import VERDICTS_FILE
+from labels.records.safe_writing import write_text
+from labels.records.tables import BOX_COLUMNS, box_uids
+from labels.records.work_folder import WorkFolder
+
+JUDGED_COLUMNS = [f"judged_{name}" for name in BOX_COLUMNS]
+COLUMNS = [
+    *("label_uid", "verdict", "class_name", *BOX_COLUMNS, "video_id", "frame_index", "judged_class"),
+    *JUDGED_COLUMNS,
+]
+MOST_CLASS_NAME = 100
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was said of one label. `xyxy` and `judged_xyxy` are pixels, None where nothing was said of them."""
+
+    label_uid: str
+    verdict: str  # y | n
+    class_name: str = ""
+    xyxy: Box | None = None
+    video_id: str = ""
+    frame_index: int | None = None
+    judged_class: str = ""
+    judged_xyxy: Box | None = None
+
+    @property
+    def right_class(self) -> str:
+        return self.class_name or self.judged_class
+
+    @property
+    def right_xyxy(self) -> Box | None:
+        return self.xyxy or self.judged_xyxy
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the object can be found without its name."""
+        placed = bool(self.video_id) and self.frame_index is not None
+        return placed and bool(self.right_class) and self.right_xyxy is not None
+
+    @property
+    def is_correction(self) -> bool:
+        return self.class_name != "" or self.xyxy is not None
+
+
+def verdict_from(row: Mapping[str, Any]) -> Verdict:
+    """A verdict from what `append_verdicts` takes. InputError when it says nothing, or nothing sound."""
+    _, verdict = parse_verdict({name: as_text(row.get(name)) for name in COLUMNS}, "a new verdict")
+    if verdict is None:
+        raise InputError("a new verdict: a verdict is y or n, not ''")
+    return verdict
+
+
+def as_row(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as `append_verdicts` takes it."""
+    boxes = zip(
+        (*BOX_COLUMNS, *JUDGED_COLUMNS), (*(verdict.xyxy or [""] * 4), *(verdict.judged_xyxy or [""] * 4)), strict=True
+    )
+    said = {name: getattr(verdict, name) for name in COLUMNS if hasattr(verdict, name)}
+    return said | dict(boxes)
+
+
+def drawn_uid(video_id: str, frame_index: int, class_name: str, xyxy: Box) -> str:
+    """The name of a box that no machine drew: the same whenever the same box is given."""
+    box = np.array([xyxy], dtype=np.float32)
+    return box_uids(video_id, 0, np.array([frame_index]), np.array([class_name], dtype=object), box, "human")[0]
+
+
+def parse_verdict(row: Mapping[str, str | None], where: str) -> tuple[str, Verdict | None]:
+    """The label a line is about and what it says of it; None: nothing, or nothing any more."""
+    texts = {name: (row.get(name) or "").strip() for name in COLUMNS}
+    uid, word = texts["label_uid"], texts["verdict"].lower()
+    if word not in ("", "y", "n"):
+        raise InputError(f"{where}: a verdict is y or n, not '{word}'")
+    if not word:
+        return uid, None
+    xyxy, judged = _box_of(texts, BOX_COLUMNS, where), _box_of(texts, JUDGED_COLUMNS, where)
+    class_name, video_id, frame = texts["class_name"], texts["video_id"], texts["frame_index"]
+    if frame and not (frame.isascii() and frame.isdecimal() and len(frame) <= 9):
+        raise InputError(f"{where}: a frame_index is a whole number from 0, not '{frame}'")
+    if len(class_name) > MOST_CLASS_NAME or not class_name.isprintable():
+        raise InputError(f"{where}: '{class_name[:40]}' is no name of a class")
+    if word == "n" and (class_name or xyxy):
+        raise InputError(f"{where}: a label that is denied cannot be corrected; say y, or leave class and box empty")
+    if not uid:
+        if not (word == "y" and video_id and frame and class_name and xyxy):
+            without = "it is no whole box that a human drew either" if video_id else "label_uid is empty"
+            raise InputError(f"{where}: a verdict on no label; {without}")
+        uid = drawn_uid(video_id, int(frame), class_name, xyxy)
+    index = int(frame) if frame else None
+    return uid, Verdict(uid, word, class_name, xyxy, video_id, index, texts["judged_class"], judged)
+
+
+def _box_of(texts: Mapping[str, str], columns: list[str], where: str) -> Box | None:
+    given = [texts[name] for name in columns]
+    if not any(given):
+        return None
+    try:
+        x1, y1, x2, y2 = (float(text) for text in given)
+    except ValueError:
+        raise InputError(f"{where}: a box is four numbers, not '{' '.join(given)}'") from None
+    if not all(math.isfinite(value) and abs(value) < 1e6 for value in (x1, y1, x2, y2)) or x2 <= x1 or y2 <= y1:
+        raise InputError(f"{where}: the box {x1:g} {y1:g} {x2:g} {y2:g} is empty or not finite")
+    return x1, y1, x2, y2
+
+
+def as_text(value: Any) -> str:
+    """A value as it stands in verdicts.csv: float32 is told apart in nine digits."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.9g}"
+    return str(value)
+
+
+LOCK_FILE = ".verdicts.lock"
+
+
+def read_verdicts(work: WorkFolder) -> dict[str, Verdict]:
+    """label_uid -> what was said last, the latest last; empty when there is no file. InputError names the bad line."""
+    path = work.root / VERDICTS_FILE
+    if not path.is_file():
+        return {}
+    verdicts: dict[str, Verdict] = {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened)
+            if not {"label_uid", "verdict"} <= set(reader.fieldnames or []):
+                raise InputError(f"{path}: needs the columns label_uid and verdict")
+            for number, row in enumerate(reader, start=2):
+                uid, verdict = parse_verdict(row, f"{path}: line {number}")
+                verdicts.pop(uid, None)
+                if verdict is not None:
+                    verdicts[uid] = verdict
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as CSV: {error}") from None
+    return verdicts
+
+
+def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]], sync: bool = True) -> int:
+    """Append verdicts, each a mapping of some of `COLUMNS` (an empty verdict takes back); how many there were.
+
+    They are in the file, all or none, when this returns, and on disk too; without `sync` the caller sees to that with
+    `sync_verdicts`. May be called from many processes at once, also while a stage runs; the work folder's own lock is
+    not asked for. InputError when one of them is not sound: then none is written.
+    """
+    path = work.root / VERDICTS_FILE
+    said: list[dict[str, str]] = []
+    for row in rows:
+        texts = {name: as_text(row.get(name)) for name in COLUMNS}
+        uid, _ = parse_verdict(texts, f"{path}: a new verdict")
+        said.append(texts | {"label_uid": uid})
+    if not said:
+        return 0
+    handle = os.open(work.root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        _append(path, said, sync)
+    finally:
+        os.close(handle)
+    return len(said)
+
+
+def sync_verdicts(work: WorkFolder) -> None:
+    """Wait until all that was appended is on disk. OSError when it cannot be."""
+    try:
+        handle = os.open(work.root / VERDICTS_FILE, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _append(path: Path, said: list[dict[str, str]], sync: bool) -> None:
+    """Whole lines at the end. A file of other columns, or one that ends within a line, is written anew first."""
+    columns, before = COLUMNS, b""
+    if path.is_file():
+        before = path.read_bytes()
+        text = before.decode("utf-8-sig", "surrogateescape")
+        found = next(csv.reader(io.StringIO(text)), [])
+        columns = [*found, *(name for name in COLUMNS if name not in found)]
+        if columns != found or not text.endswith("\n"):
+            rows = list(csv.DictReader(io.StringIO(text)))
+            write_text(path, _lines(columns, rows, header=True))
+    else:
+        write_text(path, _lines(columns, [], header=True))
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        data = _lines(columns, said).encode("utf-8", "surrogateescape")
+        size = os.fstat(handle).st_size
+        if os.write(handle, data) != len(data):  # the disk is full
+            os.ftruncate(handle, size)
+            raise OSError(28, "No space left on device", str(path))
+        if sync:
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _lines(columns: list[str], rows: Iterable[Mapping[str, Any]], header: bool = False) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,1 @@
+"""Stage 4 for actions: data, task, metrics and the round."""

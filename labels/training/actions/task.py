@@ -1,0 +1,252 @@
+"""A recogniser as the training loop sees it: labelled windows in, augmented batches, the loss, probabilities out.
+
+Windows as training sees them: turned, moved, mirrored, lit otherwise; all frames of a window alike.
+
+Everything is drawn from torch's global generator, so that an epoch depends on its seed alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from labels.models.recognisers.pose_networks import normalise, resample
+from labels.models.recognisers.recogniser import view_probabilities
+from labels.models.recognisers.settings import JOINTS, Preset
+from labels.models.recognisers.skeletons import HIPS, MIRROR, mirrored_classes
+from labels.models.recognisers.skeletons import JOINTS as JOINT_NAMES
+from labels.training.actions.body_depth import DepthNetwork, learn_depth
+from labels.training.settings import ClipAugmentation, DepthSettings, PoseAugmentation, RecognitionSettings
+
+GREY = torch.tensor([0.299, 0.587, 0.114])
+
+
+def augment_clip(window: Tensor, crop: int, turned: bool, settings: ClipAugmentation) -> Tensor:
+    """A window (T, H, W, 3) uint8 as (3, T, crop, crop) float 0-255; mirrored if `turned`. With a mask 4, not 3."""
+    frames = window.permute(0, 3, 1, 2).float()  # (T, 3, H, W)
+    height, width = frames.shape[2:]
+    angle = _between(-1, 1) * np.deg2rad(settings.turn_degrees)
+    low, high = np.log(settings.scale)
+    size = min(height, width) / float(np.exp(_between(low, high)))  # pixels of the source that fill the crop
+    shift = [(_between(-1, 1) * (settings.shift * size + max(0, side - size) / 2)) for side in (width, height)]
+    cos, sin = np.cos(angle) * size, np.sin(angle) * size
+    flip = -1 if turned else 1
+    matrix = torch.tensor(
+        [
+            [flip * cos / width, -sin / width, 2 * shift[0] / width],
+            [flip * sin / height, cos / height, 2 * shift[1] / height],
+        ],
+        dtype=torch.float32,
+    )
+    grid = functional.affine_grid(matrix[None], [1, 3, crop, crop], align_corners=False)
+    clip = functional.grid_sample(
+        frames, grid.expand(len(frames), -1, -1, -1), padding_mode="reflection", align_corners=False
+    )
+    seen = torch.cat([_light(clip[:, :3], settings), clip[:, 3:]], dim=1)
+    return _erase(seen, settings).transpose(0, 1)
+
+
+def rand_augment(window: Tensor, operations: int) -> Tensor:
+    """RandAugment (arxiv.org/abs/1909.13719) of a window (T, H, W, 3) uint8: the same operations on all its frames."""
+    from torchvision.transforms import v2  # costs seconds: only when it is wanted
+
+    return v2.RandAugment(operations)(window.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def _light(clip: Tensor, settings: ClipAugmentation) -> Tensor:
+    if _between(0, 1) < settings.colourless:
+        clip = (clip * GREY[:, None, None]).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    gain = 1 + _between(-1, 1) * settings.contrast
+    colour = 1 + (torch.rand(3) * 2 - 1)[:, None, None] * settings.colour
+    middle = clip.mean() * (1 + _between(-1, 1) * settings.brightness)
+    return (((clip - clip.mean()) * gain + middle) * colour).clamp(0, 255)
+
+
+def _erase(clip: Tensor, settings: ClipAugmentation) -> Tensor:
+    if _between(0, 1) >= settings.erased:
+        return clip
+    side = clip.shape[-1]
+    height, width = (max(1, int(side * _between(0.15, 0.4))) for _ in range(2))
+    top, left = int(_between(0, side - height)), int(_between(0, side - width))
+    erased = clip.clone()
+    erased[:, :3, top : top + height, left : left + width] = 114.0
+    erased[:, 3:, top : top + height, left : left + width] = 0.0
+    return erased
+
+
+def augment_pose(
+    joints: np.ndarray, times: int, turned: bool, settings: PoseAugmentation, depth: np.ndarray | None = None
+) -> Tensor:
+    """Joints (T, J, 2) as (times, J, 3), at a stretch of the window, faster here and slower there.
+
+    Args:
+        depth: (T, J) torso lengths, see `body_depth`; with it the body is seen from any side.
+    """
+    last = len(joints) - 1
+    span = _between(settings.shortest, 1) * last
+    start = _between(0, last - span)
+    places = start + np.linspace(0, 1, times) ** np.exp(_between(-1, 1) * settings.warp) * span
+    values = normalise(joints, times, places)
+    if depth is not None:
+        values = seen_from_aside(values, resample(depth, places), _between(-np.pi, np.pi))
+    if turned:
+        values = values[:, list(MIRROR)]
+        values[..., 0] = -values[..., 0]
+    angle = _between(-1, 1) * settings.turn_radians
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    stretch = np.diag([1 + _between(-1, 1) * settings.stretch for _ in range(2)])
+    shear = np.array([[1, _between(-1, 1) * settings.shear], [0, 1]])
+    pose = torch.from_numpy(values)
+    pose[..., :2] = pose[..., :2] @ torch.from_numpy((turn @ stretch @ shear).astype(np.float32))
+    pose[..., :2] += torch.randn_like(pose[..., :2]) * settings.noise
+    if _between(0, 1) < settings.dropped:
+        lost = torch.randperm(len(JOINT_NAMES))[: int(_between(1, settings.most_dropped + 1))]
+        pose[:, lost] = functional.pad(pose[:, list(HIPS), :2].mean(dim=1), (0, 1))[:, None]  # as if never seen
+    return pose
+
+
+def seen_from_aside(pose: np.ndarray, depth: np.ndarray, radians: float) -> np.ndarray:
+    """A pose (T, J, 3: x, y, seen), its body rotated about the upright through its hips, which go on as they went."""
+    aside = pose.copy()
+    middle = pose[:, HIPS, 0].mean(axis=1, keepdims=True)
+    aside[..., 0] = middle + (pose[..., 0] - middle) * np.cos(radians) + depth * np.sin(radians)
+    return aside
+
+
+def _between(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))
+
+
+EVALUATED_TOGETHER = 16
+
+
+@dataclass(frozen=True)
+class LabelledWindow:
+    """One window and what it shows. `label` names the row it is of: all windows of a row are judged together."""
+
+    label: str
+    video_id: str
+    group: str
+    place: int  # among the windows of its video
+    class_id: int
+    weight: float = 1.0  # 0-1
+    by_human: bool = True
+
+
+Batch = tuple[Tensor, Tensor, Tensor]  # windows (B, ...), targets (B, K), weights (B,)
+
+
+class RecognitionTask:
+    """See `optimisation.Task`. `read` gives a window's pixels (T, h, w, 3) uint8, or its joints (T, J, 2)."""
+
+    def __init__(
+        self,
+        class_names: tuple[str, ...],
+        preset: Preset,
+        read: Callable[[LabelledWindow], np.ndarray],
+        settings: RecognitionSettings,
+    ) -> None:
+        self.class_names, self.preset, self.read, self.settings = class_names, preset, read, settings
+        self.mirror = mirrored_classes(class_names)
+        self.depth_network: DepthNetwork | None = None
+
+    def prepare(self, training: Sequence[LabelledWindow]) -> None:
+        """Learn of the windows to train on what showing their bodies from any side needs.
+
+        Windows in which no body can be made out are trained on as they are.
+        """
+        if self.settings.any_side:
+            settings = DepthSettings()
+            every = math.ceil(len(training) / settings.most_windows)
+            shown = (self.read(window) for window in training[::every])
+            self.depth_network = learn_depth(shown, settings, self.settings.seed)
+
+    def make_batch(self, windows: Sequence[LabelledWindow]) -> Batch:
+        values, targets = [], torch.zeros(len(windows), len(self.class_names))
+        for at, window in enumerate(windows):
+            turned = self.mirror is not None and bool(torch.rand(()) < 0.5)
+            values.append(self._augmented(window, turned))
+            targets[at, self.mirror[window.class_id] if turned and self.mirror else window.class_id] = 1
+        batch, weights = torch.stack(values), torch.tensor([window.weight for window in windows])
+        if self.settings.mixup:
+            strength = torch.tensor(self.settings.mixup)
+            share = float(torch.distributions.Beta(strength, strength).sample())
+            other = torch.randperm(len(batch))
+            batch = share * batch + (1 - share) * batch[other]
+            targets, weights = (share * each + (1 - share) * each[other] for each in (targets, weights))
+        targets = targets * (1 - self.settings.smoothing) + self.settings.smoothing / len(self.class_names)
+        return batch, targets, weights
+
+    def losses(self, network: nn.Module, batch: Batch, progress: float) -> dict[str, Tensor]:
+        device = next(network.parameters()).device
+        values, targets, weights = (part.to(device, non_blocking=True) for part in batch)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            logits = network(values).float()
+        each = -(targets * logits.log_softmax(dim=1)).sum(dim=1)
+        return {"class": (each * weights).sum() / weights.sum().clamp(min=1e-6)}
+
+    def probabilities(self, network: nn.Module, windows: Sequence[LabelledWindow]) -> np.ndarray:
+        """Of each window, (N, K), by the network in evaluation mode."""
+        device = next(network.parameters()).device
+        network.eval()
+        parts = [np.zeros((0, len(self.class_names)))]
+        for first in range(0, len(windows), EVALUATED_TOGETHER):
+            values = [self._plain(window) for window in windows[first : first + EVALUATED_TOGETHER]]
+            alike = len({value.shape for value in values}) == 1
+            for batch in [torch.stack(values)] if alike else [value[None] for value in values]:
+                parts.append(view_probabilities(network, batch.to(device), self.class_names, self.preset.reads))
+        return np.concatenate(parts)
+
+    def _plain(self, window: LabelledWindow) -> Tensor:
+        values = self.read(window)
+        if self.preset.reads == JOINTS:
+            return torch.from_numpy(normalise(values, self.preset.frames))
+        return torch.from_numpy(np.array(values))
+
+    def _augmented(self, window: LabelledWindow, turned: bool) -> Tensor:
+        if self.preset.reads == JOINTS:
+            joints = self.read(window)
+            depth = self.depth_network.depth_of(joints) if self.depth_network is not None else None
+            return augment_pose(joints, self.preset.frames, turned, PoseAugmentation(), depth)
+        pixels = self._plain(window)
+        if self.settings.rand_augment:
+            pixels = rand_augment(pixels, self.settings.rand_augment)
+        return augment_clip(pixels, self.preset.crop, turned, ClipAugmentation())
+
+
+def by_label(windows: Sequence[LabelledWindow], probabilities: np.ndarray) -> tuple[list[LabelledWindow], np.ndarray]:
+    """A window of each label, in their first order, and the mean probabilities over the label's windows."""
+    firsts: dict[str, int] = {}
+    members = [firsts.setdefault(window.label, len(firsts)) for window in windows]
+    sums = np.zeros((len(firsts), probabilities.shape[1]))
+    np.add.at(sums, members, probabilities)
+    counts = np.bincount(members, minlength=len(firsts))
+    chosen = {window.label: window for window in reversed(windows)}
+    return [chosen[label] for label in firsts], sums / np.maximum(counts, 1)[:, None]
+
+
+def chances(windows: Sequence[LabelledWindow], classes: int, beta: float, human_draws: float) -> np.ndarray:
+    """How often each window is drawn, (N,), in sum 1.
+
+    Of those that humans labelled, and of those that they did not, a class of n windows is drawn as often as its
+    effective number of them. `beta` 0: every class alike; near 1: every window alike.
+
+    Args:
+        human_draws: of the draws, that humans' windows have at least where there are both: a few of them would drown
+            in pseudo-labels, and the student repeat its teacher's faults.
+    """
+    ids = np.array([window.class_id for window in windows])
+    human = np.array([window.by_human for window in windows])
+    share = float(human.mean())
+    if 0 < share < 1:
+        share = max(share, human_draws)
+    odds = np.zeros(len(windows))
+    for part, of_part in ((human, share), (~human, 1 - share)):
+        count = np.bincount(ids[part], minlength=classes)
+        effective = (1 - beta**count) / (1 - beta) if beta < 1 else count
+        odds[part] = of_part * (effective / np.maximum(count, 1))[ids[part]] / max(effective.sum(), 1e-9)
+    return odds

@@ -1,0 +1,1 @@
+"""Stage 4 for boxes: data, tasks, metrics and the round."""

@@ -1,0 +1,365 @@
+"""What a detector may learn from: frames of the cleaned labels, with what is sure, what is not, and what is neither.
+
+- kept boxes are positives, weighted by their quality;
+- ignored boxes, and kept ones that were interpolated, are regions that teach nothing: neither object nor background;
+- dropped boxes are background, and worth looking at, because someone once took them for the object.
+
+A frame is used when it has a kept box. A frame without one may merely have been missed: it is used as background only
+when the labelled frames around it are as empty, and only so many are.
+
+The frames that training goes through again and again: at their working size, in memory while it lasts.
+
+What the training loop asks of a kind of detector: how a batch is made, what the loss is, how it detects.
+
+What a round is trained and validated on: its cleaned labels, divided by `split.csv`, and the frames they are of.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from labels.models.checkpoints import BALLNET
+from labels.models.detectors.ballnet import FrameFollower, SmallFrame, align, to_working
+from labels.records.detections import Detections
+from labels.records.errors import InputError
+from labels.records.geometry import as_xyxy
+from labels.records.safe_writing import digest_of, file_digest, read_parquet
+from labels.records.tables import BOX_COLUMNS, check_boxes
+from labels.records.work_folder import RoundFolder, WorkFolder
+from labels.training.settings import FrameChoice, SplitSettings, TrainingSettings
+from labels.training.splits import TEST, TRAIN, VAL, linked_groups, split_videos
+from labels.videos.decoding.frames import DecodeError
+from labels.videos.frame_store import FrameStore
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """One frame and what its labels say. Boxes are `xyxy` in pixels of the frame as decoded."""
+
+    video_id: str
+    frame_index: int
+    frame_count: int  # of the video
+    xyxy: np.ndarray  # (N, 4), kept
+    class_ids: np.ndarray  # (N,), from 0 in the order of the class names
+    weight: np.ndarray  # (N,), 0-1
+    ignored: np.ndarray  # (M, 4)
+    ignored_ids: np.ndarray  # (M,)
+    dropped: np.ndarray  # (D, 4)
+    by_human: bool  # a human said so of every kept box
+
+    @property
+    def neighbours(self) -> tuple[int, int, int]:
+        """The indices of the frame before, this one and the one after; at the ends this one again."""
+        return max(self.frame_index - 1, 0), self.frame_index, min(self.frame_index + 1, self.frame_count - 1)
+
+
+@dataclass
+class FrameCounts:
+    """Where the labelled frames of some videos went."""
+
+    with_kept: int = 0
+    empty_used: int = 0
+    empty_unsure: int = 0  # without a kept box, but not surely without the object
+    empty_left: int = 0  # surely empty, more than are needed
+    boxes: dict[str, int] = field(default_factory=dict)  # kept, ignored, dropped, interpolated
+
+    def __add__(self, other: "FrameCounts") -> "FrameCounts":
+        names = sorted(set(self.boxes) | set(other.boxes))
+        return FrameCounts(
+            self.with_kept + other.with_kept,
+            self.empty_used + other.empty_used,
+            self.empty_unsure + other.empty_unsure,
+            self.empty_left + other.empty_left,
+            {name: self.boxes.get(name, 0) + other.boxes.get(name, 0) for name in names},
+        )
+
+
+def read_cleaned(folder: RoundFolder, video_id: str) -> pd.DataFrame:
+    """The cleaned boxes of a video; `attrs` holds frame_count and stride."""
+    path = folder.boxes("cleaned", video_id)
+    return check_boxes(read_parquet(path), str(path), decided=True)
+
+
+def choose_frames(
+    boxes: pd.DataFrame, class_names: tuple[str, ...], choice: FrameChoice
+) -> tuple[list[LabelledFrame], FrameCounts]:
+    """The frames of one video to train or validate on, in order, and where the others went.
+
+    Args:
+        boxes: cleaned boxes of the video, `attrs` with video_id, frame_count and stride. Boxes of classes that are not
+            among `class_names` are left out.
+    """
+    attrs = boxes.attrs
+    boxes = boxes[boxes["class_name"].isin(class_names)]
+    kept = (boxes["decision"] == "keep") & (boxes["origin"] != "interpolated")
+    unsure = (boxes["decision"] == "ignore") | ((boxes["decision"] == "keep") & (boxes["origin"] == "interpolated"))
+    dropped = boxes["decision"] == "drop"
+    labelled = np.arange(0, attrs["frame_count"], attrs["stride"])
+    has_kept = np.isin(labelled, boxes["frame_index"][kept])
+    occupied = np.isin(labelled, boxes["frame_index"][kept | unsure])
+    reach = np.ones(2 * choice.sure_distance + 1)
+    padded = np.pad(occupied, choice.sure_distance)  # beyond the ends nothing is seen
+    sure_empty = np.convolve(padded, reach, mode="valid") < 0.5
+    wanted = int(np.ceil(choice.negative_share * has_kept.sum()))
+    drawn = sorted(labelled[sure_empty], key=lambda frame: digest_of([attrs["video_id"], int(frame)]))
+    used = np.union1d(labelled[has_kept], np.array(drawn[:wanted], dtype=labelled.dtype))
+    counts = FrameCounts(
+        with_kept=int(has_kept.sum()),
+        empty_used=len(used) - int(has_kept.sum()),
+        empty_unsure=int((~has_kept & ~sure_empty).sum()),
+        empty_left=int(sure_empty.sum()) - (len(used) - int(has_kept.sum())),
+        boxes={
+            "kept": int(kept.sum()),
+            "ignored": int((boxes["decision"] == "ignore").sum()),
+            "interpolated": int(unsure.sum() - (boxes["decision"] == "ignore").sum()),
+            "dropped": int(dropped.sum()),
+        },
+    )
+    rows_at = boxes.groupby("frame_index").indices
+    xyxy = as_xyxy(boxes[BOX_COLUMNS].to_numpy())
+    class_ids = boxes["class_name"].map({name: at for at, name in enumerate(class_names)}).to_numpy(dtype=np.int64)
+    quality = boxes["quality"].to_numpy()
+    human = (boxes["origin"] == "human").to_numpy()
+    masks = kept.to_numpy(), unsure.to_numpy(), dropped.to_numpy()
+    frames = []
+    for frame_index in used.tolist():
+        rows = rows_at.get(frame_index, np.zeros(0, dtype=int))
+        keep, ignore, drop = (rows[mask[rows]] for mask in masks)
+        frames.append(
+            LabelledFrame(
+                attrs["video_id"], frame_index, int(attrs["frame_count"]), xyxy[keep], class_ids[keep], quality[keep],
+                xyxy[ignore], class_ids[ignore], xyxy[drop], bool(len(keep) and human[keep].all()),
+            )
+        )  # fmt: skip
+    return frames, counts
+
+
+def empty_frame(video_id: str, frame_index: int, frame_count: int) -> LabelledFrame:
+    """A frame of which no label says anything."""
+    boxes, ids = np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)
+    return LabelledFrame(video_id, frame_index, frame_count, boxes, ids, np.zeros(0), boxes, ids, boxes, False)
+
+
+def labels_of(frame: LabelledFrame, class_names: tuple[str, ...]) -> pd.DataFrame:
+    """The labels of a frame in the shape of a truth table: what is unsure can hardly be seen, so it is not judged."""
+    xyxy = np.concatenate([frame.xyxy, frame.ignored])
+    names = [class_names[at] for at in np.concatenate([frame.class_ids, frame.ignored_ids]).astype(int)]
+    visibility = np.concatenate([np.ones(len(frame.xyxy)), np.zeros(len(frame.ignored))])
+    if not len(xyxy):  # the frame counts as one without the objects
+        xyxy, names, visibility = np.full((1, 4), np.nan, dtype=np.float32), [""], np.zeros(1)
+    return pd.DataFrame(
+        {
+            "frame_index": frame.frame_index,
+            **dict(zip(BOX_COLUMNS, xyxy.T, strict=True)),
+            "class_name": names,
+            "track_id": -1,
+            "visibility": visibility.astype(np.float32),
+        }
+    )
+
+
+class WorkingFrames:
+    """Frames as tensors uint8, their long side at most `long_side`: (5, h, w) with neighbours, (3, h, w) without.
+
+    The first that fit into `memory_bytes` stay; the others are made from their JPEGs each time.
+    """
+
+    def __init__(self, store: FrameStore, long_side: int, memory_bytes: int, with_neighbours: bool) -> None:
+        self.store, self.long_side, self.memory_left = store, long_side, memory_bytes
+        self.with_neighbours = with_neighbours
+        self._is_full = False
+        self._held: dict[tuple[str, int], Tensor] = {}
+        self._follower = FrameFollower()
+        self._row: list[tuple[str, int, SmallFrame]] = []  # the frames looked at last: consecutive ones of one video
+
+    def ensure(self, frames: Sequence[LabelledFrame], video_path: Path) -> str:
+        """See that the frames of one video can be read. Returns the reason why they cannot, or nothing."""
+        needed = {
+            index for frame in frames for index in (frame.neighbours if self.with_neighbours else [frame.frame_index])
+        }
+        try:
+            self.store.ensure(frames[0].video_id, video_path, sorted(needed))
+        except DecodeError as error:
+            return str(error)
+        return ""
+
+    def hold(self, frames: Sequence[LabelledFrame]) -> None:
+        """Read frames into memory in the order that is fastest, until it is full."""
+        for frame in tqdm(sorted(frames, key=lambda one: (one.video_id, one.frame_index)), "read", unit="frame"):
+            if self._is_full:
+                break
+            self.read(frame)
+
+    def read(self, frame: LabelledFrame) -> Tensor:
+        """The frame; not to be written to. Going through frames in order is the fastest the first time."""
+        key = (frame.video_id, frame.frame_index)
+        if key not in self._held:
+            made = self._with_neighbours(frame) if self.with_neighbours else self._alone(*key)
+            if made.nbytes > self.memory_left:
+                self._is_full = True
+                return made
+            self.memory_left -= made.nbytes
+            self._held[key] = made
+        return self._held[key]
+
+    def _alone(self, video_id: str, frame_index: int) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(self._small(video_id, frame_index), 2, 0)))
+
+    def _small(self, video_id: str, frame_index: int) -> np.ndarray:
+        return to_working(self.store.read(video_id, frame_index), self.long_side)
+
+    def _with_neighbours(self, frame: LabelledFrame) -> Tensor:
+        first, now, last = frame.neighbours
+        at = {index: small for video_id, index, small in self._row if video_id == frame.video_id and index >= first}
+        # What was looked at last serves again when the frames are gone through in order.
+        if list(at) != list(range(first, first + len(at))):
+            at = {}
+        follower = self._follower if at else FrameFollower()
+        for index in range(first + len(at), last + 1):
+            at[index] = follower.follow(self._small(frame.video_id, index))
+        self._follower = follower
+        self._row = [(frame.video_id, index, small) for index, small in at.items()]
+        return align(at.get(now - 1), at[now], at.get(now + 1))
+
+
+class DetectorTask(Protocol):
+    class_names: tuple[str, ...]
+    video_sizes: Mapping[str, tuple[int, int]]  # video_id -> (width, height) of its frames
+    working: WorkingFrames
+    weighs_boxes: bool  # its loss counts a box by the weight of its label
+
+    def make_batch(self, frames: Sequence[LabelledFrame]) -> Any:
+        """Read and augment frames. Draws from torch's global generator only."""
+        ...
+
+    def losses(self, network: nn.Module, batch: Any, progress: float) -> dict[str, Tensor]:
+        """The parts of the loss; their sum is minimised. `progress` is the share of the training that is done."""
+        ...
+
+    def detect(self, network: nn.Module, frames: Sequence[LabelledFrame]) -> list[Detections]:
+        """What the network, in evaluation mode, finds in the frames, in pixels of the frames as decoded."""
+        ...
+
+
+def spread(frames: Sequence[LabelledFrame], most: int) -> list[LabelledFrame]:
+    """At most so many frames, evenly spread."""
+    if len(frames) <= most:
+        return list(frames)
+    return [frames[at * len(frames) // most] for at in range(most)]
+
+
+def detection_tables(
+    task: DetectorTask, network: nn.Module, frames: Sequence[LabelledFrame]
+) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """What the network finds in frames, and what their labels say: two tables a video_id (see `box_metrics`)."""
+    network.eval()
+    with torch.inference_mode():
+        answers = task.detect(network, frames)
+    found: dict[str, list[pd.DataFrame]] = {}
+    labels: dict[str, list[pd.DataFrame]] = {}
+    for frame, answer in zip(frames, answers, strict=True):
+        table = pd.DataFrame(answer.xyxy, columns=BOX_COLUMNS)
+        table = table.assign(frame_index=frame.frame_index, class_name=answer.class_name, score=answer.score)
+        found.setdefault(frame.video_id, []).append(table)
+        labels.setdefault(frame.video_id, []).append(labels_of(frame, task.class_names))
+    return _joined(found), _joined(labels)
+
+
+def _joined(parts: dict[str, list[pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    """One table a video. An empty part would turn the joined columns into objects, so only one of those is kept."""
+    return {
+        video_id: pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+        for video_id, tables in parts.items()
+    }
+
+
+@dataclass
+class RoundData:
+    """What a round is trained and validated on."""
+
+    class_names: tuple[str, ...]
+    frames: dict[str, list[LabelledFrame]]  # train, val -> frames
+    counts: dict[str, FrameCounts]
+    video_sizes: dict[str, tuple[int, int]]
+    skipped: dict[str, int]  # reason -> videos
+    splits: dict[str, str]  # train, val or test for each usable video_id
+    groups: dict[str, str]  # of each usable video_id; those that share a file are one
+    working: WorkingFrames
+    validates_on_training: bool = False  # no box was kept in clips of another group, that could validate
+
+
+def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSettings) -> RoundData:
+    """Read the cleaned labels, divide the videos, choose the frames. InputError when there is too little."""
+    videos = work.usable_videos()
+    present = [video for video in videos["video_id"] if folder.boxes("cleaned", video).is_file()]
+    boxes = {video_id: read_cleaned(folder, video_id) for video_id in present}
+    kept = {video_id: table[table["decision"] == "keep"] for video_id, table in boxes.items()}
+    labelled = {video_id for video_id, table in kept.items() if len(table)}
+    if not labelled:
+        raise InputError(
+            f"{folder.path / 'cleaned'}: no box was kept, so there is nothing to learn; look at the reasons with: "
+            f"python visualise.py {work.root} --round {folder.number}"
+        )
+    splits = split_videos(work.split_table, videos, labelled, folder.number, SplitSettings())
+    # What only validation or held-out clips show cannot be learnt, and a held-out clip must not decide anything.
+    taught = [table["class_name"].unique() for video_id, table in kept.items() if splits[video_id] == TRAIN]
+    class_names = tuple(sorted({name for names in taught for name in names}))
+    working = WorkingFrames(
+        FrameStore(work.frames), settings.long_side, settings.memory_bytes, settings.architecture == BALLNET
+    )
+    data = RoundData(
+        class_names,
+        frames={TRAIN: [], VAL: []},
+        counts={TRAIN: FrameCounts(), VAL: FrameCounts()},
+        video_sizes={},
+        skipped={},
+        splits=splits,
+        groups=linked_groups(videos),
+        working=working,
+    )
+    for row in videos.itertuples():
+        video_id = str(row.video_id)
+        data.video_sizes[video_id] = (int(row.width), int(row.height))
+        reason = ""
+        if splits[video_id] == TEST:
+            reason = "held-out clips, never trained nor validated on"
+        elif video_id not in boxes:
+            reason = "without cleaned labels"
+        else:
+            frames, counted = choose_frames(boxes[video_id], class_names, FrameChoice())
+            if not frames:
+                reason = "without a frame that is sure enough"
+            elif why := working.ensure(frames, work.videos / row.file):
+                reason = f"that could not be decoded ({video_id}: {why})"
+            else:
+                data.frames[splits[video_id]] += frames
+                data.counts[splits[video_id]] += counted
+        if reason:
+            data.skipped[reason] = data.skipped.get(reason, 0) + 1
+    if not data.counts[TRAIN].with_kept:
+        raise InputError(
+            f"{folder.path / 'cleaned'}: no kept box in the clips to train on (see {work.split_table}); "
+            "keep more in dataset_cleaner.py, or add clips with dataset_downloader.py"
+        )
+    # One group alone may hold labels, and of few clips those that validate may lose all theirs in a later round.
+    data.validates_on_training = not data.counts[VAL].with_kept
+    if data.validates_on_training:
+        data.frames[VAL] = spread(data.frames[TRAIN], settings.validation_frames)
+    return data
+
+
+def digests_of(work: WorkFolder, data: RoundData) -> dict[str, str]:
+    """What training depends on beside the cleaned labels and the settings, as inputs of its run record."""
+    validated = sorted(video_id for video_id, split in data.splits.items() if split == VAL)
+    truths = [work.truth_boxes(video_id) for video_id in validated]
+    return {
+        "split": digest_of(data.splits),
+        "validation truth": digest_of([(path.stem, file_digest(path)) for path in truths if path.is_file()]),
+    }

@@ -1,0 +1,1 @@
+"""Stage 1 from labelled archives on disk: one file an archive."""

@@ -1,0 +1,267 @@
+"""What a run has to do, worked out on disk: a list of a million entries needs no more memory than one of a thousand.
+
+The plan is an SQLite file that is made anew by every run from the list and the ledger; nothing is lost with it.
+
+Which clips of a list are drawn: what is not wanted is left out, what stands in it twice is settled, by lot the rest.
+
+All of it happens in the plan's database, so that it takes no memory however long the list is.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from labels.videos.download.outcomes import BLOCKED, OK
+from labels.videos.download.requests import (
+    ClassChoice,
+    ClipRequest,
+    ListFilters,
+    is_in_shard,
+    stable_number,
+    why_not_wanted,
+)
+
+SPLIT_RANKS = {"": 0, "train": 1, "val": 2, "test": 3}  # the more held out, the higher
+CLIPS_TABLE = """
+CREATE TABLE clips (
+    video_id TEXT, source_key TEXT, url TEXT, start_s REAL, end_s REAL, class_name TEXT, class_names TEXT,
+    split INTEGER, duration_s REAL, fault TEXT, lot INTEGER, source_lot INTEGER, here INTEGER, state TEXT
+)"""  # state: why it is left out; empty when it is wanted
+
+
+@dataclass
+class PlanCounts:
+    """Every entry of the list, accounted for."""
+
+    entries: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)  # by why it is not wanted
+    moved_to_held_out: int = 0  # clips whose video the list also has in a more held-out split
+
+
+def draw_clips(
+    database: sqlite3.Connection,
+    requests: Iterable[ClipRequest],
+    filters: ListFilters,
+    choice: ClassChoice,
+    counts: PlanCounts,
+) -> None:
+    """Read a whole list into a new table `clips`; `choice` and `counts` learn what it held."""
+    _Drawing(database, filters, choice, counts).run(requests)
+
+
+class _Drawing:
+    def __init__(self, database: sqlite3.Connection, filters: ListFilters, choice: ClassChoice, counts: PlanCounts):
+        self.database, self.filters, self.choice, self.counts = database, filters, choice, counts
+
+    def run(self, requests: Iterable[ClipRequest]) -> None:
+        self.database.execute(CLIPS_TABLE)
+        places = ", ".join("?" * (CLIPS_TABLE.count(",") + 1))
+        self.database.executemany(f"INSERT INTO clips VALUES ({places})", self._wanted_rows(requests))
+        self._hold_out()
+        self.database.execute("CREATE INDEX by_video ON clips (video_id)")
+        again = (
+            "EXISTS (SELECT 1 FROM clips AS other WHERE other.video_id = clips.video_id AND other.rowid < clips.rowid)"
+        )
+        self._leave_out("named twice", again)
+        if self.filters.splits:
+            ranks = ", ".join(str(SPLIT_RANKS[name]) for name in self.filters.splits)
+            self._leave_out("of another split", f"split NOT IN ({ranks}) AND fault = ''")
+        if self.filters.per_class is not None:
+            self._draw("PARTITION BY class_name", self.filters.per_class, "beyond --per-class")
+        if self.filters.limit is not None:
+            self._draw("", self.filters.limit, "beyond --limit")
+        self._leave_out("in other shards", "NOT here")
+        self.database.commit()
+
+    def _wanted_rows(self, requests: Iterable[ClipRequest]) -> Iterator[tuple[Any, ...]]:
+        filters, counts = self.filters, self.counts
+        for request in requests:
+            counts.entries += 1
+            # A refused entry that does not even say its class may be one that is wanted: it is shown.
+            class_name = self.choice.first_wanted(request.class_names)
+            if class_name is None and request.fault and not request.class_names:
+                class_name = ""
+            if class_name is None:
+                counts.left_out["of other classes"] += 1
+                continue
+            why_not = "" if request.fault else why_not_wanted(request, filters)
+            if why_not:
+                counts.left_out[why_not] += 1
+                continue
+            yield (
+                request.video_id, request.source_key, request.url, request.start_s, request.end_s, class_name,
+                "|".join(request.class_names), SPLIT_RANKS[request.split], request.duration_s, request.fault,
+                stable_number(f"{filters.seed}|{request.video_id}"), stable_number(request.source_key),
+                is_in_shard(request.source_key, filters.shard), "",
+            )  # fmt: skip
+
+    def _hold_out(self) -> None:
+        """Put every clip of a video that stands in two splits into the more held-out one."""
+        run = self.database.execute
+        if run("SELECT min(split) = max(split) FROM clips").fetchone()[0]:
+            return
+        run("CREATE INDEX by_source ON clips (source_key, split)")
+        run(
+            "CREATE TEMP TABLE mixed AS SELECT source_key FROM clips WHERE split > 0 AND fault = '' "
+            "GROUP BY source_key HAVING min(split) < max(split)"
+        )
+        highest = "(SELECT max(split) FROM clips AS other WHERE other.source_key = clips.source_key)"
+        self.counts.moved_to_held_out = run(
+            f"UPDATE clips SET split = {highest} WHERE split < {highest} "
+            "AND source_key IN (SELECT source_key FROM mixed)"
+        ).rowcount
+
+    def _leave_out(self, why: str, condition: str) -> None:
+        count = self.database.execute(f"UPDATE clips SET state = ? WHERE state = '' AND ({condition})", (why,)).rowcount
+        if count:
+            self.counts.left_out[why] += count
+
+    def _draw(self, partition: str, number: int, why: str) -> None:
+        self.database.execute("DROP TABLE IF EXISTS drawn")
+        self.database.execute(
+            "CREATE TEMP TABLE drawn AS SELECT clip FROM (SELECT rowid AS clip, row_number() OVER "
+            f"({partition} ORDER BY lot, video_id) AS place FROM clips WHERE state = '' AND fault = '') "
+            "WHERE place <= ?",
+            (number,),
+        )
+        self._leave_out(why, "fault = '' AND rowid NOT IN (SELECT clip FROM drawn)")
+
+
+CACHE_KIB = 32 * 1024
+BATCH = 10_000
+ATTEMPTS_TABLE = """
+CREATE TABLE attempts (
+    video_id TEXT PRIMARY KEY, outcome TEXT, again INTEGER, stamp TEXT, message TEXT, file TEXT, fps REAL,
+    frame_count INTEGER, width INTEGER, height INTEGER, sha256 TEXT, short_side INTEGER
+) WITHOUT ROWID
+"""
+ROW_COLUMNS = (
+    "video_id", "source_key", "url", "start_s", "end_s", "class_name", "split", "fault", "outcome", "message", "file",
+    "fps", "frame_count", "width", "height", "sha256",
+)  # fmt: skip
+WAITING = f"a.video_id IS NULL OR a.again OR a.outcome IN ({', '.join(repr(name) for name in sorted(BLOCKED))})"
+
+
+class PlannedClip(NamedTuple):
+    """A clip to get."""
+
+    source_key: str
+    url: str
+    video_id: str
+    start_s: float | None
+    end_s: float | None
+    class_name: str
+    class_names: str
+    split: str
+    duration_s: float | None
+
+
+class DownloadPlan:
+    """The wanted clips of one run and what is known of each. A context manager; its file goes with it."""
+
+    def __init__(self, folder: Path, filters: ListFilters):
+        self.path, self.filters = folder / "plan.sqlite", filters
+        self.counts = PlanCounts()
+        self.choice = ClassChoice(filters.classes)
+
+    def __enter__(self) -> "DownloadPlan":
+        self.database = sqlite3.connect(self.path)
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIB}", "temp_store=FILE"):
+            self.database.execute(f"PRAGMA {pragma}")
+        self.database.execute(ATTEMPTS_TABLE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.database.close()
+        self.path.unlink(missing_ok=True)
+
+    def take_list(self, requests: Iterable[ClipRequest]) -> None:
+        """Read a whole list; what of it is wanted is known afterwards."""
+        draw_clips(self.database, requests, self.filters, self.choice, self.counts)
+
+    def take_attempts(self, rows: Iterable[dict[str, Any]]) -> None:
+        """What the ledgers say; of several attempts at a clip the one that got it counts, or else the last one."""
+        columns = [row[1] for row in self.database.execute("PRAGMA table_info(attempts)")]
+        update = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+        self.database.executemany(
+            f"INSERT INTO attempts VALUES ({', '.join('?' * len(columns))}) "
+            f"ON CONFLICT (video_id) DO UPDATE SET {update} WHERE excluded.stamp >= attempts.stamp",
+            (_attempt_row(row) for row in rows),
+        )
+        self.database.commit()
+
+    def choose(self, retry: frozenset[str]) -> int:
+        """Settle which clips are to be fetched now; `retry` are the outcomes that are tried again. Their number."""
+        names = ", ".join(f"'{name}'" for name in sorted(retry - {OK})) or "''"
+        self.database.execute(
+            "CREATE TABLE todo AS SELECT c.source_key, c.url, c.video_id, c.start_s, c.end_s, c.class_name, "
+            "c.class_names, c.split, c.duration_s FROM clips AS c LEFT JOIN attempts AS a USING (video_id) "
+            f"WHERE c.state = '' AND c.fault = '' AND ({WAITING} OR a.outcome IN ({names})) "
+            "ORDER BY c.source_lot, c.source_key, c.start_s"
+        )
+        self.database.commit()
+        return int(self.database.execute("SELECT count(*) FROM todo").fetchone()[0])
+
+    def videos(self) -> Iterator[list[PlannedClip]]:
+        """The clips to fetch, all those of one video together."""
+        for _, clips in groupby(self._todo(), key=lambda clip: clip.source_key):
+            yield list(clips)
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Every wanted clip as ROW_COLUMNS; the outcome of one that waits to be fetched is None."""
+        return iter(
+            self.database.execute(
+                "SELECT c.video_id, c.source_key, c.url, c.start_s, c.end_s, c.class_name, c.split, c.fault, "
+                f"CASE WHEN {WAITING} THEN NULL ELSE a.outcome END, a.message, a.file, a.fps, a.frame_count, a.width, "
+                "a.height, a.sha256 "
+                "FROM clips AS c LEFT JOIN attempts AS a USING (video_id) WHERE c.state = '' ORDER BY c.video_id"
+            )
+        )
+
+    def by_class(self) -> list[tuple[str, str, int, int, float]]:
+        """(class, outcome, clips, videos, seconds as far as known), most clips first.
+
+        Clips that were not asked for have the outcome "refused" or "waiting".
+        """
+        return self.database.execute(
+            f"SELECT c.class_name, CASE WHEN c.fault <> '' THEN 'refused' WHEN {WAITING} THEN 'waiting' "
+            "ELSE a.outcome END AS ended, count(*), count(DISTINCT c.source_key), "
+            "total(coalesce(c.end_s - coalesce(c.start_s, 0), c.duration_s)) "
+            "FROM clips AS c LEFT JOIN attempts AS a USING (video_id) WHERE c.state = '' "
+            "GROUP BY c.class_name, ended ORDER BY count(*) DESC, c.class_name, ended"
+        ).fetchall()
+
+    def count_of_other_size(self, short_side: int | None) -> int:
+        """How many clips are there that were cut to another short side."""
+        query = (
+            "SELECT count(*) FROM clips AS c JOIN attempts AS a USING (video_id) "
+            "WHERE c.state = '' AND a.outcome = 'ok' AND a.short_side IS NOT ?"
+        )
+        return int(self.database.execute(query, (short_side,)).fetchone()[0])
+
+    def _todo(self) -> Iterator[PlannedClip]:
+        names = {rank: name for name, rank in SPLIT_RANKS.items()}
+        last = 0
+        while True:  # in pages: the table of attempts changes while this is read
+            page = self.database.execute(
+                "SELECT rowid, * FROM todo WHERE rowid > ? ORDER BY rowid LIMIT ?", (last, BATCH)
+            ).fetchall()
+            for row in page:
+                clip = PlannedClip(*row[1:])
+                yield clip._replace(split=names[row[8]])
+            if len(page) < BATCH:
+                return
+            last = page[-1][0]
+
+
+def _attempt_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    got_it = row["outcome"] == OK
+    return (
+        row["video_id"], row["outcome"], bool(row.get("again")), f"{int(got_it)}{row.get('time', '')}",
+        row.get("message", ""), row.get("file", ""), row.get("fps"), row.get("frame_count"), row.get("width"),
+        row.get("height"), row.get("sha256"), row.get("short_side"),
+    )  # fmt: skip

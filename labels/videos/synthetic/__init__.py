@@ -1,0 +1,1 @@
+"""Stage 1's own clips: rendered, with exact truth."""

@@ -1,0 +1,321 @@
+"""Synthetic sports clips with exact truth: the world of `scene_play` seen by the camera of `scene_camera`, drawn.
+
+What the truth means:
+
+- A ball's box holds all the ball covered while the shutter was open, the visible streak, cut at the frame's edges;
+  a player's box holds body and clothes, not the racket.
+- `visibility` is the share of the object's pixels that nothing nearer, no overlay and no frame edge hides.
+- Whatever is inside the frame has a row, also when it is hidden (visibility 0). Balls that lie still are balls.
+- A frame without any ball has one row of class "sports ball" whose box is NaN.
+- The joints of a player in sight are those of the skeleton, also where something hides them; none outside the frame.
+- `track_id` is the same for one object through the whole clip, across cuts. Actions cover the frames in which their
+  player has a box.
+
+The shadows of players and balls on the ground of a synthetic clip.
+
+The truth of a synthetic clip as tables, from what was seen while it was drawn.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from labels.records import tables
+from labels.videos.archives.rows import POSE
+from labels.videos.encoding import VideoWriter
+from labels.videos.pose_tables import JOINTS
+from labels.videos.synthetic import poses as body
+from labels.videos.synthetic.camera import Camera, Shot, plan_shots
+from labels.videos.synthetic.effects import Lens, make_overlay, pan_blur
+from labels.videos.synthetic.figures import BallLook, Light, draw_ball, draw_figure, dress_players, make_light, mixed
+from labels.videos.synthetic.layers import Canvas, Patch, Seen, mean_patch
+from labels.videos.synthetic.play import LEAD_S, plan_play
+from labels.videos.synthetic.scenery import draw_net, draw_surroundings, flash, make_net, make_surroundings
+from labels.videos.synthetic.settings import SceneSettings
+from labels.videos.synthetic.sports import DIFFICULTIES, SPORTS
+
+SHIFT = 3  # bits of sub-pixel precision in cv2's drawing
+ONE_PX = 2**SHIFT
+SHADOW_LIMBS = (
+    (body.PELVIS, body.NECK, 0.3), (body.NECK, body.HEAD, 0.2), (body.L_SHOULDER, body.L_ELBOW, 0.1),
+    (body.L_ELBOW, body.L_HAND, 0.08), (body.R_SHOULDER, body.R_ELBOW, 0.1), (body.R_ELBOW, body.R_HAND, 0.08),
+    (body.L_HIP, body.L_KNEE, 0.16), (body.L_KNEE, body.L_TOE, 0.11), (body.R_HIP, body.R_KNEE, 0.16),
+    (body.R_KNEE, body.R_TOE, 0.11),
+)  # fmt: skip
+
+
+SOFT_PX, SUN_SOFT_PX = 1.6, 0.5  # blur of a shadow's edge in a frame 320 wide
+
+
+def lay_shadows(
+    picture: np.ndarray,
+    figures: list[np.ndarray],
+    balls: list[np.ndarray],
+    ball_radius_m: float,
+    light: Light,
+    camera: Camera,
+) -> np.ndarray:
+    """The picture (H, W, 3) uint8 with shadows. `figures` are joints (17, 3), `balls` centres (3,), in metres."""
+    height, width = picture.shape[:2]
+    mask: np.ndarray = np.zeros((height, width), np.uint8)
+    for joints in figures:
+        flat = joints.copy()
+        flat[:, :2] -= joints[:, 2:] * light.fall
+        flat[:, 2] = 0
+        pixels, depth = camera.project(flat)
+        if depth.min() < 1:
+            continue
+        per_m = camera.focal_px / float(depth.mean())
+        spots = np.clip(pixels * ONE_PX, -(2**20), 2**20).astype(int).tolist()
+        for first, second, thick_m in SHADOW_LIMBS:
+            thick = max(1, round(thick_m * per_m * 0.6))
+            cv2.line(mask, spots[first], spots[second], 255, thick, cv2.LINE_AA, SHIFT)
+    for centre in balls:
+        spot = np.array([*(centre[:2] - centre[2] * light.fall), 0.0])
+        pixels, depth = camera.project(spot[None])
+        if depth[0] < 1:
+            continue
+        wide = ONE_PX * camera.focal_px * ball_radius_m / float(depth[0])
+        flattened = max(0.15, float(camera.position[2] / np.linalg.norm(camera.position - spot)))
+        x, y = np.clip(pixels[0] * ONE_PX, -(2**20), 2**20).astype(int).tolist()
+        axes = (max(ONE_PX // 2, int(wide)), max(ONE_PX // 2, int(wide * flattened)))
+        cv2.ellipse(mask, (x, y), axes, 0, 0, 360, 255, -1, cv2.LINE_AA, SHIFT)
+    soft = (SUN_SOFT_PX if light.is_sun else SOFT_PX) * width / 320
+    mask = cv2.GaussianBlur(mask, (0, 0), soft)
+    kept = cv2.LUT(mask, (1 - light.shadow * np.arange(256) / 255).astype(np.float32))
+    return cv2.multiply(picture, cv2.merge([kept] * 3), dtype=cv2.CV_8U)
+
+
+BALL, PERSON = "sports ball", "person"
+GAITS = ("stand", "run")
+ACTION_CLASSES = (*GAITS, "jump", "throw", "kick", "swing")
+# Of the 17 joints of a body, those that recognisers of poses see, in the order of JOINTS.
+SEEN_JOINTS = [
+    body.HEAD, body.L_SHOULDER, body.R_SHOULDER, body.L_ELBOW, body.R_ELBOW, body.L_HAND, body.R_HAND, body.L_HIP,
+    body.R_HIP, body.L_KNEE, body.R_KNEE, body.L_ANKLE, body.R_ANKLE,
+]  # fmt: skip
+SHORTEST_S = 0.3  # of an action: what is over sooner, or so little in sight, no person could name
+
+
+@dataclass(frozen=True)
+class RenderedTruth:
+    """What a rendered clip shows: a TRUTH and an ACTIONS table, and where the players' joints are."""
+
+    boxes: pd.DataFrame
+    actions: pd.DataFrame
+    poses: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class FrameTruth:
+    """What one frame shows."""
+
+    seen: list[Seen]
+    doing: dict[int, str]  # track_id of a player in sight -> what they do
+    joints: dict[int, np.ndarray] = field(default_factory=dict)  # track_id of a player in sight -> (17, 2) pixels
+
+
+def truth_table(frames: list[FrameTruth]) -> pd.DataFrame:
+    """The TRUTH rows of all frames."""
+    rows: list[tuple] = []
+    for frame_index, frame in enumerate(frames):
+        rows += [
+            (frame_index, *seen.xyxy, seen.class_name, seen.track_id, seen.visibility())
+            for seen in sorted(frame.seen, key=lambda seen: seen.track_id)
+        ]
+        if not any(seen.class_name == BALL for seen in frame.seen):
+            rows.append((frame_index, *[np.nan] * 4, BALL, tables.NO_TRACK, 0.0))
+    columns = list(zip(*rows, strict=True))
+    return tables.make_table(tables.TRUTH, dict(zip(tables.TRUTH, map(list, columns), strict=True)))
+
+
+def actions_table(frames: list[FrameTruth], video_id: str, fps: float) -> pd.DataFrame:
+    """The ACTIONS rows: what each player does, from when to when, while in sight.
+
+    What is too short to be marked has no class: nobody could name it.
+    """
+    rows = []
+    for track_id in sorted({track for frame in frames for track in frame.doing}):
+        names = [frame.doing.get(track_id) for frame in frames]
+        rows += [(track_id, *stretch) for stretch in _stretches(names, math.ceil(SHORTEST_S * fps))]
+    return tables.make_table(
+        tables.ACTIONS,
+        {
+            "label_uid": [hashlib.blake2b(f"{video_id}|{row}".encode(), digest_size=8).hexdigest() for row in rows],
+            "video_id": [video_id] * len(rows),
+            "track_id": [row[0] for row in rows],
+            "start_frame": [row[1] for row in rows],
+            "end_frame": [row[2] for row in rows],
+            "start_s": [row[1] / fps for row in rows],
+            "end_s": [row[2] / fps for row in rows],
+            "class_name": [row[3] for row in rows],
+            "score": 1.0,
+            "probabilities": [json.dumps({row[3]: 1.0} if row[3] else {}) for row in rows],
+            "origin": "human",
+            "round_born": 0,
+        },
+    )
+
+
+def poses_table(frames: list[FrameTruth], width: int, height: int) -> pd.DataFrame:
+    """The joints of all players in sight that lie in the frame, hidden or not: as a motion capture gives them."""
+    rows = [
+        (frame_index, JOINTS[place], x, y, track_id)
+        for frame_index, frame in enumerate(frames)
+        for track_id, joints in sorted(frame.joints.items())
+        for place, (x, y) in enumerate(joints[SEEN_JOINTS].tolist())
+        if 0 <= x < width and 0 <= y < height
+    ]
+    kinds = POSE | {"track_id": "int64"}
+    return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
+
+
+def _stretches(names: list[str | None], shortest: int) -> list[tuple[int, int, str]]:
+    """(start, end, name) of what is done while in sight; name is empty where it is for fewer frames than `shortest`.
+
+    Fewer of the other gait between do not end a gait.
+    """
+    found: list[tuple[int, int, str | None]] = []
+    start = 0
+    for name, run in groupby(names):
+        end = start + len(list(run))
+        found.append((start, end, name))
+        start = end
+    joined: list[tuple[int, int, str | None]] = []
+    for start, end, name in found:
+        if len(joined) > 1:
+            (first, _, before), (*_, between) = joined[-2:]
+            if before == name and name in GAITS and between in GAITS and start - joined[-1][0] < shortest:
+                joined[-2:] = [(first, end, name)]
+                continue
+        joined.append((start, end, name))
+    return [(start, end, name if end - start >= shortest else "") for start, end, name in joined if name]
+
+
+RENDERER_VERSION = 6  # goes up when the same settings give other bytes, or another truth
+FIGURE_BLUR_PX = 2.5  # a player that moves further than this while the shutter is open is drawn smeared
+FIRST_BALL_TRACK = 100  # players count from 0, balls from here
+
+Thing = tuple[Patch, Seen | None, float]  # what is drawn, what of it is truth, its depth in metres
+
+
+@dataclass(frozen=True)
+class RenderedFrame:
+    rgb: np.ndarray  # (H, W, 3) uint8
+    truth: FrameTruth
+
+
+def render_clip(settings: SceneSettings, path: Path, before_frame: Callable[[], None] = lambda: None) -> RenderedTruth:
+    """Render one clip to an H.264 file and return its truth. `before_frame` may raise to give up; no file is left."""
+    low, high = DIFFICULTIES[settings.difficulty].crf
+    crf = int(_stream(settings, "encoder").integers(low, high + 1))
+    truth = []
+    with VideoWriter(path, settings.fps, crf) as writer:
+        for frame in Scene(settings).frames():
+            before_frame()
+            writer.write(frame.rgb)
+            truth.append(frame.truth)
+    poses = poses_table(truth, settings.width, settings.height)
+    return RenderedTruth(truth_table(truth), actions_table(truth, path.stem, settings.fps), poses)
+
+
+def _stream(settings: SceneSettings, purpose: str) -> np.random.Generator:
+    """Random numbers of their own for each purpose, so that a change to one leaves the others as they were."""
+    return np.random.default_rng([settings.seed, *purpose.encode()])
+
+
+class Scene:
+    """Everything about a clip that is drawn from its seed; `frames` renders it."""
+
+    def __init__(self, settings: SceneSettings) -> None:
+        self.settings = settings
+        self.size = (settings.width, settings.height)
+        self.sport, self.difficulty = SPORTS[settings.sport], DIFFICULTIES[settings.difficulty]
+        duration_s = settings.frame_count / settings.fps
+        self.play = plan_play(_stream(settings, "play"), self.sport, self.difficulty, duration_s)
+        self.shots = plan_shots(
+            _stream(settings, "camera"), self.sport, self.difficulty, self.play.balls[0].path, -LEAD_S,
+            settings.frame_count, settings.fps, self.size,
+        )  # fmt: skip
+        rng = _stream(settings, "looks")
+        ball = self.sport.ball_colours[int(rng.integers(len(self.sport.ball_colours)))]
+        cameras = [shot.at(shot.start_frame / settings.fps) for shot in self.shots]
+        self.surroundings = make_surroundings(rng, self.sport, self.difficulty, cameras, ball[0])
+        fade, ground = rng.uniform(*self.difficulty.ball_fade), self.surroundings.ground_colour
+        self.ball_colours = (mixed(ball[0], ground, fade), mixed(ball[1], ground, fade), mixed(ball[2], ground, fade))
+        self.light = make_light(rng, self.surroundings.is_outdoors)
+        self.figure_looks = dress_players(rng, self.play.players)
+        self.exposure_s = rng.uniform(*self.difficulty.exposure) / settings.fps
+        self.overlay = make_overlay(rng, self.difficulty, self.size, ball[0])
+        self.net = make_net(rng, self.sport)
+
+    def frames(self) -> Iterator[RenderedFrame]:
+        rng = _stream(self.settings, "sensor")
+        lens = Lens(rng, self.difficulty, self.size)
+        for shot in self.shots:
+            for frame_index in range(shot.start_frame, shot.end_frame):
+                yield self._frame(shot, frame_index / self.settings.fps, lens, rng)
+
+    def _frame(self, shot: Shot, time_s: float, lens: Lens, rng: np.random.Generator) -> RenderedFrame:
+        camera = shot.at(time_s)
+        poses, doing = zip(*(player.at(time_s) for player in self.play.players), strict=True)
+        picture = draw_surroundings(self.surroundings, camera, self.size)
+        if rng.random() < self.difficulty.flashes:
+            flash(rng, self.surroundings, camera, picture)
+        picture = pan_blur(picture, self._camera_way(shot, time_s))
+        centres = [ball.at(time_s) for ball in self.play.balls]
+        picture = lay_shadows(picture, list(poses), centres, self.sport.ball_radius_m, self.light, camera)
+        things = self._figures(shot, time_s, camera, poses) + self._balls(shot, time_s, camera)
+        if self.net is not None:
+            net, depth_m = draw_net(self.net, camera)
+            things.append((net, None, depth_m))
+        canvas = Canvas(picture)
+        for patch, seen, _ in sorted(things, key=lambda thing: -thing[2]):
+            canvas.put(patch, seen)
+        for patch in self.overlay.patches(time_s) if self.overlay else []:
+            canvas.put(patch)
+        tracks = [seen.track_id for seen in canvas.seen if seen.class_name == PERSON]
+        joints = {track_id: camera.project(poses[track_id])[0] for track_id in tracks}
+        truth = FrameTruth(canvas.seen, {track_id: doing[track_id] for track_id in tracks}, joints)
+        return RenderedFrame(lens.expose(rng, canvas.picture), truth)
+
+    def _balls(self, shot: Shot, time_s: float, camera: Camera) -> list[Thing]:
+        look = BallLook(self.sport.ball_pattern, self.ball_colours, camera.rotation @ self.light.towards)
+        things: list[Thing] = []
+        for track_id, ball in enumerate(self.play.balls, FIRST_BALL_TRACK):
+            drawn = draw_ball(ball, track_id, look, self.sport, shot, time_s, self.exposure_s)
+            if drawn:
+                things.append(drawn)
+        return things
+
+    def _figures(self, shot: Shot, time_s: float, camera: Camera, poses: tuple[np.ndarray, ...]) -> list[Thing]:
+        things: list[Thing] = []
+        camera_px = float(np.abs(self._camera_way(shot, time_s)).max())
+        light_px = (camera.rotation @ self.light.towards)[:2]
+        edges = [(moment, shot.at(moment)) for moment in (time_s + half * self.exposure_s for half in (-0.5, 0.5))]
+        for index, (player, joints) in enumerate(zip(self.play.players, poses, strict=True)):
+            style = (self.figure_looks[index], light_px, self.sport.racket, player.left_handed)
+            drawn = draw_figure(joints, index, camera, *style)
+            if drawn is None:
+                continue
+            patch, seen, depth_m = drawn
+            way_px = player.joint_speed(time_s) * self.exposure_s * camera.focal_px / depth_m
+            if way_px + camera_px > FIGURE_BLUR_PX:
+                others = [draw_figure(player.at(moment)[0], index, seen_by, *style) for moment, seen_by in edges]
+                patch = mean_patch([patch, *(other[0] for other in others if other)])
+            things.append((patch, seen, depth_m))
+        return things
+
+    def _camera_way(self, shot: Shot, time_s: float) -> np.ndarray:
+        """How far the picture moves while the shutter is open, (2,) pixels."""
+        middle = np.array([[0.0, 2.0, 1.0]])
+        before, after = (shot.at(time_s + half * self.exposure_s).project(middle)[0][0] for half in (-0.5, 0.5))
+        return after - before
