@@ -105,13 +105,13 @@ def test_changes_by_hand():
         tables.sort_boxes(pd.concat(parts, ignore_index=True))
         for parts in ([old, both_ignored], [new, first, now_dropped])
     )
-    changes = video_changes(old, new, FRAMES).set_index("frame_index")
+    changes = video_changes(old, new, np.arange(FRAMES)).set_index("frame_index")
     assert changes["change"].to_dict() == {1: "moved", 2: "moved", 3: "lost", 4: "lost", 9: "added", 11: "decision"}
     assert changes.loc[3, ["before", "after", "reason"]].tolist() == ["keep", "ignore", "quality: 0.5 < 0.7"]
     assert changes.loc[4, ["before", "after"]].tolist() == ["keep", "not there"]
     assert changes.loc[9, ["before", "after"]].tolist() == ["not there", "keep"]
     assert changes.loc[1, "old_x1"] == 10 and np.isnan(changes.loc[3, "old_x1"])
-    assert len(video_changes(old, old, FRAMES)) == 0
+    assert len(video_changes(old, old, np.arange(FRAMES))) == 0
 
 
 def test_the_difference_is_a_table_a_file_and_a_sheet(tmp_path, capsys):

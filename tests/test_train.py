@@ -22,7 +22,8 @@ from labels.models.detectors.loading import detector_from_checkpoint
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
-from labels.records.safe_writing import read_parquet, write_parquet
+from labels.records.safe_writing import read_parquet_and_metadata, write_parquet
+from labels.records.video_labels import write_video_labels
 from labels.records.work_folder import WorkFolder
 from labels.training.boxes import round as box_folds
 from labels.training.boxes import round as round_training
@@ -295,12 +296,13 @@ def test_the_classes_are_those_of_the_clips_to_train_on(tmp_path):
     data = gather_data(work, work.round(0), settings)
     for video_id, side in data.splits.items():
         if side != "train":
-            boxes = read_cleaned(work.round(0), video_id)
+            cleaned = read_cleaned(work.round(0), video_id)
+            boxes = cleaned.boxes
             other = pd.concat(
                 [boxes, boxes.assign(class_name="person", label_uid="p" + boxes["label_uid"].str[1:])],
                 ignore_index=True,
             )
-            write_parquet(work.round(0).boxes("cleaned", video_id), tables.sort_boxes(other), boxes.attrs)
+            write_video_labels(work.round(0).boxes("cleaned", video_id), cleaned.with_boxes(tables.sort_boxes(other)))
     assert gather_data(work, work.round(0), settings).class_names == (BALL,)
 
 
@@ -310,9 +312,7 @@ def test_a_round_that_keeps_nothing_in_the_clips_to_validate_on_says_so_and_goes
     divided = gather_data(work, work.round(0), SmallSettings()).splits
     for video_id in (video_id for video_id, split in divided.items() if split == "val"):
         path = work.round(0).boxes("cleaned", video_id)
-        table = read_parquet(path)
-        metadata = dict(table.attrs)
-        table.attrs = {}
+        table, metadata = read_parquet_and_metadata(path)
         write_parquet(path, table.assign(decision="ignore", reason="quality: 0.5 < 0.7"), metadata)
     data = gather_data(work, work.round(0), SmallSettings())
     assert data.validates_on_training

@@ -15,7 +15,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -35,8 +34,9 @@ from labels.records import run_records, tables
 from labels.records.command_line import leave_to_parent
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord
-from labels.records.safe_writing import digest_of, read_parquet, write_parquet
+from labels.records.safe_writing import digest_of, read_parquet
 from labels.records.verdicts import Verdict, read_verdicts
+from labels.records.video_labels import read_video_labels, write_video_labels
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 from labels.videos.decoding.frames import DecodeError
 from labels.videos.frame_store import FrameStore
@@ -119,7 +119,6 @@ def output_digest(folder: RoundFolder) -> str:
     return digest_of([run_records.digest_of_files([*shards, *([annotations] if annotations.is_file() else [])])])
 
 
-NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
 LEAST_BYTES = 200_000  # of shards; less is done before other processes have started
 
 
@@ -137,15 +136,12 @@ class ShardCleaner:
         path = inputs.folder.boxes("labelled", video_id)
         if not path.is_file():
             raise InputError("was not labelled")
-        labelled = _checked(path, decided=False)
-        missing = [name for name in NEEDED_METADATA if name not in labelled.attrs]
-        if missing:
-            raise InputError(f"{path}: its metadata lacks {', '.join(missing)}")
+        labelled = read_video_labels(path)
         camera_path = inputs.folder.camera(video_id)
         camera = read_parquet(camera_path) if camera_path.is_file() else None
         old = None
         if inputs.before is not None and inputs.before.boxes("cleaned", video_id).is_file():
-            old = _checked(inputs.before.boxes("cleaned", video_id), decided=True)
+            old = read_video_labels(inputs.before.boxes("cleaned", video_id), decided=True)
         cleaned = clean_video(
             labelled,
             inputs.folder.number,
@@ -156,7 +152,7 @@ class ShardCleaner:
             verdicts=inputs.verdicts,
             usual=self.usual,
         )
-        return labelled, cleaned
+        return labelled.boxes, cleaned
 
     def clean_all(self) -> Generator[tuple[pd.DataFrame, CleanedVideo] | InputError, None, None]:
         """For each video of the round, in order, what `clean` gives or raises."""
@@ -207,14 +203,6 @@ def _clean_in_worker(video_id: str) -> tuple[pd.DataFrame, CleanedVideo] | Input
     return _clean_or_tell(_cleaner, video_id)
 
 
-def _checked(path: Path, decided: bool) -> pd.DataFrame:
-    boxes = read_parquet(path)
-    try:
-        return tables.check_boxes(boxes, str(path), decided)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
 ROWS = (
     *("videos", "labelled", "merged_in", "interpolated", "fused", "from_verdicts", "left_behind"),
     *("keep", "ignore", "drop"),
@@ -240,7 +228,7 @@ class RoundAccounts:
         """One video: its row of the videos table, its boxes before and after, and the truth where there is any."""
         video_id, boxes = str(video["video_id"]), cleaned.boxes
         self._unheard.difference_update(boxes["label_uid"])
-        self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], boxes.attrs)}
+        self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], cleaned.video)}
         self._counts.update(asdict(cleaned.merged) | cleaned.decisions)
         self._counts.update(interpolated=cleaned.interpolated, videos=1)
         self._counts.update({name: getattr(cleaned, name) for name in ("believed", "kept_believed", "kept_balls")})
@@ -252,6 +240,8 @@ class RoundAccounts:
         self._reasons.update(_reasons(boxes))
         self._agreement.add(str(video["group"]) or video_id, cleaned.agreement)
         if truth is not None:
+            # Only frames that were labelled are judged: the truth between them was never looked at.
+            truth = truth[truth["frame_index"] % cleaned.video.stride == 0]
             self._quality.add(str(video["split"]), labelled, boxes, truth)
             self._calibration.add(boxes, truth)
 
@@ -321,16 +311,16 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
                 if isinstance(answer, InputError):
                     raise answer
                 labelled, cleaned = answer
-                frames = dataset_frames(cleaned.boxes, settings)
+                frames = dataset_frames(cleaned.labels, settings)
                 store.ensure(video_id, work.videos / str(video["file"]), frames.tolist(), str(video["sha256"]))
             except (InputError, DecodeError) as error:
                 accounts.skip(video_id, str(error))
                 continue
-            write_parquet(folder.boxes("cleaned", video_id), cleaned.boxes, cleaned.boxes.attrs)
+            write_video_labels(folder.boxes("cleaned", video_id), cleaned.labels)
             written.add(f"{video_id}.parquet")
             accounts.add(video, labelled, cleaned, work.read_truth(video_id))
             if len(frames):
-                images.append(image_rows(video, cleaned.boxes, frames))
+                images.append(image_rows(video, cleaned.labels, frames))
             boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
     for stale in sorted((folder.stage("cleaned") / "boxes").glob("*.parquet")):
         if stale.name not in written:

@@ -23,7 +23,7 @@ from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.geometry import iou_matrix
 from labels.records.masks import with_masks
-from labels.records.safe_writing import digest_of, read_parquet, whole_folder, write_parquet
+from labels.records.safe_writing import digest_of, read_parquet, read_parquet_and_metadata, whole_folder, write_parquet
 from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
 
 PLACE = ["video_id", "frame_index"]
@@ -127,15 +127,13 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
     for video_id in videos["video_id"]:
         path = folder.boxes("cleaned", video_id)
         if of_boxes and path.is_file():
-            shard = read_parquet(path)
-            stride[video_id] = int(shard.attrs.get("stride", 1))
+            shard, metadata = read_parquet_and_metadata(path)
+            stride[video_id] = int(metadata.get("stride", 1))
             shard = with_masks(shard, folder, video_id)
-            shard.attrs = {}
             boxes.append(shard[shard["decision"] != "drop"])
         path = folder.actions("cleaned", video_id)
         if path.is_file():
             shard = read_parquet(path)
-            shard.attrs = {}
             actions.append(shard[shard["decision"] != "drop"])
     all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
     if "mask_rle" in all_boxes:

@@ -301,7 +301,6 @@ def _doubtful(work: WorkFolder, export: _Export) -> pd.DataFrame:
     for path in shards:
         if path.is_file():
             boxes = read_parquet(path)
-            boxes.attrs = {}
             found.append(boxes[(boxes["decision"] == "ignore") & ~boxes["label_uid"].isin(export.boxes["label_uid"])])
     return tables.concatenate(found, columns).reset_index(drop=True)
 

@@ -23,6 +23,7 @@ from labels.records.errors import InputError
 from labels.records.geometry import iou_matrix
 from labels.records.safe_writing import read_parquet
 from labels.records.verdicts import read_verdicts
+from labels.records.video_labels import read_video_labels
 from labels.records.work_folder import RoundFolder, WorkFolder
 
 
@@ -81,11 +82,11 @@ def clean_again(
     has_before = here.number > 0 and before.boxes("cleaned", video_id).is_file()
     camera = here.folder.camera(video_id)
     return clean_video(
-        labelled,
+        read_video_labels(here.folder.boxes("labelled", video_id)),
         here.number,
         scales_from(labeller.get("sources", {})),
         settings,
-        read_parquet(before.boxes("cleaned", video_id)) if has_before else None,
+        read_video_labels(before.boxes("cleaned", video_id)) if has_before else None,
         read_parquet(camera) if camera.is_file() else None,
         verdicts=read_verdicts(work),
         usual=usual_looks(here.folder, before if here.number > 0 else None, settings),
