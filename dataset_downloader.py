@@ -88,7 +88,7 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
 
 def download(args: argparse.Namespace) -> Summary:
     from labels.labelling.human_actions import begins_with_actions
-    from labels.labelling.settings import labelling_command, recognising_command
+    from labels.records import next_command
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
 
@@ -110,7 +110,7 @@ def download(args: argparse.Namespace) -> Summary:
             summary = add_clips(work, args)
         if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
             summary.lines += out_of_date(work)
-            command = recognising_command if begins_with_actions(work) else labelling_command
+            command = next_command.label_actions if begins_with_actions(work) else next_command.label_boxes
             summary.next_command = command(work, 0)
     return summary
 

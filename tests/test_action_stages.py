@@ -22,6 +22,7 @@ from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.pose_estimators import People
 from labels.models.recognisers.recogniser import recogniser_from_file
 from labels.pictures.overlay.overlay import clip as clip_actions
+from labels.records import next_command
 from labels.records.errors import InputError
 from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
@@ -32,7 +33,7 @@ from labels.training.actions.fitting import require_no_group_twice
 from labels.training.actions.metrics import calibration_error
 from labels.training.actions.round import preset_for
 from labels.training.actions.task import LabelledWindow, by_label
-from labels.training.settings import DepthSettings, RecognitionSettings, training_command
+from labels.training.settings import DepthSettings, RecognitionSettings
 from tests.conftest import write_test_video
 
 STAGES = ("labelled", "cleaned", "trained")
@@ -234,7 +235,7 @@ def test_out_of_fold_students_are_heard_in_the_next_round(work, capsys, monkeypa
         and not list((work / "rounds/00/trained").glob("**/fold*"))
     )
     assert train.main(command) == 0 and len(asked) == 2  # not once more
-    assert "--folds 2" in training_command(WorkFolder(work), 1, actions=True)
+    assert "--folds 2" in next_command.train(WorkFolder(work), 1, actions=True)
     # They are sure that one label is wrong: its human is asked, and it is kept.
     uid, name = table["label_uid"][0], table["class_name"][0]
     other = next(move for move in MOVES if move != name)
@@ -518,7 +519,7 @@ def test_joints_that_came_with_clips_train_a_recogniser_of_poses(work, archive, 
     turned = ["--architecture", "pose_gru", "--epochs", "1", "--any-side"]
     assert train.main([str(work), "--round", "0", *turned]) == 0
     assert not torch.equal(head, load_checkpoint(student, RECOGNISER)["network"]["head.weight"])
-    assert "--any-side" in training_command(WorkFolder(work), 0, actions=True)
+    assert "--any-side" in next_command.train(WorkFolder(work), 0, actions=True)
     with_pixels = ["--architecture", "cnn3d+pose_gru", *SHORT[2:], "--epochs", "1", "--any-side"]
     assert train.main([str(work), "--round", "0", *with_pixels]) == 0
     settings = load_checkpoint(student, RECOGNISER)["settings"]

@@ -15,9 +15,9 @@ from labels.pictures.palette import STYLES, style_names
 from labels.pictures.report.comparison import f1_difference, f1_interval, signed
 from labels.pictures.report.rounds import CleanedRound, as_truth
 from labels.pictures.report.survey import changes_between
-from labels.pictures.report.tables import stage_command
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
+from labels.records.next_command import stage_command
 from labels.records.run_records import RunRecord
 from labels.records.safe_writing import write_parquet
 from labels.records.work_folder import STAGES, WorkFolder

@@ -19,7 +19,7 @@ import torch
 import train
 from labels.models.checkpoints import load_checkpoint, save_checkpoint
 from labels.models.detectors.loading import detector_from_checkpoint
-from labels.records import tables
+from labels.records import next_command, tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet_and_metadata, write_parquet
@@ -31,7 +31,7 @@ from labels.training.boxes.ballnet_task import BallNetTask
 from labels.training.boxes.data import detection_tables, gather_data, read_cleaned
 from labels.training.boxes.round import train_round, truth_frames
 from labels.training.optimisation import seed_everything
-from labels.training.settings import TrainingSettings, training_command
+from labels.training.settings import TrainingSettings
 from labels.videos.decoding.frames import decode_frames
 from labels.videos.encoding import VideoWriter
 
@@ -443,11 +443,11 @@ def test_students_of_the_other_groups_say_how_far_they_agree(tmp_path, small, ca
     assert (said["agreed"], said["asked"], said["groups"]) == (40, 50, 3)
     assert not list(work.round(0).stage("trained").glob("fold_*"))
     assert train.main(command) == 0 and len(trained_on) == 3  # not once more
-    assert training_command(work, 0) == training_command(work, 1).replace("--round 1", "--round 0")
-    assert "--folds 3" in training_command(work, 1)
+    assert next_command.train(work, 0) == next_command.train(work, 1).replace("--round 1", "--round 0")
+    assert "--folds 3" in next_command.train(work, 1)
     assert train.main([*command, "--seed", "1"]) == 0 and len(trained_on) == 6
     work.round(0).folds.write_text("[")
-    assert "--folds" not in training_command(work, 0)
+    assert "--folds" not in next_command.train(work, 0)
 
 
 def test_students_of_the_folds_of_a_continued_round_start_anew(tmp_path, small, monkeypatch):

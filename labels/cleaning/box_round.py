@@ -26,11 +26,11 @@ from labels.cleaning.features.outliers import UsualLooks, usual_looks
 from labels.cleaning.features.scores import Scales, scales_from
 from labels.cleaning.guard import find_alarms
 from labels.cleaning.quality_estimate import Calibration, QualityEstimate
-from labels.cleaning.settings import CleaningSettings, cleaning_command
+from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video import CleanedVideo, clean_video
 from labels.exchange.formats.coco import IMAGES
-from labels.records import run_records, tables
+from labels.records import next_command, run_records, tables
 from labels.records.command_line import leave_to_parent
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord
@@ -64,9 +64,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
     """Everything that must be there; InputError names the command that makes what is missing."""
     videos = work.usable_videos()
     folder = work.round(number)
-    labelled = run_records.require_run_record(
-        folder, "labelled", f"python dataset_processor.py {work.root} --round {number}"
-    )
+    labelled = run_records.require_run_record(folder, "labelled", next_command.label_boxes(work, number))
     audits = gather_audits(work)
     digests = {
         "format": str(FORMAT),
@@ -78,7 +76,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
     before = None
     if number > 0:
         before = work.round(number - 1)
-        command = cleaning_command(work, number - 1)
+        command = next_command.clean(work, number - 1)
         cleaned = run_records.require_run_record(before, "cleaned", command)
         if cleaned.inputs.get("format") != str(FORMAT):
             raise InputError(f"{before.stage('cleaned')}: was cleaned by another version; run first: {command}")

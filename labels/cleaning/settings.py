@@ -10,12 +10,7 @@ What the rules of cleaning mean, for a reader who does not know them by their na
 import argparse
 import math
 import re
-import shlex
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
-
-from labels.records.said_options import said_options, typed
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -162,9 +157,6 @@ class ActionSettings:
     least_company: int = 30  # labels of a class, of which fewer tell nothing
 
 
-if TYPE_CHECKING:
-    from labels.records.work_folder import WorkFolder
-
 # The thresholds people change; the others are in labels/cleaning/settings.py.
 OPTIONS = {
     "keep_quality": ("--keep", "quality from which a label is trained on; that of boxes on no path moves with it"),
@@ -213,27 +205,6 @@ def said_of_boxes(args: argparse.Namespace) -> list[str]:
         if not hasattr(ActionSettings, name) and getattr(args, name) is not None
     ]
     return [*said, *own]
-
-
-def said_words(
-    arguments: Mapping[str, Any], kind: type[CleaningSettings] | type[ActionSettings] = CleaningSettings
-) -> list[str]:
-    """The options that a round was cleaned with, from its run record."""
-    options = {name: option for name, (option, _) in OPTIONS.items()} | {"without": "--without"}
-    return said_options(arguments, options, asdict(kind()))
-
-
-def cleaning_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
-    """What cleans a round's boxes, or its actions, as they, or those of the round before, were cleaned last."""
-    from labels.records.run_records import last_arguments, read_run_record
-    from labels.records.work_folder import ACTIONS_CLEANED
-
-    command = f"python dataset_cleaner.py {shlex.quote(str(work.root))} --round {number}"
-    if not actions:
-        return command + typed(said_words(last_arguments(work, number, "cleaned") or {}))
-    has_boxes = read_run_record(work.round(number), "labelled") is not None
-    said = said_words(last_arguments(work, number, ACTIONS_CLEANED) or {}, ActionSettings)
-    return command + typed(["--task", "actions"] * has_boxes + said)
 
 
 RULE_WORDS = {

@@ -17,6 +17,7 @@ from labels.labelling.settings import LabellingSettings
 from labels.models.detectors.detector import Detector
 from labels.models.detectors.ensemble import Panel, score_scales
 from labels.models.settings import DEFAULT_DETECTOR, STUDENT
+from labels.records import next_command
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, digest_of_files, require_run_record, start_run, write_run_record
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
@@ -232,5 +233,5 @@ def choose_detectors(
     names = tuple(student if name == STUDENT or Path(name).resolve() == file else name for name in named or [STUDENT])
     if student not in names:
         return names, {}
-    record = require_run_record(before, "trained", f"python train.py {work.root} --round {before.number}")
+    record = require_run_record(before, "trained", next_command.train(work, before.number))
     return names, {f"round {before.number} trained": record.output}

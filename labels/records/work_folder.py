@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,11 @@ class RoundFolder:
         return self.path / "pictures"
 
 
+def typed_folder(root: object) -> str:
+    """A work folder as a shell takes it; one whose name begins with «-» is no option."""
+    return shlex.quote(f"./{root}" if str(root).startswith("-") else str(root))
+
+
 @dataclass(frozen=True)
 class WorkFolder:
     """A work folder. Making the object touches nothing on disk."""
@@ -121,10 +127,11 @@ class WorkFolder:
 
     def read_videos(self) -> pd.DataFrame:
         """The videos table, all rows. Raises InputError when stage 1 has not run."""
+        first = f"python dataset_downloader.py {typed_folder(self.root)}"
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: no such folder; start with: python dataset_downloader.py {self.root} …")
+            raise InputError(f"{self.root}: no such folder; start with: {first} …")
         if not self.videos_table.is_file():
-            raise InputError(f"{self.root}: no videos.parquet; run first: python dataset_downloader.py {self.root} …")
+            raise InputError(f"{self.root}: no videos.parquet; run first: {first} …")
         videos = read_parquet(self.videos_table)
         try:
             tables.check_columns(videos, tables.VIDEOS, str(self.videos_table))

@@ -8,10 +8,7 @@ The arguments of stage 4 that are of actions. Imports nothing heavy.
 """
 
 import argparse
-import shlex
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from labels.models.recognisers.settings import (
     BROUGHT,
@@ -27,7 +24,6 @@ from labels.models.recognisers.settings import (
 )
 from labels.records.command_line import above_zero, positive_number, whole_number
 from labels.records.errors import InputError
-from labels.records.said_options import options_named, said_options, typed
 
 
 @dataclass(frozen=True)
@@ -57,18 +53,6 @@ class TrainingSettings:
     def rate_for(architecture: str) -> float:
         """The learning rate that suits: ballnet starts from chance, the others from weights worth keeping."""
         return TrainingSettings.learning_rate if architecture == TrainingSettings.architecture else 2e-4
-
-
-# Argument of a run record -> option.
-OPTIONS = options_named("architecture", "epochs", "batch_size", "seed", "long_side", "from_scratch", "continue") | {
-    "learning_rate": "--lr"
-}
-
-
-def said_words(arguments: Mapping[str, Any]) -> list[str]:
-    """The options that a round's detector was trained with, from its run record."""
-    rate = TrainingSettings.rate_for(arguments.get("architecture", TrainingSettings.architecture))
-    return said_options(arguments, OPTIONS, asdict(TrainingSettings()) | {"learning_rate": rate})
 
 
 @dataclass(frozen=True)
@@ -129,22 +113,6 @@ class RecognitionSettings:
         return 3e-3 if architecture == CNN3D or PRESETS[architecture].reads == JOINTS else 1e-3
 
 
-# Argument of a run record -> option.
-ACTION_OPTIONS = options_named(
-    "architecture", "epochs", "batch_size", "seed", "mask_channel", "mixup", "rand_augment", "any_side", "pose",
-    "from_scratch", "continue",
-) | {"learning_rate": "--lr", "frames": "--window-frames", "seconds": "--window-seconds"}  # fmt: skip
-
-
-def action_words(arguments: Mapping[str, Any]) -> list[str]:
-    """The options that a round's recogniser was trained with, from its run record."""
-    usual = asdict(RecognitionSettings()) | {
-        "architecture": "",  # which one is usual depends on the machine
-        "learning_rate": RecognitionSettings.rate_for(arguments.get("architecture", CNN3D)),
-    }
-    return said_options(arguments, ACTION_OPTIONS, usual)
-
-
 @dataclass(frozen=True)
 class ClipAugmentation:
     """Of pixels; the same for all frames of a window. Drawn for each window each time it is seen."""
@@ -189,10 +157,6 @@ class PoseAugmentation:
     most_dropped: int = 3
 
 
-if TYPE_CHECKING:
-    from labels.records.work_folder import RoundFolder, WorkFolder
-
-
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what a user may say of any training; the script's own text says what the architectures are."""
     defaults = TrainingSettings()
@@ -223,31 +187,6 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "see: of boxes, how far they agree; of actions, what the next round's cleaning goes by",
     )
     start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
-
-
-def training_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
-    """What trains a round's detector, or its recogniser, as it, or that of the round before, was trained last."""
-    from labels.records.run_records import last_run, read_run_record
-    from labels.records.work_folder import ACTIONS_TRAINED
-
-    command = f"python train.py {shlex.quote(str(work.root))} --round {number}"
-    run = last_run(work, number, ACTIONS_TRAINED if actions else "trained")
-    folds = _folds_of(run[0], actions) if run is not None else 0
-    said = ["--folds", str(folds)] if folds else []
-    arguments = run[1].arguments if run is not None else {}
-    if not actions:
-        return command + typed(said + said_words(arguments))
-    has_boxes = read_run_record(work.round(number), "cleaned") is not None
-    return command + typed(["--task", "actions"] * has_boxes + said + action_words(arguments))
-
-
-def _folds_of(folder: "RoundFolder", actions: bool) -> int:
-    """How many students were trained beside the round's own, each without some groups. No run record says it: they
-    change nothing about that one."""
-    from labels.records.safe_writing import read_object, read_parquet_metadata
-
-    said = read_parquet_metadata(folder.out_of_fold) if actions else read_object(folder.folds)
-    return int((said or {}).get("folds", 0))
 
 
 def add_action_arguments(parser: argparse.ArgumentParser) -> None:

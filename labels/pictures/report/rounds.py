@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labels.records import tables
+from labels.records import next_command, tables
 from labels.records.errors import InputError
 from labels.records.masks import with_masks
 from labels.records.run_records import RunRecord, read_run_record, require_run_record
@@ -106,7 +106,7 @@ def require_cleaned_round(work: WorkFolder, number: int) -> CleanedRound:
     if not found.is_cleaned:
         labelled = found.records["labelled"] or found.records[ACTIONS_LABELLED]
         script = "dataset_cleaner.py" if labelled else "dataset_processor.py"
-        require_run_record(found.folder, "cleaned", f"python {script} {work.root} --round {number}")
+        require_run_record(found.folder, "cleaned", next_command.command(script, work.root, number))
     return found
 
 

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from labels.models.checkpoints import BALLNET
 from labels.models.detectors.ballnet import FrameFollower, SmallFrame, align, to_working
+from labels.records import next_command
 from labels.records.detections import Detections
 from labels.records.errors import InputError
 from labels.records.geometry import as_xyxy
@@ -304,7 +305,7 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
     if not labelled:
         raise InputError(
             f"{folder.path / 'cleaned'}: no box was kept, so there is nothing to learn; look at the reasons with: "
-            f"python visualise.py {work.root} --round {folder.number}"
+            f"{next_command.look(work, folder.number)}"
         )
     splits = split_videos(work.split_table, videos, labelled, folder.number, SplitSettings())
     # What only validation or held-out clips show cannot be learnt, and a held-out clip must not decide anything.
