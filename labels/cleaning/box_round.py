@@ -102,7 +102,9 @@ def finished_record(inputs: RoundInputs, settings: CleaningSettings) -> RunRecor
     if record is None or not record.is_made_from(recorded_arguments(settings), inputs.digests):
         return None
     same = record.output == output_digest(inputs.folder)
-    return record if same and is_whole(inputs.folder) else None
+    shards = (inputs.folder.stage("cleaned") / "boxes").glob("[!.]*.parquet")
+    has_evidence = all(inputs.folder.evidence(path.stem).is_file() for path in shards)
+    return record if same and has_evidence and is_whole(inputs.folder) else None
 
 
 def recorded_arguments(settings: CleaningSettings) -> dict[str, Any]:
@@ -315,14 +317,16 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
                 accounts.skip(video_id, str(error))
                 continue
             write_video_labels(folder.boxes("cleaned", video_id), cleaned.labels)
+            write_parquet(folder.evidence(video_id), cleaned.evidence.reset_index())
             written.add(f"{video_id}.parquet")
             accounts.add(video, labelled, cleaned, work.read_truth(video_id))
             if len(frames):
                 images.append(image_rows(video, cleaned.labels, frames))
             boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
-    for stale in sorted((folder.stage("cleaned") / "boxes").glob("*.parquet")):
-        if stale.name not in written:
-            stale.unlink()
+    for kind in ("boxes", "evidence"):
+        for stale in sorted((folder.stage("cleaned") / kind).glob("*.parquet")):
+            if stale.name not in written:
+                stale.unlink()
     all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
     names = tuple(sorted(set(inputs.class_names) | set(all_boxes["class_name"].unique())))
     all_images = tables.concatenate(images, IMAGES)

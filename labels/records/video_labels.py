@@ -51,10 +51,16 @@ class VideoLabels:
     Attributes:
         boxes: a row for every box, columns as `labels.records.tables.BOXES` (after stage 3 also DECIDED).
         video: what they are read by.
+        camera: how the camera moved, as `tables.CAMERA`; None where that is not known here.
+        score_scales: how its labeller's scores are read, by source: `working_threshold` and `score_slope` by class.
+        round_number: of the labelling.
     """
 
     boxes: pd.DataFrame
     video: VideoFacts
+    camera: pd.DataFrame | None = None
+    score_scales: Mapping[str, Any] = field(default_factory=dict)
+    round_number: int = 0
 
     def with_boxes(self, boxes: pd.DataFrame) -> "VideoLabels":
         """Other boxes of the same video."""

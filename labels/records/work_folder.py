@@ -38,6 +38,10 @@ class RoundFolder:
         """The shard of one video; `stage` is labelled or cleaned."""
         return self.path / stage / "boxes" / f"{video_id}.parquet"
 
+    def evidence(self, video_id: str) -> Path:
+        """What the rules of cleaning saw of each box of a video, by label_uid."""
+        return self.path / "cleaned" / "evidence" / f"{video_id}.parquet"
+
     def actions(self, stage: str, video_id: str) -> Path:
         return self.path / stage / "actions" / f"{video_id}.parquet"
 
