@@ -142,3 +142,14 @@ def test_videos_of_one_round_only_are_counted_as_skipped(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "rounds 0 to 1: 2 videos = 1 used + 1 skipped (1 not in both rounds)" in out
     assert "all videos       5       5      0     0      0" in out
+
+
+def test_what_the_rules_saw_is_kept_and_without_it_the_round_is_cleaned_again(work, capsys):
+    kept, uid = work.round(0).evidence("a"), uid_of(work, 0, "labelled", 5)
+    held = kept.read_bytes()
+    kept.unlink()
+    assert "what the rules saw was not kept; clean the round again" in told(work, capsys, uid)
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    assert "up to date" not in capsys.readouterr().out and kept.read_bytes() == held
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    assert "up to date" in capsys.readouterr().out

@@ -34,7 +34,7 @@ from labels.records import next_command, run_records, tables
 from labels.records.command_line import leave_to_parent
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord
-from labels.records.safe_writing import digest_of, read_parquet
+from labels.records.safe_writing import digest_of, read_parquet, write_parquet
 from labels.records.verdicts import Verdict, read_verdicts
 from labels.records.video_labels import read_video_labels, write_video_labels
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
