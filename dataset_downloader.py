@@ -17,7 +17,7 @@ Writes  work/videos/<video_id>.<suffix>    the clips (hard links where the file 
     python dataset_downloader.py work --import-labels annotations.xml             # labels for clips that are here
 
 Run again, it looks only at what is new or has changed, and fetches only what is missing; what other sources brought
-stays. Clips that are gone are not asked for again, unless by --retry-failed or --retry private,geo. On several machines
+stays. Clips that are gone are not asked for again, unless by --retry failed or --retry private,geo. On several machines
 run --shard 1/4 to 4/4, copy ledger/ and videos/ into one work folder, and run once more there without --shard.
 
 A CSV of the same name beside a clip of a folder is its truth: frame_index,x1,y1,x2,y2[,class_name] or frame_index,x,y,

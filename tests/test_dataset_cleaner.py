@@ -16,7 +16,7 @@ import dataset_cleaner
 import visualise
 from labels.cleaning import box_round as round_inputs
 from labels.cleaning import dataset as dataset_writing
-from labels.cleaning.box_round import ShardCleaner
+from labels.cleaning.box_round import ShardCleaner, recorded_arguments
 from labels.cleaning.settings import CleaningSettings, settings_from
 from labels.exchange.formats.coco import read_coco
 from labels.records import next_command, tables
@@ -280,9 +280,13 @@ def test_verdicts_on_actions_are_no_words_on_boxes_that_are_gone(work, capsys):
     [
         (["--round", "1"], "dataset_processor.py"),
         (["--round", "0", "--keep", "0.2", "--ignore", "0.5"], "0 <= ignore <= keep <= 1"),
-        (["--round", "0", "--max-aspect", "nan"], "--max-aspect: a number from 0, not nan"),
-        (["--round", "0", "--max-aspect", "inf"], "--max-aspect: a number from 0, not inf"),
-        (["--round", "0", "--min-size", "-1"], "--min-size: a number from 0, not -1.0"),
+        (["--round", "0", "--set", "max_aspect=nan"], "--set max_aspect=nan: a number from 0, not 'nan'"),
+        (["--round", "0", "--max-per-frame", "-1"], "--max-per-frame: a number from 0, not -1"),
+        (["--round", "0", "--set", "min_size_pixels=-1"], "a number from 0, not '-1'"),
+        (["--round", "0", "--set", "min_anchors=2.5"], "a whole number from 0, not '2.5'"),
+        (["--round", "0", "--set", "max_aspekt=2"], "no such threshold; is it max_aspect"),
+        (["--round", "0", "--set", "max_aspect"], "a threshold and its value"),
+        (["--round", "0", "--set", "without=still"], "no such threshold"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(work, capsys, arguments, message):
@@ -330,9 +334,18 @@ def test_a_damaged_shard_is_skipped_and_counted(work, capsys):
 
 
 def test_what_a_user_may_change_reaches_the_settings(work):
-    args = dataset_cleaner.get_args([str(work.root), "--round", "0", "--max-per-frame", "1", "--min-size", "2.5"])
+    args = dataset_cleaner.get_args(
+        [str(work.root), "--round", "0", "--max-per-frame", "1", "--set", "min_size_pixels=2.5"]
+    )
     settings = settings_from(args)
     assert (settings.max_per_frame, settings.min_size_pixels, settings.max_overlap) == (1, 2.5, 0.4)
+    assert recorded_arguments(settings)["set"] == ["min_size_pixels=2.5"] == settings_said_again(settings)
+    assert "set" not in recorded_arguments(CleaningSettings())
+
+
+def settings_said_again(settings):
+    words = next_command.options_of("cleaned", recorded_arguments(settings))
+    return words[words.index("--set") + 1 : words.index("--set") + 2]
 
 
 def test_a_teacher_that_labels_the_scoreboard_trips_the_guard(work, capsys):

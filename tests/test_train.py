@@ -408,8 +408,8 @@ def test_ignored_regions_are_blanked_for_torchvision():
 
 def test_what_only_actions_know_is_refused_for_boxes(tmp_path, capsys):
     work = make_work(tmp_path)
-    assert train.main([str(work.root), "--round", "0", "--mixup", "0.3"]) == 2
-    assert "--mixup: is of actions; say --task actions, or leave it out" in capsys.readouterr().err
+    assert train.main([str(work.root), "--round", "0", "--window-frames", "3"]) == 2
+    assert "--window-frames: is of actions; say --task actions, or leave it out" in capsys.readouterr().err
 
 
 def test_students_of_the_other_groups_say_how_far_they_agree(tmp_path, small, capsys, monkeypatch):

@@ -26,7 +26,7 @@ from labels.cleaning.features.outliers import UsualLooks, usual_looks
 from labels.cleaning.features.scores import Scales, scales_from
 from labels.cleaning.guard import find_alarms
 from labels.cleaning.quality_estimate import Calibration, QualityEstimate
-from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.settings import CleaningSettings, set_by_name
 from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video import CleanedVideo, clean_video
 from labels.exchange.formats.coco import IMAGES
@@ -108,8 +108,9 @@ def finished_record(inputs: RoundInputs, settings: CleaningSettings) -> RunRecor
 
 
 def recorded_arguments(settings: CleaningSettings) -> dict[str, Any]:
-    """The settings as run.json keeps them."""
-    return asdict(settings) | {"without": sorted(settings.without)}
+    """The settings as run.json keeps them; `set`: those that were said by name."""
+    named = set_by_name(settings)
+    return asdict(settings) | {"without": sorted(settings.without)} | ({"set": named} if named else {})
 
 
 def output_digest(folder: RoundFolder) -> str:

@@ -87,9 +87,6 @@ class RecognitionSettings:
 
     smoothing: float = 0.1  # of labels: the share of certainty that goes to all classes alike
     mask_channel: bool = False  # the masks of the round as a fourth channel of its windows
-    mixup: float = 0.0  # parameter of the Beta distribution; 0: none
-    rand_augment: int = 0  # operations of RandAugment for each window of pixels
-    any_side: bool = False  # bodies are turned about the upright, as if filmed from any side; see `body_depth`
     # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
     # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
     beta: float = 0.99
@@ -125,24 +122,6 @@ class ClipAugmentation:
     colour: float = 0.2
     colourless: float = 0.1  # share of the windows
     erased: float = 0.2  # share of the windows that lose a rectangle
-
-
-@dataclass(frozen=True)
-class DepthSettings:
-    """Of learning how far each joint is from the eye, see `body_depth`. The weights are of the parts of its loss."""
-
-    steps: int = 1500
-    most_windows: int = 20_000  # that it is learnt from
-    batch_poses: int = 576  # moments
-    width: int = 128
-    blocks: int = 2
-    learning_rate: float = 3e-3
-    size: float = 0.2  # by how much bodies are made larger and smaller, in the logarithm
-    bones: float = 2.0  # keep their lengths
-    agreement: float = 0.5  # of what is said of a body seen from two sides
-    anatomy: float = 0.5
-    steadiness: float = 0.3  # from moment to moment
-    proportions: float = 0.05  # stay near the usual ones
 
 
 @dataclass(frozen=True)
@@ -206,19 +185,10 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"where joints come from: {BROUGHT} (with the clips), {KEYPOINTRCNN} (found by torchvision's network) or "
         f"{RTMLIB} (by its RTMPose, an extra); default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}",
     )
-    actions.add_argument(
-        "--rand-augment", type=positive_number, default=0, metavar="N", help="operations of RandAugment"
-    )
-    actions.add_argument(
-        "--any-side",
-        action="store_true",
-        help="in training turn bodies as if filmed from any side (of joints; for few labels, cameras on all sides)",
-    )
-    actions.add_argument("--mixup", type=above_zero, default=0.0, metavar="A", help="mix pairs of windows: Beta(A, A)")
 
 
 def refuse_actions(args: argparse.Namespace) -> None:
     """InputError when something was asked for that training on boxes would ignore."""
-    for name in ("mask_channel", "window_frames", "window_seconds", "pose", "rand_augment", "any_side", "mixup"):
+    for name in ("mask_channel", "window_frames", "window_seconds", "pose"):
         if getattr(args, name):
             raise InputError(f"--{name.replace('_', '-')}: is of actions; say --task actions, or leave it out")

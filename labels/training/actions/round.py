@@ -45,7 +45,6 @@ from labels.records.run_records import (
 )
 from labels.records.safe_writing import digest_of, file_digest, read_json, write_json
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, WorkFolder
-from labels.training.actions.body_depth import require_body
 from labels.training.actions.data import ActionData, gather_actions
 from labels.training.actions.fitting import require_no_group_twice, train_recogniser
 from labels.training.actions.fusion import fusion_parts, make_parts, train_fusion
@@ -61,21 +60,15 @@ SHORTEST_S, LONGEST_S = 0.05, 60.0  # a window is; stage 4 keeps all of them on 
 
 def preset_for(settings: RecognitionSettings) -> Preset:
     """The windows of an architecture, or what was said of them."""
-    if settings.mask_channel and settings.rand_augment:
-        raise InputError(
-            "--rand-augment: moves the colours of a window and not its masks; say it without --mask-channel"
-        )
     if is_fusion(settings.architecture):
         return fused_preset(*map(preset_for, fusion_parts(settings)))
     if settings.seconds and not SHORTEST_S <= settings.seconds <= LONGEST_S:
         raise InputError(f"--window-seconds {settings.seconds:g}: from {SHORTEST_S:g} to {LONGEST_S:g}")
     preset = preset_of(settings.architecture)
-    of_pixels = {"--mask-channel": settings.mask_channel, "--rand-augment": settings.rand_augment}
-    of_joints = {f"--pose {settings.pose}": settings.pose, "--any-side": settings.any_side}
-    foreign, seen = (of_pixels, "joints") if preset.reads == JOINTS else (of_joints, "no joints")
-    for option, said in foreign.items():
-        if said:
-            raise InputError(f"{option}: {settings.architecture} looks at {seen}; leave it out")
+    if preset.reads == JOINTS and settings.mask_channel:
+        raise InputError(f"--mask-channel: {settings.architecture} looks at joints; leave it out")
+    if preset.reads != JOINTS and settings.pose:
+        raise InputError(f"--pose {settings.pose}: {settings.architecture} looks at no joints; leave it out")
     if preset.reads == JOINTS:
         preset = replace(preset, pose=settings.pose or preset.pose)
     frames = settings.frames or preset.frames
@@ -198,9 +191,6 @@ def train_actions(
         parts = make_parts(data.class_names, settings, preset, device, from_scratch)
     else:
         network = _first_network(work, number, data.class_names, preset, settings, pretrained, go_on).to(device)
-    if settings.any_side:
-        shown = (data.read(window) for window in data.windows[TRAIN])
-        require_body(value[JOINTS] if fusion else value for value in shown)
     start_run(folder, ACTIONS_TRAINED)
     folder.out_of_fold.unlink(missing_ok=True)  # it is of other labels, or of another student
     if fusion:
@@ -309,9 +299,6 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         batch_size=args.batch_size or settings.batch_size,
         frames=args.window_frames,
         seconds=args.window_seconds,
-        mixup=args.mixup,
-        rand_augment=args.rand_augment,
-        any_side=args.any_side,
         pose=args.pose or "",
     )
     if args.folds and "+" in architecture:
