@@ -1,9 +1,7 @@
-"""The review page as an ASGI application: its files, and what they ask for. Needs starlette, of the extra `review`.
-
-Who may speak to the review page: a browser on this machine that loaded the page from us, and nobody else.
+"""The review page as an ASGI application: its files, its requests, and who may send them. Needs the extra `review`.
 
 The server listens on 127.0.0.1 only, but any page a browser has open can send requests there. A name that was made to
-point here (DNS rebinding) is not ours in `Host`; another page is not ours in `Origin`; and nobody else knows the token.
+point here (DNS rebinding) is not ours in `Host`, another page is not ours in `Origin`, and nobody else knows the token.
 """
 
 import hmac

@@ -1,6 +1,6 @@
-"""Verdicts of the review page: saved at once, known again, taken back.
+"""Verdicts of the review page: saved at once, recognised again, taken back.
 
-What was written is brought to disk soon, beside the work: a disk that is busy must not keep a person waiting.
+Writes are synced to disk in the background: a busy disk must not keep a person waiting.
 """
 
 import threading

@@ -1,10 +1,8 @@
-"""The actions of a cleaned round as the review page holds them: who does what when, the most worth a look first.
+"""The actions of a cleaned round for the review page: who does what when, the most worth a look first.
 
-First come the labels of people that a student doubts, the surest student first; then those whose verdicts are expected
-to change the most: by how near their quality is to what their class is kept or ignored from, times how long they last.
-What is held out comes last: it is there to judge by.
-
-What the review page asks of actions and is told: those to judge, single ones, verdicts. Without any HTTP.
+First come human labels that a student doubts, by the student's confidence; then those whose verdict is expected to
+change the most: how near their quality is to the threshold of their class, times how long they last. Held-out clips
+come last: they are there to judge by.
 """
 
 import csv

@@ -1,7 +1,4 @@
-"""What the review page asks and is told: items, labels around a frame, verdicts, rounds. Without any HTTP.
-
-Items and labels of the review page as it is told them: plain values, ready for JSON.
-"""
+"""What the review page asks for, without HTTP: items, labels around a frame, verdicts and rounds, ready for JSON."""
 
 import math
 import threading
