@@ -245,13 +245,13 @@ class StretchDesk:
             raise InputError("the labels of its video cannot be read")
         return told[0]
 
-    def judge(self, number: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def judge(self, number: int, asked: Mapping[str, Any], client: str = "") -> dict[str, Any]:
         """Save a verdict on an action, with its right class where one is given."""
         held = self.round(number)
         label = held.actions.iloc[_place_of(held, str(asked.get("item", "")))]
         word, class_name = str(asked.get("verdict", "")), str(asked.get("class_name") or "")
         verdicts = self._desk.verdicts
-        said = verdicts.judge_action(label["label_uid"], label["class_name"], word, class_name)
+        said = verdicts.judge_action(label["label_uid"], label["class_name"], word, class_name, client)
         return {"total": verdicts.saved, "verdict": said.verdict, "right_class": said.class_name}
 
     def _told(self, held: ReviewStretches, places: list[int]) -> list[dict[str, Any]]:
