@@ -1,7 +1,5 @@
 """Where everything lies in a work folder, and the lock that keeps it to one writer."""
 
-import fcntl
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,17 +167,17 @@ class WorkFolder:
 
         A folder that this made, and in which a wrong input left nothing, is taken away again.
         """
+        from filelock import FileLock, Timeout
+
         is_new = not self.root.exists()
+        lock = FileLock(self.root / LOCK_FILE, timeout=0)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+            lock.acquire()
+        except Timeout:
+            raise InputError(f"{self.root}: another stage is writing to it; wait until it has ended") from None
         except OSError as error:
             raise InputError(f"{self.root}: cannot be written to: {error.strerror}") from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise InputError(f"{self.root}: another stage is writing to it; wait until it has ended") from None
         try:
             yield
         except InputError:
@@ -188,4 +186,4 @@ class WorkFolder:
                 self.root.rmdir()
             raise
         finally:
-            os.close(handle)
+            lock.release()

@@ -70,7 +70,7 @@ def check_clips(paths: Iterable[Path], at_once: int = 0) -> Generator[ClipCheck,
 
 def _digest(path: Path, stop: threading.Event | None) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as opened:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as opened:
         while chunk := opened.read(CHUNK_BYTES):
             digest.update(chunk)
             if stop is not None and stop.is_set():

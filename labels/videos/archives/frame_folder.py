@@ -6,7 +6,6 @@ its decoder, or unpacks to more than the machine holds, costs one clip.
 
 import os
 import re
-import resource
 import signal
 import stat
 from collections import deque
@@ -182,6 +181,10 @@ def _pool(at_once: int) -> ProcessPoolExecutor:
 def _limit_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process decides when to stop
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(READ_LIMITS.max_pixels)  # read when cv2 is imported
+    if os.name == "nt":
+        return  # Windows has no such limits
+    import resource
+
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]

@@ -196,7 +196,7 @@ def _stretches(names: list[str | None], shortest: int) -> list[tuple[int, int, s
     return [(start, end, name if end - start >= shortest else "") for start, end, name in joined if name]
 
 
-RENDERER_VERSION = 6  # goes up when the same settings give other bytes, or another truth
+RENDERER_VERSION = 7  # goes up when the same settings give other bytes, or another truth
 FIGURE_BLUR_PX = 2.5  # a player that moves further than this while the shutter is open is drawn smeared
 FIRST_BALL_TRACK = 100  # players count from 0, balls from here
 
