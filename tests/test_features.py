@@ -6,7 +6,7 @@ from graphlib import CycleError
 
 import numpy as np
 import pytest
-from simulated_balls import make_scene
+from simulated_balls import clean_table, make_scene
 from test_cleaning import THRESHOLD
 
 from labels.cleaning import decisions
@@ -14,7 +14,6 @@ from labels.cleaning.features.compute import AFTER, FEATURES, FIRST_PASS, SECOND
 from labels.cleaning.features.feature import feature, following_from, in_order, needed_for
 from labels.cleaning.rules import PART_HELP, RULE_HELP, RULES, Rule, rule_of, values_read
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.records.old_names import NEW_NAMES
 
 
@@ -86,15 +85,15 @@ def test_a_rule_is_added_by_one_entry(monkeypatch):
     scene = make_scene(3)
     rule = Rule("early", "in the first half", "rounds_lost", "low", drop=1)
     monkeypatch.setattr(decisions, "RULES", (rule, *RULES))
-    cleaned = clean_video(scene.labelled, 0, THRESHOLD, CleaningSettings(), None, scene.camera).boxes
+    cleaned = clean_table(scene.labelled, 0, THRESHOLD, CleaningSettings(), None, scene.camera).boxes
     assert (cleaned["reason"] == "early: 0 < 1").all()
     off = CleaningSettings(without=("early",))
-    assert (clean_video(scene.labelled, 0, THRESHOLD, off, None, scene.camera).boxes["decision"] == "keep").any()
+    assert (clean_table(scene.labelled, 0, THRESHOLD, off, None, scene.camera).boxes["decision"] == "keep").any()
 
 
 def test_the_evidence_names_every_box_and_every_feature():
     scene = make_scene(3)
-    cleaned = clean_video(scene.labelled, 0, THRESHOLD, CleaningSettings(), None, scene.camera)
+    cleaned = clean_table(scene.labelled, 0, THRESHOLD, CleaningSettings(), None, scene.camera)
     assert set(values_read(RULES)) <= set(cleaned.evidence.columns)
     assert sorted(cleaned.evidence.index) == sorted(scene.labelled["label_uid"])
     kept = cleaned.boxes.set_index("label_uid")["quality"]

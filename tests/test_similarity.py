@@ -3,13 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_balls import boxes_from
+from simulated_balls import boxes_from, clean_table
 
 from labels.cleaning.features.feature import Scene
 from labels.cleaning.features.scores import ScoreScale, calibrated, scales_from
 from labels.cleaning.features.single_boxes import views
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.models.appearance import FEATURES, appearance
 from labels.records import tables
 from labels.records.detections import as_text
@@ -84,7 +83,7 @@ def test_what_lies_still_is_known_by_what_flies(size, colour, sources, decision)
     boxes = seen(rows, of, features)
     boxes.loc[boxes["source"] == "b", ["x1", "x2"]] += np.float32(0.5)
     boxes["label_uid"] = [f"{number:04d}" for number in range(len(boxes))]
-    cleaned = clean_video(boxes, 0, scales, CleaningSettings()).boxes
+    cleaned = clean_table(boxes, 0, scales, CleaningSettings()).boxes
     lying = cleaned[((cleaned["x1"] + cleaned["x2"]) / 2 - 900).abs() < 3]
     best = lying.sort_values("quality").groupby("frame_index").tail(1)
     assert len(best) == FRAMES
@@ -101,7 +100,7 @@ def test_cleaning_views_again_gives_the_same():
     boxes = seen(rows, ["a"] * FRAMES + ["b"] * FRAMES, [RED] * 2 * FRAMES)
     shuffled = boxes.sample(frac=1, random_state=3).reset_index(drop=True)
     shuffled.attrs = boxes.attrs
-    once, other = (clean_video(table, 0, {}, CleaningSettings()).boxes for table in (boxes, shuffled))
+    once, other = (clean_table(table, 0, {}, CleaningSettings()).boxes for table in (boxes, shuffled))
     pd.testing.assert_frame_equal(once, other)
     assert once["decision"].value_counts().to_dict() == {"keep": FRAMES, "drop": FRAMES}
     assert once.loc[once["decision"] == "drop", "reason"].str.startswith("overlap").all()
@@ -127,5 +126,5 @@ def test_boxes_from_elsewhere_have_no_appearance_and_are_cleaned_all_the_same():
     bare = boxes.drop(columns=list(tables.SEEN))
     bare.attrs = meta
     pd.testing.assert_frame_equal(
-        clean_video(bare, 0, {}, CleaningSettings()).boxes, clean_video(boxes, 0, {}, CleaningSettings()).boxes
+        clean_table(bare, 0, {}, CleaningSettings()).boxes, clean_table(boxes, 0, {}, CleaningSettings()).boxes
     )
