@@ -209,7 +209,7 @@ def load_panel(
         if not taken.input_sizes:
             members[label] = first
         if taken.tile_side:
-            side = load_detector(name, known, device, replace(own, input_size=taken.tile_side))
+            side = load_detector(name, known, device, replace(own, tile_side=taken.tile_side))
             members[f"{label} tiles {taken.tile_side}"] = TiledDetector(side, taken.tile_side)
         if taken.mirrored:
             members[f"{label} mirrored"] = MirroredDetector(whole_frame)

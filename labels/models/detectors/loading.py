@@ -69,9 +69,9 @@ def load_detector(
         if not path.is_file():
             raise InputError(f"--detector {name_or_file}: no such file")
         if path.suffix == ".onnx":
-            from labels.models.detectors.onnx_detectors import OnnxDetector
+            from labels.models.detectors.onnx_detectors import load_onnx_detector
 
-            return OnnxDetector(path, class_names, onnx_device(device), options)
+            return load_onnx_detector(path, class_names, onnx_device(device), options)
         if path.suffix == ".pt":
             return detector_from_checkpoint(path, device, class_names, options)
         raise InputError(f"--detector {name_or_file}: a detector file ends in .onnx, or in .pt when train.py made it")
@@ -107,18 +107,18 @@ def detector_from_checkpoint(
         return ball_net if wanted == own else OnlyClasses(ball_net, wanted)
     from labels.models.detectors.torchvision_detectors import TorchvisionDetector, set_input_size
 
-    set_input_size(network, options.input_size, str(path))
+    long_side = set_input_size(network, options, str(path))
     detector = TorchvisionDetector(
         network,
         ("__background__", *own),
         wanted,
         str(path),
-        digest_of([digest, options.input_size]),
+        digest_of([digest, long_side]),
         {name: threshold[name] for name in wanted},
         device,
         options.batch_size,
         options.score_floor,
-        long_side=options.input_size or checkpoint["settings"].get("long_side"),
+        long_side=long_side or checkpoint["settings"].get("long_side"),
         describes=options.describes,
     )
     detector.score_slope = slope
