@@ -109,7 +109,7 @@ class HeatMapDetector:
                 if len(run) - done == FRAMES:
                     three = run[done:]
                     yield three, [(one, at) for at, one in enumerate(three)]
-                    run, done = three, FRAMES
+                    run, done = list(three), FRAMES
             else:
                 at = len(run) - 1 - self._is_middle
                 if at >= done:
