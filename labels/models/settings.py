@@ -17,6 +17,7 @@ class DetectorOptions:
     tile_side: int | None = None  # pixels of the square tiles it will see: at that size where its own is open
     batch_size: int | None = None  # frames that go through the network together
     class_list: str | None = None  # class names of a .onnx file that does not carry them: a CSV file, or its name
+    prompts: str | None = None  # a CSV with what to ask a text-prompted detector for; None: the one that comes along
     score_floor: float = 0.05  # boxes below are not worth their place on disk
     describes: bool = True  # whether it says what it sees in its boxes, where it can
 
@@ -64,6 +65,14 @@ class OnnxSettings:
     working_threshold: float = 0.1  # small networks are unsure of balls: YOLOX-nano is at its best from 0.05 to 0.1
     floor_share: float = 0.1  # of the working threshold: what small networks whisper, paths can make sense of
     max_file_bytes: int = 2 << 30  # of a Protobuf file
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """How detectors of the Hugging Face hub are run. Their working threshold is their library's own."""
+
+    floor_share: float = 0.1  # of the working threshold, as of ONNX files
+    batch_size_cuda: int = 8
 
 
 @dataclass(frozen=True)
