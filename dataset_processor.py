@@ -16,11 +16,12 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0 --masks facebook/sam2.1-hiera-tiny   # masks of the cleaned labels
     python dataset_processor.py work --round 0 --recogniser human       # actions: what an archive says of its clips
 
-A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), a .onnx file
-(YOLOX's layout or the (1, 4 + classes, N) one), a .pt file of train.py, `student`, which is the round before's, or
-`human`, who leaves the round to the boxes that you drew or imported. From round 1 on it is `student` unless --detector
-says otherwise. Small things are found better at several sizes and in tiles: all boxes are kept with their source, and
-cleaning weighs them. Stop it when you like: finished videos are not done again.
+A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), `hf:NAME` or
+`hf:FOLDER` of the Hugging Face hub, a .onnx file of any common export (labels/models/detectors/onnx_layouts.py lists
+them), a .pt file of train.py, `student`, which is the round before's, or `human`, who leaves the round to the boxes
+that you drew or imported. From round 1 on it is `student` unless --detector says otherwise. Small things are found
+better at several sizes and in tiles: all boxes are kept with their source, and cleaning weighs them. Stop it when you
+like: finished videos are not done again.
 """
 
 import argparse
@@ -82,7 +83,7 @@ def label(args: argparse.Namespace) -> Summary:
         from labels.models.detectors.ensemble import load_backbone, load_panel
         from labels.models.settings import DetectorOptions, Looks
 
-        options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list)
+        options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list, prompts=args.prompts)
         looks = Looks(args.input_size, args.tiles, args.mirrored)
         detector = load_panel(names, class_names, args.device, options, looks, args.stride)
         settings = LabellingSettings(stride=args.stride)
