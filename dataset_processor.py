@@ -53,6 +53,7 @@ def label(args: argparse.Namespace) -> Summary:
     from labels.cleaning.settings import cleaning_command
     from labels.labelling.action_round import label_actions_of, wants_actions
     from labels.labelling.box_round import choose_detectors
+    from labels.labelling.settings import with_teachers
     from labels.records.class_lists import class_names_from
     from labels.records.errors import InputError
     from labels.records.run_records import digest_of_videos, out_of_date
@@ -74,6 +75,10 @@ def label(args: argparse.Namespace) -> Summary:
         return replace(label_actions_of(args), next_command=cleaning_command(work, args.round, actions=True))
     refuse_actions(args)
     found = len(work.usable_videos())
+    teachers = with_teachers(work, args.round) if args.detector is None else {}
+    for name in ARGUMENTS:  # what the user says of looks and classes still holds
+        if teachers.get(name) and not getattr(args, name):
+            setattr(args, name, teachers[name])
     names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None
     with work.writing():
@@ -83,7 +88,7 @@ def label(args: argparse.Namespace) -> Summary:
         from labels.models.settings import DetectorOptions, Looks
 
         options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list)
-        looks = Looks(args.input_size, args.tiles, args.mirrored)
+        looks = Looks(tuple(args.input_size), args.tiles, args.mirrored)
         detector = load_panel(names, class_names, args.device, options, looks, args.stride)
         settings = LabellingSettings(stride=args.stride)
         inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}
@@ -93,6 +98,8 @@ def label(args: argparse.Namespace) -> Summary:
         arguments = {name: getattr(args, name) for name in ARGUMENTS}
         finish_round(folder, detector, settings, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
+        if teachers:
+            lines.insert(0, f"the student of round {args.round - 1} is weak: labelled by {', '.join(args.detector)}")
         cleaning = cleaning_command(work, args.round)
     return Summary(
         "label",

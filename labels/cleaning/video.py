@@ -83,7 +83,7 @@ def clean_video(
     boxes = with_lineage(detected, calibrated(detected, scales))
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
     if old is not None:
-        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, words)
+        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, words, {name for _, name in scales} or None)
     boxes.attrs = {}
     labelled_frames = np.arange(0, int(meta["frame_count"]), int(meta["stride"]))
     both = pd.concat([boxes[["frame_index", "time_s"]], old_gap_boxes[["frame_index", "time_s"]]], ignore_index=True)

@@ -160,11 +160,33 @@ def lasting(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: arguments[name] for name in names if name in arguments}
 
 
+def with_teachers(work: "WorkFolder", number: int) -> dict[str, Any]:
+    """What round `number` is labelled with because its student is weak: arguments of stage 2, as run records keep them.
+
+    A student that hardly finds one of its classes (`weak_classes` of its training) does not label alone: the teachers
+    label again, as they did before, and it is one voice among them. They are those of the last round that others than a student labelled, with the student as one more. Empty where the
+    student is strong, or was not trained here.
+    """
+    from labels.records.run_records import read_run_record
+
+    trained = read_run_record(work.round(number - 1), "trained") if number > 0 else None
+    if trained is None or not trained.facts.get("metrics", {}).get("weak_classes"):
+        return {}
+    for at in range(number - 1, -1, -1):
+        record = read_run_record(work.round(at), "labelled")
+        named = record.arguments.get("detector") if record is not None else None
+        teachers = [named] if isinstance(named, str) else list(named or ([] if at else [DEFAULT_DETECTOR]))
+        teachers = [name for name in teachers if name != STUDENT and not name.endswith(".pt")]
+        if record is not None and teachers:
+            return dict(record.arguments) | {"detector": [*teachers, STUDENT]}
+    return {}
+
+
 def labelling_command(work: "WorkFolder", number: int) -> str:
     """What labels a round's boxes as they were labelled last, or else with what lasts of the round before."""
     from labels.records.run_records import read_run_record
 
     record, before = (read_run_record(work.round(at), "labelled") if at >= 0 else None for at in (number, number - 1))
-    arguments = lasting(before.arguments) if before is not None else {}
+    arguments = with_teachers(work, number) or (lasting(before.arguments) if before is not None else {})
     said = typed(said_words(record.arguments if record is not None else arguments))
     return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"
