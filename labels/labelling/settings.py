@@ -164,7 +164,7 @@ def with_teachers(work: "WorkFolder", number: int) -> dict[str, Any]:
     """What round `number` is labelled with because its student is weak: arguments of stage 2, as run records keep them.
 
     A student that hardly finds one of its classes (`weak_classes` of its training) does not label alone: the teachers
-    label again, as they did before, and it is one voice among them. They are those of the last round that others than a student labelled, with the student as one more. Empty where the
+    of the last round that had some label again, as they did then, and it is one voice among them. Empty where the
     student is strong, or was not trained here.
     """
     from labels.records.run_records import read_run_record
