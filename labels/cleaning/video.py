@@ -90,7 +90,8 @@ def clean_video(
     boxes = with_lineage(detected, calibrated(detected, scales))
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
     if decided_before is not None:
-        boxes, old_gap_boxes, merged = merge_rounds(boxes, decided_before, settings, words)
+        asked = {name for _, name in scales} or None
+        boxes, old_gap_boxes, merged = merge_rounds(boxes, decided_before, settings, words, asked)
     labelled_frames = np.arange(0, video.frame_count, video.stride)
     both = pd.concat([boxes[["frame_index", "time_s"]], old_gap_boxes[["frame_index", "time_s"]]], ignore_index=True)
     timeline = make_timeline(labelled_frames, video.fps, video.width, video.height, both, camera)
