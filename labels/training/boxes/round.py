@@ -37,7 +37,7 @@ from labels.models.checkpoints import (
 from labels.models.detectors.ballnet import BallNetSettings
 from labels.records import next_command
 from labels.records.errors import InputError
-from labels.records.matching import count_matches
+from labels.records.matching import count_matches, in_names_of
 from labels.records.run_records import RunRecord, read_run_record, require_run_record, start_run, write_run_record
 from labels.records.safe_writing import digest_of, file_digest, read_object, write_json
 from labels.records.tables import BOX_COLUMNS
@@ -242,6 +242,7 @@ def truth_frames(video_id: str, frame_count: int, truth: pd.DataFrame, most: int
 
 def truth_of(truth: pd.DataFrame, class_names: tuple[str, ...]) -> pd.DataFrame:
     """The truth of some classes; a frame that holds none of them is one without an object."""
+    truth = in_names_of(truth, class_names)
     rows = truth[truth["class_name"].isin(class_names)]
     bare = truth[~truth["frame_index"].isin(rows["frame_index"])].drop_duplicates("frame_index")
     bare = bare.assign(class_name="", visibility=np.float32(0), **dict.fromkeys(BOX_COLUMNS, np.float32("nan")))
