@@ -22,7 +22,7 @@ import pandas as pd
 from labels.cleaning.agreement import SelfAgreement
 from labels.cleaning.audits import gather_audits
 from labels.cleaning.dataset import dataset_frames, image_rows, is_whole, write_dataset
-from labels.cleaning.features.outliers import UsualLooks, usual_looks
+from labels.cleaning.features.appearance import UsualTracks, usual_tracks
 from labels.cleaning.features.scores import Scales, scales_from
 from labels.cleaning.guard import find_alarms
 from labels.cleaning.quality_estimate import Calibration, QualityEstimate
@@ -150,7 +150,7 @@ class ShardCleaner:
 
     inputs: RoundInputs
     settings: CleaningSettings
-    usual: UsualLooks | None
+    usual: UsualTracks | None
 
     def clean(self, video_id: str) -> tuple[pd.DataFrame, CleanedVideo]:
         """The labelled and the cleaned boxes of one video. InputError when its shard is missing or unsound."""
@@ -258,11 +258,13 @@ class RoundAccounts:
         self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], cleaned.video)}
         self._counts.update(asdict(cleaned.merged) | cleaned.decisions)
         self._counts.update(interpolated=cleaned.interpolated, videos=1)
-        self._counts.update({name: getattr(cleaned, name) for name in ("believed", "kept_believed", "kept_balls")})
+        self._counts.update(
+            {"believed": cleaned.confident, "kept_believed": cleaned.kept_confident, "kept_balls": cleaned.kept_balls}
+        )
         self._counts.update(labelled=-cleaned.from_verdicts, from_verdicts=cleaned.from_verdicts)
         self._class_names["labels"].update(boxes["class_name"][boxes["decision"] == "keep"])
         self._kept_by_class.update(boxes["class_name"][boxes["decision"] == "keep"].tolist())
-        if cleaned.believed and not cleaned.is_anchored:
+        if cleaned.confident and not cleaned.has_confident_track:
             self._unanchored.append(video_id)
             self._counts["kept_unanchored"] += cleaned.kept_balls
         self._reasons.update(_reasons(boxes))
@@ -333,7 +335,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     store = FrameStore(work.frames)
     accounts = RoundAccounts(inputs)
     images, boxes, written = [], [], set()
-    cleaner = ShardCleaner(inputs, settings, usual_looks(folder, inputs.before, settings))
+    cleaner = ShardCleaner(inputs, settings, usual_tracks(folder, inputs.before, settings))
     with closing(cleaner.clean_all()) as answers:
         for (_, video), answer in zip(inputs.videos.iterrows(), answers, strict=True):
             next(steps, None)
