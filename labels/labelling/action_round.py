@@ -56,112 +56,111 @@ class ActionLabelling:
     intervals: IntervalSettings = field(default_factory=IntervalSettings)
 
 
-@dataclass
-class RoundActions:
-    """How it went; counts are over all shards, also those that were there already."""
+@dataclass(frozen=True)
+class ActionTask(Task):
+    """What people said of videos, and what a recogniser says of them; without one there are only human labels."""
 
-    made: int = 0
-    untouched: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)  # video_id -> reason
-    incomplete: int = 0  # of the skipped: no joints or masks came with them, and the recogniser looks at some
-    human: int = 0
-    held_back: int = 0  # human labels that are not used, of clips that are not held out
-    detected: int = 0
-    without_player: int = 0  # videos in which no player is known
+    name, skips, counted = "actions", (DecodeError,), ("human", "detected")
 
-    def why_skipped(self) -> dict[str, int]:
-        """Kind of reason -> videos."""
-        kinds = {
-            "without joints or masks": self.incomplete,
-            "cannot be decoded": len(self.skipped) - self.incomplete,
-        }
-        return {kind: count for kind, count in kinds.items() if count}
+    work: WorkFolder
+    folder: RoundFolder
+    recogniser: Loaded[Recogniser] | None
+    settings: ActionLabelling
 
-    def lines(self) -> list[str]:
-        lines = [f"{video_id}: skipped: {reason}" for video_id, reason in sorted(self.skipped.items())]
-        if self.untouched:
-            lines.append(f"{self.untouched} videos were labelled already and not touched")
-        if self.without_player:
-            lines.append(f"{self.without_player} videos have no player's track, so nothing was recognised in them")
-        if self.held_back:
-            lines.append(f"{self.held_back} human labels are held back to judge by (--human-share)")
-        return [*lines, f"{self.human} human labels and {self.detected} recognised actions"]
+    @cached_property
+    def videos(self) -> dict[str, Any]:
+        return self.work.usable_rows()
 
+    @cached_property
+    def taught(self) -> set[str]:
+        return videos_taught(self.work, self.work.usable_videos(), self.settings.human_share)
 
-def label_actions(
-    work: WorkFolder, folder: RoundFolder, recogniser: Recogniser | None, settings: ActionLabelling
-) -> RoundActions:
-    """Label every usable video. Without a recogniser there are only human labels.
+    @cached_property
+    def per(self) -> str:
+        return subject_of(self.work, self.settings.per)
 
-    A video that cannot be decoded is skipped with the reason, and has no shard.
-    """
-    videos = work.usable_videos()
-    taught = videos_taught(work, videos, settings.human_share)
-    start_run(folder, ACTIONS_LABELLED)
-    store = None
-    if recogniser is not None:
-        masks = RoundMasks(work, folder.number) if recogniser.preset.masked else None
-        store = WindowStore(work, recogniser.preset, device=recogniser.device, masks=masks)
-    outcome = RoundActions()
-    per = subject_of(work, settings.per)
-    wanted = set(videos["video_id"])
-    for path in folder.stage(ACTIONS_LABELLED).glob("*.parquet"):
-        if path.stem not in wanted:
-            path.unlink()
-    for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video"):
-        video_id = str(video.video_id)
-        said = human_actions(work, video_id) if video.split != TEST else None
-        human = said if said is not None and video_id in taught else tables.empty_table(tables.ACTIONS)
-        looked_at = per == PLAYER and recogniser is not None
-        tracks = tracks_of(work, folder.number, video_id, video.fps) if looked_at else None
+    @cached_property
+    def store(self) -> WindowStore | None:
+        if self.recogniser is None:
+            return None
+        recogniser = self.recogniser.value
+        masks = RoundMasks(self.work, self.folder.number) if recogniser.preset.masked else None
+        return WindowStore(self.work, recogniser.preset, device=recogniser.device, masks=masks)
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        return (self.folder.actions("labelled", item),)
+
+    def kind_of(self, error: Exception) -> str:
+        return "without joints or masks" if isinstance(error, NoJoints | NoMasks) else "cannot be decoded"
+
+    def human(self, item: str) -> pd.DataFrame:
+        """The human labels of a video that are used."""
+        said = self._said(item) if item in self.taught else None
+        return tables.empty_table(tables.ACTIONS) if said is None else said
+
+    def held_back(self, item: str) -> int:
+        """How many are not, of a video that is not held out."""
+        said = self._said(item) if item not in self.taught else None
+        return 0 if said is None else len(said)
+
+    def _said(self, item: str) -> pd.DataFrame | None:
+        return human_actions(self.work, item) if self.videos[item].split != TEST else None
+
+    def tracks(self, item: str) -> list[CropPath] | None:
+        """The players whose windows are looked at; None where whole frames are, or nothing is."""
+        if self.per != PLAYER or self.recogniser is None:
+            return None
+        return tracks_of(self.work, self.folder.number, item, self.videos[item].fps)
+
+    def key(self, item: str) -> str:
+        video, recogniser = self.videos[item], self.recogniser.value if self.recogniser is not None else None
         key = digest_of(
             [
-                *(FORMAT, video.sha256, video.frame_count, human.to_dict("list"), str(video.class_name)),
-                *(recogniser.digest if recogniser else None, digest_of_tracks(tracks), asdict(settings.intervals)),
+                *(FORMAT, video.sha256, video.frame_count, self.human(item).to_dict("list"), str(video.class_name)),
+                *(recogniser.digest if recogniser else None, digest_of_tracks(self.tracks(item))),
+                asdict(self.settings.intervals),
             ]
         )
-        if store is not None:
-            key = digest_of([key, _brought(store, video_id)])
-        path = folder.actions("labelled", video_id)
-        metadata = read_parquet_metadata(path)
-        outcome.without_player += tracks == []
-        if metadata is not None and metadata.get("key") == key:
-            outcome.untouched += 1
-        else:
-            try:
-                found = tables.empty_table(tables.ACTIONS)
-                if store is not None and recogniser is not None:
-                    # The class of an archive's clip is its human label: what is not used as one must not tell.
-                    listed = "" if work.truth_actions(video_id).is_file() else str(video.class_name)
-                    listed = getattr(recogniser, "class_map", {}).get(listed, listed)  # their list's name of it
-                    windows = store.ensure(video, tracks)
-                    probabilities, seen = look_at(windows, recogniser)
-                    names, fps = recogniser.class_names, float(video.fps)
-                    subjects = subjects_of(windows, probabilities, names, listed)
-                    found = action_rows(video_id, folder.number, names, subjects, fps, settings.intervals)
-                    agreement = agreement_of(found, windows, probabilities, names)
-                    found = found.assign(appearance=appearance_of(found, windows, seen), agreement=agreement)
-                    human = human.assign(appearance=appearance_of(human, windows, seen))
-            except DecodeError as error:
-                path.unlink(missing_ok=True)
-                outcome.skipped[video_id] = str(error)
-                outcome.incomplete += isinstance(error, NoJoints | NoMasks)
-                continue
-            metadata = {
-                "key": key,
-                "video_id": video_id,
-                "fps": float(video.fps),
-                "frame_count": int(video.frame_count),
-                "human": len(human),
-                "detected": len(found),
-            }
-            rows = tables.concatenate([human[[name for name in human if name in KEPT_COLUMNS]], found], tables.ACTIONS)
-            write_parquet(path, tables.check_actions(rows, str(path)), metadata)
-            outcome.made += 1
-        outcome.human += metadata["human"]
-        outcome.held_back += len(said) - len(human) if said is not None else 0
-        outcome.detected += metadata["detected"]
-    return outcome
+        return key if self.store is None else digest_of([key, _brought(self.store, item)])
+
+    def make(self, item: str, key: str, step: Step) -> Account:
+        video, human, found = self.videos[item], self.human(item), tables.empty_table(tables.ACTIONS)
+        if self.store is not None and self.recogniser is not None:
+            recogniser = self.recogniser.value
+            # The class of an archive's clip is its human label: what is not used as one must not tell.
+            listed = "" if self.work.truth_actions(item).is_file() else str(video.class_name)
+            listed = getattr(recogniser, "class_map", {}).get(listed, listed)  # their list's name of it
+            windows = self.store.ensure(video, self.tracks(item))
+            probabilities, seen = look_at(windows, recogniser)
+            names, fps = recogniser.class_names, float(video.fps)
+            subjects = subjects_of(windows, probabilities, names, listed)
+            found = action_rows(item, self.folder.number, names, subjects, fps, self.settings.intervals)
+            agreement = agreement_of(found, windows, probabilities, names)
+            found = found.assign(appearance=appearance_of(found, windows, seen), agreement=agreement)
+            human = human.assign(appearance=appearance_of(human, windows, seen))
+        metadata = {
+            "key": key,
+            "video_id": item,
+            "fps": float(video.fps),
+            "frame_count": int(video.frame_count),
+            "human": len(human),
+            "detected": len(found),
+        }
+        rows = tables.concatenate([human[[name for name in human if name in KEPT_COLUMNS]], found], tables.ACTIONS)
+        (path,) = self.files(item)
+        write_parquet(path, tables.check_actions(rows, str(path)), metadata)
+        return metadata
+
+
+def outcome_lines(task: ActionTask, outcome: Outcome) -> list[str]:
+    """What to tell the user, a line each."""
+    lines, asked = outcome.lines("labelled"), [*outcome.used, *outcome.skipped]
+    without_player = sum(task.tracks(item) == [] for item in asked) if task.tracks_are_looked_at else 0
+    if without_player:
+        lines.append(f"{without_player} videos have no player's track, so nothing was recognised in them")
+    if held_back := sum(map(task.held_back, outcome.used)):
+        lines.append(f"{held_back} human labels are held back to judge by (--human-share)")
+    return [*lines, f"{outcome.totals['human']} human labels and {outcome.totals['detected']} recognised actions"]
 
 
 def _brought(store: WindowStore, video_id: str) -> str:

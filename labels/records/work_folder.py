@@ -3,9 +3,10 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 
@@ -43,6 +44,10 @@ class RoundFolder:
     def masks(self, video_id: str) -> Path:
         """The masks of a video's cleaned labels, where a segmenter made some."""
         return self.path / "masks" / f"{video_id}.parquet"
+
+    def account(self, video_id: str) -> Path:
+        """What cleaning a video's boxes came to, and what it was made from."""
+        return self.path / "cleaned" / "accounts" / f"{video_id}.json"
 
     def camera(self, video_id: str) -> Path:
         return self.path / "labelled" / "camera" / f"{video_id}.parquet"
@@ -140,6 +145,10 @@ class WorkFolder:
             raise InputError(f"{self.videos_table}: none of its {len(videos)} videos is usable")
         return usable
 
+    def usable_rows(self) -> dict[str, SimpleNamespace]:
+        """The same by video_id, the columns as attributes."""
+        return {row["video_id"]: SimpleNamespace(**row) for row in self.usable_videos().to_dict("records")}
+
     def read_truth(self, video_id: str) -> pd.DataFrame | None:
         """The truth boxes of a video, or None where there is no truth."""
         path = self.truth_boxes(video_id)
@@ -153,28 +162,31 @@ class WorkFolder:
         write_parquet(self.videos_table, videos.sort_values("video_id", ignore_index=True))
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, share: str = "") -> Iterator[None]:
         """Hold the folder's lock. InputError when another process is writing to it.
 
+        Whoever names a `share` of a stage's work, as `Placement.name` does, writes beside those who name others: each
+        share has one writer, and none of them owns the rest of the folder (run.json and what is of all videos).
         A folder that this made, and in which a wrong input left nothing, is taken away again.
         """
         is_new = not self.root.exists()
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise InputError(f"{self.root}: cannot be written to: {error.strerror}") from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise InputError(f"{self.root}: another stage is writing to it; wait until it has ended") from None
-        try:
-            yield
-        except InputError:
-            if is_new and [path.name for path in self.root.iterdir()] == [LOCK_FILE]:
-                (self.root / LOCK_FILE).unlink()
-                self.root.rmdir()
-            raise
-        finally:
-            os.close(handle)
+        locks = [(LOCK_FILE, fcntl.LOCK_SH), (f"{LOCK_FILE}.{share}", fcntl.LOCK_EX)]
+        with ExitStack() as held:
+            for name, kind in locks if share else [(LOCK_FILE, fcntl.LOCK_EX)]:
+                try:
+                    self.root.mkdir(parents=True, exist_ok=True)
+                    handle = os.open(self.root / name, os.O_RDWR | os.O_CREAT, 0o644)
+                except OSError as error:
+                    raise InputError(f"{self.root}: cannot be written to: {error.strerror}") from None
+                held.callback(os.close, handle)
+                try:
+                    fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise InputError(f"{self.root}: another stage is writing to it; wait until it has ended") from None
+            try:
+                yield
+            except InputError:
+                if is_new and [path.name for path in self.root.iterdir()] == [LOCK_FILE]:
+                    (self.root / LOCK_FILE).unlink()
+                    self.root.rmdir()
+                raise

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labels.engine.interruptions import interruption_waits
 from labels.records import tables
-from labels.records.command_line import Summary, interruption_waits
+from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
 from labels.videos.download.clip_lists import read_clip_list
