@@ -21,7 +21,7 @@ from labels.labelling.human_actions import share_of, videos_taught
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.pose_estimators import People
 from labels.models.recognisers.recogniser import recogniser_from_file
-from labels.pictures.overlay.overlay import clip as clip_actions
+from labels.pictures.overlay import clip as clip_actions
 from labels.records.errors import InputError
 from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet

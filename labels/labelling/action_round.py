@@ -6,19 +6,24 @@ Actions of a round: what people said, and what a recogniser says of every video;
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+import pandas as pd
 
+from labels.engine.placement import placement_of
+from labels.engine.runner import Outcome, run
+from labels.engine.tasks import Account, Loaded, Step, Task
 from labels.labelling.action_intervals import IntervalSettings, action_rows
 from labels.labelling.action_windows import WindowStore, agreement_of, appearance_of, look_at, subjects_of
 from labels.labelling.human_actions import TEST, human_actions, videos_taught
-from labels.labelling.masks import NoMasks, RoundMasks
+from labels.labelling.masks import NoMasks, RoundMasks, inputs_of_masks
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.poses import NoJoints
 from labels.labelling.settings import LASTING, action_words
-from labels.models.recognisers.recogniser import Recogniser
+from labels.models.detectors.loading import torch_device
+from labels.models.recognisers.recogniser import MappedRecogniser, Recogniser, load_recogniser, read_class_map
 from labels.models.recognisers.settings import BROUGHT
 from labels.models.settings import HUMAN
 from labels.records import tables
@@ -38,9 +43,10 @@ from labels.records.run_records import (
     start_run,
     write_run_record,
 )
-from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
+from labels.records.safe_writing import digest_of, write_parquet
 from labels.records.said_options import typed
 from labels.records.work_folder import ACTIONS_LABELLED, ACTIONS_TRAINED, RoundFolder, WorkFolder
+from labels.tracks.players import CropPath
 from labels.videos.decoding.frames import DecodeError
 
 FORMAT = 3  # of the shards
@@ -155,8 +161,7 @@ class ActionTask(Task):
 def outcome_lines(task: ActionTask, outcome: Outcome) -> list[str]:
     """What to tell the user, a line each."""
     lines, asked = outcome.lines("labelled"), [*outcome.used, *outcome.skipped]
-    without_player = sum(task.tracks(item) == [] for item in asked) if task.tracks_are_looked_at else 0
-    if without_player:
+    if without_player := sum(task.tracks(item) == [] for item in asked):
         lines.append(f"{without_player} videos have no player's track, so nothing was recognised in them")
     if held_back := sum(map(task.held_back, outcome.used)):
         lines.append(f"{held_back} human labels are held back to judge by (--human-share)")
@@ -181,16 +186,9 @@ def subject_of(work: WorkFolder, per: str) -> str:
     return FRAME
 
 
-def finish_actions(
-    folder: RoundFolder,
-    recogniser: Recogniser | None,
-    settings: ActionLabelling,
-    per: str,
-    outcome: RoundActions,
-    arguments: dict[str, Any],
-    inputs: dict[str, str],
-) -> None:
+def finish_actions(task: ActionTask, outcome: Outcome, arguments: dict[str, Any], inputs: dict[str, str]) -> None:
     """Write run.json, which marks the round's actions as labelled."""
+    recogniser, folder = task.recogniser.value if task.recogniser is not None else None, task.folder
     names = list(recogniser.class_names) if recogniser else []
     labeller = {
         "name": recogniser.name if recogniser else "human",
@@ -199,14 +197,14 @@ def finish_actions(
         "working_threshold": recogniser.working_threshold if recogniser else {},
     }
     counts = {
-        "videos": outcome.made + outcome.untouched + len(outcome.skipped),
-        "used": outcome.made + outcome.untouched,
+        "videos": outcome.found,
+        "used": len(outcome.used),
         "skipped": outcome.skipped,
-        "human": outcome.human,
-        "held_back": outcome.held_back,
-        "detected": outcome.detected,
+        "human": outcome.totals["human"],
+        "held_back": sum(map(task.held_back, outcome.used)),
+        "detected": outcome.totals["detected"],
     }
-    facts = {"labeller": labeller, "per": per, "human_share": settings.human_share}
+    facts = {"labeller": labeller, "per": task.per, "human_share": task.settings.human_share}
     output = digest_of_files(action_shards(folder, "labelled"))
     write_run_record(
         folder, RunRecord(ACTIONS_LABELLED, folder.number, arguments, inputs, counts, facts, output=output)
@@ -227,8 +225,8 @@ def wants_actions(args: argparse.Namespace, work: WorkFolder) -> bool:
 
 def label_actions_of(args: argparse.Namespace) -> Summary:
     """Label the actions of one round."""
-    work = WorkFolder(args.work)
-    found = len(work.usable_videos())
+    work, where = WorkFolder(args.work), placement_of(args)
+    work.usable_videos()
     if not 0 < args.human_share <= 1:
         raise InputError(f"--human-share: a share above 0 and at most 1, not {args.human_share:g}")
     if args.detector is not None:
@@ -246,47 +244,45 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         raise InputError("--pose: human labels need no joints; leave it out")
     if args.map is not None and name == HUMAN:
         raise InputError("--map: human labels are taken as they are; leave it out")
-    with work.writing():
-        from labels.labelling.player_tracks import PLAYER
-        from labels.models.detectors.loading import torch_device
-        from labels.models.recognisers.recogniser import MappedRecogniser, Recogniser, load_recogniser, read_class_map
-
-        recogniser: Recogniser | None = None
+    with work.writing(where.name):
+        loaded = recogniser = None
         if name != HUMAN:
-            recogniser = load_recogniser(name, torch_device(args.device), args.batch_size, args.pose)
-            if args.map is not None:
-                recogniser = MappedRecogniser(recogniser, read_class_map(args.map), f"--map {args.map}")
+            loaded = Loaded(load=partial(load_labeller, name, args.device, args.batch_size, args.pose, args.map))
+            recogniser = loaded.value
             inputs["labeller"] = recogniser.digest
-        settings = ActionLabelling(args.per, args.human_share)
-        folder = work.round(args.round)
-        per = subject_of(work, args.per)
+        folder, settings = work.round(args.round), ActionLabelling(args.per, args.human_share)
+        task = ActionTask(work, folder, loaded, settings)
         inputs |= {"videos": digest_of_videos(work), "true actions": digest_of_true_actions(work)}
-        if per == PLAYER:
+        if task.per == PLAYER:
             inputs |= inputs_of_players(work, args.round)
         if recogniser is not None and recogniser.preset.masked:
-            from labels.labelling.masks import inputs_of_masks
-
             inputs |= inputs_of_masks(work, args.round)
         if recogniser is not None and recogniser.preset.joints_from == BROUGHT:
             inputs["true joints"] = digest_of_true_joints(work)
-        outcome = label_actions(work, folder, recogniser, settings)
+        start_run(folder, ACTIONS_LABELLED)
+        outcome = run(task, list(task.videos), where)
         imported = (work.root / HUMAN_ACTIONS_FILE).is_file()  # cleaning takes what stands there in
-        if not outcome.human and recogniser is None and not imported:
+        if not outcome.totals["human"] and recogniser is None and not imported and not where.is_share:
             raise InputError(
                 f"{work.videos}: no clip came with a human label; name a recogniser, or bring a labelled archive: "
                 f"python dataset_downloader.py {args.work} --from kinetics-folder --path … (or --import-labels FILE)"
             )
-        arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
-        finish_actions(folder, recogniser, settings, per, outcome, arguments, inputs)
-        lines = [*outcome.lines(), *_said_otherwise(before, arguments), *out_of_date(work)]
-    return Summary(
-        "label actions",
-        "videos",
-        found,
-        outcome.made + outcome.untouched,
-        outcome.why_skipped(),
-        lines,
-    )
+        lines = outcome_lines(task, outcome)
+        if not where.is_share:
+            arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
+            finish_actions(task, outcome, arguments, inputs)
+            lines += [*_said_otherwise(before, arguments), *out_of_date(work)]
+    return outcome.summary("label actions", lines, where)
+
+
+def load_labeller(
+    name: str, device: str, batch_size: int | None, pose: str | None, class_map: str | None
+) -> Recogniser:
+    """The recogniser that a user named, with its classes called as `class_map` says. InputError in one line."""
+    recogniser: Recogniser = load_recogniser(name, torch_device(device), batch_size, pose)
+    if class_map is not None:
+        recogniser = MappedRecogniser(recogniser, read_class_map(class_map), f"--map {class_map}")
+    return recogniser
 
 
 def _said_otherwise(before: RoundFolder, arguments: Mapping[str, Any]) -> list[str]:
