@@ -1,7 +1,4 @@
-"""The arguments of `dataset_downloader.py`, by source, and the settings they make. Imports nothing heavy.
-
-The arguments of `dataset_downloader.py` for clip lists. Imports nothing heavy.
-"""
+"""The arguments of `dataset_downloader.py`, by source, and the settings they make. Imports nothing heavy."""
 
 import argparse
 from dataclasses import replace

@@ -1,10 +1,8 @@
-"""An audit on disk: the sample as numbered contact sheets, and a CSV to fill in. What is filled in is never lost.
+"""An audit on disk: a sample of labels as numbered contact sheets, and a CSV to fill in. Answers are never lost.
 
-Which labels a person is asked about: a sample from every class and every band of quality, spread over the videos.
-
-Strata are class by band of quality, so that what is doubtful is looked at more closely than its number alone would have
-it; each gets a share that grows with the square root of its size (Bankier 1988). Within a stratum the labels are taken
-at even steps through the videos and their time. The same labels give the same sample.
+The sample is stratified by class and band of quality; each stratum gets a share that grows with the square root of its
+size (Bankier 1988). Within a stratum, labels are taken at even steps through the videos and their time. The same labels
+give the same sample.
 """
 
 import csv

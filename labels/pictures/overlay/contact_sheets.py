@@ -1,6 +1,6 @@
-"""Contact sheets: many labels at a glance, each a crop with its surroundings, its numbers and its place under it.
+"""Contact sheets: many labels at a glance, each a crop with its surroundings, its numbers and its place.
 
-Which labels go on the contact sheets: spread over videos, classes and time, near-duplicates folded.
+The labels shown are spread over videos, classes and time; near-duplicates count once.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,7 @@
 """An overlay video: each labelled frame with its boxes, its tracks' tails, a legend and a timeline.
 
-Only frames the labeller looked at are shown, at the clip's own pace, so that no box stands over a frame it was not
-made for.
-
-The way a track came, in the pixels of the frame that is shown: where the camera moved, the tail moves with it.
-
-What the lines of an overlay mean, in as many lines of words as the width needs.
+Only frames the labeller looked at are shown, at the clip's own pace, so that no box stands over a frame it was not made
+for. Tails are drawn in the pixels of the frame shown: where the camera moved, the tail moves with it.
 """
 
 from dataclasses import dataclass

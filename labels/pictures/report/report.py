@@ -1,6 +1,6 @@
 """`report.html`: one file that tells the story of the rounds, with every picture in it and no request to anywhere.
 
-What stands in the report, as plain values: the template only lays it out.
+What stands in it is collected here as plain values; the template only lays it out.
 """
 
 import base64

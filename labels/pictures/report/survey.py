@@ -1,7 +1,4 @@
-"""Counts over one round: what was decided and why, how it fits the truth, how it fits the round before.
-
-What one round labels that the round before did not, and the other way round.
-"""
+"""Counts over one round: decisions and reasons, the fit to truth, and the changes since the round before."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

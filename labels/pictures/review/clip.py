@@ -2,11 +2,9 @@
 
     python -m labels.pictures.review.clip CLIP OUT MODELS SETTINGS
 
-`MODELS` and `SETTINGS` are a `CurrentModels` and a `ReviewSettings` as JSON. Writes OUT/overlay.mp4; prints a line of
-JSON for each step, the last one with what was found, or with `error`. The clip itself is decoded in the limited child
-process of `decoding.py`.
-
-What was found in a clip from outside, as the review page is told it: boxes by class, players, actions over time.
+`MODELS` and `SETTINGS` are a `CurrentModels` and a `ReviewSettings` as JSON. Writes OUT/overlay.mp4 and prints a line
+of JSON for each step: the last has what was found (boxes by class, players, actions over time), or `error`. The clip is
+decoded in the limited child process of `labels.videos.decoding`.
 """
 
 import json

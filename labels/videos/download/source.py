@@ -1,8 +1,7 @@
 """Stage 1 from a clip list: plan, fetch, put in place, remember, report.
 
-Only this process writes to the work folder; workers write aside in `videos/.downloads/`.
-
-The rows of `videos.parquet` for the clips of a list: made from the plan, merged with what was there.
+Only this process writes to the work folder; workers write aside in `videos/.downloads/`. The rows of `videos.parquet`
+are made from the plan and merged with what was there.
 """
 
 import os
