@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from conftest import read_code
 
-from labels.engine.tasks import Task
+from labels.engine.runner import Task
 from labels.records.detections import Detections
 from labels.records.safe_writing import read_object, write_json
 

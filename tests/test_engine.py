@@ -13,8 +13,7 @@ from engine_work import Lengths, Slow
 
 from labels.engine.placement import Placement, placement, share
 from labels.engine.pools import Died, in_processes, in_threads
-from labels.engine.runner import run
-from labels.engine.tasks import Loaded
+from labels.engine.runner import Loaded, run
 
 NAMES = [f"video{'_' * at}" for at in range(20)]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import coded_frame, read_code
 
-from labels.engine.tasks import Loaded
+from labels.engine.runner import Loaded
 from labels.labelling.box_labelling import decode_stride, is_worth_a_picture, label_video
 from labels.labelling.box_round import Labeller, label_round, outcome_lines, shard_paths
 from labels.labelling.settings import LabellingSettings

@@ -13,7 +13,7 @@ import dataset_cleaner
 import dataset_downloader
 import dataset_processor
 import train
-from labels.engine.tasks import Loaded
+from labels.engine.runner import Loaded
 from labels.labelling.action_windows import WindowStore
 from labels.labelling.masks import RoundMasks, _FrameMasks, mask_round
 from labels.models.recognisers.clip_networks import build_clip_network, widen_first_convolution, with_mask_channel

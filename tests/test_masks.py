@@ -11,7 +11,7 @@ import torch
 import dataset_cleaner
 import dataset_downloader
 import dataset_processor
-from labels.engine.tasks import Loaded
+from labels.engine.runner import Loaded
 from labels.labelling.masks import mask_round
 from labels.models.segmenters import FrameSegmenter, Prompt, TrackingSegmenter, fits, load_segmenter
 from labels.models.settings import SegmenterSettings

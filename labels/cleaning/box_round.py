@@ -27,8 +27,7 @@ from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video import CleanedVideo, clean_video
 from labels.engine.placement import Placement
 from labels.engine.pools import cores
-from labels.engine.runner import Outcome, run
-from labels.engine.tasks import Account, Step, Task
+from labels.engine.runner import Account, Outcome, Step, Task, run
 from labels.exchange.formats.coco import IMAGES
 from labels.records import run_records, tables
 from labels.records.errors import InputError

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from labels.engine.placement import placement_of
-from labels.engine.runner import Outcome, run
-from labels.engine.tasks import Account, Loaded, Step, Task
+from labels.engine.runner import Account, Loaded, Outcome, Step, Task, run
 from labels.labelling.action_intervals import IntervalSettings, action_rows
 from labels.labelling.action_windows import WindowStore, agreement_of, appearance_of, look_at, subjects_of
 from labels.labelling.human_actions import TEST, human_actions, videos_taught

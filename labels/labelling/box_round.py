@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from labels.engine.placement import Placement, placement_of
-from labels.engine.runner import Outcome, run
-from labels.engine.tasks import Account, Loaded, Results, Step, Task
+from labels.engine.runner import Account, Loaded, Outcome, Results, Step, Task, run
 from labels.labelling.box_labelling import decode_stride, label_video
 from labels.labelling.settings import ARGUMENTS, LabellingSettings
 from labels.models.detectors.detector import Detector

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from labels.engine.placement import Placement, placement_of
-from labels.engine.runner import run
-from labels.engine.tasks import Account, Loaded, Step, Task
+from labels.engine.runner import Account, Loaded, Step, Task, run
 from labels.models.segmenters import Prompt, Segmenter, fits, load_segmenter
 from labels.models.settings import SegmenterSettings
 from labels.records import tables

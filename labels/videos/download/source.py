@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labels.engine.interruptions import interruption_waits
+from labels.engine.pools import interruption_waits
 from labels.records import tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError

@@ -6,8 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from labels.engine.pools import cores
-from labels.engine.runner import run
-from labels.engine.tasks import Account, Step, Task
+from labels.engine.runner import Account, Step, Task, run
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest, read_parquet_metadata, write_parquet
