@@ -17,7 +17,7 @@ Writes  work/videos/<video_id>.<suffix>    the clips (hard links where the file 
     python dataset_downloader.py work --import-labels annotations.xml             # labels for clips that are here
 
 Run again, it looks only at what is new or has changed, and fetches only what is missing; what other sources brought
-stays. Clips that are gone are not asked for again, unless by --retry-failed or --retry private,geo. On several machines
+stays. Clips that are gone are not asked for again, unless by --retry failed or --retry private,geo. On several machines
 run --shard 1/4 to 4/4, copy ledger/ and videos/ into one work folder, and run once more there without --shard.
 
 A CSV of the same name beside a clip of a folder is its truth: frame_index,x1,y1,x2,y2[,class_name] or frame_index,x,y,
@@ -28,7 +28,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from labels.exchange.known_formats import LABELLED, add_import_arguments
+from labels.exchange.known_formats import LABELLED, OF_LABELS, add_import_arguments, said_of
 from labels.records.command_line import Summary, run_stage, stage_parser
 from labels.videos.archives.known import ARCHIVES
 from labels.videos.source_arguments import (
@@ -57,7 +57,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         return args
     if args.source != "synthetic" and args.path is None:
         parser.error(f"--from {args.source} needs --path")
-    refuse_what_is_not_asked_of(parser, args)
+    refuse_what_is_not_asked_of(parser, args, OF_LABELS)
     return args
 
 
@@ -75,7 +75,7 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
         if args.source in LABELLED:
             from labels.exchange.labelled_clips import add_labelled_clips
 
-            return add_labelled_clips(work, table, args.source, args.path, args.copy)
+            return add_labelled_clips(work, table, args.source, args.path, args.copy, said_of(args))
         if args.source in ARCHIVES:
             result = ARCHIVES[args.source](work, archive_settings(args), table)
             return Summary("download", "clips", result.found, result.used, dict(result.refused), result.lines)
@@ -88,7 +88,7 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
 
 def download(args: argparse.Namespace) -> Summary:
     from labels.labelling.human_actions import begins_with_actions
-    from labels.labelling.settings import labelling_command, recognising_command
+    from labels.records import next_command
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
 
@@ -96,7 +96,7 @@ def download(args: argparse.Namespace) -> Summary:
     if args.import_labels is not None:
         from labels.cleaning.label_import import import_stage
 
-        return import_stage(work, args.import_labels, args.format, args.confirm)
+        return import_stage(work, args.import_labels, args.format, args.confirm, said_of(args))
     if args.dry_run:
         from labels.videos.download.source import download_list
 
@@ -110,7 +110,7 @@ def download(args: argparse.Namespace) -> Summary:
             summary = add_clips(work, args)
         if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
             summary.lines += out_of_date(work)
-            command = recognising_command if begins_with_actions(work) else labelling_command
+            command = next_command.label_actions if begins_with_actions(work) else next_command.label_boxes
             summary.next_command = command(work, 0)
     return summary
 

@@ -17,11 +17,12 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0 --recogniser human       # actions: what an archive says of its clips
     python dataset_processor.py work --round 0 --shard 2/8              # one of eight shares, beside the others
 
-A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), a .onnx file
-(YOLOX's layout or the (1, 4 + classes, N) one), a .pt file of train.py, `student`, which is the round before's, or
-`human`, who leaves the round to the boxes that you drew or imported. From round 1 on it is `student` unless --detector
-says otherwise. Small things are found better at several sizes and in tiles: all boxes are kept with their source, and
-cleaning weighs them. Stop it when you like: finished videos are not done again.
+A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), `hf:NAME` or
+`hf:FOLDER` of the Hugging Face hub, a .onnx file of any common export (labels/models/detectors/onnx_layouts.py lists
+them), a .pt file of train.py, `student`, which is the round before's, or `human`, who leaves the round to the boxes
+that you drew or imported. From round 1 on it is `student` unless --detector says otherwise. Small things are found
+better at several sizes and in tiles: all boxes are kept with their source, and cleaning weighs them. Stop it when you
+like: finished videos are not done again.
 """
 
 import argparse
@@ -52,10 +53,10 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
-    from labels.cleaning.settings import cleaning_command
     from labels.labelling.action_round import label_actions_of, wants_actions
     from labels.labelling.box_round import label_boxes_of
     from labels.labelling.masks import label_masks_of
+    from labels.records import next_command
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
@@ -65,7 +66,7 @@ def label(args: argparse.Namespace) -> Summary:
     (refuse_boxes if actions else refuse_actions)(args)
     summary = (label_actions_of if actions else label_boxes_of)(args)
     is_share = placement_of(args).is_share
-    return summary if is_share else replace(summary, next_command=cleaning_command(work, args.round, actions))
+    return summary if is_share else replace(summary, next_command=next_command.clean(work, args.round, actions=actions))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,13 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_balls import as_verdicts, boxes_from, make_scene
+from simulated_balls import as_verdicts, boxes_from, clean_table, make_scene
 
 from labels.cleaning import video as video_cleaning
 from labels.cleaning.features.box_pairs import overlap_with_better, same_objects
 from labels.cleaning.features.scores import ScoreScale
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.records import tables
 
 SETTINGS = CleaningSettings()
@@ -17,7 +16,7 @@ THRESHOLD = {("", "sports ball"): ScoreScale(0.5)}
 
 
 def clean(boxes, number=0, old=None, camera=None, verdicts=None):
-    return clean_video(boxes, number, THRESHOLD, SETTINGS, old, camera, as_verdicts(verdicts))
+    return clean_table(boxes, number, THRESHOLD, SETTINGS, old, camera, as_verdicts(verdicts))
 
 
 def flight(frames=range(30), score=0.8, shift=0.0):
@@ -50,6 +49,21 @@ def test_merging_a_set_with_itself_is_the_set(seed):
         merged.merged.fused
         == len(once.boxes) - ((once.boxes["origin"] == "interpolated") & (once.boxes["decision"] != "keep")).sum()
     )
+
+
+def test_a_labeller_that_is_not_asked_about_players_does_not_lose_them():
+    """Round 1 gives balls only: the player of round 0 is as sure as before, not lost once."""
+    walk = [(f, 100 + 2 * f, 300, 60, 0.9) for f in range(30)]
+    players, balls = boxes_from(walk, 30).assign(class_name="person"), boxes_from(flight(), 30)
+    both = pd.concat([players, balls], ignore_index=True)
+    both.attrs = balls.attrs
+    scales = THRESHOLD | {("", "person"): ScoreScale(0.5)}
+    first = clean_table(both, 0, scales, SETTINGS).boxes
+    silent = clean_table(balls, 1, THRESHOLD, SETTINGS, first).boxes.query("class_name == 'person'")
+    blind = clean_table(balls, 1, scales, SETTINGS, first).boxes.query("class_name == 'person'")
+    assert len(silent) == len(blind) == 30
+    assert (silent["decision"] == "keep").all() and (silent["rounds_lost"] == 0).all()
+    assert (blind["rounds_lost"] == 1).all()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

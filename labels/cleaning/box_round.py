@@ -8,6 +8,7 @@ The accounts of a cleaned round: every box that came in was decided on, and why.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,23 +23,25 @@ from labels.cleaning.features.outliers import UsualLooks, usual_looks
 from labels.cleaning.features.scores import Scales, scales_from
 from labels.cleaning.guard import find_alarms
 from labels.cleaning.quality_estimate import Calibration, QualityEstimate
-from labels.cleaning.settings import CleaningSettings, cleaning_command
+from labels.cleaning.settings import CleaningSettings, set_by_name
 from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video import CleanedVideo, clean_video
 from labels.engine.placement import Placement
 from labels.engine.pools import cores
 from labels.engine.runner import Account, Outcome, Step, Task, run
 from labels.exchange.formats.coco import IMAGES
-from labels.records import run_records, tables
+from labels.records import next_command, run_records, tables
+from labels.records.class_lists import family_of, same_names
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord
-from labels.records.safe_writing import digest_of, file_digest, read_object, read_parquet, write_json, write_parquet
+from labels.records.safe_writing import digest_of, file_digest, read_parquet, read_parquet_metadata, write_parquet
 from labels.records.verdicts import Verdict, read_verdicts
+from labels.records.video_labels import VideoLabels, read_video_labels, write_video_labels
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 from labels.videos.decoding.frames import DecodeError
 from labels.videos.frame_store import FrameStore
 
-FORMAT = 17  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 18  # of what is written; raise it when the same settings on the same labels give something else
 
 
 @dataclass
@@ -54,6 +57,7 @@ class RoundInputs:
     labeller: dict[str, Any]
     digests: dict[str, str]
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    joined: dict[str, str] = field(default_factory=dict)  # names of the labeller -> what cleaning calls that class
     audits: list[str] = field(default_factory=list)  # lines on the audits whose verdicts were read in
 
 
@@ -61,9 +65,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
     """Everything that must be there; InputError names the command that makes what is missing."""
     videos = work.usable_videos()
     folder = work.round(number)
-    labelled = run_records.require_run_record(
-        folder, "labelled", f"python dataset_processor.py {work.root} --round {number}"
-    )
+    labelled = run_records.require_run_record(folder, "labelled", next_command.label_boxes(work, number))
     audits = gather_audits(work)
     digests = {
         "format": str(FORMAT),
@@ -72,27 +74,46 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
         "verdicts": run_records.digest_of_verdicts(work),
         "truth": run_records.digest_of_truth(work),
     }
-    before = None
+    before, cleaned = None, None
     if number > 0:
         before = work.round(number - 1)
-        command = cleaning_command(work, number - 1)
+        command = next_command.clean(work, number - 1)
         cleaned = run_records.require_run_record(before, "cleaned", command)
         if cleaned.inputs.get("format") != str(FORMAT):
             raise InputError(f"{before.stage('cleaned')}: was cleaned by another version; run first: {command}")
         digests[f"round {number - 1} cleaned"] = cleaned.output
     labeller = labelled.facts.get("labeller", {})
+    joined = joined_names(labeller, cleaned)
     return RoundInputs(
         work=work,
         folder=folder,
         before=before,
         videos=videos,
-        scales=scales_from(labeller.get("sources", {})),
-        class_names=tuple(labeller.get("class_names", ())),
+        scales={
+            (source, joined.get(name, name)): scale
+            for (source, name), scale in scales_from(labeller.get("sources", {})).items()
+        },
+        class_names=tuple(dict.fromkeys(joined.get(name, name) for name in labeller.get("class_names", ()))),
+        joined=joined,
         labeller=labeller,
         digests=digests,
         verdicts=read_verdicts(work),
         audits=audits,
     )
+
+
+def joined_names(labeller: Mapping[str, Any], before: RunRecord | None) -> dict[str, str]:
+    """Names under which a thing is known already: to the round before, or to another of the labeller's sources."""
+    known = tuple((before.facts if before is not None else {}).get("class_names", ()))
+    own = [set(said.get("working_threshold", {})) for said in labeller.get("sources", {}).values()]
+    joined: dict[str, str] = {}
+    for names in own:
+        for others in own:
+            joined |= {name: family_of(name) for name in same_names(names, others)}
+    everything = {joined.get(name, name) for name in labeller.get("class_names", ())}
+    joined |= same_names(everything, known)
+    joined = {name: joined.get(other, other) for name, other in joined.items()}
+    return {name: other for name, other in joined.items() if name != other}
 
 
 def finished_record(inputs: RoundInputs, settings: CleaningSettings) -> RunRecord | None:
@@ -101,12 +122,15 @@ def finished_record(inputs: RoundInputs, settings: CleaningSettings) -> RunRecor
     if record is None or not record.is_made_from(recorded_arguments(settings), inputs.digests):
         return None
     same = record.output == output_digest(inputs.folder)
-    return record if same and is_whole(inputs.folder) else None
+    shards = (inputs.folder.stage("cleaned") / "boxes").glob("[!.]*.parquet")
+    has_evidence = all(inputs.folder.evidence(path.stem).is_file() for path in shards)
+    return record if same and has_evidence and is_whole(inputs.folder) else None
 
 
 def recorded_arguments(settings: CleaningSettings) -> dict[str, Any]:
-    """The settings as run.json keeps them."""
-    return asdict(settings) | {"without": sorted(settings.without)}
+    """The settings as run.json keeps them; `set`: those that were said by name."""
+    named = set_by_name(settings)
+    return asdict(settings) | {"without": sorted(settings.without)} | ({"set": named} if named else {})
 
 
 def output_digest(folder: RoundFolder) -> str:
@@ -116,7 +140,6 @@ def output_digest(folder: RoundFolder) -> str:
     return digest_of([run_records.digest_of_files([*shards, *([annotations] if annotations.is_file() else [])])])
 
 
-NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
 ACCOUNTED = ("interpolated", "from_verdicts", "believed", "kept_believed", "kept_balls")  # of a cleaned video
 LEAST_BYTES = 200_000  # of shards; less is done before other processes have started
 
@@ -143,7 +166,7 @@ class BoxCleaning(Task):
         return FrameStore(self.inputs.work.frames)
 
     def files(self, item: str) -> tuple[Path, ...]:
-        return self.inputs.folder.boxes("cleaned", item), self.inputs.folder.account(item)
+        return self.inputs.folder.boxes("cleaned", item), self.inputs.folder.evidence(item)
 
     def key(self, item: str) -> str:
         inputs, video = self.inputs, self.videos[item]
@@ -154,23 +177,24 @@ class BoxCleaning(Task):
             rounds = [digest for name, digest in inputs.digests.items() if name.startswith("round ")]
         made_from = [file_digest(path) if path.is_file() else "none" for path in own]
         facts = [inputs.folder.number, inputs.labeller.get("sources", {}), inputs.digests["verdicts"], video.sha256]
+        facts.append(inputs.joined)
         return digest_of([FORMAT, recorded_arguments(self.settings), facts, made_from, rounds])
 
     def finished(self, item: str, key: str) -> Account | None:
-        boxes, path = self.files(item)
-        account = read_object(path)
-        if account.get("key") != key or not boxes.is_file() or account.get("boxes") != file_digest(boxes):
+        path, evidence = self.files(item)
+        account = read_parquet_metadata(evidence) or {}
+        if account.get("key") != key or not path.is_file() or account.get("boxes") != file_digest(path):
             return None
-        frames = dataset_frames(read_parquet(boxes), self.settings)
+        frames = dataset_frames(read_video_labels(path, decided=True), self.settings)
         return account if self.store.is_complete(item, frames.tolist(), self.videos[item].sha256) else None
 
     def make(self, item: str, key: str, step: Step) -> Account:
-        cleaned, video, (path, account_path) = self.clean(item), self.videos[item], self.files(item)
-        frames = dataset_frames(cleaned.boxes, self.settings)
+        cleaned, video, (path, evidence) = self.clean(item), self.videos[item], self.files(item)
+        frames = dataset_frames(cleaned.labels, self.settings)
         self.store.ensure(item, self.inputs.work.videos / str(video.file), frames.tolist(), str(video.sha256))
-        write_parquet(path, cleaned.boxes, cleaned.boxes.attrs)
+        write_video_labels(path, cleaned.labels)
         account = {"key": key, "boxes": file_digest(path), **account_of(cleaned)}
-        write_json(account_path, account)
+        write_parquet(evidence, cleaned.evidence.reset_index(), account)  # last: it marks the video as cleaned
         return account
 
     def worth(self, items: list[str]) -> int:
@@ -180,18 +204,12 @@ class BoxCleaning(Task):
     def clean(self, video_id: str) -> CleanedVideo:
         """One video. InputError when its shard is missing or unsound."""
         inputs = self.inputs
-        path = inputs.folder.boxes("labelled", video_id)
-        if not path.is_file():
-            raise InputError("was not labelled")
-        labelled = read_shard(path)
-        missing = [name for name in NEEDED_METADATA if name not in labelled.attrs]
-        if missing:
-            raise InputError(f"{path}: its metadata lacks {', '.join(missing)}")
+        labelled = read_labelled(inputs, video_id)
         camera_path = inputs.folder.camera(video_id)
         camera = read_parquet(camera_path) if camera_path.is_file() else None
         old = None
         if inputs.before is not None and inputs.before.boxes("cleaned", video_id).is_file():
-            old = read_shard(inputs.before.boxes("cleaned", video_id), decided=True)
+            old = read_video_labels(inputs.before.boxes("cleaned", video_id), decided=True)
         return clean_video(
             labelled,
             inputs.folder.number,
@@ -204,6 +222,17 @@ class BoxCleaning(Task):
         )
 
 
+def read_labelled(inputs: RoundInputs, video_id: str) -> VideoLabels:
+    """What stage 2 found in a video, under the names that cleaning knows. InputError when there is none, or unsound."""
+    path = inputs.folder.boxes("labelled", video_id)
+    if not path.is_file():
+        raise InputError("was not labelled")
+    labelled = read_video_labels(path)
+    if not inputs.joined:
+        return labelled
+    return labelled.with_boxes(labelled.boxes.assign(class_name=labelled.boxes["class_name"].replace(inputs.joined)))
+
+
 def account_of(cleaned: CleanedVideo) -> Account:
     """What a video adds to the account of its round, beside what its boxes say themselves."""
     return {
@@ -212,15 +241,6 @@ def account_of(cleaned: CleanedVideo) -> Account:
         "merged": {name: int(count) for name, count in asdict(cleaned.merged).items()},
         "agreement": {name: [int(share.agreed), int(share.asked)] for name, share in cleaned.agreement.items()},
     }
-
-
-def read_shard(path: Path, decided: bool = False) -> pd.DataFrame:
-    """The boxes of one video. InputError when they are unsound."""
-    boxes = read_parquet(path)
-    try:
-        return tables.check_boxes(boxes, str(path), decided)
-    except ValueError as error:
-        raise InputError(str(error)) from None
 
 
 ROWS = (
@@ -234,23 +254,25 @@ class RoundAccounts:
     """Adds up the videos of a round."""
 
     def __init__(self, inputs: RoundInputs) -> None:
-        self._work, self._folder, self._verdicts = inputs.work, inputs.folder, inputs.verdicts
+        self._inputs, self._work, self._verdicts = inputs, inputs.work, inputs.verdicts
         self._unheard = set(inputs.verdicts)
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._kept_by_class: Counter[str] = Counter()
         self._unanchored: list[str] = []
+        self._class_names = {"labels": set(inputs.class_names), "truth": set[str]()}
         self._quality = QualityEstimate(inputs.scales, inputs.class_names)
         self._calibration, self._agreement = Calibration(inputs.class_names), SelfAgreement()
 
-    def add(self, video: pd.Series, boxes: pd.DataFrame, account: Account) -> None:
+    def add(self, video: pd.Series, cleaned: VideoLabels, account: Account) -> None:
         """One video: its row of the videos table, its cleaned boxes, and what `account_of` says of it."""
-        video_id = str(video["video_id"])
+        video_id, boxes = str(video["video_id"]), cleaned.boxes
         self._unheard.difference_update(boxes["label_uid"])
-        self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], boxes.attrs)}
+        self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], cleaned.video)}
         self._counts.update(account["merged"] | dict(Counter(boxes["decision"].tolist())))
         self._counts.update({name: account[name] for name in ACCOUNTED})
         self._counts.update(videos=1, labelled=-account["from_verdicts"])
+        self._class_names["labels"].update(boxes["class_name"][boxes["decision"] == "keep"])
         self._kept_by_class.update(boxes["class_name"][boxes["decision"] == "keep"].tolist())
         if account["believed"] and not account["is_anchored"]:
             self._unanchored.append(video_id)
@@ -259,8 +281,10 @@ class RoundAccounts:
         shares = {name: Share(*counts) for name, counts in account["agreement"].items()}
         self._agreement.add(str(video["group"]) or video_id, shares)
         if (truth := self._work.read_truth(video_id)) is not None:
-            labelled = read_shard(self._folder.boxes("labelled", video_id))
-            self._quality.add(str(video["split"]), labelled, boxes, truth)
+            # Only frames that were labelled are judged: the truth between them was never looked at.
+            truth = truth[truth["frame_index"] % cleaned.video.stride == 0]
+            self._class_names["truth"].update(set(truth["class_name"]) - {""})
+            self._quality.add(str(video["split"]), read_labelled(self._inputs, video_id).boxes, boxes, truth)
             self._calibration.add(boxes, truth)
 
     def as_counts(self, images: int, skipped: dict[str, str]) -> dict[str, Any]:
@@ -275,6 +299,8 @@ class RoundAccounts:
             "skipped": skipped,
             "verdicts": len(self._verdicts),
             "verdicts_without_label": sorted(unheard),
+            "class_names": {name: sorted(found) for name, found in self._class_names.items()}
+            | {"joined": self._inputs.joined},
             "quality": self._quality.as_counts(),
             "calibration": self._calibration.as_counts(),
             "agreement": self._agreement.as_counts(),
@@ -321,12 +347,12 @@ def finish_round(inputs: RoundInputs, settings: CleaningSettings, outcome: Outco
     images, boxes = [], []
     for _, video in inputs.videos[inputs.videos["video_id"].isin(outcome.used)].iterrows():
         video_id = str(video["video_id"])
-        cleaned = read_parquet(folder.boxes("cleaned", video_id))
-        accounts.add(video, cleaned, read_object(folder.account(video_id)))
+        cleaned = read_video_labels(folder.boxes("cleaned", video_id), decided=True)
+        accounts.add(video, cleaned, read_parquet_metadata(folder.evidence(video_id)) or {})
         frames = dataset_frames(cleaned, settings)
         if len(frames):
             images.append(image_rows(video, cleaned, frames))
-        boxes.append(cleaned[cleaned["decision"] != "drop"])
+        boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
     all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
     names = tuple(sorted(set(inputs.class_names) | set(all_boxes["class_name"].unique())))
     all_images = tables.concatenate(images, IMAGES)

@@ -18,6 +18,7 @@ from labels.cleaning.agreement import agreement_lines
 from labels.cleaning.features.box_pairs import overlap_with_better
 from labels.cleaning.features.scores import Scales, calibrated
 from labels.cleaning.guard import unanchored_lines
+from labels.records.class_lists import same_names
 from labels.records.matching import MatchCounts, count_matches, match_video
 from labels.records.run_records import VERDICTS_FILE
 
@@ -28,6 +29,8 @@ PARTS = ("training", "held-out")
 
 class QualityEstimate:
     """Adds up videos. `kept`: labels of decision keep; `labelled`: raw boxes from the working threshold on.
+
+    The truth that is given is that of the frames that were labelled: what is between them was never looked at.
 
     Only classes that the labeller gives are judged: it is not blamed for people when it was asked for balls.
     """
@@ -46,14 +49,11 @@ class QualityEstimate:
         raw = labelled[
             (sureness >= 0) & (overlap_with_better(labelled, sureness, sureness >= 0, ONE_IOU, 1.0) <= ONE_IOU)
         ]
-        # Only frames that were labelled are judged: the truth between them was never looked at.
-        stride = int(cleaned.attrs.get("stride", 1))
-        looked_at = truth[truth["frame_index"] % stride == 0]
         for kind, table in (("labelled", raw), ("kept", cleaned[cleaned["decision"] == "keep"])):
             for rule in RULES:
                 key = (part, kind, rule)
                 self._counts[key] = self._counts.get(key, MatchCounts()) + count_matches(
-                    table, looked_at, rule, self._class_names
+                    table, truth, rule, self._class_names
                 )
 
     def as_counts(self) -> dict[str, Any]:
@@ -108,8 +108,7 @@ class Calibration:
     def add(self, cleaned: pd.DataFrame, truth: pd.DataFrame) -> None:
         asked = cleaned[(cleaned["decision"] != "drop") & (cleaned["origin"] != "human")]
         asked = asked[asked["class_name"].isin(self._class_names)]
-        looked_at = truth[truth["frame_index"] % int(cleaned.attrs.get("stride", 1)) == 0]
-        verdict = match_video(asked.assign(score=asked["quality"]), looked_at)  # the surest takes the truth
+        verdict = match_video(asked.assign(score=asked["quality"]), truth)  # the surest takes the truth
         quality = asked["quality"].to_numpy(dtype=np.float64)[verdict >= 0]
         place = np.minimum((quality * BINS).astype(int), BINS - 1)
         self._labels += np.bincount(place, minlength=BINS)
@@ -155,7 +154,23 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
     lines.append(f"dataset: {counts['images']} images")
     lines += unanchored_lines(counts["unanchored"])
     lines += agreement_lines(counts.get("agreement", {}))
-    return [*lines, *verdict_lines(counts), *quality_lines(counts["quality"])]
+    return [*lines, *verdict_lines(counts), *class_lines(counts), *quality_lines(counts["quality"])]
+
+
+def class_lines(counts: Mapping[str, Any]) -> list[str]:
+    """Which names are taken for the same class, and which classes the labels or the truth alone have."""
+    names = counts.get("class_names", {})
+    lines = [f"class: {name} is taken for {other}" for name, other in sorted(names.get("joined", {}).items())]
+    labels, truth = set(names.get("labels", ())), set(names.get("truth", ()))
+    if not truth:
+        return lines
+    called = same_names(truth, labels)
+    lines += [f"class: {name} of the truth is taken for {other}" for name, other in sorted(called.items())]
+    if alone := truth - labels - set(called):
+        lines.append(f"class: no label is {' or '.join(sorted(alone))}, which the truth knows")
+    if alone := labels - truth - set(called.values()):
+        lines.append(f"class: the truth does not know {', '.join(sorted(alone))}; such labels are not measured")
+    return lines
 
 
 def verdict_lines(counts: dict[str, Any]) -> list[str]:

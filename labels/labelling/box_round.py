@@ -19,8 +19,9 @@ from labels.engine.runner import Account, Loaded, Outcome, Results, Step, Task, 
 from labels.labelling.box_labelling import decode_stride, label_video
 from labels.labelling.settings import ARGUMENTS, LabellingSettings
 from labels.models.detectors.detector import Detector
-from labels.models.detectors.ensemble import Panel, load_backbone, load_panel, score_scales
+from labels.models.detectors.ensemble import Panel, load_backbone, load_panel, origins_of, score_scales
 from labels.models.settings import DEFAULT_DETECTOR, STUDENT, DetectorOptions, Looks
+from labels.records import next_command
 from labels.records.class_lists import class_names_from
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
@@ -35,6 +36,7 @@ from labels.records.run_records import (
 )
 from labels.records.safe_writing import digest_of, write_parquet
 from labels.records.tables import check_boxes
+from labels.records.video_labels import VideoFacts, VideoLabels, write_video_labels
 from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding.frames import DecodeError, Frame, decode_ahead, decode_frames
 from labels.videos.frame_store import FrameStore
@@ -137,24 +139,20 @@ class BoxLabelling(Task):
         detector, backbone = self.labeller.value
         store.renew(item, video.sha256)
         labelled = label_video(item, frames, detector, self.folder.number, self.settings, store, backbone)
-        metadata = {
-            "video_id": item,
+        counts = {
             "key": key,
-            "stride": self.settings.stride,
-            "frame_count": int(video.frame_count),
-            "width": int(video.width),
-            "height": int(video.height),
-            "fps": float(video.fps),
             "labelled_frames": labelled.labelled_frames,
             "boxes": len(labelled.boxes),
             "degenerate_boxes": labelled.degenerate_boxes,
             "repeated_boxes": labelled.repeated_boxes,
-            "described_by": described_by(detector, backbone),
         }
+        size, described = (int(video.width), int(video.height)), described_by(detector, backbone)
+        count, stride = int(video.frame_count), self.settings.stride
+        facts = VideoFacts(item, count, stride, float(video.fps), *size, described, counts)
         boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {item}")
-        write_parquet(self.folder.camera(item), labelled.camera, metadata)
-        write_parquet(self.folder.boxes("labelled", item), boxes, metadata)  # last: it marks the video as done
-        return metadata
+        write_parquet(self.folder.camera(item), labelled.camera, facts.as_metadata())
+        write_video_labels(self.folder.boxes("labelled", item), VideoLabels(boxes, facts))  # last: it is done
+        return counts
 
 
 def label_round(
@@ -199,6 +197,7 @@ def finish_round(
         "digest": detector.digest,
         "class_names": list(detector.class_names),
         "sources": score_scales(detector),
+        "origins": origins_of(detector),
     }
     counts = outcome.as_counts()
     facts = {"labeller": labeller, "stride": settings.stride}
@@ -216,11 +215,15 @@ def label_boxes_of(args: argparse.Namespace) -> Summary:
     """Label the boxes of one round, as the script's arguments say."""
     work, where = WorkFolder(args.work), placement_of(args)
     work.usable_videos()
+    teachers = next_command.with_teachers(work, args.round) if args.detector is None else {}
+    for name in ARGUMENTS:  # what the user says of looks and classes still holds
+        if teachers.get(name) and not getattr(args, name):
+            setattr(args, name, teachers[name])
     names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None
     with work.writing(where.name):
-        options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list)
-        looks = Looks(args.input_size, args.tiles, args.mirrored)
+        options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list, prompts=args.prompts)
+        looks = Looks(tuple(args.input_size), args.tiles, args.mirrored)
         load = partial(load_labeller, names, class_names, args.device, options, looks, args.stride, args.backbone)
         labeller, settings, folder = Loaded(load=load), LabellingSettings(stride=args.stride), work.round(args.round)
         detector = labeller.value.detector
@@ -231,6 +234,8 @@ def label_boxes_of(args: argparse.Namespace) -> Summary:
             arguments = {name: getattr(args, name) for name in ARGUMENTS}
             finish_round(folder, detector, settings, outcome, arguments, inputs)
             lines += out_of_date(work)
+        if teachers:
+            lines.insert(0, f"the student of round {args.round - 1} is weak: labelled by {', '.join(args.detector)}")
     return outcome.summary("label", lines, where)
 
 
@@ -250,5 +255,5 @@ def choose_detectors(
     names = tuple(student if name == STUDENT or Path(name).resolve() == file else name for name in named or [STUDENT])
     if student not in names:
         return names, {}
-    record = require_run_record(before, "trained", f"python train.py {work.root} --round {before.number}")
+    record = require_run_record(before, "trained", next_command.train(work, before.number))
     return names, {f"round {before.number} trained": record.output}

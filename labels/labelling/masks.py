@@ -18,7 +18,7 @@ from labels.engine.placement import Placement, placement_of
 from labels.engine.runner import Account, Loaded, Step, Task, run
 from labels.models.segmenters import Prompt, Segmenter, fits, load_segmenter
 from labels.models.settings import SegmenterSettings
-from labels.records import tables
+from labels.records import next_command, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.masks import MASKS, decode_mask, encode_mask, with_masks
@@ -95,7 +95,7 @@ def mask_round(
     """Segment every label of a cleaned round that was not dropped. InputError when the round is not cleaned."""
     folder = work.round(number)
     work.usable_videos()
-    require_run_record(folder, "cleaned", f"python dataset_cleaner.py {work.root} --round {number}")
+    require_run_record(folder, "cleaned", next_command.clean(work, number))
     task = MaskTask(work, folder, segmenter, settings or SegmenterSettings())
     outcome = run(task, list(task.videos), where)
     if outcome.skipped and not outcome.used:
@@ -107,8 +107,8 @@ def mask_round(
         f"{boxes} labels = {masks} masks + {boxes - masks} whose mask did not fit the box",
     ]
     summary = outcome.summary(f"masks of round {number}", lines, where)
-    command = f"python visualise.py {work.root} --round {number}"
-    return summary if where is not None and where.is_share else replace(summary, next_command=command)
+    is_share = where is not None and where.is_share
+    return summary if is_share else replace(summary, next_command=next_command.look(work, number))
 
 
 def label_masks_of(args: argparse.Namespace) -> Summary:
@@ -158,7 +158,7 @@ def inputs_of_masks(work: WorkFolder, number: int) -> dict[str, str]:
             return inputs
     raise InputError(
         f"{work.round(number).path}: this recogniser looks at masks, and there are none; make them first: "
-        f"python dataset_processor.py {work.root} --round {number} --masks facebook/sam2.1-hiera-tiny"
+        f"{next_command.command('dataset_processor.py', work.root, number)} --masks facebook/sam2.1-hiera-tiny"
     )
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pandas as pd
 
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.frame_times import TIMES_FOLDER
 from labels.records.safe_writing import read_parquet, write_parquet
 
 # The folders of a round in the order they are made. Actions have records of their own: boxes that are cleaned give the
@@ -38,16 +40,16 @@ class RoundFolder:
         """The shard of one video; `stage` is labelled or cleaned."""
         return self.path / stage / "boxes" / f"{video_id}.parquet"
 
+    def evidence(self, video_id: str) -> Path:
+        """What the rules of cleaning saw of each box of a video, by label_uid."""
+        return self.path / "cleaned" / "evidence" / f"{video_id}.parquet"
+
     def actions(self, stage: str, video_id: str) -> Path:
         return self.path / stage / "actions" / f"{video_id}.parquet"
 
     def masks(self, video_id: str) -> Path:
         """The masks of a video's cleaned labels, where a segmenter made some."""
         return self.path / "masks" / f"{video_id}.parquet"
-
-    def account(self, video_id: str) -> Path:
-        """What cleaning a video's boxes came to, and what it was made from."""
-        return self.path / "cleaned" / "accounts" / f"{video_id}.json"
 
     def camera(self, video_id: str) -> Path:
         return self.path / "labelled" / "camera" / f"{video_id}.parquet"
@@ -79,6 +81,11 @@ class RoundFolder:
         return self.path / "pictures"
 
 
+def typed_folder(root: object) -> str:
+    """A work folder as a shell takes it; one whose name begins with «-» is no option."""
+    return shlex.quote(f"./{root}" if str(root).startswith("-") else str(root))
+
+
 @dataclass(frozen=True)
 class WorkFolder:
     """A work folder. Making the object touches nothing on disk."""
@@ -88,6 +95,11 @@ class WorkFolder:
     @property
     def videos(self) -> Path:
         return self.root / "videos"
+
+    @property
+    def frame_times(self) -> Path:
+        """A table for each video whose frames are not evenly spaced."""
+        return self.videos / TIMES_FOLDER
 
     @property
     def videos_table(self) -> Path:
@@ -126,10 +138,11 @@ class WorkFolder:
 
     def read_videos(self) -> pd.DataFrame:
         """The videos table, all rows. Raises InputError when stage 1 has not run."""
+        first = f"python dataset_downloader.py {typed_folder(self.root)}"
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: no such folder; start with: python dataset_downloader.py {self.root} …")
+            raise InputError(f"{self.root}: no such folder; start with: {first} …")
         if not self.videos_table.is_file():
-            raise InputError(f"{self.root}: no videos.parquet; run first: python dataset_downloader.py {self.root} …")
+            raise InputError(f"{self.root}: no videos.parquet; run first: {first} …")
         videos = read_parquet(self.videos_table)
         try:
             tables.check_columns(videos, tables.VIDEOS, str(self.videos_table))

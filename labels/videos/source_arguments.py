@@ -1,13 +1,14 @@
 """The arguments of `dataset_downloader.py`, by source, and the settings they make. Imports nothing heavy."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labels.records.command_line import positive_number
 from labels.videos.archives.known import ARCHIVES, ArchiveSettings
-from labels.videos.download.outcomes import OK, OUTCOMES
+from labels.videos.download.outcomes import FAILED, OUTCOMES
 from labels.videos.download.requests import ListFilters, parse_shard, wanted_classes
 from labels.videos.settings import DownloadSettings
 from labels.videos.synthetic.settings import DIFFICULTIES, MIXED, SPORTS, SyntheticSettings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 LISTS = ("sports1m", "kinetics", "urls")
 LIST_ARGUMENTS = (
     *("labels", "min_height", "max_duration", "shard", "dry_run", "short_side", "max_height", "max_size"),
-    *("workers", "rate_limit", "per_hour", "pause", "retries", "retry_failed", "retry"),
+    *("workers", "rate_limit", "per_hour", "pause", "retries", "retry"),
 )
 SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -46,9 +47,8 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("--per-hour", type=int, default=DownloadSettings.per_hour, help="videos an hour (0: no limit)")
     fetch.add_argument("--pause", type=_seconds, default=DownloadSettings.pause_s, help="seconds to wait when blocked")
     fetch.add_argument("--retries", type=int, default=DownloadSettings.retries, help="of what is transient")
-    again = fetch.add_mutually_exclusive_group()
-    again.add_argument("--retry-failed", action="store_true", help="try again everything that failed in earlier runs")
-    again.add_argument("--retry", metavar="OUTCOMES", help=f"try again these: {','.join(OUTCOMES[1:])}")
+    told = f"try again what ended so in earlier runs: {FAILED} (all of it), or {','.join(OUTCOMES[1:])}"
+    fetch.add_argument("--retry", metavar="OUTCOMES", help=told)
 
 
 def list_download(args: argparse.Namespace) -> "ListDownload":
@@ -76,7 +76,7 @@ def list_download(args: argparse.Namespace) -> "ListDownload":
         pause_s=args.pause,
         retries=max(0, args.retries),
     )
-    retry = frozenset(OUTCOMES) - {OK} if args.retry_failed else check_retry(args.retry or "")
+    retry = check_retry(args.retry or "")
     return ListDownload(args.source, args.path, args.labels, filters, settings, retry, args.dry_run)
 
 
@@ -136,7 +136,11 @@ def add_source_arguments(parser: argparse.ArgumentParser, further: tuple[str, ..
     )
     scene.add_argument("--width", type=int, default=SyntheticSettings.width, help="pixels")
     scene.add_argument("--height", type=int, default=SyntheticSettings.height, help="pixels")
-    scene.add_argument("--fps", type=float, default=SyntheticSettings.fps, help="frames a second")
+    scene.add_argument(
+        "--fps",
+        type=float,
+        help=f"frames a second (default: {SyntheticSettings.fps:g}); of labels: how they count frames",
+    )
     scene.add_argument("--frames", type=int, default=SyntheticSettings.frame_count, help="frames in each clip")
 
 
@@ -145,13 +149,18 @@ OWN_SOURCES = {
     **dict.fromkeys(("classes", "split", "limit", "per_class"), (*LISTS, *ARCHIVES)),
     **dict.fromkeys(LIST_ARGUMENTS, LISTS),
     **dict.fromkeys(("annotations", "split_number", "with_copies"), tuple(ARCHIVES)),
-    **dict.fromkeys(("clips", "held_out", "sport", "difficulty", "width", "height", "fps", "frames"), ("synthetic",)),
+    **dict.fromkeys(("clips", "held_out", "sport", "difficulty", "width", "height", "frames"), ("synthetic",)),
 }
 
 
-def refuse_what_is_not_asked_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with a usage error when an argument was given that the source has no use for: it would be ignored."""
-    for name, sources in OWN_SOURCES.items():
+def refuse_what_is_not_asked_of(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, further: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Exit with a usage error when an argument was given that the source has no use for: it would be ignored.
+
+    `further` are arguments of other rooms and their sources.
+    """
+    for name, sources in (OWN_SOURCES | dict(further)).items():
         if args.source not in sources and getattr(args, name) != parser.get_default(name):
             option = f"--{name.replace('_', '-')}"
             parser.error(f"{option} is of --from {', '.join(sources)}; with --from {args.source} leave it out")
@@ -167,7 +176,7 @@ def synthetic_settings(args: argparse.Namespace) -> SyntheticSettings:
         difficulty=args.difficulty,
         width=args.width,
         height=args.height,
-        fps=args.fps,
+        fps=SyntheticSettings.fps if args.fps is None else args.fps,
         frame_count=args.frames,
     )
 

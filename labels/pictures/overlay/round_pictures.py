@@ -151,6 +151,7 @@ def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject
         f"Round {here.number}",
         actions,
         None if truly is None else truly[truly["class_name"] != ""],
+        here.stride(video.video_id),
     )
 
 

@@ -217,12 +217,11 @@ def load_round(work: WorkFolder, number: int) -> ReviewRound:
         except InputError as error:
             unreadable[video_id] = str(error)
             continue
-        stride = max(1, int(boxes.attrs.get("stride", 1)))
+        stride = found.stride(video_id)
         videos[video_id] = ReviewVideo(
             video_id, str(row.file), str(row.sha256), float(row.fps), stride,
             int(row.frame_count), int(row.width), int(row.height), str(row.split) == TEST,
         )  # fmt: skip
-        boxes.attrs = {}
         parts.append(boxes.assign(step=boxes["frame_index"] // stride).sort_values("frame_index", kind="stable"))
     columns = tables.BOXES | tables.DECIDED | {"step": "int64"}
     labels = tables.concatenate([part[list(columns)] for part in parts], columns).reset_index(drop=True)

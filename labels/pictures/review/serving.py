@@ -10,7 +10,6 @@ import tempfile
 import threading
 from pathlib import Path
 
-from labels.cleaning.settings import cleaning_command
 from labels.pictures.report.rounds import read_round, require_cleaned_round
 from labels.pictures.review.app import Sessions, make_app
 from labels.pictures.review.frames import ReviewFrames
@@ -18,6 +17,7 @@ from labels.pictures.review.segments import StretchDesk
 from labels.pictures.review.service import ReviewDesk
 from labels.pictures.review.settings import REVIEW, ReviewSettings
 from labels.pictures.review.uploads import ClipDesk
+from labels.records import next_command
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
@@ -71,9 +71,9 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
     lines = [f"{name}: not shown: {reason}" for name, reason in unreadable.items()]
     lines.append(f"verdicts on {saved} labels saved: {work.root / VERDICTS_FILE}")
     of_boxes = saved - of_actions
-    command = cleaning_command(work, here, actions=not of_boxes)
+    command = next_command.clean(work, here, actions=not of_boxes)
     if of_boxes and of_actions:
-        lines.append(f"of them actions: {of_actions}; clean these too: {cleaning_command(work, here, actions=True)}")
+        lines.append(f"of them actions: {of_actions}; clean these too: {next_command.clean(work, here, actions=True)}")
     videos = {*held.videos, *held.unreadable}
     refused = len(videos & set(unreadable))
     skipped = {"with labels that cannot be read": refused} if refused else {}

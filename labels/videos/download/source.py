@@ -24,6 +24,7 @@ from labels.engine.pools import interruption_waits
 from labels.records import tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
+from labels.records.frame_times import keep_frame_times
 from labels.records.work_folder import WorkFolder
 from labels.videos.download.clip_lists import read_clip_list
 from labels.videos.download.ledger import Ledger, ledger_file, read_ledgers
@@ -222,6 +223,7 @@ class _Run:
         clip = self.waiting[attempt.job.source_key][result.video_id]
         if result.path is not None:
             os.replace(result.path, self.work.videos / result.path.name)
+            keep_frame_times(self.work.frame_times / f"{result.video_id}.parquet", result.times_s)
         again = result.video_id in attempt.again
         if not again:
             self.counts[result.outcome] += 1
@@ -290,11 +292,14 @@ def _bar_text(counts: Counter[str], pool: Any) -> str:
 
 
 def check_retry(names: str) -> frozenset[str]:
-    """`private,geo` as outcomes. InputError for a word that is none."""
-    from labels.videos.download.outcomes import OUTCOMES
+    """`private,geo` as outcomes, `failed` as all but the good one. InputError for a word that is none."""
+    from labels.videos.download.outcomes import FAILED, OK, OUTCOMES
 
     wanted = frozenset(name.strip() for name in names.split(",") if name.strip())
+    if FAILED in wanted:
+        wanted = wanted - {FAILED} | (frozenset(OUTCOMES) - {OK})
     unknown = wanted - set(OUTCOMES)
     if unknown:
-        raise InputError(f"--retry {', '.join(sorted(unknown))}: no outcome; there are {', '.join(OUTCOMES[1:])}")
+        known = ", ".join([FAILED, *OUTCOMES[1:]])
+        raise InputError(f"--retry {', '.join(sorted(unknown))}: no outcome; there are {known}")
     return wanted
