@@ -19,7 +19,7 @@ import pandas as pd
 from labels.cleaning.agreement import SelfAgreement, Share
 from labels.cleaning.audits import gather_audits
 from labels.cleaning.dataset import dataset_frames, image_rows, is_whole, write_dataset
-from labels.cleaning.features.outliers import UsualLooks, usual_looks
+from labels.cleaning.features.appearance import UsualTracks, usual_tracks
 from labels.cleaning.features.scores import Scales, scales_from
 from labels.cleaning.guard import find_alarms
 from labels.cleaning.quality_estimate import Calibration, QualityEstimate
@@ -140,7 +140,6 @@ def output_digest(folder: RoundFolder) -> str:
     return digest_of([run_records.digest_of_files([*shards, *([annotations] if annotations.is_file() else [])])])
 
 
-ACCOUNTED = ("interpolated", "from_verdicts", "believed", "kept_believed", "kept_balls")  # of a cleaned video
 LEAST_BYTES = 200_000  # of shards; less is done before other processes have started
 
 
@@ -155,7 +154,7 @@ class BoxCleaning(Task):
 
     inputs: RoundInputs
     settings: CleaningSettings
-    usual: UsualLooks | None
+    usual: UsualTracks | None
 
     @cached_property
     def videos(self) -> dict[str, Any]:
@@ -235,11 +234,18 @@ def read_labelled(inputs: RoundInputs, video_id: str) -> VideoLabels:
 
 def account_of(cleaned: CleanedVideo) -> Account:
     """What a video adds to the account of its round, beside what its boxes say themselves."""
+    counts = {
+        "interpolated": cleaned.interpolated,
+        "from_verdicts": cleaned.from_verdicts,
+        "believed": cleaned.confident,
+        "kept_believed": cleaned.kept_confident,
+        "kept_balls": cleaned.kept_balls,
+    }
     return {
-        **{name: int(getattr(cleaned, name)) for name in ACCOUNTED},
-        "is_anchored": cleaned.is_anchored,
+        "counts": {name: int(count) for name, count in counts.items()},
         "merged": {name: int(count) for name, count in asdict(cleaned.merged).items()},
         "agreement": {name: [int(share.agreed), int(share.asked)] for name, share in cleaned.agreement.items()},
+        "has_confident_track": cleaned.has_confident_track,
     }
 
 
@@ -269,14 +275,14 @@ class RoundAccounts:
         video_id, boxes = str(video["video_id"]), cleaned.boxes
         self._unheard.difference_update(boxes["label_uid"])
         self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], cleaned.video)}
-        self._counts.update(account["merged"] | dict(Counter(boxes["decision"].tolist())))
-        self._counts.update({name: account[name] for name in ACCOUNTED})
-        self._counts.update(videos=1, labelled=-account["from_verdicts"])
+        self._counts.update(account["merged"] | dict(Counter(boxes["decision"].tolist())) | {"videos": 1})
+        self._counts.update(account["counts"])
+        self._counts.update(labelled=-account["counts"]["from_verdicts"])
         self._class_names["labels"].update(boxes["class_name"][boxes["decision"] == "keep"])
         self._kept_by_class.update(boxes["class_name"][boxes["decision"] == "keep"].tolist())
-        if account["believed"] and not account["is_anchored"]:
+        if account["counts"]["believed"] and not account["has_confident_track"]:
             self._unanchored.append(video_id)
-            self._counts["kept_unanchored"] += account["kept_balls"]
+            self._counts["kept_unanchored"] += account["counts"]["kept_balls"]
         self._reasons.update(_reasons(boxes))
         shares = {name: Share(*counts) for name, counts in account["agreement"].items()}
         self._agreement.add(str(video["group"]) or video_id, shares)
@@ -337,7 +343,7 @@ def _check_accounts(counts: dict[str, Any]) -> None:
 def clean_videos(inputs: RoundInputs, settings: CleaningSettings, where: Placement | None = None) -> Outcome:
     """Clean every video of a round that is not cleaned yet from just this; the stage is then to be finished."""
     run_records.start_run(inputs.folder, "cleaned")
-    usual = usual_looks(inputs.folder, inputs.before, settings)
+    usual = usual_tracks(inputs.folder, inputs.before, settings)
     return run(BoxCleaning(inputs, settings, usual), inputs.videos["video_id"].tolist(), where)
 
 
