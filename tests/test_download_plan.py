@@ -1,9 +1,9 @@
 """What is wanted of a list, and what is still to be done of it."""
 
-from collections import argparse
+import argparse
+from collections import Counter
 from pathlib import Path
 
-import Counter
 import pytest
 
 import dataset_downloader
