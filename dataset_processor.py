@@ -16,11 +16,12 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0 --masks facebook/sam2.1-hiera-tiny   # masks of the cleaned labels
     python dataset_processor.py work --round 0 --recogniser human       # actions: what an archive says of its clips
 
-A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), a .onnx file
-(YOLOX's layout or the (1, 4 + classes, N) one), a .pt file of train.py, `student`, which is the round before's, or
-`human`, who leaves the round to the boxes that you drew or imported. From round 1 on it is `student` unless --detector
-says otherwise. Small things are found better at several sizes and in tiles: all boxes are kept with their source, and
-cleaning weighs them. Stop it when you like: finished videos are not done again.
+A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), `hf:NAME` or
+`hf:FOLDER` of the Hugging Face hub, a .onnx file of any common export (labels/models/detectors/onnx_layouts.py lists
+them), a .pt file of train.py, `student`, which is the round before's, or `human`, who leaves the round to the boxes
+that you drew or imported. From round 1 on it is `student` unless --detector says otherwise. Small things are found
+better at several sizes and in tiles: all boxes are kept with their source, and cleaning weighs them. Stop it when you
+like: finished videos are not done again.
 """
 
 import argparse
@@ -74,6 +75,10 @@ def label(args: argparse.Namespace) -> Summary:
         return replace(label_actions_of(args), next_command=next_command.clean(work, args.round, actions=True))
     refuse_actions(args)
     found = len(work.usable_videos())
+    teachers = next_command.with_teachers(work, args.round) if args.detector is None else {}
+    for name in ARGUMENTS:  # what the user says of looks and classes still holds
+        if teachers.get(name) and not getattr(args, name):
+            setattr(args, name, teachers[name])
     names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None
     with work.writing():
@@ -82,8 +87,8 @@ def label(args: argparse.Namespace) -> Summary:
         from labels.models.detectors.ensemble import load_backbone, load_panel
         from labels.models.settings import DetectorOptions, Looks
 
-        options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list)
-        looks = Looks(args.input_size, args.tiles, args.mirrored)
+        options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list, prompts=args.prompts)
+        looks = Looks(tuple(args.input_size), args.tiles, args.mirrored)
         detector = load_panel(names, class_names, args.device, options, looks, args.stride)
         settings = LabellingSettings(stride=args.stride)
         inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}
@@ -93,6 +98,8 @@ def label(args: argparse.Namespace) -> Summary:
         arguments = {name: getattr(args, name) for name in ARGUMENTS}
         finish_round(folder, detector, settings, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
+        if teachers:
+            lines.insert(0, f"the student of round {args.round - 1} is weak: labelled by {', '.join(args.detector)}")
         cleaning = next_command.clean(work, args.round)
     return Summary(
         "label",

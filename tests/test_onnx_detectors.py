@@ -1,4 +1,7 @@
-"""ONNX files made on the spot: both layouts, both libraries, class names, and files that are not what they say."""
+"""ONNX files made on the spot: two layouts closely, class names, and files that are not what they say.
+
+Every layout with known boxes is in `test_onnx_layouts.py`.
+"""
 
 import sys
 
@@ -7,14 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from labels.models.detectors.onnx_detectors import (
-    OnnxDetector,
-    decode_pixels,
-    decode_yolox,
-    names_from_metadata,
-    read_header,
-)
-from labels.models.settings import DetectorOptions
+from labels.models.detectors.ensemble import load_panel
+from labels.models.detectors.onnx_detectors import OnnxDetector
+from labels.models.detectors.onnx_files import names_from_metadata, read_header
+from labels.models.detectors.onnx_layouts import Answer, decode_columns, decode_yolox
+from labels.models.settings import DetectorOptions, Looks
 from labels.records.errors import InputError
 from labels.videos.decoding.frames import Frame
 
@@ -113,10 +113,10 @@ def test_yolox_layout(tmp_path, library):
 
 
 def test_decoding_by_hand():
-    xyxy, score = decode_pixels(pixel_answer([(10, 20, 4, 6, 0, 0.5)])[0], SIDE, SIDE)
+    xyxy, score = decode_columns(Answer(tuple(pixel_answer([(10, 20, 4, 6, 0, 0.5)])), SIDE, SIDE, 2))
     assert xyxy[0].tolist() == [8, 17, 12, 23] and score[0].tolist() == [0.5, 0]
     huge = yolox_answer([(0, 0, 0, 500, 500, 1, 0, 1)])[0]
-    assert np.isfinite(decode_yolox(huge, SIDE, SIDE)[0]).all()  # exp(500) would not be
+    assert np.isfinite(decode_yolox(Answer((huge,), SIDE, SIDE, 2))[0]).all()  # exp(500) would not be
 
 
 class Recording:
@@ -127,9 +127,10 @@ class Recording:
     def __init__(self, answer):
         self.answer, self.seen = answer, []
 
-    def run(self, batch):
+    def run(self, feeds):
+        (batch,) = feeds.values()
         self.seen.append(batch)
-        return np.repeat(self.answer, len(batch), axis=0)
+        return [np.repeat(self.answer, len(batch), axis=0)]
 
 
 @pytest.mark.parametrize("yolox", [True, False])
@@ -159,10 +160,11 @@ def test_what_the_network_gets(tmp_path, monkeypatch, yolox):
 )
 def test_an_open_input_follows_the_frames_shape(tmp_path, monkeypatch, size, input_size, expected):
     class Cells(Recording):
-        def run(self, batch):
+        def run(self, feeds):
+            (batch,) = feeds.values()
             self.seen.append(batch)
             cells = sum((batch.shape[2] // stride) * (batch.shape[3] // stride) for stride in (8, 16, 32))
-            return np.zeros((len(batch), cells, 7), dtype=np.float32)
+            return [np.zeros((len(batch), cells, 7), dtype=np.float32)]
 
     session = Cells(None)
     monkeypatch.setattr("labels.models.detectors.onnx_detectors.open_session", lambda *given: session)
@@ -209,12 +211,12 @@ def test_names_that_are_none(text, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"answer": np.zeros((1, 30, 30))}, "neither"),
+        ({"answer": np.zeros((1, 30, 30))}, "no layout known here"),
         ({"answer": np.zeros((7, 30))}, "gives"),
         ({"input_shape": (1, 1, SIDE, SIDE)}, "input"),
         ({"input_shape": (1, 3)}, "input"),
-        ({"input_shape": (4, 3, SIDE, SIDE)}, "batch of 1"),
-        ({"outputs": 2}, "2 outputs"),
+        ({"input_shape": (4, 3, SIDE, SIDE)}, r"gives \(1, 6, 30\) for 4 frames"),
+        ({"outputs": 2}, "no layout known here"),
     ],
 )
 def test_models_that_are_no_detectors(tmp_path, options, message):
@@ -260,6 +262,18 @@ def test_input_sizes_that_do_not_fit(tmp_path):
     fixed = write_model(tmp_path / "fixed.onnx", pixel_answer([]), names=NAMES)
     with pytest.raises(InputError, match="64x64 only"):
         OnnxDetector(fixed, options=DetectorOptions(input_size=96))
+    assert OnnxDetector(fixed, options=DetectorOptions(tile_side=640))._input_size(frame().rgb) == (64, 64)
     open_size = write_model(tmp_path / "open.onnx", pixel_answer([]), (1, 3, "h", "w"), names=NAMES)
     with pytest.raises(InputError, match="multiple of 32"):
         OnnxDetector(open_size, options=DetectorOptions(input_size=100))
+    tiles = OnnxDetector(open_size, options=DetectorOptions(tile_side=100))  # a wish, not a fact
+    assert tiles._input_size(np.zeros((100, 100, 3), np.uint8)) == (96, 96)
+
+
+def test_a_tile_is_scaled_to_a_fixed_input(tmp_path, library):
+    path = write_model(tmp_path / "a.onnx", pixel_answer([(32, 16, 8, 8, 1, 0.9)]), names=NAMES)
+    looks = load_panel((str(path),), None, "cpu", DetectorOptions(), Looks(tile_side=128), 1)
+    ((_, found),) = looks.detect([frame(0, 224, 128)])  # tiles from 0 and 96
+    tiled = found.where(found.source == "a tiles 128")
+    order = np.argsort(tiled.xyxy[:, 0])
+    assert tiled.xyxy[order] == pytest.approx(np.array([[56, 24, 72, 40], [152, 24, 168, 40]]))

@@ -193,8 +193,9 @@ def test_which_classes(wanted, known, chosen):
 
 def test_input_size(ssdlite):
     with pytest.raises(InputError, match="one fixed size"):
-        set_input_size(ssdlite, 640, "ssdlite")
-    set_input_size(ssdlite, None, "ssdlite")
+        set_input_size(ssdlite, DetectorOptions(input_size=640), "ssdlite")
+    assert set_input_size(ssdlite, DetectorOptions(), "ssdlite") is None
+    assert set_input_size(ssdlite, DetectorOptions(tile_side=640), "ssdlite") is None  # tiles are scaled
 
 
 def test_loading_refuses(tmp_path):

@@ -137,7 +137,8 @@ def loaded(monkeypatch):
     from labels.models.detectors import ensemble as panel
 
     def load(name, class_names, device, options):
-        return Dots(digest=f"{name} {options.input_size}", every_frame=name in ("motion", "ballnet.pt"))
+        size = options.input_size or options.tile_side
+        return Dots(digest=f"{name} {size}", every_frame=name in ("motion", "ballnet.pt"))
 
     monkeypatch.setattr(panel, "load_detector", load)
     return panel
@@ -153,6 +154,7 @@ def test_each_detector_gets_the_looks_that_it_takes(loaded):
         "yolox 416", "yolox 1280", "yolox tiles 480", "yolox mirrored", "motion",
     }  # fmt: skip
     assert panel.members["yolox 1280"].digest == "yolox.onnx 1280"
+    assert panel.members["yolox tiles 480"]._detector.digest == "yolox.onnx 480"
     assert panel.members["yolox mirrored"]._detector is panel.members["yolox 416"]  # at the first size
     assert panel.every_frame
     assert load(loaded, ("yolox.onnx",), input_sizes=(416,)).digest == "yolox.onnx 416"  # one look is itself

@@ -93,7 +93,8 @@ def clean_video(
     boxes = with_lineage(applied.new, calibrated(applied.new, scales))
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
     if applied.old is not None:
-        boxes, old_gap_boxes, merged = merge_rounds(boxes, applied.old, settings, applied.words)
+        asked = {name for _, name in scales} or None
+        boxes, old_gap_boxes, merged = merge_rounds(boxes, applied.old, settings, applied.words, asked)
     verdict = _verdict_of_rows(boxes, applied.words)
     boxes["origin"] = boxes["origin"].where(verdict != "y", "human")
     labelled_frames = np.arange(0, video.frame_count, video.stride)

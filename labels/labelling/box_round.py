@@ -15,7 +15,7 @@ from tqdm import tqdm
 from labels.labelling.box_labelling import LabelledVideo, decode_stride, label_video
 from labels.labelling.settings import LabellingSettings
 from labels.models.detectors.detector import Detector
-from labels.models.detectors.ensemble import Panel, score_scales
+from labels.models.detectors.ensemble import Panel, origins_of, score_scales
 from labels.models.settings import DEFAULT_DETECTOR, STUDENT
 from labels.records import next_command
 from labels.records.errors import InputError
@@ -144,6 +144,7 @@ def finish_round(
         "digest": detector.digest,
         "class_names": list(detector.class_names),
         "sources": score_scales(detector),
+        "origins": origins_of(detector),
     }
     counts = {
         "videos": outcome.made + outcome.untouched + len(outcome.skipped),

@@ -67,6 +67,7 @@ BOX_OPTIONS = {
     "--tiles": None,
     "--mirrored": False,
     "--class-list": None,
+    "--prompts": None,
     "--backbone": None,
 }
 ARGUMENTS = ("detector", *(option[2:].replace("-", "_") for option in BOX_OPTIONS))  # that a run record keeps
@@ -104,6 +105,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
     )
     parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
+    parser.add_argument("--prompts", metavar="CSV", help="what to ask a text-prompted hf: detector: class, prompt")
     parser.add_argument(
         "--backbone",
         choices=BACKBONES,

@@ -14,8 +14,10 @@ class DetectorOptions:
     """What a user may say of any detector. None: the detector's own choice."""
 
     input_size: int | None = None  # long side in pixels that frames are brought to
+    tile_side: int | None = None  # pixels of the square tiles it will see: at that size where its own is open
     batch_size: int | None = None  # frames that go through the network together
     class_list: str | None = None  # class names of a .onnx file that does not carry them: a CSV file, or its name
+    prompts: str | None = None  # a CSV with what to ask a text-prompted detector for; None: the one that comes along
     score_floor: float = 0.05  # boxes below are not worth their place on disk
     describes: bool = True  # whether it says what it sees in its boxes, where it can
 
@@ -55,15 +57,33 @@ class TorchvisionSettings:
 @dataclass(frozen=True)
 class OnnxSettings:
     input_size: int = 640  # long side, where the model leaves it open
-    trial_size: int = 320  # of the frame by which an open model's layout is found out; a multiple of all strides
+    trial_size: int = 320  # of the frame by which an open model's layout is found out; a multiple of 64
     batch_size_cuda: int = 16
     overlap: float = 0.45  # IoU from which two boxes of one class are one
     boxes_before_overlap: int = 1000
     padding: int = 114  # grey around the letterboxed frame
-    strides: tuple[int, ...] = (8, 16, 32)  # of the grids of the YOLOX layout
     working_threshold: float = 0.1  # small networks are unsure of balls: YOLOX-nano is at its best from 0.05 to 0.1
     floor_share: float = 0.1  # of the working threshold: what small networks whisper, paths can make sense of
     max_file_bytes: int = 2 << 30  # of a Protobuf file
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """How detectors of the Hugging Face hub are run. Their working threshold is their library's own."""
+
+    floor_share: float = 0.1  # of the working threshold, as of ONNX files
+    batch_size_cuda: int = 8
+
+
+@dataclass(frozen=True)
+class HeatMapSettings:
+    """How heat maps of a .onnx file become boxes."""
+
+    box_size: float = 5.0  # pixels of the input: twice the radius that WASB draws balls with
+    least_heat: float = 0.25  # where a warm spot ends
+    most_boxes: int = 20  # a frame, the warmest first
+    working_threshold: float = 0.5  # as TrackNet and WASB cut their maps
+    batch_size_cuda: int = 16
 
 
 @dataclass(frozen=True)

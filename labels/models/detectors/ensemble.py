@@ -15,6 +15,7 @@ import numpy as np
 
 from labels.models.detectors.detector import Detector
 from labels.models.detectors.loading import load_detector, torch_device
+from labels.models.hub import HF
 from labels.models.settings import BALL, HUMAN, DetectorOptions, Looks, TileSettings
 from labels.records.detections import Detections
 from labels.records.errors import InputError
@@ -33,6 +34,8 @@ class _View:
         self._detector = detector
         self.name, self.every_frame, self.class_names = detector.name, detector.every_frame, detector.class_names
         self.working_threshold, self.score_slope = detector.working_threshold, detector.score_slope
+        if hasattr(detector, "origin"):
+            self.origin = detector.origin
         self.digest = digest_of([detector.digest, type(self).__name__, *looks])
 
 
@@ -169,6 +172,11 @@ def score_scales(detector: Detector | Panel) -> dict[str, dict[str, dict[str, fl
     }
 
 
+def origins_of(detector: Detector | Panel) -> dict[str, dict[str, str]]:
+    """Where the networks are from that come from elsewhere, by source: place, revision, licence."""
+    return {source: each.origin for source, each in sources_of(detector).items() if hasattr(each, "origin")}
+
+
 def together(parts: list[Detections]) -> Detections:
     """All boxes of one frame, whoever found them."""
     names = ("xyxy", "score", "class_name", "source")
@@ -198,7 +206,13 @@ def load_panel(
     all_look_once = True
     for name in names:
         known = (BALL,) if name == "motion" and class_names is not None and BALL in class_names else class_names
-        own = replace(options, class_list=options.class_list if name.endswith(".onnx") else None)
+        if len(names) > 1 and name.endswith(".pt"):
+            known = None  # a student beside others says what it was made for
+        own = replace(
+            options,
+            class_list=options.class_list if name.endswith(".onnx") else None,
+            prompts=options.prompts if name.startswith(HF) else None,
+        )
         first = load_detector(name, known, device, own)
         label = Path(name).stem if stems.count(Path(name).stem) == 1 else name
         whole_frame, taken = first, _taken(looks, name, first)
@@ -209,7 +223,7 @@ def load_panel(
         if not taken.input_sizes:
             members[label] = first
         if taken.tile_side:
-            side = load_detector(name, known, device, replace(own, input_size=taken.tile_side))
+            side = load_detector(name, known, device, replace(own, tile_side=taken.tile_side))
             members[f"{label} tiles {taken.tile_side}"] = TiledDetector(side, taken.tile_side)
         if taken.mirrored:
             members[f"{label} mirrored"] = MirroredDetector(whole_frame)

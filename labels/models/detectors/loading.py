@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labels.models.detectors.detector import Detector, NoDetector, chosen_classes
+from labels.models.hub import HF
 from labels.models.settings import AS_IT_COMES, HUMAN, DetectorOptions, MotionSettings
 from labels.records.detections import Detections
 from labels.records.errors import InputError
@@ -50,7 +51,7 @@ def load_detector(
     device: str = "auto",
     options: DetectorOptions = AS_IT_COMES,
 ) -> Detector:
-    """`motion`, `human`, the name of a torchvision detector, a .onnx file, or a .pt file that train.py made.
+    """`motion`, `human`, the name of a torchvision detector, a .onnx file, a .pt file that train.py made, or `hf:…`.
 
     Args:
         class_names: the classes wanted. None: all of a .pt file's; of others balls, or all where they know no balls.
@@ -61,6 +62,12 @@ def load_detector(
     path = Path(name_or_file)
     if options.class_list is not None and path.suffix != ".onnx":
         raise InputError(f"--class-list names the classes of a .onnx file; {name_or_file} knows its own: leave it out")
+    if options.prompts is not None and not name_or_file.startswith(HF):
+        raise InputError(f"--prompts: is of detectors that are asked in words, as --detector {HF}…; leave it out")
+    if name_or_file.startswith(HF):
+        from labels.models.detectors.hub_detectors import load_hub_detector
+
+        return load_hub_detector(name_or_file, class_names, torch_device(device), options)
     if name_or_file == "motion":
         return _motion(class_names, device, options)
     if name_or_file == HUMAN:
@@ -69,9 +76,9 @@ def load_detector(
         if not path.is_file():
             raise InputError(f"--detector {name_or_file}: no such file")
         if path.suffix == ".onnx":
-            from labels.models.detectors.onnx_detectors import OnnxDetector
+            from labels.models.detectors.onnx_detectors import load_onnx_detector
 
-            return OnnxDetector(path, class_names, onnx_device(device), options)
+            return load_onnx_detector(path, class_names, onnx_device(device), options)
         if path.suffix == ".pt":
             return detector_from_checkpoint(path, device, class_names, options)
         raise InputError(f"--detector {name_or_file}: a detector file ends in .onnx, or in .pt when train.py made it")
@@ -107,18 +114,18 @@ def detector_from_checkpoint(
         return ball_net if wanted == own else OnlyClasses(ball_net, wanted)
     from labels.models.detectors.torchvision_detectors import TorchvisionDetector, set_input_size
 
-    set_input_size(network, options.input_size, str(path))
+    long_side = set_input_size(network, options, str(path))
     detector = TorchvisionDetector(
         network,
         ("__background__", *own),
         wanted,
         str(path),
-        digest_of([digest, options.input_size]),
+        digest_of([digest, long_side]),
         {name: threshold[name] for name in wanted},
         device,
         options.batch_size,
         options.score_floor,
-        long_side=options.input_size or checkpoint["settings"].get("long_side"),
+        long_side=long_side or checkpoint["settings"].get("long_side"),
         describes=options.describes,
     )
     detector.score_slope = slope

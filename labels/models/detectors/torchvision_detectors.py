@@ -130,13 +130,13 @@ def pretrained_detector(
     # Fetched and read as plain tensors first: get_model reads the file again, in a way that would run code in it.
     fetch_coco_weights(name, "say --detector motion, or --detector with a .onnx or .pt file of your own")
     network = get_model(name, weights=weights)
-    set_input_size(network, options.input_size, name)
+    long_side = set_input_size(network, options, name)
     return TorchvisionDetector(
         network,
         label_names,
         class_names,
         name,
-        digest_of([weights.url, options.input_size]),
+        digest_of([weights.url, long_side]),
         dict.fromkeys(class_names, SETTINGS.working_threshold),
         device,
         options.batch_size,
@@ -146,12 +146,17 @@ def pretrained_detector(
     )
 
 
-def set_input_size(network: nn.Module, long_side: int | None, name: str) -> None:
-    """Let the network see frames with their longer side at `long_side` pixels; None leaves what it was built with."""
-    if long_side is None:
-        return
-    if not look_at(network, long_side):
+def set_input_size(network: nn.Module, options: DetectorOptions, name: str) -> int | None:
+    """Let the network see frames with their longer side at so many pixels; None leaves what it was built with.
+
+    Tiles are seen at their own size where that can be, and are scaled where the network's is fixed.
+    """
+    long_side = options.input_size or options.tile_side
+    if long_side is None or look_at(network, long_side):
+        return long_side
+    if options.input_size is not None:
         raise InputError(f"--input-size: {name} looks at frames of one fixed size; leave it out")
+    return None
 
 
 def _with_appearance(

@@ -1,0 +1,178 @@
+"""Networks of the classes that `transformers` has, made as small as they go, with weights of chance, as folders."""
+
+import json
+from pathlib import Path
+
+SIDE = 64  # that detectors bring frames to
+SPARSE = {1: "person", 5: "sports ball", 7: "tennis racket"}  # numbers with holes, as of RF-DETR's COCO head
+LABELS = {0: "person", 1: "sports ball", 2: "tennis racket"}
+WORDS = [
+    "person", "player", "sports", "ball", "tennis", "soccer", "basketball", "volleyball", "baseball", "racket", "bat",
+    "goal", "court", "yellow",
+]  # fmt: skip
+DECODER = {
+    "encoder_hidden_dim": 16,
+    "feat_strides": [8, 16, 32],
+    "encoder_layers": 1,
+    "encoder_ffn_dim": 16,
+    "encoder_attention_heads": 2,
+    "d_model": 16,
+    "num_queries": 20,
+    "decoder_in_channels": [16, 16, 16],
+    "decoder_ffn_dim": 16,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 2,
+    "anchor_image_size": None,
+}
+
+
+def make(kind: str, folder: Path) -> Path:
+    """Save the network of that kind, one of MAKERS."""
+    import torch
+
+    torch.manual_seed(3)
+    for part in MAKERS[kind](folder):
+        part.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\nA tiny one.\n")
+    return folder
+
+
+def _rt_detr_v2(folder: Path):
+    import transformers as t
+
+    backbone = t.RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 8, 16, 16],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = t.RTDetrV2Config(backbone_config=backbone, encoder_in_channels=[8, 16, 16], id2label=LABELS, **DECODER)
+    return t.RTDetrV2ForObjectDetection(config), t.RTDetrImageProcessor(size={"height": SIDE, "width": SIDE})
+
+
+def _d_fine(folder: Path):
+    import transformers as t
+
+    backbone = t.HGNetV2Config(
+        stem_channels=[3, 8, 8],
+        stage_in_channels=[8, 8, 16, 16],
+        stage_mid_channels=[8, 8, 8, 8],
+        stage_out_channels=[8, 16, 16, 16],
+        stage_num_blocks=[1, 1, 1, 1],
+        stage_numb_of_layers=[1, 1, 1, 1],
+        stage_light_block=[False, False, True, True],
+        stage_kernel_size=[3, 3, 3, 3],
+        out_features=["stage2", "stage3", "stage4"],
+        embedding_size=8,
+        hidden_sizes=[8, 16, 16, 16],
+        depths=[1, 1, 1, 1],
+    )
+    config = t.DFineConfig(backbone_config=backbone, encoder_in_channels=[16, 16, 16], id2label=LABELS, **DECODER)
+    return t.DFineForObjectDetection(config), t.RTDetrImageProcessor(size={"height": SIDE, "width": SIDE})
+
+
+def _rf_detr(folder: Path):
+    import transformers as t
+
+    backbone = {
+        "model_type": "rf_detr_dinov2",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "mlp_ratio": 2,
+        "image_size": SIDE,
+        "patch_size": 16,
+        "num_windows": 2,
+        "out_features": ["stage1", "stage2"],
+        "window_block_indexes": [0],
+    }
+    config = t.RfDetrConfig(
+        backbone_config=backbone,
+        d_model=16,
+        decoder_ffn_dim=16,
+        decoder_layers=2,
+        decoder_self_attention_heads=2,
+        decoder_cross_attention_heads=2,
+        num_queries=10,
+        group_detr=1,
+        intermediate_size=16,
+        c2f_num_blocks=1,
+        id2label={number: SPARSE.get(number, "N/A") for number in range(9)},
+    )
+    config.id2label = SPARSE
+    return t.RfDetrForObjectDetection(config), t.RfDetrImageProcessor(size={"height": SIDE, "width": SIDE})
+
+
+def _mm_grounding_dino(folder: Path):
+    import transformers as t
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *WORDS]
+    tokenizer = t.BertTokenizer(vocab={word: at for at, word in enumerate(vocabulary)})
+    text = t.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+    )
+    backbone = t.SwinConfig(
+        image_size=SIDE,
+        patch_size=4,
+        embed_dim=8,
+        depths=[1, 1, 1],
+        num_heads=[1, 2, 2],
+        window_size=4,
+        out_features=["stage2", "stage3"],
+    )
+    config = t.MMGroundingDinoConfig(
+        backbone_config=backbone,
+        text_config=text,
+        d_model=32,
+        num_feature_levels=2,
+        num_queries=20,
+        encoder_layers=1,
+        encoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        decoder_layers=2,
+        decoder_ffn_dim=16,
+        decoder_attention_heads=2,
+        max_text_len=64,
+    )
+    images = t.GroundingDinoImageProcessor(size={"shortest_edge": SIDE, "longest_edge": 2 * SIDE})
+    return t.MMGroundingDinoForObjectDetection(config), t.GroundingDinoProcessor(images, tokenizer)
+
+
+def _owlv2(folder: Path):
+    import transformers as t
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # Number 0 is what ends a text for OWLv2: no text may begin with it.
+    letters = sorted({*"".join(WORDS)})
+    pieces = ["!", "<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
+    vocabulary = {piece: at for at, piece in enumerate(pieces)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = t.CLIPTokenizer.from_pretrained(folder, model_max_length=24, pad_token="<|endoftext|>")
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = t.Owlv2Config(
+        text_config={
+            **size, "vocab_size": len(pieces), "max_position_embeddings": 24, "bos_token_id": 1, "eos_token_id": 2,
+            "pad_token_id": 2,
+        },
+        vision_config={**size, "image_size": SIDE, "patch_size": 16},
+        projection_dim=16,
+    )  # fmt: skip
+    images = t.Owlv2ImageProcessor(size={"height": SIDE, "width": SIDE})
+    return t.Owlv2ForObjectDetection(config), t.Owlv2Processor(images, tokenizer)
+
+
+MAKERS = {
+    "rf_detr": _rf_detr,
+    "d_fine": _d_fine,
+    "rt_detr_v2": _rt_detr_v2,
+    "mm-grounding-dino": _mm_grounding_dino,
+    "owlv2": _owlv2,
+}
