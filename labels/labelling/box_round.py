@@ -28,7 +28,7 @@ from labels.videos.frame_store import FrameStore
 if TYPE_CHECKING:
     from labels.models.deep_features import BackboneFeatures
 
-FORMAT = 3  # of the shards; raise it when the same detector on the same video gives other shards
+FORMAT = 4  # of the shards; raise it when the same detector on the same video gives other shards
 
 
 @dataclass
@@ -42,6 +42,7 @@ class RoundLabels:
     boxes: int = 0
     labelled_frames: int = 0
     degenerate_boxes: int = 0
+    surplus_boxes: int = 0
     repeated_boxes: int = 0
 
     def lines(self) -> list[str]:
@@ -53,6 +54,11 @@ class RoundLabels:
             lines.append(f"{self.removed} shards removed, because their videos are no longer there")
         if self.degenerate_boxes:
             lines.append(f"{self.degenerate_boxes} boxes left out, because nothing of them lies inside the frame")
+        if self.surplus_boxes:
+            lines.append(
+                f"{self.surplus_boxes} boxes left out, because {LabellingSettings.most_boxes} boxes of a class in a "
+                "frame, the best, are all that is taken of a labeller"
+            )
         if self.repeated_boxes:
             lines.append(f"{self.repeated_boxes} boxes left out, because the labeller gave the very same one before")
         lines.append(f"{self.boxes} boxes in {self.labelled_frames} frames")
@@ -62,6 +68,7 @@ class RoundLabels:
         self.boxes += metadata["boxes"]
         self.labelled_frames += metadata["labelled_frames"]
         self.degenerate_boxes += metadata["degenerate_boxes"]
+        self.surplus_boxes += metadata.get("surplus_boxes", 0)
         self.repeated_boxes += metadata.get("repeated_boxes", 0)  # older shards did not count them
 
 
@@ -70,7 +77,9 @@ def shard_key(
 ) -> str:
     """Changes when the shard of a video (a row of the videos table) would."""
     said = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
-    return digest_of([*said, settings.stride, settings.image_share, described_by(detector, backbone)])
+    return digest_of(
+        [*said, settings.stride, settings.image_share, settings.most_boxes, described_by(detector, backbone)]
+    )
 
 
 def described_by(detector: Detector | Panel, backbone: "BackboneFeatures | None") -> str:
@@ -151,6 +160,7 @@ def finish_round(
         "boxes": outcome.boxes,
         "labelled_frames": outcome.labelled_frames,
         "degenerate_boxes": outcome.degenerate_boxes,
+        "surplus_boxes": outcome.surplus_boxes,
         "repeated_boxes": outcome.repeated_boxes,
     }
     facts = {"labeller": labeller, "stride": settings.stride}
@@ -212,6 +222,7 @@ def _write_shard(
         "labelled_frames": labelled.labelled_frames,
         "boxes": len(labelled.boxes),
         "degenerate_boxes": labelled.degenerate_boxes,
+        "surplus_boxes": labelled.surplus_boxes,
         "repeated_boxes": labelled.repeated_boxes,
         "described_by": described,
     }

@@ -23,6 +23,7 @@ class LabellingSettings:
     stride: int = 1  # every how many frames are labelled
     image_share: float = 0.8  # a frame becomes a JPEG from this share of a class's working threshold
     streams: int = 2  # videos that are decoded at once, the one being labelled among them
+    most_boxes: int = 50  # a frame, of one class and one source: the best; what a flood adds, nothing can be made of
     pending: int = 8  # frames that may wait for the thread that writes JPEGs, and for the camera's
 
 
