@@ -1,5 +1,5 @@
-# The only commands to remember: make demo, make test, make lint, make bench, make clean.
-.PHONY: setup demo test lint bench clean
+# The only commands to remember: make demo, make test, make lint, make bench, make docs, make clean.
+.PHONY: setup demo test lint bench docs clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -51,5 +51,13 @@ bench: .venv/ready-dev
 	$(PY) tests/bench/rounds_by_seed.py
 	test -z "$(REAL)" || LABELS_REAL_DATA="$(REAL)" $(PY) tests/bench/real_rounds.py
 
+# The pages of docs/ as a site in site/. A link that leads nowhere fails the build.
+.venv/ready-docs: .venv/ready pyproject.toml
+	$(PY) -m pip install --quiet --editable ".[docs]"
+	touch .venv/ready-docs
+
+docs: .venv/ready-docs
+	$(PY) -m mkdocs build --strict
+
 clean:
-	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo site .pytest_cache .mypy_cache .ruff_cache

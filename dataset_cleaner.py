@@ -57,13 +57,13 @@ def clean(args: argparse.Namespace) -> Summary:
 
         return export_stage(args.work, args.round, args.export)
     from labels.cleaning.actions.round import clean_actions_of, wants_actions
+    from labels.records import next_command
     from labels.records.work_folder import WorkFolder
-    from labels.training.settings import training_command
 
     work = WorkFolder(args.work)
     if wants_actions(work, args.round, args.task):
         summary = clean_actions_of(args, said_of_boxes(args))
-        return replace(summary, next_command=training_command(work, args.round, actions=True))
+        return replace(summary, next_command=next_command.train(work, args.round, actions=True))
     from tqdm import tqdm
 
     from labels.cleaning.box_round import clean_round, finished_record, round_inputs
@@ -89,7 +89,7 @@ def clean(args: argparse.Namespace) -> Summary:
         used=record.counts["videos"],
         skipped=dict(Counter(record.counts["skipped"].values())),
         lines=lines,
-        next_command=training_command(work, args.round),
+        next_command=next_command.train(work, args.round),
         alarms=[] if args.force else record.counts["alarms"],
     )
 

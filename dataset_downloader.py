@@ -17,7 +17,7 @@ Writes  work/videos/<video_id>.<suffix>    the clips (hard links where the file 
     python dataset_downloader.py work --import-labels annotations.xml             # labels for clips that are here
 
 Run again, it looks only at what is new or has changed, and fetches only what is missing; what other sources brought
-stays. Clips that are gone are not asked for again, unless by --retry-failed or --retry private,geo. On several machines
+stays. Clips that are gone are not asked for again, unless by --retry failed or --retry private,geo. On several machines
 run --shard 1/4 to 4/4, copy ledger/ and videos/ into one work folder, and run once more there without --shard.
 
 A CSV of the same name beside a clip of a folder is its truth: frame_index,x1,y1,x2,y2[,class_name] or frame_index,x,y,
@@ -88,7 +88,7 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
 
 def download(args: argparse.Namespace) -> Summary:
     from labels.labelling.human_actions import begins_with_actions
-    from labels.labelling.settings import labelling_command, recognising_command
+    from labels.records import next_command
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder
 
@@ -110,7 +110,7 @@ def download(args: argparse.Namespace) -> Summary:
             summary = add_clips(work, args)
         if work.videos_table.is_file() and (work.read_videos()["status"] == "ok").any():
             summary.lines += out_of_date(work)
-            command = recognising_command if begins_with_actions(work) else labelling_command
+            command = next_command.label_actions if begins_with_actions(work) else next_command.label_boxes
             summary.next_command = command(work, 0)
     return summary
 

@@ -51,9 +51,9 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
-    from labels.cleaning.settings import cleaning_command
     from labels.labelling.action_round import label_actions_of, wants_actions
     from labels.labelling.box_round import choose_detectors
+    from labels.records import next_command
     from labels.records.class_lists import class_names_from
     from labels.records.errors import InputError
     from labels.records.run_records import digest_of_videos, out_of_date
@@ -72,7 +72,7 @@ def label(args: argparse.Namespace) -> Summary:
         raise InputError("--track-masks: is of --masks; name a SAM 2 with --masks, or leave it out")
     if wants_actions(args, work):
         refuse_boxes(args)
-        return replace(label_actions_of(args), next_command=cleaning_command(work, args.round, actions=True))
+        return replace(label_actions_of(args), next_command=next_command.clean(work, args.round, actions=True))
     refuse_actions(args)
     found = len(work.usable_videos())
     names, inputs = choose_detectors(work, args.round, args.detector)
@@ -94,7 +94,7 @@ def label(args: argparse.Namespace) -> Summary:
         arguments = {name: getattr(args, name) for name in ARGUMENTS}
         finish_round(folder, detector, settings, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
-        cleaning = cleaning_command(work, args.round)
+        cleaning = next_command.clean(work, args.round)
     return Summary(
         "label",
         "videos",

@@ -87,7 +87,7 @@ def train(args: argparse.Namespace) -> Summary:
 
 
 def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
-    from labels.labelling.settings import labelling_command
+    from labels.records import next_command
     from labels.records.work_folder import WorkFolder
 
     data, skipped = trained.data, trained.data.skipped
@@ -98,7 +98,7 @@ def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
         used=len(data.splits) - sum(skipped.values()),
         skipped=skipped,
         lines=trained.lines(),
-        next_command=labelling_command(WorkFolder(args.work), args.round + 1),
+        next_command=next_command.label_boxes(WorkFolder(args.work), args.round + 1),
     )
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from simulated_balls import clean_table
 
 from labels.cleaning.features.scores import ScoreScale, probability
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.records import tables
 from labels.records.matching import MIN_VISIBILITY, match_video
 
@@ -86,7 +86,7 @@ def fates(planted: Planted, truth: pd.DataFrame, camera: pd.DataFrame | None, **
 
     A planted box that hits a ball after all (another one, or the same) is no fault and not counted.
     """
-    cleaned = clean_video(planted.labelled, 0, SCALES, CleaningSettings(**said), None, camera).boxes
+    cleaned = clean_table(planted.labelled, 0, SCALES, CleaningSettings(**said), None, camera).boxes
     decision = planted.labelled["label_uid"].map(cleaned.set_index("label_uid")["decision"]).to_numpy()
     balls = truth[truth["class_name"].isin([BALL, ""])]
     verdict = [match_video(planted.labelled.iloc[[row]], balls)[0] for row in range(len(planted.labelled))]

@@ -1,7 +1,6 @@
 """The review page's server for tests: started as a user starts it, spoken to as a browser does, ended with Ctrl-C."""
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -28,9 +27,31 @@ class ReviewServer:
             self.said += line
             if line.startswith("http://"):
                 break
-        self.address = self.said.rstrip().rsplit("\n", 1)[-1].rstrip("/")
-        page = self.get("/").decode() if self.address.startswith("http://") else ""
-        self.token = re.search(r'name="rally-token" content="([^"]+)"', page).group(1) if page else ""  # type: ignore[union-attr]
+        self.link = self.said.rstrip().rsplit("\n", 1)[-1]
+        self.address = self.link.partition("/?")[0]
+        self.cookie = ""
+        if self.link.startswith("http://"):
+            self.cookie = self.open(self.link)
+
+    def newest_link(self) -> str:
+        """The next one-time link that the terminal shows: there is one after each that was used."""
+        assert self.process.stdout is not None
+        self.link = self.process.stdout.readline().strip()
+        return self.link
+
+    def open(self, link: str) -> str:
+        """Open a one-time link as a browser does; the cookie it gives, empty when the link is not good."""
+
+        class Stay(urllib.request.HTTPRedirectHandler):
+            def redirect_request(self, *_: Any) -> None:
+                return None
+
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Stay)
+        try:
+            opener.open(link, timeout=START_S)
+        except urllib.error.HTTPError as answer:
+            return (answer.headers.get("set-cookie") or "").partition(";")[0]
+        return ""
 
     def get(self, path: str, **headers: str) -> bytes:
         return self.ask("GET", path, None, headers)[1]
@@ -39,10 +60,11 @@ class ReviewServer:
         return json.loads(self.get(path))
 
     def tell(self, path: str, said: object) -> tuple[int, Any]:
-        status, body = self.ask("POST", path, json.dumps(said).encode(), {"x-rally-token": self.token})
+        status, body = self.ask("POST", path, json.dumps(said).encode(), {})
         return status, json.loads(body)
 
     def ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        headers = {"cookie": self.cookie} | headers
         request = urllib.request.Request(self.address + path, data=body, headers=headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:

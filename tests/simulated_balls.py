@@ -9,15 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.features.scores import probability
+from labels.cleaning.features.outliers import UsualLooks
+from labels.cleaning.features.scores import Scales, probability
+from labels.cleaning.settings import CleaningSettings
+from labels.cleaning.video import CleanedVideo, clean_video
 from labels.records import tables
 from labels.records.verdicts import Verdict
+from labels.records.video_labels import VideoFacts, VideoLabels
 from labels.tracks.camera_motion import CameraStep, camera_table
 
 
 @dataclass
 class Scene:
-    """`labelled` has the metadata of a shard in its attrs."""
+    """`labelled` has the facts of its video in its attrs, for tests alone: see `labels_of`."""
 
     labelled: pd.DataFrame
     truth: pd.DataFrame
@@ -165,6 +169,28 @@ def boxes_from(
     )
     boxes.attrs = metadata("scene", frame_count, stride, fps, **meta)
     return boxes
+
+
+def labels_of(boxes: pd.DataFrame) -> VideoLabels:
+    """The table of a scene, or what `clean_table` made of it, with the facts it was made with."""
+    return VideoLabels(boxes, VideoFacts.from_metadata(boxes.attrs, "scene"))
+
+
+def clean_table(
+    labelled: pd.DataFrame,
+    number: int,
+    scales: Scales,
+    settings: CleaningSettings,
+    old: pd.DataFrame | None = None,
+    camera: pd.DataFrame | None = None,
+    verdicts: dict[str, Verdict] | None = None,
+    usual: UsualLooks | None = None,
+) -> CleanedVideo:
+    """`clean_video` of a scene's table."""
+    before = None if old is None else labels_of(old)
+    cleaned = clean_video(labels_of(labelled), number, scales, settings, before, camera, verdicts, usual=usual)
+    cleaned.boxes.attrs = labelled.attrs
+    return cleaned
 
 
 def as_verdicts(words: dict[str, str] | None) -> dict[str, Verdict]:

@@ -14,10 +14,10 @@ from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
+from labels.videos.archives import hmdb51 as hmdb51_source
+from labels.videos.archives import rows as archive_rows
 from labels.videos.archives.clips import ArchiveFolder
 from labels.videos.archives.known import ARCHIVES, ArchiveSettings
-from labels.videos.archives.known import hmdb51 as hmdb51_source
-from labels.videos.archives.known import rows as archive_rows
 from labels.videos.archives.rows import ArchiveResult
 
 

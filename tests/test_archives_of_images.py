@@ -9,8 +9,9 @@ import pytest
 from conftest import coded_frame, read_code
 
 from labels.records.work_folder import WorkFolder
+from labels.videos.archives import frame_folder
 from labels.videos.archives.frame_folder import BadFrames, list_frames, read_image
-from labels.videos.archives.known import ARCHIVES, ArchiveSettings, frame_folder
+from labels.videos.archives.known import ARCHIVES, ArchiveSettings
 from labels.videos.archives.rows import ArchiveResult
 from labels.videos.decoding.frames import decode_frames
 

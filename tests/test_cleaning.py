@@ -6,12 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from simulated_balls import as_verdicts, boxes_from, make_scene
+from simulated_balls import as_verdicts, boxes_from, clean_table, make_scene
 
 from labels.cleaning.features.scores import ScoreScale
 from labels.cleaning.rules import RULES
 from labels.cleaning.settings import RULE_NAMES, CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.records import tables
 from labels.records.matching import MatchCounts, count_matches
 from labels.tracks.camera_motion import IDENTITY, CameraStep, camera_table
@@ -20,7 +19,7 @@ THRESHOLD = {("", name): ScoreScale(0.5) for name in ("sports ball", "person")}
 
 
 def clean(boxes, old=None, camera=None, verdicts=None, number=0, **settings):
-    cleaned = clean_video(boxes, number, THRESHOLD, CleaningSettings(**settings), old, camera, as_verdicts(verdicts))
+    cleaned = clean_table(boxes, number, THRESHOLD, CleaningSettings(**settings), old, camera, as_verdicts(verdicts))
     return cleaned.boxes
 
 
@@ -190,14 +189,14 @@ def test_people_are_tracked_and_a_weak_one_alone_is_not_believed():
 def test_scores_are_read_against_the_labellers_own_threshold():
     """Scores around 0.2 of a labeller whose threshold is 0.1 are good, of one with 0.5 they are not."""
     rows = flight(score=0.2, frames=range(6))
-    low = clean_video(boxes_from(rows, 30), 0, {("", "sports ball"): ScoreScale(0.1)}, CleaningSettings()).boxes
-    high = clean_video(boxes_from(rows, 30), 0, {("", "sports ball"): ScoreScale(0.5)}, CleaningSettings()).boxes
+    low = clean_table(boxes_from(rows, 30), 0, {("", "sports ball"): ScoreScale(0.1)}, CleaningSettings()).boxes
+    high = clean_table(boxes_from(rows, 30), 0, {("", "sports ball"): ScoreScale(0.5)}, CleaningSettings()).boxes
     assert low["quality"].min() > high["quality"].max() + 0.2
     assert (high["decision"] != "keep").all()
 
 
 def test_an_empty_video_stays_empty():
-    cleaned = clean_video(boxes_from([], 30), 0, THRESHOLD, CleaningSettings())
+    cleaned = clean_table(boxes_from([], 30), 0, THRESHOLD, CleaningSettings())
     tables.check_boxes(cleaned.boxes, "empty", decided=True)
     assert cleaned.decisions == {"keep": 0, "ignore": 0, "drop": 0}
 
@@ -228,10 +227,10 @@ def test_simulated_scenes_end_precise_and_nearly_whole():
 def test_no_torch():
     code = (
         "import sys; sys.path[:0] = ['tests', '.'];"
-        "from simulated_balls import make_scene;"
+        "from simulated_balls import clean_table, make_scene;"
         "import dataset_cleaner, labels.cleaning.box_round;"
-        "from labels.cleaning.video import clean_video; from labels.cleaning.settings import CleaningSettings;"
-        "clean_video(make_scene(0, 40).labelled, 0, {}, CleaningSettings());"
+        "from labels.cleaning.settings import CleaningSettings;"
+        "clean_table(make_scene(0, 40).labelled, 0, {}, CleaningSettings());"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

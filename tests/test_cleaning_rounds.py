@@ -3,13 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_balls import as_verdicts, boxes_from, make_scene
+from simulated_balls import as_verdicts, boxes_from, clean_table, make_scene
 
 from labels.cleaning import video as video_cleaning
 from labels.cleaning.features.box_pairs import overlap_with_better, same_objects
 from labels.cleaning.features.scores import ScoreScale
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.records import tables
 
 SETTINGS = CleaningSettings()
@@ -17,7 +16,7 @@ THRESHOLD = {("", "sports ball"): ScoreScale(0.5)}
 
 
 def clean(boxes, number=0, old=None, camera=None, verdicts=None):
-    return clean_video(boxes, number, THRESHOLD, SETTINGS, old, camera, as_verdicts(verdicts))
+    return clean_table(boxes, number, THRESHOLD, SETTINGS, old, camera, as_verdicts(verdicts))
 
 
 def flight(frames=range(30), score=0.8, shift=0.0):

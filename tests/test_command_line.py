@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labels.records.command_line import Summary, positive_number, run_stage
+from labels.records.command_line import Summary, positive_number, run_stage, stage_parser
 from labels.records.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,3 +77,35 @@ def test_help_imports_nothing_heavy(asked):
     assert answer.returncode == 0, answer.stderr
     assert "--clip FILE" in answer.stdout if "--clip" in asked else f"python {asked[0]}" in answer.stdout
     assert answer.stdout.splitlines()[-1] == "[]"
+
+
+def parsed(*words):
+    parser = stage_parser("")
+    parser.add_argument("--retry")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--videos")
+    parser.add_argument("--review", action="store_true")
+    return parser.parse_args(["work", *words])
+
+
+def test_options_of_older_versions_are_read_and_the_new_name_is_said(capsys):
+    args = parsed("--retry-failed", "--max-aspect", "4", "--min-size=2", "--review")
+    assert (args.retry, args.set, args.review) == ("failed", ["max_aspect=4", "min_size_pixels=2"], True)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and said[1].endswith("--max-aspect is called --set max_aspect=4 today")
+
+
+@pytest.mark.parametrize("option", ["--mixup", "--any-side", "--rand-augment"])
+def test_an_option_that_is_no_more_says_why(capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        parsed(option, "1")
+    assert ended.value.code == 2 and f"{option} is no more:" in capsys.readouterr().err
+
+
+def test_a_value_may_begin_with_a_hyphen():
+    assert parsed("--videos", "-id").videos == "-id"
+    assert parsed("--videos", "--id,-b").videos == "--id,-b"
+    args = parsed("--videos", "-id", "--review")
+    assert (args.videos, args.review) == ("-id", True)
+    with pytest.raises(SystemExit):
+        parsed("--videos", "--review")  # an option of its own

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -17,18 +16,14 @@ import dataset_cleaner
 import visualise
 from labels.cleaning import box_round as round_inputs
 from labels.cleaning import dataset as dataset_writing
-from labels.cleaning import settings as threshold_arguments
-from labels.cleaning.box_round import ShardCleaner
+from labels.cleaning.box_round import ShardCleaner, recorded_arguments
 from labels.cleaning.settings import CleaningSettings, settings_from
 from labels.exchange.formats.coco import read_coco
-from labels.records import tables
+from labels.records import next_command, tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
-from labels.records.said_options import typed
 from labels.records.verdicts import append_verdicts, read_verdicts
 from labels.records.work_folder import WorkFolder
-from labels.training import settings as training_settings
-from labels.training.settings import TrainingSettings
 from labels.videos.frame_store import FrameStore
 
 FRAMES = 30
@@ -285,9 +280,13 @@ def test_verdicts_on_actions_are_no_words_on_boxes_that_are_gone(work, capsys):
     [
         (["--round", "1"], "dataset_processor.py"),
         (["--round", "0", "--keep", "0.2", "--ignore", "0.5"], "0 <= ignore <= keep <= 1"),
-        (["--round", "0", "--max-aspect", "nan"], "--max-aspect: a number from 0, not nan"),
-        (["--round", "0", "--max-aspect", "inf"], "--max-aspect: a number from 0, not inf"),
-        (["--round", "0", "--min-size", "-1"], "--min-size: a number from 0, not -1.0"),
+        (["--round", "0", "--set", "max_aspect=nan"], "--set max_aspect=nan: a number from 0, not 'nan'"),
+        (["--round", "0", "--max-per-frame", "-1"], "--max-per-frame: a number from 0, not -1"),
+        (["--round", "0", "--set", "min_size_pixels=-1"], "a number from 0, not '-1'"),
+        (["--round", "0", "--set", "min_anchors=2.5"], "a whole number from 0, not '2.5'"),
+        (["--round", "0", "--set", "max_aspekt=2"], "no such threshold; is it max_aspect"),
+        (["--round", "0", "--set", "max_aspect"], "a threshold and its value"),
+        (["--round", "0", "--set", "without=still"], "no such threshold"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(work, capsys, arguments, message):
@@ -335,9 +334,18 @@ def test_a_damaged_shard_is_skipped_and_counted(work, capsys):
 
 
 def test_what_a_user_may_change_reaches_the_settings(work):
-    args = dataset_cleaner.get_args([str(work.root), "--round", "0", "--max-per-frame", "1", "--min-size", "2.5"])
+    args = dataset_cleaner.get_args(
+        [str(work.root), "--round", "0", "--max-per-frame", "1", "--set", "min_size_pixels=2.5"]
+    )
     settings = settings_from(args)
     assert (settings.max_per_frame, settings.min_size_pixels, settings.max_overlap) == (1, 2.5, 0.4)
+    assert recorded_arguments(settings)["set"] == ["min_size_pixels=2.5"] == settings_said_again(settings)
+    assert "set" not in recorded_arguments(CleaningSettings())
+
+
+def settings_said_again(settings):
+    words = next_command.options_of("cleaned", recorded_arguments(settings))
+    return words[words.index("--set") + 1 : words.index("--set") + 2]
 
 
 def test_a_teacher_that_labels_the_scoreboard_trips_the_guard(work, capsys):
@@ -387,22 +395,6 @@ def test_whoever_sends_to_the_cleaner_says_its_options_again(work, capsys):
     label(work, 0, lambda video: [(f, 20 + 9 * f, 150, 12, 0.9) for f in range(FRAMES)])
     assert dataset_cleaner.main([str(work.root), "--round", "0", "--max-per-frame", "1", "--keep", "0.6"]) == 0
     command = f"python dataset_cleaner.py {work.root} --round 0 --keep 0.6 --max-per-frame 1"
-    assert threshold_arguments.cleaning_command(work, 0) == command
+    assert next_command.clean(work, 0) == command
     assert visualise.main([str(work.root), "--round", "0", "--audit", "4"]) == 0
     assert f"next: {command}" in capsys.readouterr().out
-
-
-def test_the_next_command_says_again_what_was_said_before():
-    cleaned = asdict(CleaningSettings(max_per_frame=1, keep_quality=0.75, without=("still",)))
-    assert typed(threshold_arguments.said_words(cleaned)) == " --keep 0.75 --max-per-frame 1 --without still"
-    assert typed(threshold_arguments.said_words(asdict(CleaningSettings()))) == ""
-    trained = asdict(TrainingSettings(epochs=8)) | {"continue": True, "from_scratch": False, "device": "cpu"}
-    assert typed(training_settings.said_words(trained)) == " --epochs 8 --continue"
-    assert typed(training_settings.said_words(asdict(TrainingSettings(long_side=960)))) == " --long-side 960"
-    other = asdict(TrainingSettings(architecture="ssdlite320_mobilenet_v3_large", learning_rate=2e-4, long_side=320))
-    assert typed(training_settings.said_words(other)) == (
-        " --architecture ssdlite320_mobilenet_v3_large --long-side 320"
-    )
-    of_another_version = cleaned | {"max_shadow_flatness": 1.2, "min_shadow_steps": 8, "least_quality": 0.4}
-    assert threshold_arguments.said_words(of_another_version) == threshold_arguments.said_words(cleaned)
-    assert training_settings.said_words({"epoch_frames": 7, "device": "cuda", "epochs": 8}) == ["--epochs", "8"]

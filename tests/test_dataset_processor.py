@@ -15,9 +15,9 @@ from test_motion import clip
 import dataset_cleaner
 import dataset_processor
 from labels.labelling.box_round import choose_detectors
-from labels.labelling.settings import labelling_command
 from labels.models.checkpoints import save_checkpoint
 from labels.records.errors import InputError
+from labels.records.next_command import label_boxes
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.verdicts import append_verdicts
@@ -64,19 +64,19 @@ def test_a_round_is_left_to_what_a_human_drew(balls, capsys):
 
 def test_how_a_round_was_labelled_is_said_again(balls):
     plain = f"python dataset_processor.py {balls.root} --round"
-    assert labelling_command(balls, 0) == f"{plain} 0"
+    assert label_boxes(balls, 0) == f"{plain} 0"
     record = RunRecord("labelled", 0, {"detector": ["a b.onnx", "motion"], "stride": 2, "input_size": [320, 640]}, {})
     write_run_record(balls.round(0), record)
     said = "--detector 'a b.onnx' --detector motion --input-size 320,640 --stride 2"
-    assert labelling_command(balls, 0) == f"{plain} 0 {said}"
+    assert label_boxes(balls, 0) == f"{plain} 0 {said}"
     write_run_record(balls.round(1), RunRecord("labelled", 1, {"detector": None, "mirrored": True, "stride": 1}, {}))
-    assert labelling_command(balls, 1) == f"{plain} 1 --mirrored"
-    assert labelling_command(balls, 2) == f"{plain} 2"
+    assert label_boxes(balls, 1) == f"{plain} 1 --mirrored"
+    assert label_boxes(balls, 2) == f"{plain} 2"
     said = {"detector": ["student", "motion"], "stride": 3, "tiles": 480}  # who stands beside a student, lasts
     write_run_record(balls.round(1), RunRecord("labelled", 1, said, {}))
-    assert labelling_command(balls, 2) == f"{plain} 2 --detector student --detector motion --stride 3"
+    assert label_boxes(balls, 2) == f"{plain} 2 --detector student --detector motion --stride 3"
     write_run_record(balls.round(1), RunRecord("labelled", 1, {"detector": "my/student.onnx"}, {}))  # as they once were
-    assert labelling_command(balls, 2) == f"{plain} 2"
+    assert label_boxes(balls, 2) == f"{plain} 2"
 
 
 def test_again_changes_nothing(balls):
@@ -199,7 +199,7 @@ def test_a_student_looks_twice_beside_motion_and_goes_on_so(balls, capsys):
     assert record.inputs["round 0 trained"] == "digest of the training"
     boxes = read_parquet(balls.round(1).boxes("labelled", "a"))
     assert set(boxes["source"]) == set(sources) and set(boxes["round_born"]) == {1}
-    assert labelling_command(balls, 2).endswith("--round 2 --detector student --detector motion --mirrored")
+    assert label_boxes(balls, 2).endswith("--round 2 --detector student --detector motion --mirrored")
     before = states(balls.round(1))
     capsys.readouterr()
     assert dataset_processor.main([*command, "1"]) == 0

@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_balls import boxes_from
+from simulated_balls import boxes_from, clean_table
 from test_cleaning import THRESHOLD, clean, flight
 
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.tracks.camera_motion import MATRIX_COLUMNS
 
 FRAMES = range(40)
@@ -38,7 +37,7 @@ def thing_in(rows, **settings):
 
 def ground_of(rows, camera=None):
     """Its size as players tell it; NaN where they do not."""
-    evidence = clean_video(scene(rows), 0, THRESHOLD, CleaningSettings(), None, camera).evidence
+    evidence = clean_table(scene(rows), 0, THRESHOLD, CleaningSettings(), None, camera).evidence
     known = evidence["ground"].dropna().unique()
     return float(known[0]) if len(known) == 1 else np.nan
 

@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_balls import boxes_from, make_scene
+from simulated_balls import boxes_from, clean_table, make_scene
 
 from labels.cleaning.features.scores import ScoreScale
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.verdicts import COLUMNS, Verdict, append_verdicts, drawn_uid, read_verdicts
@@ -22,7 +21,7 @@ BALL = "sports ball"
 
 def clean(boxes, number=0, old=None, verdicts=(), camera=None):
     said = {verdict.label_uid: verdict for verdict in verdicts}
-    return clean_video(boxes, number, THRESHOLD, CleaningSettings(), old, camera, said)
+    return clean_table(boxes, number, THRESHOLD, CleaningSettings(), old, camera, said)
 
 
 def flight(frames=range(30), score=0.8, shift=0.0):

@@ -105,13 +105,13 @@ def test_changes_by_hand():
         tables.sort_boxes(pd.concat(parts, ignore_index=True))
         for parts in ([old, both_ignored], [new, first, now_dropped])
     )
-    changes = video_changes(old, new, FRAMES).set_index("frame_index")
+    changes = video_changes(old, new, np.arange(FRAMES)).set_index("frame_index")
     assert changes["change"].to_dict() == {1: "moved", 2: "moved", 3: "lost", 4: "lost", 9: "added", 11: "decision"}
     assert changes.loc[3, ["before", "after", "reason"]].tolist() == ["keep", "ignore", "quality: 0.5 < 0.7"]
     assert changes.loc[4, ["before", "after"]].tolist() == ["keep", "not there"]
     assert changes.loc[9, ["before", "after"]].tolist() == ["not there", "keep"]
     assert changes.loc[1, "old_x1"] == 10 and np.isnan(changes.loc[3, "old_x1"])
-    assert len(video_changes(old, old, FRAMES)) == 0
+    assert len(video_changes(old, old, np.arange(FRAMES))) == 0
 
 
 def test_the_difference_is_a_table_a_file_and_a_sheet(tmp_path, capsys):
@@ -142,3 +142,14 @@ def test_videos_of_one_round_only_are_counted_as_skipped(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "rounds 0 to 1: 2 videos = 1 used + 1 skipped (1 not in both rounds)" in out
     assert "all videos       5       5      0     0      0" in out
+
+
+def test_what_the_rules_saw_is_kept_and_without_it_the_round_is_cleaned_again(work, capsys):
+    kept, uid = work.round(0).evidence("a"), uid_of(work, 0, "labelled", 5)
+    held = kept.read_bytes()
+    kept.unlink()
+    assert "what the rules saw was not kept; clean the round again" in told(work, capsys, uid)
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    assert "up to date" not in capsys.readouterr().out and kept.read_bytes() == held
+    assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
+    assert "up to date" in capsys.readouterr().out

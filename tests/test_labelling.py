@@ -13,7 +13,7 @@ from labels.labelling.settings import LabellingSettings
 from labels.models.appearance import FEATURES
 from labels.records import tables
 from labels.records.detections import Detections, from_text
-from labels.records.safe_writing import file_digest, read_parquet
+from labels.records.safe_writing import file_digest, read_parquet, read_parquet_metadata
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding.frames import Frame, decode_frames
 from labels.videos.frame_store import FrameStore
@@ -98,7 +98,8 @@ def test_stride(tmp_path, make_video, every_frame, seen):
     assert detector.seen == seen == read_parquet(work.round(0).camera("a"))["frame_index"].tolist()
     assert outcome.labelled_frames == 3
     expected = {"video_id": "a", "stride": 7, "frame_count": COUNT, "width": WIDTH, "height": HEIGHT, "fps": 25.0}
-    assert expected.items() <= boxes.attrs.items()
+    metadata = read_parquet_metadata(work.round(0).boxes("labelled", "a"))
+    assert expected.items() <= metadata.items()
 
 
 def test_boxes_are_clipped_and_empty_ones_counted(make_video):
@@ -183,7 +184,7 @@ def test_a_shard_says_whose_features_it_holds_also_where_no_box_was_found(tmp_pa
     for detector, backbone, by in cases:
         made = [label_round(work, folder, detector, settings, backbone).made for _ in range(2)]
         assert made == [1, 0]  # another is a reason to label anew
-        assert read_parquet(folder.boxes("labelled", "a")).attrs["described_by"] == by
+        assert read_parquet_metadata(folder.boxes("labelled", "a"))["described_by"] == by
 
 
 def test_pictures_of_frames_that_may_be_needed(tmp_path, make_video):

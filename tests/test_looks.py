@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_balls import boxes_from
+from simulated_balls import boxes_from, clean_table
 
 from labels.cleaning.features.scores import ScoreScale, calibrated, scales_from
 from labels.cleaning.features.views import fuse_looks
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.models.appearance import FEATURES, appearance
 from labels.records import tables
 from labels.records.detections import as_text
@@ -75,7 +74,7 @@ def test_what_lies_still_is_known_by_what_flies(size, look, sources, decision):
     boxes = looked(rows, of, features)
     boxes.loc[boxes["source"] == "b", ["x1", "x2"]] += np.float32(0.5)
     boxes["label_uid"] = [f"{number:04d}" for number in range(len(boxes))]
-    cleaned = clean_video(boxes, 0, scales, CleaningSettings()).boxes
+    cleaned = clean_table(boxes, 0, scales, CleaningSettings()).boxes
     lying = cleaned[((cleaned["x1"] + cleaned["x2"]) / 2 - 900).abs() < 3]
     best = lying.sort_values("quality").groupby("frame_index").tail(1)
     assert len(best) == FRAMES
@@ -92,7 +91,7 @@ def test_cleaning_looks_again_gives_the_same():
     boxes = looked(rows, ["a"] * FRAMES + ["b"] * FRAMES, [RED] * 2 * FRAMES)
     shuffled = boxes.sample(frac=1, random_state=3).reset_index(drop=True)
     shuffled.attrs = boxes.attrs
-    once, other = (clean_video(table, 0, {}, CleaningSettings()).boxes for table in (boxes, shuffled))
+    once, other = (clean_table(table, 0, {}, CleaningSettings()).boxes for table in (boxes, shuffled))
     pd.testing.assert_frame_equal(once, other)
     assert once["decision"].value_counts().to_dict() == {"keep": FRAMES, "drop": FRAMES}
     assert once.loc[once["decision"] == "drop", "reason"].str.startswith("overlap").all()
@@ -118,5 +117,5 @@ def test_boxes_from_elsewhere_have_no_looks_and_are_cleaned_all_the_same():
     bare = boxes.drop(columns=list(tables.SEEN))
     bare.attrs = meta
     pd.testing.assert_frame_equal(
-        clean_video(bare, 0, {}, CleaningSettings()).boxes, clean_video(boxes, 0, {}, CleaningSettings()).boxes
+        clean_table(bare, 0, {}, CleaningSettings()).boxes, clean_table(boxes, 0, {}, CleaningSettings()).boxes
     )

@@ -185,7 +185,6 @@ def test_a_masked_recogniser_is_trained_labels_and_says_when_masks_are_missing(w
     ("arguments", "said"),
     [
         (["--architecture", "pose"], "--mask-channel: pose looks at joints"),
-        (["--architecture", "cnn3d", "--rand-augment", "2"], "--rand-augment: moves the colours"),
     ],
 )
 def test_what_does_not_go_with_masks_is_refused(work, capsys, arguments, said):

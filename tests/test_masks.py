@@ -18,7 +18,8 @@ from labels.pictures.overlay.drawing import draw_mask
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.masks import decode_mask, encode_mask, with_masks
-from labels.records.safe_writing import read_parquet, write_parquet
+from labels.records.safe_writing import read_parquet
+from labels.records.video_labels import read_video_labels, write_video_labels
 from labels.records.work_folder import WorkFolder
 
 SIDE = 128
@@ -174,7 +175,6 @@ def masked_boxes(work):
     for video_id in work.usable_videos()["video_id"]:
         boxes = read_parquet(folder.boxes("cleaned", video_id))
         boxes = with_masks(boxes, folder, video_id)
-        boxes.attrs = {}
         parts.append(boxes)
     return tables.concatenate(parts, tables.BOXES | tables.DECIDED)
 
@@ -226,14 +226,15 @@ def test_a_label_that_was_moved_has_no_mask_until_it_is_segmented_again(work):
     mask_round(work, 0, Ellipses())
     folder = work.round(0)
     video_id = next(row.video_id for row in masked_boxes(work).itertuples() if row.mask_rle)
-    boxes = read_parquet(folder.boxes("cleaned", video_id))
+    labels = read_video_labels(folder.boxes("cleaned", video_id))
+    boxes = labels.boxes
     before = with_masks(boxes, folder, video_id)
     place = int(np.flatnonzero((before["mask_rle"] != "").to_numpy())[0])
     boxes.loc[place, "x1"] += np.float32(1)
     after = with_masks(boxes, folder, video_id)
     assert after["mask_rle"][place] == ""
     assert (after["mask_rle"].drop(place) == before["mask_rle"].drop(place)).all()
-    write_parquet(folder.boxes("cleaned", video_id), boxes, boxes.attrs)
+    write_video_labels(folder.boxes("cleaned", video_id), labels)
     mask_round(work, 0, Ellipses())
     assert with_masks(boxes, folder, video_id)["mask_rle"][place] != ""
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from simulated_balls import boxes_from, metadata
+from simulated_balls import boxes_from, clean_table, metadata
 
 from labels.cleaning.features.outliers import UsualLooks, kept_as_seen, outlier_factors
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.records.detections import as_text
 
 SETTINGS = CleaningSettings()
@@ -95,10 +94,10 @@ def test_what_different_networks_saw_is_not_compared():
     rows = [(f, 100 + 20 * f, 100 + 6 * f, 12, 0.9) for f in range(24)]
     first = boxes_from(rows, 24).assign(appearance=as_text(np.ones((24, 60))))
     first.attrs = metadata("scene", 24) | {"described_by": "one"}
-    old = clean_video(first, 0, {}, SETTINGS).boxes
+    old = clean_table(first, 0, {}, SETTINGS).boxes
     found = first[6:].assign(appearance=as_text(np.ones((18, 57))))  # not the first six
     for described_by, lengths in (("one", {60 * 2, 57 * 2}), ("another", {0, 57 * 2})):
         found.attrs = first.attrs | {"described_by": described_by}
-        boxes = clean_video(found, 1, {}, SETTINGS, old).boxes
+        boxes = clean_table(found, 1, {}, SETTINGS, old).boxes
         assert set(boxes["appearance"].str.len()) == lengths
         assert (boxes["decision"] == "keep").all() and len(boxes) == 24

@@ -13,11 +13,14 @@ from labels.pictures.overlay.overlay import TrackTails, drawn_scale
 from labels.pictures.overlay.timeline import NAME_PX, Timeline, timeline_rows
 from labels.pictures.palette import STYLES, style_names
 from labels.pictures.report.comparison import f1_difference, f1_interval, signed
-from labels.pictures.report.rounds import as_truth, labelled_frames
+from labels.pictures.report.rounds import CleanedRound, as_truth
 from labels.pictures.report.survey import changes_between
-from labels.pictures.report.tables import stage_command
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
+from labels.records.next_command import stage_command
+from labels.records.run_records import RunRecord
+from labels.records.safe_writing import write_parquet
+from labels.records.work_folder import STAGES, WorkFolder
 
 
 def decided_boxes(rows, video_id="a", class_name="sports ball", **shared):
@@ -183,11 +186,14 @@ def test_frames_only_one_round_looked_at_are_no_change():
     assert len(changes_between(new, old, np.array([0, 5])).added) == 0
 
 
-def test_labelled_frames_are_every_stride_th():
-    boxes = decided_boxes([])
-    boxes.attrs.update({"stride": 5, "frame_count": 12})
-    assert labelled_frames(boxes, 99).tolist() == [0, 5, 10]
-    assert labelled_frames(decided_boxes([]), 3).tolist() == [0, 1, 2]
+def test_labelled_frames_are_every_stride_th(tmp_path):
+    folder = WorkFolder(tmp_path).round(0)
+    facts = {"stride": 5, "frame_count": 12}
+    write_parquet(folder.boxes("cleaned", "v"), decided_boxes([]), facts)
+    record = RunRecord("cleaned", 0, {}, {})
+    here = CleanedRound(folder, dict.fromkeys(STAGES) | {"cleaned": record})
+    assert here.labelled_frames("v", 99).tolist() == [0, 5, 10]
+    assert here.labelled_frames("not there", 3).tolist() == [0, 1, 2]
 
 
 def matched(rows):
@@ -255,7 +261,7 @@ def test_a_command_is_put_together_so_that_a_shell_reads_it_back():
 def test_a_command_shows_only_what_was_set_and_repeats_what_is_repeated():
     arguments = {"keep_quality": 0.9, "ignore_quality": 0.2, "min_size_pixels": 2.0, "without": ["still", "misfit"]}
     assert stage_command("cleaned", "w", 0, arguments) == (
-        "python dataset_cleaner.py w --round 0 --keep 0.9 --min-size 2.0 --without still --without misfit"
+        "python dataset_cleaner.py w --round 0 --keep 0.9 --set min_size_pixels=2.0 --without still --without misfit"
     )
     assert stage_command("trained", "w", 0, {"epochs": 12, "seed": 3}) == "python train.py w --round 0 --seed 3"
 

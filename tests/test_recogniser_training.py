@@ -15,7 +15,7 @@ from labels.training.actions.data import ActionData
 from labels.training.actions.fitting import layer_rates, settle_norms, train_recogniser
 from labels.training.actions.fusion import choose_weight, fusion_parts
 from labels.training.actions.round import preset_for
-from labels.training.actions.task import LabelledWindow, RecognitionTask, augment_clip, rand_augment
+from labels.training.actions.task import LabelledWindow, RecognitionTask, augment_clip
 from labels.training.settings import ClipAugmentation, RecognitionSettings
 from labels.training.training_folder import TrainingFolder
 
@@ -26,36 +26,8 @@ STILL = torch.randint(0, 256, (1, 24, 24, 3), dtype=torch.uint8, generator=torch
 def test_all_frames_of_a_window_are_augmented_alike(seed):
     torch.manual_seed(seed)
     window = STILL.expand(5, -1, -1, -1)
-    operated = rand_augment(window, 2)
-    assert operated.shape == window.shape and operated.dtype == torch.uint8
-    assert all(torch.equal(operated[0], frame) for frame in operated)
-    moved = augment_clip(operated, 16, True, ClipAugmentation()).transpose(0, 1)
+    moved = augment_clip(window, 16, True, ClipAugmentation()).transpose(0, 1)
     assert all(torch.equal(moved[0], frame) for frame in moved)
-
-
-def test_rand_augment_changes_windows_and_is_drawn_from_the_seed():
-    def drawn(seed):
-        torch.manual_seed(seed)
-        return rand_augment(STILL, 2)
-
-    assert any(not torch.equal(drawn(seed), STILL) for seed in range(5))
-    assert torch.equal(drawn(3), drawn(3))
-
-
-def test_mixup_mixes_whole_windows_and_their_labels_by_one_share():
-    values = {"a": np.zeros((3, 16, 16, 3), np.uint8), "b": np.full((3, 16, 16, 3), 200, np.uint8)}
-    settings = RecognitionSettings(mixup=1.0, smoothing=0.0)
-    plain = ClipAugmentation(0, 0, (1, 1), 0, 0, 0, 0, 0)
-    task = RecognitionTask(("left", "b"), Preset(3, 5.0, 16, 16), lambda window: values[window.video_id], settings)
-    task._augmented = lambda window, turned: augment_clip(task._plain(window), 16, turned, plain)
-    torch.manual_seed(1)
-    mixed = 0
-    for _ in range(5):
-        batch, targets, _ = task.make_batch([LabelledWindow(name, name, name, 0, at) for at, name in enumerate("ab")])
-        assert batch.flatten(1).std(dim=1).max() < 1e-3  # each window is still one colour
-        assert batch[:, 0, 0, 0, 0] / 200 == pytest.approx(targets[:, 1].numpy(), abs=1e-4)
-        mixed += int((targets.max() < 1).item())
-    assert mixed
 
 
 def test_layers_learn_the_faster_the_nearer_they_are_to_the_head():

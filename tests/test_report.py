@@ -12,10 +12,10 @@ from labels.pictures.report.comparison import compare
 from labels.pictures.report.rounds import read_round
 from labels.pictures.report.rounds_table import labeller_name
 from labels.pictures.report.survey import survey_rounds
-from labels.pictures.report.tables import next_stage
 from labels.pictures.report.training import draw_training_curves, read_metrics, read_student, training_figure
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.next_command import first_unfinished
 from labels.records.run_records import RunRecord, read_run_record, start_run, write_run_record
 from labels.records.work_folder import ACTIONS_LABELLED
 
@@ -161,11 +161,11 @@ def test_half_finished_actions_beside_finished_boxes_are_named_with_their_labell
     work = make_work(tmp_path / "w", [Clip("a", [range(5), range(10)])], 1)
     folder = work.round(0)
     write_run_record(folder, RunRecord("trained", 0, {}, {}, output=""))
-    assert next_stage(read_round(work, 0), None, "w") is None
+    assert first_unfinished(read_round(work, 0).records, {}, "w", 0) is None
     facts = {"labeller": {"name": "human"}}
     write_run_record(folder, RunRecord(ACTIONS_LABELLED, 0, {"recogniser": "human"}, {}, facts=facts, output=""))
     here = read_round(work, 0)
-    assert next_stage(here, None, "w") == "python dataset_cleaner.py w --round 0 --task actions"
+    assert first_unfinished(here.records, {}, "w", 0) == "python dataset_cleaner.py w --round 0 --task actions"
     assert labeller_name(here, ACTIONS_LABELLED) == "human" != labeller_name(here)
 
 
@@ -192,7 +192,7 @@ def test_the_report_asks_for_the_labellers_beside_a_student_again(tmp_path):
     record = RunRecord("labelled", 0, {"detector": ["student", "motion"], "mirrored": True}, {}, output="")
     write_run_record(work.round(0), record)
     (work.round(1).path / "labelled" / "run.json").unlink(missing_ok=True)
-    command = next_stage(read_round(work, 1), read_round(work, 0), "w")
+    command = first_unfinished(read_round(work, 1).records, read_round(work, 0).records, "w", 1)
     assert command == "python dataset_processor.py w --round 1 --detector student --detector motion --mirrored"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import http.client
 import time
 import zipfile
 from dataclasses import astuple
@@ -12,7 +13,7 @@ from review_server import ReviewServer
 
 import visualise
 from labels.pictures.overlay.clip import measured
-from labels.pictures.review.app import Guard
+from labels.pictures.review.app import Guard, Sessions
 from labels.pictures.review.frames import ReviewFrames
 from labels.pictures.review.segments import StretchDesk
 from labels.pictures.review.service import ReviewDesk, strip_step
@@ -163,25 +164,68 @@ def test_frames_are_those_of_the_video_also_where_none_is_stored(desk):
 
 
 @pytest.mark.parametrize(
-    ("method", "headers", "refused"),
+    ("headers", "refused"),
     [
-        ("GET", {"host": "127.0.0.1:80"}, False),
-        ("GET", {"host": "LOCALHOST:80"}, False),
-        ("GET", {"host": "evil.example:80"}, True),
-        ("GET", {"host": "127.0.0.1:81"}, True),
-        ("GET", {}, True),
-        ("GET", {"host": "127.0.0.1:80", "origin": "http://evil.example"}, True),
-        ("POST", {"host": "127.0.0.1:80"}, True),
-        ("POST", {"host": "127.0.0.1:80", "x-rally-token": "wrong"}, True),
-        ("POST", {"host": "127.0.0.1:80", "x-rally-token": "secret"}, False),
-        ("POST", {"host": "127.0.0.1:80", "x-rally-token": "secret", "origin": "null"}, True),
-        ("POST", {"host": "127.0.0.1:80", "x-rally-token": "secret", "origin": "http://127.0.0.1:80"}, False),
+        ({"host": "127.0.0.1:80"}, False),
+        ({"host": "LOCALHOST:80"}, False),
+        ({"host": "evil.example:80"}, True),
+        ({"host": "127.0.0.1:81"}, True),
+        ({}, True),
+        ({"host": "127.0.0.1:80", "origin": "http://evil.example"}, True),
+        ({"host": "127.0.0.1:80", "origin": "null"}, True),
+        ({"host": "127.0.0.1:80", "origin": "http://127.0.0.1:80"}, False),
     ],
 )
-def test_only_our_own_page_is_answered(method, headers, refused):
-    guard = Guard(lambda *_: None, 80, "secret")
-    said = {name.encode(): value.encode() for name, value in headers.items()}
-    assert bool(guard.refusal(method, said)) is refused
+def test_only_our_own_page_is_answered(headers, refused):
+    guard = Guard(lambda *_: None, 80, Sessions(80))
+    assert bool(guard.refusal({name.encode(): value.encode() for name, value in headers.items()})) is refused
+
+
+def test_a_link_opens_the_page_once_and_each_browser_has_a_cookie_of_its_own():
+    links = []
+    sessions = Sessions(80, links.append)
+    first = sessions.opened(links[0].partition("key=")[2])
+    assert first.endswith("; HttpOnly; SameSite=Strict; Path=/")
+    assert len(links) == 2 and sessions.opened(links[0].partition("key=")[2]) is None
+    second = sessions.opened(links[1].partition("key=")[2])
+    clients = [sessions.client(cookie.partition(";")[0].encode()) for cookie in (first, second)]
+    assert None not in clients and clients[0] != clients[1]
+    for wrong in (b"", b"rally-review-80=", b"rally-review-80=x", f"rally-review-81={clients[0]}".encode()):
+        assert sessions.client(wrong) is None
+
+
+def test_a_program_that_opened_no_link_reads_and_writes_nothing(work):
+    pytest.importorskip("uvicorn")
+    with ReviewServer(work.root) as server:
+        for path in ("/", "/api/about", "/review_asking.js"):
+            assert server.ask("GET", path, None, {"cookie": ""})[0] == 403
+        assert server.ask("POST", "/api/undo", b"{}", {"cookie": ""})[0] == 403
+        assert server.open(server.link) == ""  # it was used
+        assert server.open(server.newest_link()).startswith("rally-review-")
+
+
+def test_what_is_sent_is_bounded_as_it_comes(work):
+    pytest.importorskip("uvicorn")
+    with ReviewServer(work.root) as server:
+        deep = b"[" * 30_000 + b"]" * 30_000
+        assert server.ask("POST", "/api/verdict", deep, {})[0] == 400
+        connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=60)
+        pieces = iter([b"x" * 30_000] * 40)  # no content-length: the body is sent in chunks
+        connection.request("POST", "/api/verdict", pieces, {"cookie": server.cookie}, encode_chunked=True)
+        answer = connection.getresponse()
+        assert (answer.status, b"too much" in answer.read()) == (400, True)
+
+
+def test_a_browser_takes_back_its_own_verdicts_only(desk, work):
+    item = track_of(desk)
+    uid = item["rows"][5]["uid"]
+    desk.judge(0, {"item": item["id"], "verdict": "y"}, "first")
+    desk.judge(0, {"item": item["id"], "verdict": "n", "only": uid}, "second")
+    assert desk.take_back("third")["labels"] == 0
+    assert desk.take_back("first")["labels"] == 11  # not the one that another browser judged since
+    assert {name: verdict.verdict for name, verdict in read_verdicts(work).items()} == {uid: "n"}
+    assert desk.take_back("second")["labels"] == 1
+    assert read_verdicts(work)[uid].verdict == "y"  # as it stood before
 
 
 # --- clips from outside ---
@@ -312,7 +356,6 @@ def test_the_page_is_served_judged_and_ended_with_ctrl_c(work):
         assert server.tell("/api/verdict", {"item": item["id"], "verdict": "y"})[0] == 200
         assert server.tell("/api/verdict", {"item": item["id"], "verdict": "?"})[0] == 400
         assert server.tell("/api/verdict", [1])[0] == 400
-        assert server.ask("POST", "/api/undo", b"{}", {})[0] == 403
         assert server.ask("GET", "/api/about", None, {"host": "evil.example"})[0] == 403
         for path in (
             "/review_page.py",
@@ -341,7 +384,10 @@ def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(desk, 
     pytest.importorskip("starlette")
     from labels.pictures.review.app import make_app
 
-    app = make_app(desk, StretchDesk(desk), clips, 0, 8777, "word")
+    links: list[str] = []
+    sessions = Sessions(8777, links.append)
+    cookie = sessions.opened(links[0].partition("key=")[2]).partition(";")[0]
+    app = make_app(desk, StretchDesk(desk), clips, 0, 8777, sessions)
     waiting, said = [b"x" * 100_000] * 5, []
 
     async def receive():
@@ -351,7 +397,7 @@ def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(desk, 
     async def send(message):
         said.append(message)
 
-    headers = [(b"host", b"127.0.0.1:8777"), (b"x-rally-token", b"word"), (b"x-clip-name", b"big.mp4")]
+    headers = [(b"host", b"127.0.0.1:8777"), (b"cookie", cookie.encode()), (b"x-clip-name", b"big.mp4")]
     scope = {"type": "http", "method": "POST", "path": "/api/clip", "query_string": b"", "headers": headers}
     asyncio.run(app(scope, receive, send))
     assert not waiting and said[0]["status"] == 413

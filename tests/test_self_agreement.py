@@ -3,13 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_balls import boxes_from, make_scene
+from simulated_balls import boxes_from, clean_table, make_scene
 
 from labels.cleaning.agreement import SelfAgreement, Share, agreement_lines, agreement_of_looks, agreement_of_paths
 from labels.cleaning.features.scores import ScoreScale
 from labels.cleaning.quality_estimate import Calibration
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 from labels.records import tables
 
 SCALES = {("", "sports ball"): ScoreScale(0.5)}
@@ -60,11 +59,11 @@ def test_shares_of_a_round_with_their_interval():
 
 def test_a_clear_flight_is_found_both_ways_and_clutter_is_not():
     scene = make_scene(3, frame_count=100)
-    clear = clean_video(scene.labelled, 0, SCALES, CleaningSettings(), camera=scene.camera).agreement["paths"]
+    clear = clean_table(scene.labelled, 0, SCALES, CleaningSettings(), camera=scene.camera).agreement["paths"]
     assert clear.agreed >= 0.9 * clear.asked > 0
     rng = np.random.default_rng(0)  # sure finds at random places, all kept as if they were labels: no way is a way
     rows = [(f, *rng.uniform(20, 300, 2), 12, 0.9) for f in range(40) for _ in range(6)]
-    stray = clean_video(
+    stray = clean_table(
         boxes_from(rows, 40, width=320, height=320), 0, SCALES, CleaningSettings(without=("sobering", "quality"))
     ).agreement["paths"]
     assert stray.asked == 0 or stray.agreed / stray.asked < 0.9
@@ -74,7 +73,6 @@ def test_calibration_counts_right_ones_by_quality():
     rows = [(f, 50, 50, 10, 0.9) for f in range(10)]
     boxes = boxes_from(rows, 10).assign(decision="keep", reason="")
     boxes["quality"] = np.array([0.95] * 5 + [0.55] * 4 + [1.0], dtype=np.float32)
-    boxes.attrs = {"stride": 1}
     values = {"x1": 45.0, "y1": 45.0, "x2": 55.0, "y2": 55.0, "class_name": "sports ball", "track_id": 0}
     truth = tables.make_table(tables.TRUTH, values | {"frame_index": np.arange(10), "visibility": 1.0})
     truth.loc[[4, 7, 8], tables.BOX_COLUMNS] = np.nan  # frames without a ball

@@ -7,7 +7,7 @@ import pytest
 
 from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.safe_writing import file_digest, read_parquet
+from labels.records.safe_writing import file_digest, read_parquet_metadata
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding.frames import probe_video
 from labels.videos.synthetic.rendering import Scene, render_clip
@@ -124,7 +124,7 @@ def test_clips_are_rendered_once(tmp_path):
     again = add_synthetic_clips(work, settings)
     assert again.equals(videos)
     assert [files[0].stat().st_mtime_ns, files[2].stat().st_mtime_ns] == [before[0], before[2]]
-    assert read_parquet(work.truth_boxes(videos["video_id"][1])).attrs["sha256"] == videos["sha256"][1]
+    assert read_parquet_metadata(work.truth_boxes(videos["video_id"][1]))["sha256"] == videos["sha256"][1]
 
     others = add_synthetic_clips(work, replace(settings, difficulty="hard"))
     assert not set(others["sha256"]) & set(videos["sha256"])

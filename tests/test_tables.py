@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from labels.records import tables
-from labels.records.safe_writing import read_parquet, write_parquet
+from labels.records.safe_writing import read_parquet, read_parquet_and_metadata, write_parquet
 
 
 def boxes_of(xyxy, frames=None, score=0.5):
@@ -20,8 +20,8 @@ def test_a_sound_table_passes_and_survives_the_disk(tmp_path):
     boxes = boxes_of([[0, 0, 5, 5], [1, 1, 4, 4]])
     tables.check_boxes(boxes, "here")
     write_parquet(tmp_path / "boxes.parquet", boxes, {"stride": 2})
-    back = read_parquet(tmp_path / "boxes.parquet")
-    assert back.attrs == {"stride": 2}
+    back, metadata = read_parquet_and_metadata(tmp_path / "boxes.parquet")
+    assert metadata == {"stride": 2}
     tables.check_boxes(back, "there")
     pd.testing.assert_frame_equal(back, boxes, check_dtype=False)
 

@@ -9,6 +9,7 @@ import torch
 
 from labels.models.detectors.ballnet import HeatMaps, decode_heat_maps
 from labels.records import tables
+from labels.records.video_labels import VideoFacts, VideoLabels
 from labels.training.boxes.augmentation import AugmentationSettings, change_light, crop_triple, draw_window
 from labels.training.boxes.ballnet_task import LossSettings, TargetDrawer, ballnet_loss
 from labels.training.boxes.data import choose_frames, labels_of
@@ -19,16 +20,16 @@ from labels.training.settings import FrameChoice
 BALL = "sports ball"
 
 
-def decided(*rows: tuple[int, str, str], frame_count: int = 60, stride: int = 1) -> pd.DataFrame:
-    """A cleaned table of rows (frame_index, decision, origin), the box at x = frame_index, y = row."""
+def decided(*rows: tuple[int, str, str], frame_count: int = 60, stride: int = 1) -> VideoLabels:
+    """Cleaned labels of rows (frame_index, decision, origin), the box at x = frame_index, y = row."""
     frames = np.array([row[0] for row in rows], dtype=np.int64)
     row = np.arange(len(rows))
     xyxy = np.stack([frames, row, frames + 8, row + 8], axis=1).astype(np.float32)
     boxes = tables.make_boxes("v", 0, frames, frames / 25, xyxy, np.array([BALL] * len(rows)), np.full(len(rows), 0.5))
     boxes["origin"] = [row[2] for row in rows]
     boxes = boxes.assign(quality=np.float32(0.5), decision=[row[1] for row in rows], reason="because")
-    boxes.attrs = {"video_id": "v", "frame_count": frame_count, "stride": stride}
-    return tables.check_boxes(boxes, "test", decided=True)
+    facts = VideoFacts("v", frame_count, stride, fps=25.0, width=96, height=64)
+    return VideoLabels(tables.check_boxes(boxes, "test", decided=True), facts)
 
 
 def test_a_frame_with_a_kept_box_is_used_and_the_rest_of_its_boxes_are_what_they_are():
@@ -54,8 +55,7 @@ def test_a_frame_is_background_only_when_those_around_it_are_as_empty():
 
 @pytest.mark.parametrize(("share", "empty"), [(0.0, 0), (0.1, 1), (1.0, 3), (50.0, 34)])
 def test_only_so_many_empty_frames_are_used_and_always_the_same(share, empty):
-    table = decided((0, "keep", "detected"), (1, "keep", "detected"), (2, "keep", "detected"))
-    table.attrs["frame_count"] = 40
+    table = decided((0, "keep", "detected"), (1, "keep", "detected"), (2, "keep", "detected"), frame_count=40)
     choice = FrameChoice(negative_share=share, sure_distance=3)
     frames, counts = choose_frames(table, (BALL,), choice)
     assert counts.empty_used == empty

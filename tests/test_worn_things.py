@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from simulated_balls import boxes_from
+from simulated_balls import boxes_from, clean_table
 from test_cleaning import THRESHOLD, clean, flight
 
 from labels.cleaning.features.similarity import find_anchors
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import clean_video
 
 FRAMES = range(40)
 PLAYER = [(f, 100 + 5 * f, 300.0, 90.0, 0.9, "person") for f in FRAMES]  # from 255 to 345, to the right
@@ -60,7 +59,7 @@ def test_a_ball_at_the_feet_of_one_player_after_another_is_worn_by_neither():
     """Half of its way at the one, half of it at the other, who goes along above."""
     other = [(f, x + 70, y - 20, size, score, name) for f, x, y, size, score, name in PLAYER]
     ball = beside(lambda f: (15.0, 38.0) if f < 20 else (15.0 + min(3.0 * (f - 19), 50), 28.0))
-    evidence = clean_video(boxes_from([*PLAYER, *other, *ball], len(FRAMES)), 0, THRESHOLD, CleaningSettings()).evidence
+    evidence = clean_table(boxes_from([*PLAYER, *other, *ball], len(FRAMES)), 0, THRESHOLD, CleaningSettings()).evidence
     assert 0.4 <= evidence["worn"].max() <= 0.6
 
 
@@ -76,7 +75,7 @@ def test_of_a_path_that_goes_on_to_the_ball_the_head_alone_is_worn(place, is_wor
 
 def test_a_shoe_is_no_example_of_the_ball():
     rows = boxes_from([*PLAYER, *beside(lambda f: SHOE), *flight(FRAMES, y=60.0)], len(FRAMES))
-    evidence = clean_video(rows, 0, THRESHOLD, CleaningSettings()).evidence
+    evidence = clean_table(rows, 0, THRESHOLD, CleaningSettings()).evidence
     anchors = find_anchors(evidence, CleaningSettings())
     assert evidence["extent"][evidence["worn"] > 0.5].min() > CleaningSettings.anchor_extent_sizes
     assert anchors.sum() == len(FRAMES)

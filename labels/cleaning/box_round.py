@@ -15,7 +15,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -27,16 +26,17 @@ from labels.cleaning.features.outliers import UsualLooks, usual_looks
 from labels.cleaning.features.scores import Scales, scales_from
 from labels.cleaning.guard import find_alarms
 from labels.cleaning.quality_estimate import Calibration, QualityEstimate
-from labels.cleaning.settings import CleaningSettings, cleaning_command
+from labels.cleaning.settings import CleaningSettings, set_by_name
 from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video import CleanedVideo, clean_video
 from labels.exchange.formats.coco import IMAGES
-from labels.records import run_records, tables
+from labels.records import next_command, run_records, tables
 from labels.records.command_line import leave_to_parent
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord
 from labels.records.safe_writing import digest_of, read_parquet, write_parquet
 from labels.records.verdicts import Verdict, read_verdicts
+from labels.records.video_labels import read_video_labels, write_video_labels
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 from labels.videos.decoding.frames import DecodeError
 from labels.videos.frame_store import FrameStore
@@ -64,9 +64,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
     """Everything that must be there; InputError names the command that makes what is missing."""
     videos = work.usable_videos()
     folder = work.round(number)
-    labelled = run_records.require_run_record(
-        folder, "labelled", f"python dataset_processor.py {work.root} --round {number}"
-    )
+    labelled = run_records.require_run_record(folder, "labelled", next_command.label_boxes(work, number))
     audits = gather_audits(work)
     digests = {
         "format": str(FORMAT),
@@ -78,7 +76,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
     before = None
     if number > 0:
         before = work.round(number - 1)
-        command = cleaning_command(work, number - 1)
+        command = next_command.clean(work, number - 1)
         cleaned = run_records.require_run_record(before, "cleaned", command)
         if cleaned.inputs.get("format") != str(FORMAT):
             raise InputError(f"{before.stage('cleaned')}: was cleaned by another version; run first: {command}")
@@ -104,12 +102,15 @@ def finished_record(inputs: RoundInputs, settings: CleaningSettings) -> RunRecor
     if record is None or not record.is_made_from(recorded_arguments(settings), inputs.digests):
         return None
     same = record.output == output_digest(inputs.folder)
-    return record if same and is_whole(inputs.folder) else None
+    shards = (inputs.folder.stage("cleaned") / "boxes").glob("[!.]*.parquet")
+    has_evidence = all(inputs.folder.evidence(path.stem).is_file() for path in shards)
+    return record if same and has_evidence and is_whole(inputs.folder) else None
 
 
 def recorded_arguments(settings: CleaningSettings) -> dict[str, Any]:
-    """The settings as run.json keeps them."""
-    return asdict(settings) | {"without": sorted(settings.without)}
+    """The settings as run.json keeps them; `set`: those that were said by name."""
+    named = set_by_name(settings)
+    return asdict(settings) | {"without": sorted(settings.without)} | ({"set": named} if named else {})
 
 
 def output_digest(folder: RoundFolder) -> str:
@@ -119,7 +120,6 @@ def output_digest(folder: RoundFolder) -> str:
     return digest_of([run_records.digest_of_files([*shards, *([annotations] if annotations.is_file() else [])])])
 
 
-NEEDED_METADATA = ("frame_count", "stride", "fps", "width", "height")
 LEAST_BYTES = 200_000  # of shards; less is done before other processes have started
 
 
@@ -137,15 +137,12 @@ class ShardCleaner:
         path = inputs.folder.boxes("labelled", video_id)
         if not path.is_file():
             raise InputError("was not labelled")
-        labelled = _checked(path, decided=False)
-        missing = [name for name in NEEDED_METADATA if name not in labelled.attrs]
-        if missing:
-            raise InputError(f"{path}: its metadata lacks {', '.join(missing)}")
+        labelled = read_video_labels(path)
         camera_path = inputs.folder.camera(video_id)
         camera = read_parquet(camera_path) if camera_path.is_file() else None
         old = None
         if inputs.before is not None and inputs.before.boxes("cleaned", video_id).is_file():
-            old = _checked(inputs.before.boxes("cleaned", video_id), decided=True)
+            old = read_video_labels(inputs.before.boxes("cleaned", video_id), decided=True)
         cleaned = clean_video(
             labelled,
             inputs.folder.number,
@@ -156,7 +153,7 @@ class ShardCleaner:
             verdicts=inputs.verdicts,
             usual=self.usual,
         )
-        return labelled, cleaned
+        return labelled.boxes, cleaned
 
     def clean_all(self) -> Generator[tuple[pd.DataFrame, CleanedVideo] | InputError, None, None]:
         """For each video of the round, in order, what `clean` gives or raises."""
@@ -207,14 +204,6 @@ def _clean_in_worker(video_id: str) -> tuple[pd.DataFrame, CleanedVideo] | Input
     return _clean_or_tell(_cleaner, video_id)
 
 
-def _checked(path: Path, decided: bool) -> pd.DataFrame:
-    boxes = read_parquet(path)
-    try:
-        return tables.check_boxes(boxes, str(path), decided)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
 ROWS = (
     *("videos", "labelled", "merged_in", "interpolated", "fused", "from_verdicts", "left_behind"),
     *("keep", "ignore", "drop"),
@@ -240,7 +229,7 @@ class RoundAccounts:
         """One video: its row of the videos table, its boxes before and after, and the truth where there is any."""
         video_id, boxes = str(video["video_id"]), cleaned.boxes
         self._unheard.difference_update(boxes["label_uid"])
-        self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], boxes.attrs)}
+        self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], cleaned.video)}
         self._counts.update(asdict(cleaned.merged) | cleaned.decisions)
         self._counts.update(interpolated=cleaned.interpolated, videos=1)
         self._counts.update({name: getattr(cleaned, name) for name in ("believed", "kept_believed", "kept_balls")})
@@ -252,6 +241,8 @@ class RoundAccounts:
         self._reasons.update(_reasons(boxes))
         self._agreement.add(str(video["group"]) or video_id, cleaned.agreement)
         if truth is not None:
+            # Only frames that were labelled are judged: the truth between them was never looked at.
+            truth = truth[truth["frame_index"] % cleaned.video.stride == 0]
             self._quality.add(str(video["split"]), labelled, boxes, truth)
             self._calibration.add(boxes, truth)
 
@@ -321,20 +312,22 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
                 if isinstance(answer, InputError):
                     raise answer
                 labelled, cleaned = answer
-                frames = dataset_frames(cleaned.boxes, settings)
+                frames = dataset_frames(cleaned.labels, settings)
                 store.ensure(video_id, work.videos / str(video["file"]), frames.tolist(), str(video["sha256"]))
             except (InputError, DecodeError) as error:
                 accounts.skip(video_id, str(error))
                 continue
-            write_parquet(folder.boxes("cleaned", video_id), cleaned.boxes, cleaned.boxes.attrs)
+            write_video_labels(folder.boxes("cleaned", video_id), cleaned.labels)
+            write_parquet(folder.evidence(video_id), cleaned.evidence.reset_index())
             written.add(f"{video_id}.parquet")
             accounts.add(video, labelled, cleaned, work.read_truth(video_id))
             if len(frames):
-                images.append(image_rows(video, cleaned.boxes, frames))
+                images.append(image_rows(video, cleaned.labels, frames))
             boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
-    for stale in sorted((folder.stage("cleaned") / "boxes").glob("*.parquet")):
-        if stale.name not in written:
-            stale.unlink()
+    for kind in ("boxes", "evidence"):
+        for stale in sorted((folder.stage("cleaned") / kind).glob("*.parquet")):
+            if stale.name not in written:
+                stale.unlink()
     all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
     names = tuple(sorted(set(inputs.class_names) | set(all_boxes["class_name"].unique())))
     all_images = tables.concatenate(images, IMAGES)

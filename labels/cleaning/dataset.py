@@ -11,23 +11,24 @@ from labels.cleaning.settings import CleaningSettings
 from labels.exchange.formats.coco import IMAGES, write_coco
 from labels.records import tables
 from labels.records.safe_writing import read_json, whole_file
+from labels.records.video_labels import VideoLabels
 from labels.records.work_folder import RoundFolder
 from labels.videos.frame_store import FrameStore
 
 NEAR_CERTAIN_NOT = 0.1  # a dropped box of lower quality does not make its frame doubtful
 
 
-def dataset_frames(boxes: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+def dataset_frames(labels: VideoLabels, settings: CleaningSettings) -> np.ndarray:
     """The frames (ascending) of one video that go into the dataset: those with labels, and some that surely have none.
 
     A frame surely has none when neither it nor the labelled frames around it hold anything plausible. They are an even
     sample of at most `max_negative_share` of the frames with kept labels; a video without kept labels gives none,
     because there nothing shows that the labeller can see the object at all.
     """
-    stride, frame_count = int(boxes.attrs["stride"]), int(boxes.attrs["frame_count"])
-    labels = boxes[boxes["decision"] != "drop"]
-    with_labels = np.unique(labels["frame_index"].to_numpy())
-    kept_frames = labels["frame_index"][labels["decision"] == "keep"].nunique()
+    boxes, stride, frame_count = labels.boxes, labels.video.stride, labels.video.frame_count
+    left = boxes[boxes["decision"] != "drop"]
+    with_labels = np.unique(left["frame_index"].to_numpy())
+    kept_frames = left["frame_index"][left["decision"] == "keep"].nunique()
     doubtful = boxes["frame_index"][(boxes["decision"] != "drop") | (boxes["quality"] >= NEAR_CERTAIN_NOT)].to_numpy()
     possible = np.ones(len(range(0, frame_count, stride)), dtype=bool)
     for shift in range(-settings.sure_negative_steps, settings.sure_negative_steps + 1):
@@ -39,18 +40,18 @@ def dataset_frames(boxes: pd.DataFrame, settings: CleaningSettings) -> np.ndarra
     return np.union1d(with_labels, negatives).astype(np.int64)
 
 
-def image_rows(video: pd.Series, boxes: pd.DataFrame, frames: np.ndarray) -> pd.DataFrame:
+def image_rows(video: pd.Series, labels: VideoLabels, frames: np.ndarray) -> pd.DataFrame:
     """The images of one video, as COCO wants them (see IMAGES)."""
-    time_s = pd.Series(frames / max(float(boxes.attrs["fps"]), 1e-6), index=frames)
-    known = boxes.drop_duplicates("frame_index").set_index("frame_index")["time_s"]
+    time_s = pd.Series(frames / max(labels.video.fps, 1e-6), index=frames)
+    known = labels.boxes.drop_duplicates("frame_index").set_index("frame_index")["time_s"]
     time_s.update(known)
     video_id = str(video["video_id"])
     return tables.make_table(
         IMAGES,
         {
             "file_name": [f"images/{image_name(video_id, frame)}" for frame in frames],
-            "width": int(boxes.attrs["width"]),
-            "height": int(boxes.attrs["height"]),
+            "width": labels.video.width,
+            "height": labels.video.height,
             "video_id": video_id,
             "frame_index": frames,
             "time_s": time_s.to_numpy(),

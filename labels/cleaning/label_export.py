@@ -13,17 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.settings import cleaning_command
 from labels.exchange.formats.coco import IMAGES, CocoDataset, read_coco
 from labels.exchange.known_formats import FORMATS, Format
 from labels.exchange.label_set import FOUND_ACTIONS, KnownVideos, LabelSet
 from labels.labelling.player_tracks import boxes_of_players
-from labels.records import run_records, tables
+from labels.records import next_command, run_records, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.geometry import iou_matrix
 from labels.records.masks import with_masks
-from labels.records.safe_writing import digest_of, read_parquet, whole_folder, write_parquet
+from labels.records.safe_writing import digest_of, read_parquet, read_parquet_and_metadata, whole_folder, write_parquet
 from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
 
 PLACE = ["video_id", "frame_index"]
@@ -83,7 +82,7 @@ def export_stage(root: Path, number: int, format_name: str) -> Summary:
 def export_round(work: WorkFolder, number: int, format_name: str) -> Exported:
     """Write a round's labels in a format. InputError when the round is not cleaned or has no labels of that kind."""
     folder, kind = work.round(number), FORMATS[format_name]
-    command = cleaning_command(work, number)
+    command = next_command.clean(work, number)
     of_actions = run_records.read_run_record(folder, ACTIONS_CLEANED) is not None
     if not (of_actions and kind.holds_actions):
         if of_actions and run_records.read_run_record(folder, "cleaned") is None:
@@ -127,15 +126,13 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
     for video_id in videos["video_id"]:
         path = folder.boxes("cleaned", video_id)
         if of_boxes and path.is_file():
-            shard = read_parquet(path)
-            stride[video_id] = int(shard.attrs.get("stride", 1))
+            shard, metadata = read_parquet_and_metadata(path)
+            stride[video_id] = int(metadata.get("stride", 1))
             shard = with_masks(shard, folder, video_id)
-            shard.attrs = {}
             boxes.append(shard[shard["decision"] != "drop"])
         path = folder.actions("cleaned", video_id)
         if path.is_file():
             shard = read_parquet(path)
-            shard.attrs = {}
             actions.append(shard[shard["decision"] != "drop"])
     all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
     if "mask_rle" in all_boxes:

@@ -9,7 +9,6 @@ person's own. What did not go out (another video, a frame without a picture) is 
 
 import csv
 import io
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,12 +19,10 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.label_export import JUDGED, match_boxes
-from labels.cleaning.settings import cleaning_command
 from labels.exchange.foreign_files import unzipped
 from labels.exchange.known_formats import FORMATS, recognise
 from labels.exchange.label_set import FOUND_ACTIONS, FOUND_BOXES, FoundLabels, KnownVideos
-from labels.labelling.settings import recognising_command
-from labels.records import tables
+from labels.records import next_command, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE, out_of_date
@@ -207,11 +204,11 @@ class Imported:
     def summary(self, work: WorkFolder) -> Summary:
         number = self.round or 0
         if work.round(number).run_record("labelled" if self.of_boxes else ACTIONS_LABELLED).is_file():
-            command = cleaning_command(work, number, actions=not self.of_boxes)
+            command = next_command.clean(work, number, actions=not self.of_boxes)
         elif self.of_boxes:  # what was drawn is all there is yet
-            command = f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number} --detector human"
+            command = next_command.stage_command("labelled", work.root, number, {"detector": ["human"]})
         else:
-            command = recognising_command(work, number)
+            command = next_command.label_actions(work, number)
         return Summary(
             "import", "labels", self.found, self.used, self.skipped, [*self.lines, *out_of_date(work)], command
         )
@@ -301,7 +298,6 @@ def _doubtful(work: WorkFolder, export: _Export) -> pd.DataFrame:
     for path in shards:
         if path.is_file():
             boxes = read_parquet(path)
-            boxes.attrs = {}
             found.append(boxes[(boxes["decision"] == "ignore") & ~boxes["label_uid"].isin(export.boxes["label_uid"])])
     return tables.concatenate(found, columns).reset_index(drop=True)
 

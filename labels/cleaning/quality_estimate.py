@@ -29,6 +29,8 @@ PARTS = ("training", "held-out")
 class QualityEstimate:
     """Adds up videos. `kept`: labels of decision keep; `labelled`: raw boxes from the working threshold on.
 
+    The truth that is given is that of the frames that were labelled: what is between them was never looked at.
+
     Only classes that the labeller gives are judged: it is not blamed for people when it was asked for balls.
     """
 
@@ -46,14 +48,11 @@ class QualityEstimate:
         raw = labelled[
             (sureness >= 0) & (overlap_with_better(labelled, sureness, sureness >= 0, ONE_IOU, 1.0) <= ONE_IOU)
         ]
-        # Only frames that were labelled are judged: the truth between them was never looked at.
-        stride = int(cleaned.attrs.get("stride", 1))
-        looked_at = truth[truth["frame_index"] % stride == 0]
         for kind, table in (("labelled", raw), ("kept", cleaned[cleaned["decision"] == "keep"])):
             for rule in RULES:
                 key = (part, kind, rule)
                 self._counts[key] = self._counts.get(key, MatchCounts()) + count_matches(
-                    table, looked_at, rule, self._class_names
+                    table, truth, rule, self._class_names
                 )
 
     def as_counts(self) -> dict[str, Any]:
@@ -108,8 +107,7 @@ class Calibration:
     def add(self, cleaned: pd.DataFrame, truth: pd.DataFrame) -> None:
         asked = cleaned[(cleaned["decision"] != "drop") & (cleaned["origin"] != "human")]
         asked = asked[asked["class_name"].isin(self._class_names)]
-        looked_at = truth[truth["frame_index"] % int(cleaned.attrs.get("stride", 1)) == 0]
-        verdict = match_video(asked.assign(score=asked["quality"]), looked_at)  # the surest takes the truth
+        verdict = match_video(asked.assign(score=asked["quality"]), truth)  # the surest takes the truth
         quality = asked["quality"].to_numpy(dtype=np.float64)[verdict >= 0]
         place = np.minimum((quality * BINS).astype(int), BINS - 1)
         self._labels += np.bincount(place, minlength=BINS)

@@ -10,12 +10,10 @@ What the rules of cleaning mean, for a reader who does not know them by their na
 import argparse
 import math
 import re
-import shlex
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
 
-from labels.records.said_options import said_options, typed
+from labels.records.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -162,35 +160,35 @@ class ActionSettings:
     least_company: int = 30  # labels of a class, of which fewer tell nothing
 
 
-if TYPE_CHECKING:
-    from labels.records.work_folder import WorkFolder
-
-# The thresholds people change; the others are in labels/cleaning/settings.py.
+# The thresholds people change; every other one can be said with --set.
 OPTIONS = {
     "keep_quality": ("--keep", "quality from which a label is trained on; that of boxes on no path moves with it"),
     "ignore_quality": ("--ignore", "quality from which it is neither trained on nor background"),
     "max_per_frame": ("--max-per-frame", "balls in play at once, where you know it; 0: not known"),
-    "max_overlap": ("--max-overlap", "IoU with a better box of its class"),
-    "max_aspect": ("--max-aspect", "longer over shorter side of a ball's box"),
-    "min_size_pixels": ("--min-size", "square root of the area in pixels"),
-    "max_frame_share": ("--max-frame-share", "size of a ball over the frame's shorter side"),
 }
 
 
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each of OPTIONS."""
+    """Add an option for each of OPTIONS, and --set for the others."""
     thresholds = parser.add_argument_group("thresholds")
     for name, (option, meaning) in OPTIONS.items():
         default = getattr(CleaningSettings, name)
         others = f", of actions {getattr(ActionSettings, name):g}" if hasattr(ActionSettings, name) else ""
         told = f"{meaning} (default: {default:g}{others})"
         thresholds.add_argument(option, dest=name, type=type(default), metavar="X", help=told)
+    thresholds.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any threshold of CleaningSettings (labels/cleaning/settings.py), such as max_aspect=4; may be repeated",
+    )
 
 
 def settings_from(args: argparse.Namespace) -> CleaningSettings:
-    from labels.records.errors import InputError
-
+    """InputError for a threshold that there is not, or that cannot be."""
     said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    said |= dict(_threshold(word) for word in args.set)
     settings = CleaningSettings(without=tuple(args.without), **said)
     if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
         raise InputError(
@@ -204,36 +202,42 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
     return settings
 
 
+def _threshold(text: str) -> tuple[str, float]:
+    """The name and the value in «max_aspect=4»."""
+    usual = {name: value for name, value in asdict(CleaningSettings()).items() if name != "without"}
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text}: a threshold and its value, such as max_aspect=4")
+    if name not in usual:
+        near = get_close_matches(name, usual, n=3, cutoff=0.4)
+        raise InputError(f"--set {text}: no such threshold{'; is it ' + ' or '.join(near) + '?' if near else ''}")
+    kind = type(usual[name])
+    try:
+        number = kind(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or (number < 0 <= usual[name]):
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"--set {text}: {what}{' from 0' if usual[name] >= 0 else ''}, not '{value}'")
+    return name, number
+
+
+def set_by_name(settings: CleaningSettings) -> list[str]:
+    """What --set has to say for these settings, in the order of the names."""
+    usual = asdict(CleaningSettings())
+    own = {name: value for name, value in asdict(settings).items() if name not in OPTIONS and name != "without"}
+    return [f"{name}={value}" for name, value in sorted(own.items()) if value != usual[name]]
+
+
 def said_of_boxes(args: argparse.Namespace) -> list[str]:
     """The options that were given and that only boxes know."""
-    said = ["--without"] if args.without else []
+    said = [option for option in ("--without", "--set") if getattr(args, option[2:])]
     own = [
         option
         for name, (option, _) in OPTIONS.items()
         if not hasattr(ActionSettings, name) and getattr(args, name) is not None
     ]
     return [*said, *own]
-
-
-def said_words(
-    arguments: Mapping[str, Any], kind: type[CleaningSettings] | type[ActionSettings] = CleaningSettings
-) -> list[str]:
-    """The options that a round was cleaned with, from its run record."""
-    options = {name: option for name, (option, _) in OPTIONS.items()} | {"without": "--without"}
-    return said_options(arguments, options, asdict(kind()))
-
-
-def cleaning_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
-    """What cleans a round's boxes, or its actions, as they, or those of the round before, were cleaned last."""
-    from labels.records.run_records import last_arguments, read_run_record
-    from labels.records.work_folder import ACTIONS_CLEANED
-
-    command = f"python dataset_cleaner.py {shlex.quote(str(work.root))} --round {number}"
-    if not actions:
-        return command + typed(said_words(last_arguments(work, number, "cleaned") or {}))
-    has_boxes = read_run_record(work.round(number), "labelled") is not None
-    said = said_words(last_arguments(work, number, ACTIONS_CLEANED) or {}, ActionSettings)
-    return command + typed(["--task", "actions"] * has_boxes + said)
 
 
 RULE_WORDS = {

@@ -8,7 +8,6 @@ empty.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
 from labels.records.geometry import clip_boxes
 from labels.records.verdicts import Verdict
+from labels.records.video_labels import VideoFacts
 
 EVERY_INSIDE = 2.0  # no box lies so far inside another
 
@@ -39,9 +39,9 @@ def hear(
     verdicts: Mapping[str, Verdict],
     round_number: int,
     settings: CleaningSettings,
+    meta: VideoFacts,
 ) -> Heard:
-    """Put `verdicts` into the labelled boxes `new` (their `attrs` are the shard's) and the decided ones `old`."""
-    meta = dict(new.attrs)
+    """Put `verdicts` into the labelled boxes `new` of one video and the decided ones `old`."""
     words = {uid: verdict.verdict for uid, verdict in verdicts.items()}
     placed = {uid: verdict for uid, verdict in verdicts.items() if is_here(verdict, meta)}
     if not words:
@@ -57,17 +57,16 @@ def hear(
     result, missing = _heard(new, unnamed, verdicts, left, round_number, words, settings, meta)
     if len(missing):
         result = tables.concatenate([result, missing], tables.BOXES)
-    result.attrs = meta
     return Heard(result, old, words, len(missing), left)
 
 
-def is_here(verdict: Verdict, meta: dict[str, Any]) -> bool:
-    """Whether a verdict names a place in the video that a shard's metadata describe."""
-    if not verdict.is_placed or verdict.video_id != meta.get("video_id"):
+def is_here(verdict: Verdict, meta: VideoFacts) -> bool:
+    """Whether a verdict names a place in this video."""
+    if not verdict.is_placed or verdict.video_id != meta.video_id:
         return False
     assert verdict.frame_index is not None and verdict.right_xyxy is not None
-    box = clip_boxes(np.array([verdict.right_xyxy]), meta["width"], meta["height"])[0]
-    return verdict.frame_index < int(meta["frame_count"]) and bool(box[2] > box[0] and box[3] > box[1])
+    box = clip_boxes(np.array([verdict.right_xyxy]), meta.width, meta.height)[0]
+    return verdict.frame_index < meta.frame_count and bool(box[2] > box[0] and box[3] > box[1])
 
 
 def _heard(
@@ -78,7 +77,7 @@ def _heard(
     round_number: int,
     words: dict[str, str],
     settings: CleaningSettings,
-    meta: dict[str, Any],
+    meta: VideoFacts,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table corrected and named, and the rows (of the boxes table) for what has no place in it. Adds to `words`."""
     table = table.reset_index(drop=True)
@@ -109,7 +108,7 @@ def _heard(
     return table, tables.concatenate(missing, tables.BOXES)
 
 
-def _corrected(table: pd.DataFrame, said: list[Verdict], meta: dict[str, Any]) -> pd.DataFrame:
+def _corrected(table: pd.DataFrame, said: list[Verdict], meta: VideoFacts) -> pd.DataFrame:
     """The rows that a human confirmed, with the box and the class that were confirmed."""
     right = [verdict for verdict in said if verdict.verdict == "y"]
     if not right:
@@ -122,7 +121,7 @@ def _corrected(table: pd.DataFrame, said: list[Verdict], meta: dict[str, Any]) -
     _set(table, "class_name", np.array([row for row, _ in named], dtype=np.int64), [name for _, name in named])
     boxed = [(row, verdict.right_xyxy) for row, verdict in zip(rows, right, strict=True) if verdict.right_xyxy]
     xyxy = np.array([box for _, box in boxed], dtype=np.float64).reshape(-1, 4)
-    clipped = clip_boxes(xyxy, meta["width"], meta["height"])
+    clipped = clip_boxes(xyxy, meta.width, meta.height)
     sound = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
     at = np.array([row for row, _ in boxed], dtype=np.int64)[sound]
     for column, name in enumerate(tables.BOX_COLUMNS):
@@ -130,7 +129,7 @@ def _corrected(table: pd.DataFrame, said: list[Verdict], meta: dict[str, Any]) -
     return table
 
 
-def _rows(said: list[Verdict], round_number: int, meta: dict[str, Any], as_judged: bool = False) -> pd.DataFrame:
+def _rows(said: list[Verdict], round_number: int, meta: VideoFacts, as_judged: bool = False) -> pd.DataFrame:
     """What was said as rows of the boxes table, named by the judged labels: as they should be, or as they were."""
     boxes = [verdict.judged_xyxy if as_judged else verdict.right_xyxy for verdict in said]
     xyxy = np.array(boxes, dtype=np.float64).reshape(-1, 4)
@@ -138,11 +137,11 @@ def _rows(said: list[Verdict], round_number: int, meta: dict[str, Any], as_judge
     names = [(verdict.judged_class if as_judged else verdict.right_class) or verdict.right_class for verdict in said]
     is_right = np.array([verdict.verdict == "y" for verdict in said], dtype=bool)
     return tables.make_boxes(
-        str(meta["video_id"]),
+        str(meta.video_id),
         round_number,
         frames,
-        frames / max(float(meta["fps"]), 1e-6),
-        clip_boxes(xyxy, meta["width"], meta["height"]),
+        frames / max(float(meta.fps), 1e-6),
+        clip_boxes(xyxy, meta.width, meta.height),
         np.array(names, dtype=object),
         np.where(is_right, 1.0, 0.0),
     ).assign(

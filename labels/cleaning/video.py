@@ -17,6 +17,7 @@ from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.verdict_use import hear
 from labels.records import tables
 from labels.records.verdicts import Verdict
+from labels.records.video_labels import VideoFacts, VideoLabels
 from labels.tracks.candidates import make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
 from labels.tracks.trajectories import PLAYER_CLASSES
@@ -27,6 +28,7 @@ class CleanedVideo:
     """`boxes`: the decided table with lineage. Rows: kept + ignored + dropped = labelled + merged in + interpolated."""
 
     boxes: pd.DataFrame
+    video: VideoFacts
     merged: MergeCounts
     interpolated: int
     believed: int = 0  # boxes of this round that its labeller is sure of, players aside
@@ -38,6 +40,11 @@ class CleanedVideo:
     decisions: dict[str, int] = field(default_factory=dict)
     evidence: pd.DataFrame = field(default_factory=pd.DataFrame)  # what the rules saw, by label_uid; not interpolated
 
+    @property
+    def labels(self) -> VideoLabels:
+        """The decided boxes as the round after takes them."""
+        return VideoLabels(self.boxes, self.video)
+
     def __post_init__(self) -> None:
         found = self.boxes["decision"].value_counts()
         self.decisions = {decision: int(found.get(decision, 0)) for decision in tables.DECISIONS}
@@ -47,11 +54,11 @@ class CleanedVideo:
 
 
 def clean_video(
-    labelled: pd.DataFrame,
+    labelled: VideoLabels,
     round_number: int,
     scales: Scales,
     settings: CleaningSettings,
-    old: pd.DataFrame | None = None,
+    old: VideoLabels | None = None,
     camera: pd.DataFrame | None = None,
     verdicts: Mapping[str, Verdict] | None = None,
     path_settings: PathSettings | None = None,
@@ -61,38 +68,37 @@ def clean_video(
     """Decide on every box of one video.
 
     Args:
-        labelled: the boxes of stage 2; its `attrs` hold the shard's metadata (frame_count, stride, fps, width, height).
+        labelled: the boxes of stage 2.
         old: the decided boxes of the round before.
         scales: how the scores of each source and class are read.
         verdicts: what a human said of labels, by label_uid; also those of other videos.
         usual: how the tracks look that the round before kept in all videos.
     """
-    meta = dict(labelled.attrs)
-    old = old if "merging" not in settings.without else None
+    video = labelled.video
+    before = old if "merging" not in settings.without else None
     camera = camera if "camera" not in settings.without else None
     # Rows that stage 3 itself made are made anew: cleaning what was cleaned gives the same.
-    detected = labelled[labelled["origin"] != "interpolated"]
+    detected = labelled.boxes[labelled.boxes["origin"] != "interpolated"]
     detected = detected.assign(**{name: detected.get(name, "") for name in tables.SEEN})
-    detected.attrs = meta
-    if old is not None:
-        compares = old.attrs.get("described_by", "") == meta.get("described_by", "")
-        seen = {name: old.get(name, "") for name in tables.SEEN}
-        old = old.assign(**seen | ({} if compares else {"appearance": ""}))
-    heard = hear(detected, old, verdicts or {}, round_number, settings)
-    detected, old, words = heard.new, heard.old, heard.words
+    decided_before = None
+    if before is not None:
+        compares = (before.video.described_by or "") == (video.described_by or "")
+        seen = {name: before.boxes.get(name, "") for name in tables.SEEN}
+        decided_before = before.boxes.assign(**seen | ({} if compares else {"appearance": ""}))
+    heard = hear(detected, decided_before, verdicts or {}, round_number, settings, video)
+    detected, decided_before, words = heard.new, heard.old, heard.words
     boxes = with_lineage(detected, calibrated(detected, scales))
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
-    if old is not None:
-        boxes, old_gap_boxes, merged = merge_rounds(boxes, old, settings, words)
-    boxes.attrs = {}
-    labelled_frames = np.arange(0, int(meta["frame_count"]), int(meta["stride"]))
+    if decided_before is not None:
+        boxes, old_gap_boxes, merged = merge_rounds(boxes, decided_before, settings, words)
+    labelled_frames = np.arange(0, video.frame_count, video.stride)
     both = pd.concat([boxes[["frame_index", "time_s"]], old_gap_boxes[["frame_index", "time_s"]]], ignore_index=True)
-    timeline = make_timeline(labelled_frames, meta["fps"], meta["width"], meta["height"], both, camera)
+    timeline = make_timeline(labelled_frames, video.fps, video.width, video.height, both, camera)
     said = _human_says(boxes, words)
     boxes["origin"] = boxes["origin"].where(said != "y", "human")
 
     scene = Scene(
-        timeline, len(labelled_frames), old is not None, usual, settings,
+        timeline, len(labelled_frames), before is not None, usual, settings,
         path_settings or PathSettings(), player_settings or PlayerSettings(),
     )  # fmt: skip
     weighed = weigh(boxes, said == "n", scene)
@@ -114,17 +120,17 @@ def clean_video(
         result[name] = result[name].astype("str")
     columns = [*tables.BOXES, *tables.DECIDED, *LINEAGE, *tables.SEEN]
     result = with_verdicts(tables.sort_boxes(result)[columns], words)
-    tables.check_boxes(result, f"cleaned boxes of {meta.get('video_id')}", decided=True)
-    result.attrs = meta
+    tables.check_boxes(result, f"cleaned boxes of {video.video_id}", decided=True)
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
-        raise AssertionError(f"{len(lost)} boxes of {meta.get('video_id')} got lost, among them {min(lost)}")
+        raise AssertionError(f"{len(lost)} boxes of {video.video_id} got lost, among them {min(lost)}")
     agreement = agreement_of(weighed, scene, decision == "keep", detected["source"].nunique())
     agreement["survival"] = Share(merged.found_again, merged.old_kept)
     is_anchored = bool(weighed.anchors.any()) or timeline.step_s >= settings.sparse_step_s
     kept = result[(result["decision"] == "keep") & ~result["class_name"].isin(PLAYER_CLASSES)]
     return CleanedVideo(
         boxes=result,
+        video=video,
         merged=merged,
         interpolated=len(filled),
         believed=len(weighed.believed),

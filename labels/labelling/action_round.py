@@ -17,11 +17,10 @@ from labels.labelling.human_actions import TEST, human_actions, videos_taught
 from labels.labelling.masks import NoMasks, RoundMasks
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.poses import NoJoints
-from labels.labelling.settings import LASTING, action_words
 from labels.models.recognisers.recogniser import Recogniser
 from labels.models.recognisers.settings import BROUGHT
 from labels.models.settings import HUMAN
-from labels.records import tables
+from labels.records import next_command, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import (
@@ -39,7 +38,6 @@ from labels.records.run_records import (
     write_run_record,
 )
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
-from labels.records.said_options import typed
 from labels.records.work_folder import ACTIONS_LABELLED, ACTIONS_TRAINED, RoundFolder, WorkFolder
 from labels.videos.decoding.frames import DecodeError
 
@@ -238,7 +236,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
     before = work.round(max(args.round - 1, 0))
     own = before.recogniser if args.round > 0 else None  # the student whose turn it is
     if own is not None and (name is None or Path(name).resolve() == own.resolve()):
-        trained = f"python train.py {args.work} --round {before.number} --task actions"
+        trained = next_command.command("train.py", args.work, before.number, "--task", "actions")
         inputs = {
             f"round {before.number} {ACTIONS_TRAINED}": require_run_record(before, ACTIONS_TRAINED, trained).output
         }
@@ -275,7 +273,8 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         if not outcome.human and recogniser is None and not imported:
             raise InputError(
                 f"{work.videos}: no clip came with a human label; name a recogniser, or bring a labelled archive: "
-                f"python dataset_downloader.py {args.work} --from kinetics-folder --path … (or --import-labels FILE)"
+                f"{next_command.command('dataset_downloader.py', args.work)} --from kinetics-folder --path … "
+                "(or --import-labels FILE)"
             )
         arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
         finish_actions(folder, recogniser, settings, per, outcome, arguments, inputs)
@@ -290,10 +289,14 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
     )
 
 
+def _lasting(arguments: Mapping[str, Any]) -> str:
+    return next_command.typed(next_command.options_of(ACTIONS_LABELLED, arguments, next_command.LASTING))
+
+
 def _said_otherwise(before: RoundFolder, arguments: Mapping[str, Any]) -> list[str]:
     """A line that says so where the round before was labelled with other options that should last."""
     record = read_run_record(before, ACTIONS_LABELLED)
-    now = typed(action_words(arguments, LASTING))
-    was = typed(action_words(record.arguments, LASTING)) if record is not None else now
+    now = _lasting(arguments)
+    was = _lasting(record.arguments) if record is not None else now
     none = " no such option"
     return [f"round {before.number} was labelled with{was or none}, this one with{now or none}"] * (was != now)

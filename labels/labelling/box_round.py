@@ -17,10 +17,12 @@ from labels.labelling.settings import LabellingSettings
 from labels.models.detectors.detector import Detector
 from labels.models.detectors.ensemble import Panel, origins_of, score_scales
 from labels.models.settings import DEFAULT_DETECTOR, STUDENT
+from labels.records import next_command
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, digest_of_files, require_run_record, start_run, write_run_record
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.records.tables import check_boxes
+from labels.records.video_labels import VideoFacts, VideoLabels, write_video_labels
 from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding.frames import DecodeError, Frame, decode_ahead
 from labels.videos.frame_store import FrameStore
@@ -211,25 +213,20 @@ def _counted(frames: Iterator[Frame], progress: "tqdm[Any]", expected: int) -> I
 def _write_shard(
     folder: RoundFolder, video: Any, key: str, labelled: LabelledVideo, settings: LabellingSettings, described: str
 ) -> dict[str, Any]:
-    metadata = {
-        "video_id": video.video_id,
+    counts = {
         "key": key,
-        "stride": settings.stride,
-        "frame_count": int(video.frame_count),
-        "width": int(video.width),
-        "height": int(video.height),
-        "fps": float(video.fps),
         "labelled_frames": labelled.labelled_frames,
         "boxes": len(labelled.boxes),
         "degenerate_boxes": labelled.degenerate_boxes,
         "surplus_boxes": labelled.surplus_boxes,
         "repeated_boxes": labelled.repeated_boxes,
-        "described_by": described,
     }
+    count, size = int(video.frame_count), (int(video.width), int(video.height))
+    facts = VideoFacts(video.video_id, count, settings.stride, float(video.fps), *size, described, counts)
     boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {video.video_id}")
-    write_parquet(folder.camera(video.video_id), labelled.camera, metadata)
-    write_parquet(folder.boxes("labelled", video.video_id), boxes, metadata)  # last: it marks the video as done
-    return metadata
+    write_parquet(folder.camera(video.video_id), labelled.camera, facts.as_metadata())
+    write_video_labels(folder.boxes("labelled", video.video_id), VideoLabels(boxes, facts))  # last: it is done
+    return counts
 
 
 def choose_detectors(
@@ -248,5 +245,5 @@ def choose_detectors(
     names = tuple(student if name == STUDENT or Path(name).resolve() == file else name for name in named or [STUDENT])
     if student not in names:
         return names, {}
-    record = require_run_record(before, "trained", f"python train.py {work.root} --round {before.number}")
+    record = require_run_record(before, "trained", next_command.train(work, before.number))
     return names, {f"round {before.number} trained": record.output}

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from labels.models.segmenters import Prompt, Segmenter, fits
 from labels.models.settings import SegmenterSettings
-from labels.records import tables
+from labels.records import next_command, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.masks import MASKS, decode_mask, encode_mask, with_masks
@@ -47,7 +47,7 @@ def mask_round(
 ) -> Summary:
     """Segment every label of a cleaned round that was not dropped. InputError when the round is not cleaned."""
     folder, videos = work.round(number), work.usable_videos()
-    require_run_record(folder, "cleaned", f"python dataset_cleaner.py {work.root} --round {number}")
+    require_run_record(folder, "cleaned", next_command.clean(work, number))
     counts, settings = MaskCounts(), settings or SegmenterSettings()
     for video in tqdm(videos.to_dict("records"), desc="masks", unit="video", file=sys.stderr):
         path = folder.boxes("cleaned", video["video_id"])
@@ -141,7 +141,7 @@ def _summary(work: WorkFolder, number: int, found: int, counts: MaskCounts) -> S
     reasons: dict[str, int] = {}
     for reason in counts.skipped.values():
         reasons[reason] = reasons.get(reason, 0) + 1
-    command = f"python visualise.py {work.root} --round {number}"
+    command = next_command.look(work, number)
     return Summary(f"masks of round {number}", "videos", found, counts.videos, reasons, lines, command)
 
 
@@ -160,7 +160,7 @@ def inputs_of_masks(work: WorkFolder, number: int) -> dict[str, str]:
             return inputs
     raise InputError(
         f"{work.round(number).path}: this recogniser looks at masks, and there are none; make them first: "
-        f"python dataset_processor.py {work.root} --round {number} --masks facebook/sam2.1-hiera-tiny"
+        f"{next_command.command('dataset_processor.py', work.root, number)} --masks facebook/sam2.1-hiera-tiny"
     )
 
 

@@ -6,16 +6,12 @@ What a user may say of the detectors that label a round. Imports nothing heavy.
 """
 
 import argparse
-import shlex
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from labels.models.recognisers.settings import POSES
 from labels.models.settings import BACKBONES, DEFAULT_DETECTOR, HUMAN, STUDENT
 from labels.records.command_line import above_zero, positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
-from labels.records.said_options import options_named, said_options, typed
 
 
 @dataclass(frozen=True)
@@ -27,14 +23,9 @@ class LabellingSettings:
     pending: int = 8  # frames that may wait for the thread that writes JPEGs, and for the camera's
 
 
-if TYPE_CHECKING:
-    from labels.records.work_folder import WorkFolder
-
 SUBJECTS = ("auto", "frame", "player")
 # Of labelling actions alone, and what they are where nobody says them.
 ACTION_OPTIONS = {"--map": None, "--pose": None, "--per": SUBJECTS[0], "--human-share": 1.0}
-USUAL = {option[2:].replace("-", "_"): value for option, value in ACTION_OPTIONS.items()}
-LASTING = ("per", "human_share")  # what holds for the round after too
 
 
 def add_action_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,30 +53,12 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def action_words(arguments: Mapping[str, Any], names: Collection[str] = (*USUAL, "recogniser")) -> list[str]:
-    """The options that a round's actions were labelled with, from its run record; of these names alone."""
-    return said_options(arguments, options_named(*names), USUAL)
-
-
-def recognising_command(work: "WorkFolder", number: int) -> str:
-    """What labels a round's actions as they were labelled last, or else with what people said of the clips."""
-    from labels.records.run_records import read_run_record
-    from labels.records.work_folder import ACTIONS_LABELLED
-
-    record = read_run_record(work.round(number), ACTIONS_LABELLED)
-    said = typed(action_words(record.arguments) if record is not None else ["--recogniser", HUMAN])
-    return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"
-
-
 def refuse_actions(args: argparse.Namespace) -> None:
     """InputError for options that labelling boxes would ignore."""
     said = said_beside(args, ACTION_OPTIONS)
     if said:
         raise InputError(f"{', '.join(said)}: of actions alone; name a --recogniser, or leave it out")
 
-
-if TYPE_CHECKING:
-    from labels.records.work_folder import WorkFolder
 
 # Of labelling boxes alone, and what they are where nobody says them.
 BOX_OPTIONS = {
@@ -146,28 +119,3 @@ def refuse_boxes(args: argparse.Namespace) -> None:
     said = said_beside(args, BOX_OPTIONS)
     if said:
         raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")
-
-
-def said_words(arguments: Mapping[str, Any]) -> list[str]:
-    """The options that a round's boxes were labelled with, from its run record."""
-    return said_options(arguments, options_named(*ARGUMENTS), asdict(LabellingSettings()))
-
-
-def lasting(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a round's arguments those that hold for the next one too: the stride, and who labels beside a student.
-
-    Sizes and tiles do not: the next student may be of another kind.
-    """
-    named = arguments.get("detector")  # of old records a string
-    names = ("stride", "detector", "mirrored") if isinstance(named, list) and STUDENT in named else ("stride",)
-    return {name: arguments[name] for name in names if name in arguments}
-
-
-def labelling_command(work: "WorkFolder", number: int) -> str:
-    """What labels a round's boxes as they were labelled last, or else with what lasts of the round before."""
-    from labels.records.run_records import read_run_record
-
-    record, before = (read_run_record(work.round(at), "labelled") if at >= 0 else None for at in (number, number - 1))
-    arguments = lasting(before.arguments) if before is not None else {}
-    said = typed(said_words(record.arguments if record is not None else arguments))
-    return f"python dataset_processor.py {shlex.quote(str(work.root))} --round {number}{said}"

@@ -1,7 +1,4 @@
-"""Settings of stage 5. Imports nothing heavy: the script takes its defaults from here.
-
-The arguments of stage 5 on one clip. Imports nothing heavy.
-"""
+"""Settings of stage 5, and the arguments of stage 5 on a single clip. Imports nothing heavy."""
 
 import argparse
 from dataclasses import dataclass

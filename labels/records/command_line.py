@@ -57,9 +57,64 @@ class _ManualFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDe
         return super()._get_help_string(action)
 
 
+# Options that are called otherwise today, and how. What ends with «=» takes the old option's value.
+OLD_OPTIONS = {
+    "--retry-failed": ("--retry", "failed"),
+    "--max-overlap": ("--set", "max_overlap="),
+    "--max-aspect": ("--set", "max_aspect="),
+    "--min-size": ("--set", "min_size_pixels="),
+    "--max-frame-share": ("--set", "max_frame_share="),
+}
+# Options that are no more, and why.
+GONE_OPTIONS = {
+    "--any-side": "on real clips it cost more than it gave",
+    "--mixup": "no figure spoke for it",
+    "--rand-augment": "no figure spoke for it",
+}
+
+
+class _StageParser(argparse.ArgumentParser):
+    """Takes options of older versions, and values that begin with «-», such as a video's id."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        words = self._as_today(list(sys.argv[1:] if args is None else args))
+        return super().parse_known_args(self._with_their_values(words), namespace)
+
+    def _as_today(self, words: list[str]) -> list[str]:
+        known: list[str] = []
+        left = iter(words)
+        for word in left:
+            option, equals, value = word.partition("=")
+            if option in self._option_string_actions or option not in OLD_OPTIONS | GONE_OPTIONS:
+                known.append(word)
+                continue
+            if option in GONE_OPTIONS:
+                self.error(f"{option} is no more: {GONE_OPTIONS[option]}; leave it out")
+            name, told = OLD_OPTIONS[option]
+            if name not in self._option_string_actions:
+                known.append(word)
+                continue
+            told += (value if equals else next(left, "")) if told.endswith("=") else ""
+            print(f"{self.prog}: {option} is called {name} {told} today", file=sys.stderr)
+            known += [name, told]
+        return known
+
+    def _with_their_values(self, words: list[str]) -> list[str]:
+        """«--videos -id» as «--videos=-id»: what follows an option that takes one value is that value."""
+        joined: list[str] = []
+        for word in words:
+            action = self._option_string_actions.get(joined[-1]) if joined else None
+            takes_one = action is not None and action.nargs is None
+            if takes_one and word.startswith("-") and word.partition("=")[0] not in self._option_string_actions:
+                joined[-1] += f"={word}"
+            else:
+                joined.append(word)
+        return joined
+
+
 def stage_parser(manual: str) -> argparse.ArgumentParser:
     """An argument parser whose help is the script's module docstring, with what every stage has in common."""
-    parser = argparse.ArgumentParser(description=manual, formatter_class=_ManualFormatter, allow_abbrev=False)
+    parser = _StageParser(description=manual, formatter_class=_ManualFormatter, allow_abbrev=False)
     parser.add_argument("work", type=Path, help="the work folder")
     parser.add_argument("--strict", action="store_true", help="exit with code 3 when anything was skipped")
     return parser

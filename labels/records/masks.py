@@ -91,6 +91,4 @@ def with_masks(boxes: pd.DataFrame, folder: RoundFolder, video_id: str) -> pd.Da
     prompt, now = (table[tables.BOX_COLUMNS].to_numpy(dtype=np.float32) for table in (masks, boxes))
     same = (prompt == now).all(axis=1)
     rle = np.where(same, masks["mask_rle"].to_numpy(dtype=object), "")
-    result = boxes.assign(mask_rle=pd.Series(rle, index=boxes.index, dtype="str"))
-    result.attrs = dict(boxes.attrs)
-    return result
+    return boxes.assign(mask_rle=pd.Series(rle, index=boxes.index, dtype="str"))

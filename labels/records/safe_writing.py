@@ -64,7 +64,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def write_parquet(path: Path, table: pd.DataFrame, metadata: dict[str, Any] | None = None) -> None:
-    """Write a table without its index. `metadata` (JSON-able) travels in the file and comes back in `attrs`."""
+    """Write a table without its index. `metadata` (JSON-able) travels in the file."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata({"rally": json.dumps(metadata or {}, sort_keys=True)})
     with whole_file(path) as aside:
@@ -72,18 +72,18 @@ def write_parquet(path: Path, table: pd.DataFrame, metadata: dict[str, Any] | No
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a table that `write_parquet` wrote; its metadata is in `.attrs`. Raises InputError if it is no such file.
+    """Read a table that `write_parquet` wrote. Raises InputError if it is no such file. With `columns` only those."""
+    return read_parquet_and_metadata(path, columns)[0]
 
-    With `columns` only those are read.
-    """
+
+def read_parquet_and_metadata(path: Path, columns: list[str] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The same with the metadata that was written beside the table; empty where there is none."""
     try:
         arrow = pq.read_table(path, columns=columns)
         metadata = json.loads((arrow.schema.metadata or {}).get(b"rally", b"{}"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    table = arrow.replace_schema_metadata(None).to_pandas()
-    table.attrs.update(metadata)
-    return table
+    return arrow.replace_schema_metadata(None).to_pandas(), metadata
 
 
 def read_parquet_metadata(path: Path) -> dict[str, Any] | None:

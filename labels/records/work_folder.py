@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ class RoundFolder:
     def boxes(self, stage: str, video_id: str) -> Path:
         """The shard of one video; `stage` is labelled or cleaned."""
         return self.path / stage / "boxes" / f"{video_id}.parquet"
+
+    def evidence(self, video_id: str) -> Path:
+        """What the rules of cleaning saw of each box of a video, by label_uid."""
+        return self.path / "cleaned" / "evidence" / f"{video_id}.parquet"
 
     def actions(self, stage: str, video_id: str) -> Path:
         return self.path / stage / "actions" / f"{video_id}.parquet"
@@ -72,6 +77,11 @@ class RoundFolder:
     @property
     def pictures(self) -> Path:
         return self.path / "pictures"
+
+
+def typed_folder(root: object) -> str:
+    """A work folder as a shell takes it; one whose name begins with «-» is no option."""
+    return shlex.quote(f"./{root}" if str(root).startswith("-") else str(root))
 
 
 @dataclass(frozen=True)
@@ -121,10 +131,11 @@ class WorkFolder:
 
     def read_videos(self) -> pd.DataFrame:
         """The videos table, all rows. Raises InputError when stage 1 has not run."""
+        first = f"python dataset_downloader.py {typed_folder(self.root)}"
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: no such folder; start with: python dataset_downloader.py {self.root} …")
+            raise InputError(f"{self.root}: no such folder; start with: {first} …")
         if not self.videos_table.is_file():
-            raise InputError(f"{self.root}: no videos.parquet; run first: python dataset_downloader.py {self.root} …")
+            raise InputError(f"{self.root}: no videos.parquet; run first: {first} …")
         videos = read_parquet(self.videos_table)
         try:
             tables.check_columns(videos, tables.VIDEOS, str(self.videos_table))

@@ -8,10 +8,7 @@ The arguments of stage 4 that are of actions. Imports nothing heavy.
 """
 
 import argparse
-import shlex
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from labels.models.recognisers.settings import (
     BROUGHT,
@@ -27,7 +24,6 @@ from labels.models.recognisers.settings import (
 )
 from labels.records.command_line import above_zero, positive_number, whole_number
 from labels.records.errors import InputError
-from labels.records.said_options import options_named, said_options, typed
 
 
 @dataclass(frozen=True)
@@ -57,18 +53,6 @@ class TrainingSettings:
     def rate_for(architecture: str) -> float:
         """The learning rate that suits: ballnet starts from chance, the others from weights worth keeping."""
         return TrainingSettings.learning_rate if architecture == TrainingSettings.architecture else 2e-4
-
-
-# Argument of a run record -> option.
-OPTIONS = options_named("architecture", "epochs", "batch_size", "seed", "long_side", "from_scratch", "continue") | {
-    "learning_rate": "--lr"
-}
-
-
-def said_words(arguments: Mapping[str, Any]) -> list[str]:
-    """The options that a round's detector was trained with, from its run record."""
-    rate = TrainingSettings.rate_for(arguments.get("architecture", TrainingSettings.architecture))
-    return said_options(arguments, OPTIONS, asdict(TrainingSettings()) | {"learning_rate": rate})
 
 
 @dataclass(frozen=True)
@@ -103,9 +87,6 @@ class RecognitionSettings:
 
     smoothing: float = 0.1  # of labels: the share of certainty that goes to all classes alike
     mask_channel: bool = False  # the masks of the round as a fourth channel of its windows
-    mixup: float = 0.0  # parameter of the Beta distribution; 0: none
-    rand_augment: int = 0  # operations of RandAugment for each window of pixels
-    any_side: bool = False  # bodies are turned about the upright, as if filmed from any side; see `body_depth`
     # How much an example more of a class is worth: 0 none at all, all classes are drawn alike; near 1 its share.
     # (1 - beta^n) / (1 - beta) of Cui et al. 2019, arxiv.org/abs/1901.05555
     beta: float = 0.99
@@ -129,22 +110,6 @@ class RecognitionSettings:
         return 3e-3 if architecture == CNN3D or PRESETS[architecture].reads == JOINTS else 1e-3
 
 
-# Argument of a run record -> option.
-ACTION_OPTIONS = options_named(
-    "architecture", "epochs", "batch_size", "seed", "mask_channel", "mixup", "rand_augment", "any_side", "pose",
-    "from_scratch", "continue",
-) | {"learning_rate": "--lr", "frames": "--window-frames", "seconds": "--window-seconds"}  # fmt: skip
-
-
-def action_words(arguments: Mapping[str, Any]) -> list[str]:
-    """The options that a round's recogniser was trained with, from its run record."""
-    usual = asdict(RecognitionSettings()) | {
-        "architecture": "",  # which one is usual depends on the machine
-        "learning_rate": RecognitionSettings.rate_for(arguments.get("architecture", CNN3D)),
-    }
-    return said_options(arguments, ACTION_OPTIONS, usual)
-
-
 @dataclass(frozen=True)
 class ClipAugmentation:
     """Of pixels; the same for all frames of a window. Drawn for each window each time it is seen."""
@@ -160,24 +125,6 @@ class ClipAugmentation:
 
 
 @dataclass(frozen=True)
-class DepthSettings:
-    """Of learning how far each joint is from the eye, see `body_depth`. The weights are of the parts of its loss."""
-
-    steps: int = 1500
-    most_windows: int = 20_000  # that it is learnt from
-    batch_poses: int = 576  # moments
-    width: int = 128
-    blocks: int = 2
-    learning_rate: float = 3e-3
-    size: float = 0.2  # by how much bodies are made larger and smaller, in the logarithm
-    bones: float = 2.0  # keep their lengths
-    agreement: float = 0.5  # of what is said of a body seen from two sides
-    anatomy: float = 0.5
-    steadiness: float = 0.3  # from moment to moment
-    proportions: float = 0.05  # stay near the usual ones
-
-
-@dataclass(frozen=True)
 class PoseAugmentation:
     turn_radians: float = 0.25
     stretch: float = 0.15
@@ -187,10 +134,6 @@ class PoseAugmentation:
     warp: float = 0.4  # exponent of time, in the logarithm
     dropped: float = 0.3  # share of the windows that lose joints
     most_dropped: int = 3
-
-
-if TYPE_CHECKING:
-    from labels.records.work_folder import RoundFolder, WorkFolder
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -225,31 +168,6 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
 
 
-def training_command(work: "WorkFolder", number: int, actions: bool = False) -> str:
-    """What trains a round's detector, or its recogniser, as it, or that of the round before, was trained last."""
-    from labels.records.run_records import last_run, read_run_record
-    from labels.records.work_folder import ACTIONS_TRAINED
-
-    command = f"python train.py {shlex.quote(str(work.root))} --round {number}"
-    run = last_run(work, number, ACTIONS_TRAINED if actions else "trained")
-    folds = _folds_of(run[0], actions) if run is not None else 0
-    said = ["--folds", str(folds)] if folds else []
-    arguments = run[1].arguments if run is not None else {}
-    if not actions:
-        return command + typed(said + said_words(arguments))
-    has_boxes = read_run_record(work.round(number), "cleaned") is not None
-    return command + typed(["--task", "actions"] * has_boxes + said + action_words(arguments))
-
-
-def _folds_of(folder: "RoundFolder", actions: bool) -> int:
-    """How many students were trained beside the round's own, each without some groups. No run record says it: they
-    change nothing about that one."""
-    from labels.records.safe_writing import read_object, read_parquet_metadata
-
-    said = read_parquet_metadata(folder.out_of_fold) if actions else read_object(folder.folds)
-    return int((said or {}).get("folds", 0))
-
-
 def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of stage 4 that are of actions alone."""
     actions = parser.add_argument_group("actions")
@@ -267,19 +185,10 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"where joints come from: {BROUGHT} (with the clips), {KEYPOINTRCNN} (found by torchvision's network) or "
         f"{RTMLIB} (by its RTMPose, an extra); default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}",
     )
-    actions.add_argument(
-        "--rand-augment", type=positive_number, default=0, metavar="N", help="operations of RandAugment"
-    )
-    actions.add_argument(
-        "--any-side",
-        action="store_true",
-        help="in training turn bodies as if filmed from any side (of joints; for few labels, cameras on all sides)",
-    )
-    actions.add_argument("--mixup", type=above_zero, default=0.0, metavar="A", help="mix pairs of windows: Beta(A, A)")
 
 
 def refuse_actions(args: argparse.Namespace) -> None:
     """InputError when something was asked for that training on boxes would ignore."""
-    for name in ("mask_channel", "window_frames", "window_seconds", "pose", "rand_augment", "any_side", "mixup"):
+    for name in ("mask_channel", "window_frames", "window_seconds", "pose"):
         if getattr(args, name):
             raise InputError(f"--{name.replace('_', '-')}: is of actions; say --task actions, or leave it out")

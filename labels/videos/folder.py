@@ -1,7 +1,6 @@
-"""Stage 1 from a folder of clips: each file of the tree ends as a row, the sound ones as clips of the work folder.
+"""Stage 1 from a folder of clips: every file of the tree ends as a row, sound clips go into the work folder.
 
-What lies in a folder tree: its videos, the truth beside them, and everything else with the reason it is left out.
-"""
+What is left out (no video, no truth, a broken link) is listed with its reason."""
 
 import os
 import re

@@ -1,7 +1,4 @@
-"""What can be set about videos. Imports nothing heavy, so that scripts take their defaults from here.
-
-What can be set about downloading. Imports nothing heavy, so that scripts take their defaults from here.
-"""
+"""Settings of videos and of downloading. Imports nothing heavy: the scripts take their defaults from here."""
 
 from dataclasses import dataclass, field
 

@@ -1,7 +1,4 @@
-"""The arguments of `dataset_downloader.py`, by source, and the settings they make. Imports nothing heavy.
-
-The arguments of `dataset_downloader.py` for clip lists. Imports nothing heavy.
-"""
+"""The arguments of `dataset_downloader.py`, by source, and the settings they make. Imports nothing heavy."""
 
 import argparse
 from dataclasses import replace
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from labels.records.command_line import positive_number
 from labels.videos.archives.known import ARCHIVES, ArchiveSettings
-from labels.videos.download.outcomes import OK, OUTCOMES
+from labels.videos.download.outcomes import FAILED, OUTCOMES
 from labels.videos.download.requests import ListFilters, parse_shard, wanted_classes
 from labels.videos.settings import DownloadSettings
 from labels.videos.synthetic.settings import DIFFICULTIES, MIXED, SPORTS, SyntheticSettings
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 LISTS = ("sports1m", "kinetics", "urls")
 LIST_ARGUMENTS = (
     *("labels", "min_height", "max_duration", "shard", "dry_run", "short_side", "max_height", "max_size"),
-    *("workers", "rate_limit", "per_hour", "pause", "retries", "retry_failed", "retry"),
+    *("workers", "rate_limit", "per_hour", "pause", "retries", "retry"),
 )
 SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -49,9 +46,8 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("--per-hour", type=int, default=DownloadSettings.per_hour, help="videos an hour (0: no limit)")
     fetch.add_argument("--pause", type=_seconds, default=DownloadSettings.pause_s, help="seconds to wait when blocked")
     fetch.add_argument("--retries", type=int, default=DownloadSettings.retries, help="of what is transient")
-    again = fetch.add_mutually_exclusive_group()
-    again.add_argument("--retry-failed", action="store_true", help="try again everything that failed in earlier runs")
-    again.add_argument("--retry", metavar="OUTCOMES", help=f"try again these: {','.join(OUTCOMES[1:])}")
+    told = f"try again what ended so in earlier runs: {FAILED} (all of it), or {','.join(OUTCOMES[1:])}"
+    fetch.add_argument("--retry", metavar="OUTCOMES", help=told)
 
 
 def list_download(args: argparse.Namespace) -> "ListDownload":
@@ -79,7 +75,7 @@ def list_download(args: argparse.Namespace) -> "ListDownload":
         pause_s=args.pause,
         retries=max(0, args.retries),
     )
-    retry = frozenset(OUTCOMES) - {OK} if args.retry_failed else check_retry(args.retry or "")
+    retry = check_retry(args.retry or "")
     return ListDownload(args.source, args.path, args.labels, filters, settings, retry, args.dry_run)
 
 

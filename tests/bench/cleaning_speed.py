@@ -20,11 +20,10 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
-from simulated_balls import Scene, make_scene  # noqa: E402
+from simulated_balls import Scene, clean_table, make_scene  # noqa: E402
 
 from labels.cleaning.features.scores import ScoreScale  # noqa: E402
 from labels.cleaning.settings import CleaningSettings  # noqa: E402
-from labels.cleaning.video import clean_video  # noqa: E402
 from labels.records.detections import as_text  # noqa: E402
 
 SCALES = {(source, "sports ball"): ScoreScale(0.5) for source in ("near", "far")}
@@ -52,7 +51,7 @@ def clean_all(rounds: list[list[Scene]]) -> None:
         for place, scene in enumerate(scenes):
             if place >= len(before):
                 before.append(None)
-            cleaned = clean_video(scene.labelled, number, SCALES, CleaningSettings(), before[place], scene.camera)
+            cleaned = clean_table(scene.labelled, number, SCALES, CleaningSettings(), before[place], scene.camera)
             before[place], boxes = cleaned.boxes, boxes + len(scene.labelled)
         took = time.process_time() - started
         share = 100_000 / boxes

@@ -41,7 +41,6 @@ def main() -> None:
     # student of 200 clips learns for about 3,000 steps, and so do the later ones. With fewer clips say more for those.
     # Of pixels an epoch is of 16 steps at least, so the first student learns for about 700.
     parser.add_argument("--epochs", type=int, nargs=2, default=[45, 16], help="of round 0, and of the later rounds")
-    parser.add_argument("--any-side", action="store_true", help="as in train.py")
     parser.add_argument("--folds", type=int, default=0, help="out-of-fold students a round")
     parser.add_argument("--keep", type=Path, help="keep the work folders here")
     args = parser.parse_args()
@@ -82,7 +81,6 @@ def run_round(work: Path, args: argparse.Namespace, seed: int, number: int) -> N
     training = ["--architecture", args.architecture, "--epochs", str(args.epochs[min(number, 1)]), "--seed", str(seed)]
     training += WINDOWS[args.architecture.removesuffix("_gru")]
     training += ["--folds", str(args.folds)] if args.folds else []
-    training += ["--any-side"] if args.any_side else []
     stage("train.py", work, *named, *training)
 
 

@@ -78,7 +78,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="after round 0")
     parser.add_argument("--kind", default="pose")
     parser.add_argument("--epochs", type=int, default=RecognitionSettings.epochs)
-    parser.add_argument("--any-side", action="store_true", help="as in train.py")
     args = parser.parse_args()
     taught = {key: clip for player in args.train for key, clip in read_player(args.path / player).items()}
     judged = {key: clip for player in args.judge for key, clip in read_player(args.path / player).items()}
@@ -93,9 +92,7 @@ def main() -> None:
         for number in range(args.rounds + 1):
             started = time.monotonic()
             rate = RecognitionSettings.rate_for(args.kind)
-            settings = RecognitionSettings(
-                args.kind, args.epochs, 32, learning_rate=rate, seed=seed, any_side=args.any_side
-            )
+            settings = RecognitionSettings(args.kind, args.epochs, 32, learning_rate=rate, seed=seed)
             windows = [
                 LabelledWindow(
                     row.label_uid,

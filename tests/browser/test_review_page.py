@@ -110,7 +110,7 @@ def page(request, server):
             "request", lambda asked: asked.url.startswith((server.address, "data:", "blob:")) or wrong.append(asked.url)
         )
         page.scheme, page.expected = request.param, None  # `expected`: what the console may say all the same
-        page.goto(server.address)
+        page.goto(server.newest_link())
         page.wait_for_selector("html[data-first-view]", timeout=WAIT_MS)
         yield page
         assert [text for text in wrong if page.expected is None or page.expected not in text] == []

@@ -24,7 +24,7 @@ from labels.cleaning.actions.decisions import DecidedActions, decide_actions
 from labels.cleaning.actions.human_segments import heard, read_stretches
 from labels.cleaning.guard import find_action_alarms
 from labels.cleaning.settings import ActionSettings
-from labels.records import run_records, tables
+from labels.records import next_command, run_records, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.matching import action_is_right, covered_frames, is_judged
@@ -85,7 +85,7 @@ DATASET_COLUMNS = ("label", "video_id", "file", "time_start", "time_end", "split
 def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> RunRecord:
     """Clean the actions of a round and write everything, run.json last. InputError names what must run first."""
     folder = work.round(number)
-    command = f"python dataset_processor.py {work.root} --round {number} --recogniser …"
+    command = f"{next_command.command('dataset_processor.py', work.root, number)} --recogniser …"
     labelled_record = run_records.require_run_record(folder, ACTIONS_LABELLED, command)
     inputs = {
         "format": str(FORMAT),

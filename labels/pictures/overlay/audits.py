@@ -1,10 +1,8 @@
-"""An audit on disk: the sample as numbered contact sheets, and a CSV to fill in. What is filled in is never lost.
+"""An audit on disk: a sample of labels as numbered contact sheets, and a CSV to fill in. Answers are never lost.
 
-Which labels a person is asked about: a sample from every class and every band of quality, spread over the videos.
-
-Strata are class by band of quality, so that what is doubtful is looked at more closely than its number alone would have
-it; each gets a share that grows with the square root of its size (Bankier 1988). Within a stratum the labels are taken
-at even steps through the videos and their time. The same labels give the same sample.
+The sample is stratified by class and band of quality; each stratum gets a share that grows with the square root of its
+size (Bankier 1988). Within a stratum, labels are taken at even steps through the videos and their time. The same labels
+give the same sample.
 """
 
 import csv
@@ -17,12 +15,11 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.audits import AUDIT_COLUMNS, Audit, audit_path, read_audit, read_audits
-from labels.cleaning.settings import cleaning_command
 from labels.pictures.overlay.contact_sheets import SheetPlan, SheetSection
 from labels.pictures.overlay.round_pictures import make_sheets, sheet_path
 from labels.pictures.report.rounds import CleanedRound
 from labels.pictures.settings import PictureSettings
-from labels.records import tables
+from labels.records import next_command, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.safe_writing import write_text
@@ -115,7 +112,7 @@ def make_audit(
         *[f"look at {sheet_path(here.folder, plan.name)}" for plan in plans],
         f"fill in y or n in the column verdict of {path}; leave it empty where you cannot tell",
     ]
-    command = cleaning_command(work, here.number)
+    command = next_command.clean(work, here.number)
     return Summary("audit", "labels", len(sample), len(sample), {}, lines, command)
 
 

@@ -1,8 +1,6 @@
-"""A clip in, an answer out: what a recogniser says of a video over time, in words, and drawn over it (mp4, gif).
+"""A clip in, an answer out: what a recogniser says of a video over time, in words and drawn over it (mp4, gif).
 
-What a recogniser says of one clip that is in no work folder: of its players, or of the whole frame.
-
-A clip from outside: how much of it is looked at, and its frames, decoded within limits.
+The clip is in no work folder. It is decoded within limits, and the answer is about its players or the whole frame.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Contact sheets: many labels at a glance, each a crop with its surroundings, its numbers and its place under it.
+"""Contact sheets: many labels at a glance, each a crop with its surroundings, its numbers and its place.
 
-Which labels go on the contact sheets: spread over videos, classes and time, near-duplicates folded.
+The labels shown are spread over videos, classes and time; near-duplicates count once.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from labels.cleaning.settings import rule_name, rule_of
 from labels.pictures.overlay.drawing import draw_outline, outline_of
 from labels.pictures.overlay.lettering import draw_text, draw_text_right, fit_text
 from labels.pictures.palette import BLACK, MUTED, OLD_PLACE, PANEL, RAISED, STYLES, TEXT, Colour
-from labels.pictures.report.rounds import CleanedRound, labelled_frames
+from labels.pictures.report.rounds import CleanedRound
 from labels.pictures.report.survey import changes_between
 from labels.pictures.settings import PictureSettings
 from labels.records import tables
@@ -177,7 +177,8 @@ def plan_sheets(
         all_boxes.append(boxes)
         if before is not None and before.has(video.video_id):
             kept, old = boxes[boxes["decision"] == "keep"], before.boxes(video.video_id)
-            frames = np.intersect1d(labelled_frames(boxes, video.frame_count), labelled_frames(old, video.frame_count))
+            now, then = (each.labelled_frames(video.video_id, video.frame_count) for each in (here, before))
+            frames = np.intersect1d(now, then)
             changes = changes_between(kept, old[old["decision"] == "keep"], frames)
             added.append(changes.added)
             lost.append(changes.lost)

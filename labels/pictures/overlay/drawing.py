@@ -1,7 +1,4 @@
-"""Boxes, tails and truth marks on pixels, with a dark rim so that they stand out on grass, wood and sky alike.
-
-Masks on pixels: a tint over what is inside, and a thin line around it.
-"""
+"""Boxes, tails, truth marks and masks on pixels with a dark rim that stands out on grass, wood and sky."""
 
 import cv2
 import numpy as np

@@ -1,11 +1,7 @@
 """An overlay video: each labelled frame with its boxes, its tracks' tails, a legend and a timeline.
 
-Only frames the labeller looked at are shown, at the clip's own pace, so that no box stands over a frame it was not
-made for.
-
-The way a track came, in the pixels of the frame that is shown: where the camera moved, the tail moves with it.
-
-What the lines of an overlay mean, in as many lines of words as the width needs.
+Only frames the labeller looked at are shown, at the clip's own pace, so that no box stands over a frame it was not made
+for. Tails are drawn in the pixels of the frame shown: where the camera moved, the tail moves with it.
 """
 
 from dataclasses import dataclass
@@ -22,7 +18,6 @@ from labels.pictures.overlay.gifs import GifWriter
 from labels.pictures.overlay.lettering import draw_text, draw_text_right, fit_text, text_width
 from labels.pictures.overlay.timeline import ActionDrawing, Timeline, action_rows, timeline_rows
 from labels.pictures.palette import MUTED, PANEL, STYLES, TRUTH_COLOUR, style_names
-from labels.pictures.report.rounds import labelled_frames
 from labels.pictures.settings import PICTURES, PictureSettings
 from labels.records.geometry import centre_of
 from labels.records.matching import MIN_VISIBILITY
@@ -122,11 +117,16 @@ class OverlaySubject:
     title: str  # of the round
     actions: pd.DataFrame  # decided, empty where there are none
     true_actions: pd.DataFrame | None = None
+    stride: int = 1  # every how many frames were labelled
+
+    @property
+    def labelled_frames(self) -> np.ndarray:
+        return np.arange(0, self.frame_count, self.stride)
 
 
 def draw_overlay(subject: OverlaySubject, path: Path, settings: PictureSettings = PICTURES) -> int:
     """Write the overlay of a subject to `path` (.mp4 or .gif); returns its frames. DecodeError as decode_frames."""
-    stride = max(1, int(subject.boxes.attrs.get("stride", 1)))
+    stride = subject.stride
     shown = shown_frames(subject, settings)
     panel = OverlayPanel(subject, settings)
     first, last = int(shown[0]), int(shown[-1])
@@ -153,7 +153,7 @@ def _writer(path: Path, fps: float, settings: PictureSettings) -> VideoWriter | 
 
 def shown_frames(subject: OverlaySubject, settings: PictureSettings) -> np.ndarray:
     """The labelled frames of the stretch in which the most is kept or ignored, sorted; never none."""
-    frames = labelled_frames(subject.boxes, subject.frame_count)
+    frames = subject.labelled_frames
     if not len(frames):
         return np.zeros(1, dtype=int)
     stride = frames[1] - frames[0] if len(frames) > 1 else 1
@@ -180,7 +180,7 @@ class OverlayPanel:
         self._rows_at = self._boxes.groupby("frame_index").indices
         self._truth = subject.truth[~is_empty_frame(subject.truth)] if subject.truth is not None else None
         self._truth_at = self._truth.groupby("frame_index").indices if self._truth is not None else {}
-        self._frames = labelled_frames(subject.boxes, subject.frame_count)
+        self._frames = subject.labelled_frames
         kept = self._boxes[self._boxes["decision"] == "keep"]
         self._tails = TrackTails(kept, subject.camera, round(settings.tail_s * subject.fps))
         self._actions = ActionDrawing(subject.actions, subject.boxes)

@@ -1,6 +1,6 @@
-"""The pictures of one round on disk: overlay videos and contact sheets. What is made already is not made again.
+"""The pictures of one round on disk: overlay videos and contact sheets, of the videos most worth a look.
 
-Which videos are most worth an overlay, and why.
+Pictures that are up to date are not made again.
 """
 
 from collections.abc import Callable
@@ -151,6 +151,7 @@ def _subject(work: WorkFolder, here: CleanedRound, video: Any) -> OverlaySubject
         f"Round {here.number}",
         actions,
         None if truly is None else truly[truly["class_name"] != ""],
+        here.stride(video.video_id),
     )
 
 

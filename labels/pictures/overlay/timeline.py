@@ -1,6 +1,6 @@
-"""What is done, on the picture: a player's action under the player's box, an action of the whole frame as a border.
+"""The timeline under an overlay video, and actions on the picture.
 
-The strip under an overlay video: when something was kept, ignored, dropped, and where the gaps are.
+A player's action is written under the player's box; an action of the whole frame is a border around it.
 """
 
 from collections.abc import Iterator

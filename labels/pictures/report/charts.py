@@ -1,10 +1,6 @@
-"""Charts over rounds. Each is an SVG for the report, readable at a glance, with its counts written on it.
+"""Charts over rounds and classes, each an SVG for the report, readable at a glance, with its counts written on it.
 
-How every chart looks, and how it becomes SVG that follows the page: its text takes the page's colour and font.
-
-A chart of counts over names, a group of bars a name with a bar a round, the later rounds darker.
-
-Charts over classes: how many labels of each are kept, round by round, and what a recogniser takes for what.
+The SVG takes the page's text colour and font.
 """
 
 import csv

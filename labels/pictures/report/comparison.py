@@ -1,8 +1,7 @@
-"""Whether a round is better than the one before, in words a person can check: by how much, on what, how surely.
+"""Whether a round is better than the one before: by how much, on what, and with what confidence.
 
-How sure a number is: bootstrap intervals that resample whole source videos, because frames of one are alike.
-
-Percentile bootstrap over clusters (Efron and Tibshirani, 1993). Both rounds of a difference are resampled together.
+Intervals are a percentile bootstrap over source videos (Efron and Tibshirani, 1993), because frames of one video are
+alike. Both rounds of a difference are resampled together.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ import pandas as pd
 
 from labels.pictures.overlay.contact_sheets import SheetPlan, SheetSection, spread_sample
 from labels.pictures.overlay.round_pictures import make_sheets, sheet_path
-from labels.pictures.report.rounds import CleanedRound, labelled_frames
+from labels.pictures.report.rounds import CleanedRound
 from labels.pictures.report.rounds_table import text_table
 from labels.pictures.report.survey import changes_between
 from labels.pictures.settings import PictureSettings
@@ -42,7 +42,8 @@ def show_difference(
             skipped += 1
             continue
         before, after = old.boxes(video.video_id), new.boxes(video.video_id)
-        found = video_changes(before, after, video.frame_count)
+        old_frames, new_frames = (each.labelled_frames(video.video_id, video.frame_count) for each in (old, new))
+        found = video_changes(before, after, np.intersect1d(old_frames, new_frames))
         changes.append(found)
         counts.append(_counts(video.video_id, before, after, found))
     everything = tables.concatenate(changes, CHANGES)
@@ -64,14 +65,15 @@ def show_difference(
     return Summary(f"rounds {old.number} to {new.number}", "videos", len(videos), len(videos) - skipped, reasons, lines)
 
 
-def video_changes(old: pd.DataFrame, new: pd.DataFrame, frame_count: int) -> pd.DataFrame:
-    """The changes in one video: boxes rows with `change` (added | lost | moved | decision), `before` and `after`.
+def video_changes(old: pd.DataFrame, new: pd.DataFrame, frames: np.ndarray) -> pd.DataFrame:
+    """What changed in the frames of one video that both rounds looked at.
+
+    Boxes rows with `change` (added | lost | moved | decision), `before` and `after`.
 
     Added and lost are kept labels without a kept counterpart in the other round, by the rule of the report; a label
     that bears the same name in both is moved instead. What is left and is decided otherwise is a decision: ignored to
     dropped, say. Rows are the new round's, of lost ones the old round's with the reason of the new one.
     """
-    frames = np.intersect1d(labelled_frames(new, frame_count), labelled_frames(old, frame_count))
     old, new = (table[table["frame_index"].isin(frames)].reset_index(drop=True) for table in (old, new))
     old_kept, new_kept = old[old["decision"] == "keep"], new[new["decision"] == "keep"]
     moved = _moved(old_kept, new_kept)

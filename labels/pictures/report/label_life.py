@@ -1,7 +1,6 @@
 """The life of one label over the rounds: where it was born, what labellers and rules said of it, what became of it.
 
-What every rule of cleaning said of one label. The values are not on disk: its video is cleaned once more, as the run
-record of the round says, and they are read off; nothing is written.
+What every rule of cleaning said of one label is read from what cleaning kept beside its boxes.
 """
 
 from dataclasses import dataclass, fields
@@ -11,40 +10,28 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.audits import words_ever_said
-from labels.cleaning.features.outliers import usual_looks
-from labels.cleaning.features.scores import scales_from
 from labels.cleaning.rules import RULES
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.video import CleanedVideo, clean_video
 from labels.pictures.report.rounds import CleanedRound
 from labels.pictures.report.rounds_table import labeller_name, text_table
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.geometry import iou_matrix
 from labels.records.safe_writing import read_parquet
-from labels.records.verdicts import read_verdicts
-from labels.records.work_folder import RoundFolder, WorkFolder
+from labels.records.work_folder import WorkFolder
 
 
-def rule_lines(work: WorkFolder, here: CleanedRound, labelled: pd.DataFrame, row: pd.Series) -> list[str]:
+def rule_lines(here: CleanedRound, row: pd.Series) -> list[str]:
     """Every rule's value for the label beside its limits."""
-    settings = _settings_of(here)
-    if not len(labelled):
-        return ["  its video's labelled boxes are gone, so the rules' values cannot be told"]
-    again = clean_again(work, here, labelled, settings)
-    if row["label_uid"] not in again.evidence.index:
+    path = here.folder.evidence(str(row["video_id"]))
+    if not path.is_file():
+        return ["  what the rules saw was not kept; clean the round again"]
+    evidence = read_parquet(path)
+    evidence = evidence[evidence["label_uid"] == row["label_uid"]]
+    if not len(evidence):
         return ["  the rules were not asked: it was filled in after them"]
-    evidence = again.evidence.loc[[row["label_uid"]]]
-    lines = []
-    now = again.boxes[again.boxes["label_uid"] == row["label_uid"]].iloc[0]
-    if (now["decision"], now["reason"]) != (row["decision"], row["reason"]):
-        lines.append(f"  out of date: cleaned now, it would be {now['decision']} {now['reason']}".rstrip())
-    return lines + [
-        f"    {line}"
-        for line in text_table(
-            ["rule", "value", "drops", "ignores", ""], rule_rows(evidence, settings, row["reason"]), [0, 4]
-        )
-    ]
+    rows = rule_rows(evidence, _settings_of(here), row["reason"])
+    return [f"    {line}" for line in text_table(["rule", "value", "drops", "ignores", ""], rows, [0, 4])]
 
 
 def rule_rows(evidence: pd.DataFrame, settings: CleaningSettings, reason: str) -> list[list[str]]:
@@ -68,28 +55,6 @@ def _settings_of(here: CleanedRound) -> CleaningSettings:
     known = {field.name for field in fields(CleaningSettings)}
     given = {name: value for name, value in (record.arguments if record else {}).items() if name in known}
     return CleaningSettings(**given | {"without": tuple(given.get("without", ()))})
-
-
-def clean_again(
-    work: WorkFolder, here: CleanedRound, labelled: pd.DataFrame, settings: CleaningSettings
-) -> CleanedVideo:
-    """What cleaning gives for a labelled shard of a round, with what it saw; nothing is written."""
-    video_id = str(labelled["video_id"].iloc[0])
-    record = here.records["labelled"]
-    labeller = (record.facts.get("labeller") if record else None) or {}
-    before: RoundFolder = work.round(here.number - 1)
-    has_before = here.number > 0 and before.boxes("cleaned", video_id).is_file()
-    camera = here.folder.camera(video_id)
-    return clean_video(
-        labelled,
-        here.number,
-        scales_from(labeller.get("sources", {})),
-        settings,
-        read_parquet(before.boxes("cleaned", video_id)) if has_before else None,
-        read_parquet(camera) if camera.is_file() else None,
-        verdicts=read_verdicts(work),
-        usual=usual_looks(here.folder, before if here.number > 0 else None, settings),
-    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +89,7 @@ def life_of(work: WorkFolder, rounds: list[CleanedRound], label_uid: str) -> Lab
         labelled, cleaned = _shard(here.folder.boxes("labelled", video_id)), here.boxes(video_id)
         row = cleaned[cleaned["label_uid"] == told]
         if len(row):
-            lines += ["", *_round_lines(work, here, labelled, cleaned, row.iloc[0], born)]
+            lines += ["", *_round_lines(here, labelled, cleaned, row.iloc[0], born)]
             rows.append(row.assign(round=here.number))
             born = True
         elif born:
@@ -177,7 +142,7 @@ def _nearest(row: pd.Series, others: pd.DataFrame) -> pd.Series | None:
 
 
 def _round_lines(
-    work: WorkFolder, here: CleanedRound, labelled: pd.DataFrame, cleaned: pd.DataFrame, row: pd.Series, born: bool
+    here: CleanedRound, labelled: pd.DataFrame, cleaned: pd.DataFrame, row: pd.Series, born: bool
 ) -> list[str]:
     box = ", ".join(f"{row[name]:.1f}" for name in tables.BOX_COLUMNS)
     head = f"round {here.number}: {row['decision']}, quality {row['quality']:.3f}"
@@ -208,4 +173,4 @@ def _round_lines(
         f"  {path}; evidence of all rounds {row['log_odds']:.2f} (log-odds); found in {seen} "
         f"{'round' if seen == 1 else 'rounds'}, missed by the last {lost}"
     )
-    return [*lines, *rule_lines(work, here, labelled, row)]
+    return [*lines, *rule_lines(here, row)]

@@ -1,6 +1,6 @@
 """`report.html`: one file that tells the story of the rounds, with every picture in it and no request to anywhere.
 
-What stands in the report, as plain values: the template only lays it out.
+What stands in it is collected here as plain values; the template only lays it out.
 """
 
 import base64
@@ -37,15 +37,14 @@ from labels.pictures.report.tables import (
     agreement_rows,
     audit_rows,
     class_rows,
-    commands_of,
     iou_rows,
-    next_stage,
     quality_row,
     rule_rows,
     step_row,
 )
 from labels.pictures.report.training import confusion_of, confusion_path, read_student, student_figure
 from labels.pictures.settings import REPORT, ReportSettings
+from labels.records import next_command
 from labels.records.run_records import out_of_date
 from labels.records.safe_writing import write_text
 from labels.records.work_folder import ACTIONS_TRAINED, WorkFolder
@@ -96,11 +95,20 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "whole": whole,
         "students": students,
         "students_have_truth": any(not math.isnan(student.true_f1) for student in students),
-        "command_text": "\n\n".join("\n".join(lines) for found in rounds.found if (lines := commands_of(found, name))),
+        "command_text": "\n\n".join(
+            "\n".join(lines)
+            for found in rounds.found
+            if (lines := next_command.commands_of(found.records, name, found.number))
+        ),
         "unfinished": [
             command
             for before, found in zip([None, *rounds.found], rounds.found, strict=False)
-            if (command := next_stage(found, before, name)) and (not found.is_cleaned or found is not rounds.found[-1])
+            if (
+                command := next_command.first_unfinished(
+                    found.records, before.records if before else {}, name, found.number
+                )
+            )
+            and (not found.is_cleaned or found is not rounds.found[-1])
         ],
         "out_of_date": out_of_date(work),
         "number": number_text,

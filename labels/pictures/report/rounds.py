@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labels.records import tables
+from labels.records import next_command, tables
 from labels.records.errors import InputError
 from labels.records.masks import with_masks
 from labels.records.run_records import RunRecord, read_run_record, require_run_record
-from labels.records.safe_writing import read_parquet
+from labels.records.safe_writing import read_parquet, read_parquet_metadata
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, STAGES, RoundFolder, WorkFolder
 
 
@@ -52,6 +52,16 @@ class CleanedRound:
         except ValueError as error:
             raise InputError(str(error)) from None
         return with_masks(boxes, self.folder, video_id)
+
+    def stride(self, video_id: str) -> int:
+        """Every how many frames of a video its labeller looked at, as the shard of its boxes says; else 1."""
+        found = read_parquet_metadata(self.folder.boxes("cleaned", video_id)) if self.has_boxes else None
+        return max(1, int((found or {}).get("stride", 1)))
+
+    def labelled_frames(self, video_id: str, frame_count: int) -> np.ndarray:
+        """The frames of a video that a labeller looked at, sorted: every `stride`-th."""
+        found = read_parquet_metadata(self.folder.boxes("cleaned", video_id)) if self.has_boxes else None
+        return np.arange(0, int((found or {}).get("frame_count", frame_count)), self.stride(video_id))
 
     def actions(self, video_id: str) -> pd.DataFrame:
         """All decided actions of a video; empty when the round does not hold any."""
@@ -96,7 +106,7 @@ def require_cleaned_round(work: WorkFolder, number: int) -> CleanedRound:
     if not found.is_cleaned:
         labelled = found.records["labelled"] or found.records[ACTIONS_LABELLED]
         script = "dataset_cleaner.py" if labelled else "dataset_processor.py"
-        require_run_record(found.folder, "cleaned", f"python {script} {work.root} --round {number}")
+        require_run_record(found.folder, "cleaned", next_command.command(script, work.root, number))
     return found
 
 
@@ -114,12 +124,6 @@ def rounds_in_words(numbers: list[int]) -> str:
         return f"there is round {numbers[0]} only"
     whole = numbers == list(range(numbers[0], numbers[-1] + 1))
     return f"there are rounds {f'{numbers[0]} to {numbers[-1]}' if whole else ', '.join(map(str, numbers))}"
-
-
-def labelled_frames(boxes: pd.DataFrame, frame_count: int) -> np.ndarray:
-    """The frames a labeller looked at, sorted: every `stride`-th, as the shard's metadata says."""
-    count = int(boxes.attrs.get("frame_count", frame_count))
-    return np.arange(0, count, max(1, int(boxes.attrs.get("stride", 1))))
 
 
 def truth_of(work: WorkFolder, video_id: str) -> pd.DataFrame | None:

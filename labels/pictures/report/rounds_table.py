@@ -1,7 +1,4 @@
-"""The table of rounds as plain text: what a run of all rounds ends with.
-
-Tables for the terminal.
-"""
+"""The table of rounds as plain text: what a run of all rounds ends with."""
 
 import math
 from collections.abc import Sequence

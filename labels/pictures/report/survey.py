@@ -1,7 +1,4 @@
-"""Counts over one round: what was decided and why, how it fits the truth, how it fits the round before.
-
-What one round labels that the round before did not, and the other way round.
-"""
+"""Counts over one round: decisions and reasons, the fit to truth, and the changes since the round before."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +8,7 @@ import pandas as pd
 
 from labels.cleaning.settings import rule_of
 from labels.pictures.palette import KEPT, STYLES, style_names
-from labels.pictures.report.rounds import CleanedRound, as_truth, labelled_frames, truth_actions_of, truth_of
+from labels.pictures.report.rounds import CleanedRound, as_truth, truth_actions_of, truth_of
 from labels.records import tables
 from labels.records.matching import MatchCounts, action_is_right, count_matches, is_judged, match_video
 from labels.records.work_folder import WorkFolder
@@ -124,7 +121,7 @@ def survey_round(
         if not here.has(video.video_id):
             continue
         boxes = here.boxes(video.video_id)
-        looked_at = labelled_frames(boxes, video.frame_count)
+        looked_at = here.labelled_frames(video.video_id, video.frame_count)
         held, frames = held + 1, frames + len(looked_at)
         styles = style_names(boxes)
         decided += _decided_rows(video.video_id, boxes)
@@ -147,7 +144,7 @@ def survey_round(
             matched += [(*who, *row) for row in _match_rows(kept, judged)]
         if before is not None and before.has(video.video_id):
             old = before.boxes(video.video_id)
-            shared = np.intersect1d(looked_at, labelled_frames(old, video.frame_count))
+            shared = np.intersect1d(looked_at, before.labelled_frames(video.video_id, video.frame_count))
             changes = changes_between(kept, old[old["decision"] == "keep"].reset_index(drop=True), shared)
             row = (video.video_id, group, len(changes.added), len(changes.lost), *_as_tuple(changes.agreement))
             changed.append(row)

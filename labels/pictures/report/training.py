@@ -1,8 +1,6 @@
-"""How a student learned: loss, agreement with its validation labels, and AP over the epochs of metrics.csv.
+"""How a student learned: metrics.csv and metrics.json as curves and numbers, and a recogniser's confusion matrix.
 
-What a round's training wrote of its student: metrics.json and metrics.csv, read liberally.
-
-The confusion matrix of a recogniser as a picture: rows are the truth, columns what was said, in shares of a row.
+In the confusion matrix, rows are the truth and columns the predictions, in shares of a row.
 """
 
 import csv

@@ -1,16 +1,18 @@
-"""The review page as an ASGI application: its files, and what they ask for. Needs starlette, of the extra `review`.
+"""The review page as an ASGI application: its files, its requests, and who may send them. Needs the extra `review`.
 
-Who may speak to the review page: a browser on this machine that loaded the page from us, and nobody else.
-
-The server listens on 127.0.0.1 only, but any page a browser has open can send requests there. A name that was made to
-point here (DNS rebinding) is not ours in `Host`; another page is not ours in `Origin`; and nobody else knows the token.
+The server listens on 127.0.0.1 only, but any page a browser has open, and any program on this machine, can send
+requests there. A name that was made to point here (DNS rebinding) is not ours in `Host`, another page is not ours in
+`Origin`, and only a browser that opened a one-time link of the terminal has a cookie that is answered.
 """
 
 import hmac
+import json
+import secrets
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from labels.pictures.palette import STYLES, hexadecimal
 from labels.pictures.review.segments import StretchDesk
@@ -28,7 +30,8 @@ HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
 }
-TOKEN_HEADER = b"x-rally-token"
+MAX_JSON_BYTES = 65536
+CLIENT = "rally.client"  # in the scope of a request: which browser sent it
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -36,20 +39,67 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+class Sessions:
+    """The browsers that may use the page. Each opened a one-time link and is known by a cookie from then on.
+
+    `announce` is called with each new link's path: with the first at once, and with another whenever one was used.
+    """
+
+    def __init__(self, port: int, announce: Callable[[str], None] = lambda path: None) -> None:
+        self.cookie_name = f"rally-review-{port}"  # browsers share cookies between the ports of a host
+        self._announce = announce
+        self._clients: list[bytes] = []
+        self._lock = threading.Lock()
+        self._new_link()
+
+    def opened(self, key: str) -> str | None:
+        """The cookie for the browser that opened the link with this key; None when that is not the one open link."""
+        with self._lock:
+            if not hmac.compare_digest(key.encode(), self.key.encode()):
+                return None
+            client = secrets.token_urlsafe(24)
+            self._clients.append(client.encode())
+            self._new_link()
+        return f"{self.cookie_name}={client}; HttpOnly; SameSite=Strict; Path=/"
+
+    def client(self, cookies: bytes) -> str | None:
+        """Which browser sent this `Cookie` header; None for one that opened no link."""
+        for pair in cookies.split(b";"):
+            name, _, value = pair.strip().partition(b"=")
+            if name == self.cookie_name.encode() and any(hmac.compare_digest(value, known) for known in self._clients):
+                return value.decode()
+        return None
+
+    def _new_link(self) -> None:
+        self.key = secrets.token_urlsafe(24)
+        self._announce(f"/?key={self.key}")
+
+
 class Guard:
     """Refuses what does not come from our own page, and says on every answer what a browser may do with it."""
 
-    def __init__(self, app: App, port: int, token: str) -> None:
-        self._app, self._token = app, token.encode()
+    def __init__(self, app: App, port: int, sessions: Sessions) -> None:
+        self._app, self._sessions = app, sessions
         self._hosts = {f"{name}:{port}".encode() for name in ("127.0.0.1", "localhost")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self.refusal(scope["method"], dict(scope["headers"]))
+        headers = dict(scope["headers"])
+        refusal = self.refusal(headers)
         if refusal:
             await _answer(send, 403, refusal)
+            return
+        key = parse_qs(scope["query_string"].decode("latin-1")).get("key") if scope["path"] == "/" else None
+        cookie = self._sessions.opened(key[0]) if key else None
+        if cookie is not None:
+            more = [(b"location", b"/"), (b"set-cookie", cookie.encode())]
+            await _answer(send, 303, "the page is at /", more)
+            return
+        client = self._sessions.client(headers.get(b"cookie", b""))
+        if client is None:
+            await _answer(send, 403, "open the newest link that the terminal shows: each works once")
             return
 
         async def marked(message: MutableMapping[str, Any]) -> None:
@@ -59,24 +109,24 @@ class Guard:
                 message["headers"] = [*message["headers"], *(pair for pair in more.items() if pair[0] not in given)]
             await send(message)
 
-        await self._app(scope, receive, marked)
+        await self._app({**scope, CLIENT: client}, receive, marked)
 
-    def refusal(self, method: str, headers: dict[bytes, bytes]) -> str:
-        """Why a request is not answered; empty when it is."""
+    def refusal(self, headers: dict[bytes, bytes]) -> str:
+        """Why a request is not even looked at; empty when it is."""
         if headers.get(b"host", b"").lower() not in self._hosts:
             return "this address is not the review page's"
         origin = headers.get(b"origin")
         if origin is not None and origin.lower() not in {b"http://" + host for host in self._hosts}:
             return "another page asked"
-        if method not in ("GET", "HEAD") and not hmac.compare_digest(headers.get(TOKEN_HEADER, b""), self._token):
-            return "the page is of an earlier run; load it again"
         return ""
 
 
-async def _answer(send: Send, status: int, text: str) -> None:
-    body = f'{{"error": "{text}"}}'.encode()
+async def _answer(send: Send, status: int, text: str, more: list[tuple[bytes, bytes]] | None = None) -> None:
+    body = json.dumps({"error": text}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *HEADERS.items()]})
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [*headers, *HEADERS.items(), *(more or [])]}
+    )
     await send({"type": "http.response.body", "body": body})
 
 
@@ -97,10 +147,11 @@ PAGE_FILES = {
     "review_stretches.js": "text/javascript; charset=utf-8",
     "review_browsing.js": "text/javascript; charset=utf-8",
 }
-TOKEN_PLACE = "{{ token }}"
 
 
-def make_app(desk: ReviewDesk, stretches: StretchDesk, clips: ClipDesk, first_round: int, port: int, token: str) -> Any:
+def make_app(
+    desk: ReviewDesk, stretches: StretchDesk, clips: ClipDesk, first_round: int, port: int, sessions: Sessions
+) -> Any:
     """The whole page as an ASGI application."""
     from starlette.applications import Starlette
     from starlette.requests import ClientDisconnect, Request
@@ -127,11 +178,14 @@ def make_app(desk: ReviewDesk, stretches: StretchDesk, clips: ClipDesk, first_ro
     def round_of(request: Request) -> int:
         return number(request, "round", first_round)
 
+    def client_of(request: Request) -> str:
+        return str(request.scope[CLIENT])
+
     def page_file(request: Request) -> Response:
         name = request.path_params.get("name") or "review_page.html"
         if name not in PAGE_FILES:
             return JSONResponse({"error": "no such page"}, 404)
-        text = (Path(__file__).parent / name).read_text(encoding="utf-8").replace(TOKEN_PLACE, token)
+        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
         return Response(text, headers={"content-type": PAGE_FILES[name]})
 
     def palette(_: Request) -> Response:
@@ -150,30 +204,35 @@ def make_app(desk: ReviewDesk, stretches: StretchDesk, clips: ClipDesk, first_ro
         from starlette.concurrency import run_in_threadpool
 
         try:
-            if int(request.headers.get("content-length") or 0) > 65536:
-                raise InputError("too much was sent")
-            said = await request.json()
-            if not isinstance(said, dict):
+            body = b""
+            async for piece in request.stream():
+                body += piece
+                if len(body) > MAX_JSON_BYTES:
+                    raise InputError("too much was sent")
+            asked = json.loads(body)
+            if not isinstance(asked, dict):
                 raise InputError("an object is expected")
-            return JSONResponse(await run_in_threadpool(answer, said))
+            return JSONResponse(await run_in_threadpool(answer, asked))
         except InputError as error:
             return JSONResponse({"error": str(error)}, 400)
         except OSError as error:
             return JSONResponse({"error": f"not saved: {error.strerror or error}"}, 500)
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or nested deeper than Python goes
             return JSONResponse({"error": "what was sent cannot be read"}, 400)
+        except ClientDisconnect:  # nobody is there to be told
+            return Response(status_code=400)
 
     async def verdict(request: Request) -> Response:
-        return await posted(request, lambda said: desk.judge(round_of(request), said))
+        return await posted(request, lambda asked: desk.judge(round_of(request), asked, client_of(request)))
 
     async def action_verdict(request: Request) -> Response:
-        return await posted(request, lambda said: stretches.judge(round_of(request), said))
+        return await posted(request, lambda asked: stretches.judge(round_of(request), asked, client_of(request)))
 
     async def drawn(request: Request) -> Response:
-        return await posted(request, lambda said: desk.draw(round_of(request), said))
+        return await posted(request, lambda asked: desk.draw(round_of(request), asked, client_of(request)))
 
     async def undone(request: Request) -> Response:
-        return await posted(request, lambda said: desk.take_back())
+        return await posted(request, lambda asked: desk.take_back(client_of(request)))
 
     async def clip(request: Request) -> Response:
         name = unquote(request.headers.get("x-clip-name", ""))
@@ -265,4 +324,4 @@ def make_app(desk: ReviewDesk, stretches: StretchDesk, clips: ClipDesk, first_ro
             Route("/{name}", page_file),
         ]
     )
-    return Guard(starlette, port, token)
+    return Guard(starlette, port, sessions)

@@ -2,11 +2,9 @@
 
     python -m labels.pictures.review.clip CLIP OUT MODELS SETTINGS
 
-`MODELS` and `SETTINGS` are a `CurrentModels` and a `ReviewSettings` as JSON. Writes OUT/overlay.mp4; prints a line of
-JSON for each step, the last one with what was found, or with `error`. The clip itself is decoded in the limited child
-process of `decoding.py`.
-
-What was found in a clip from outside, as the review page is told it: boxes by class, players, actions over time.
+`MODELS` and `SETTINGS` are a `CurrentModels` and a `ReviewSettings` as JSON. Writes OUT/overlay.mp4 and prints a line
+of JSON for each step: the last has what was found (boxes by class, players, actions over time), or `error`. The clip is
+decoded in the limited child process of `labels.videos.decoding`.
 """
 
 import json
@@ -27,6 +25,7 @@ from labels.pictures.review.uploads import CurrentModels
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.tables import DECISIONS, NO_TRACK
+from labels.records.video_labels import VideoFacts, VideoLabels
 from labels.videos.decoding.frames import DecodeError
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def look_at(clip: Path, out: Path, models: CurrentModels, settings: ReviewSettin
 
     yield {"step": "reading the clip"}
     shape = measured(clip, settings)
-    boxes, camera = _no_boxes(shape), None
+    boxes, camera = tables.empty_table(tables.BOXES | tables.DECIDED), None
     if models.detector:
         yield {"step": "looking for boxes"}
         boxes, camera = find_boxes(clip, models.detector, shape, settings)
@@ -162,9 +161,11 @@ def find_boxes(
 
     detector = load_detector(detector_name)
     labelled = label_video("clip", first_frames(clip, shape.frames, settings), detector, 0, LabellingSettings())
-    labelled.boxes.attrs = _metadata(shape)
+    video = VideoFacts("clip", shape.frames, 1, shape.fps, shape.width, shape.height)
     scales = scales_from(score_scales(detector))
-    cleaned = clean_video(labelled.boxes, 0, scales, CleaningSettings(), camera=labelled.camera).boxes
+    cleaned = clean_video(
+        VideoLabels(labelled.boxes, video), 0, scales, CleaningSettings(), camera=labelled.camera
+    ).boxes
     return cleaned, labelled.camera
 
 
@@ -188,17 +189,6 @@ def find_actions(
         notes.append(f"Of {len(players)} players it looked at the {len(watched)} that are seen longest.")
     rows = decided_actions(subjects, recogniser, shape.fps)
     return ClipActions(subjects, recogniser.class_names, rows, notes)
-
-
-def _metadata(shape: ClipShape) -> dict[str, Any]:
-    sizes = {"fps": shape.fps, "width": shape.width, "height": shape.height}
-    return {"video_id": "clip", "frame_count": shape.frames, "stride": 1, **sizes}
-
-
-def _no_boxes(shape: ClipShape) -> pd.DataFrame:
-    boxes = tables.empty_table(tables.BOXES | tables.DECIDED)
-    boxes.attrs = _metadata(shape)
-    return boxes
 
 
 def main(arguments: list[str]) -> int:

@@ -1,11 +1,11 @@
-"""A cleaned round as the review page holds it: its labels in one table, its items, what is known of its videos.
+"""A cleaned round as the review page holds it: its labels in one table, its items, the facts of its videos.
 
-What a person should look at first: the labels whose verdicts are expected to change the most.
+Items come in the order of the change that a verdict is expected to make:
 
     expected change = how near the quality is to a threshold, summed over the labels that one verdict decides
 
-A track is one item: what is right of one of its boxes is right of the others. So are boxes on no track that lie in the
-same place in frames close by, and a box that was dropped for a better one is part of the better one's item.
+A track is one item: a verdict on one of its boxes holds for the others. So are boxes on no track that lie in the same
+place in frames close by. A box that was dropped for a better one belongs to the better one's item.
 """
 
 from dataclasses import dataclass, field
@@ -217,12 +217,11 @@ def load_round(work: WorkFolder, number: int) -> ReviewRound:
         except InputError as error:
             unreadable[video_id] = str(error)
             continue
-        stride = max(1, int(boxes.attrs.get("stride", 1)))
+        stride = found.stride(video_id)
         videos[video_id] = ReviewVideo(
             video_id, str(row.file), str(row.sha256), float(row.fps), stride,
             int(row.frame_count), int(row.width), int(row.height), str(row.split) == TEST,
         )  # fmt: skip
-        boxes.attrs = {}
         parts.append(boxes.assign(step=boxes["frame_index"] // stride).sort_values("frame_index", kind="stable"))
     columns = tables.BOXES | tables.DECIDED | {"step": "int64"}
     labels = tables.concatenate([part[list(columns)] for part in parts], columns).reset_index(drop=True)

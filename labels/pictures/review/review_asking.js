@@ -1,7 +1,5 @@
 // Questions to the server. Every answer is JSON; one with `error` becomes an exception whose message is for the reader.
 
-const token = document.querySelector('meta[name="rally-token"]').content;
-
 export class Refused extends Error {}
 
 async function answerOf(request) {
@@ -23,7 +21,7 @@ export function ask(path, parameters = {}) {
 
 export function tell(path, said, parameters = {}) {
   return answerOf(fetch(`${path}?${new URLSearchParams(parameters)}`, {
-    method: "POST", headers: { "x-rally-token": token, "content-type": "application/json" }, body: JSON.stringify(said),
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(said),
   }));
 }
 
@@ -32,7 +30,6 @@ export function send(path, file, progress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);
-    request.setRequestHeader("x-rally-token", token);
     request.setRequestHeader("x-clip-name", encodeURIComponent(file.name));
     request.responseType = "json";
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);

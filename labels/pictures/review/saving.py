@@ -1,6 +1,6 @@
-"""Verdicts of the review page: saved at once, known again, taken back.
+"""Verdicts of the review page: saved at once, recognised again, taken back.
 
-What was written is brought to disk soon, beside the work: a disk that is busy must not keep a person waiting.
+Writes are synced to disk in the background: a busy disk must not keep a person waiting.
 """
 
 import threading
@@ -83,9 +83,22 @@ class TakenBack:
     of_actions: bool = False
 
 
+@dataclass(frozen=True)
+class Judged:
+    """One step of a client: the item, and what stood on each label before and after it."""
+
+    name: str
+    before: dict[str, Verdict | None]
+    after: dict[str, Verdict]
+    of_actions: bool
+
+
 @dataclass
 class VerdictDesk:
-    """What was said so far, by whomever, and what this session said. May be used from many threads."""
+    """What was said so far, by whomever, and what this session said. May be used from many threads.
+
+    Each browser (`client`) takes back its own verdicts only, and only where nobody judged the label again since.
+    """
 
     work: WorkFolder
     saved: int = 0  # labels that stand judged by this session
@@ -93,7 +106,7 @@ class VerdictDesk:
     judged_alone: set[str] = field(default_factory=set)  # these stand when their track is judged as one later
     _said: dict[str, Verdict] = field(default_factory=dict)
     _seen: tuple[int, int] | None = None
-    _history: list[tuple[str, dict[str, Verdict | None], bool]] = field(default_factory=list)
+    _history: dict[str, list["Judged"]] = field(default_factory=dict)  # by client, the last one at the end
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -119,6 +132,7 @@ class VerdictDesk:
         class_name: str = "",
         boxes: dict[str, Box] | None = None,
         alone: bool = False,
+        client: str = "",
     ) -> int:
         """Save one verdict on each of `labels`; how many.
 
@@ -129,59 +143,64 @@ class VerdictDesk:
             class_name: the right class of all of them; empty: as it is.
             boxes: the right boxes of some of them, by label_uid.
             alone: it was said of a single label of a track.
+            client: which browser said it.
         """
         with self._lock:
             said = self.said()
             new = [
                 _verdict_on(label, word, class_name, (boxes or {}).get(label["label_uid"]), said) for label in labels
             ]
-            saved = self._save(name, new)
+            saved = self._save(name, new, client)
             if alone:
                 self.judged_alone.update(label["label_uid"] for label in labels)
             return saved
 
-    def draw(self, video_id: str, frame_index: int, class_name: str, box: Box) -> str:
+    def draw(self, video_id: str, frame_index: int, class_name: str, box: Box, client: str = "") -> str:
         """Save a box that no machine drew; its label_uid."""
         row: dict[str, Any] = {"verdict": "y", "class_name": class_name, "video_id": video_id}
         with self._lock:
             self.said()
             verdict = verdict_from(row | {"frame_index": frame_index} | dict(zip(BOX_COLUMNS, box, strict=True)))
-            self._save(verdict.label_uid, [verdict])
+            self._save(verdict.label_uid, [verdict], client)
             return verdict.label_uid
 
-    def judge_action(self, label_uid: str, judged_class: str, word: str, class_name: str = "") -> Verdict:
+    def judge_action(
+        self, label_uid: str, judged_class: str, word: str, class_name: str = "", client: str = ""
+    ) -> Verdict:
         """Save a verdict on an action of the class `judged_class`; `class_name` is the right one, empty: as it is."""
         with self._lock:
             self.said()
             right = class_name if class_name != judged_class else ""
             verdict = verdict_from({"label_uid": label_uid, "verdict": word, "class_name": right})
-            self._save(label_uid, [verdict], of_actions=True)
+            self._save(label_uid, [verdict], client, of_actions=True)
             return verdict
 
-    def take_back(self) -> TakenBack:
-        """Undo this session's last verdict."""
+    def take_back(self, client: str = "") -> TakenBack:
+        """Undo this client's last verdict, but for labels that were judged again since."""
         with self._lock:
             self.said()
-            if not self._history:
+            history = self._history.get(client)
+            if not history:
                 return TakenBack()
-            name, before, of_actions = self._history[-1]
+            last = history[-1]
+            before = {uid: old for uid, old in last.before.items() if self._said.get(uid) == last.after[uid]}
             empty = {"verdict": ""}
-            rows = [as_row(old) if old else empty | {"label_uid": uid} for uid, old in before.items()]
-            self._append(rows)
-            self._history.pop()
-            self._count(before, of_actions, -1)
+            self._append([as_row(old) if old else empty | {"label_uid": uid} for uid, old in before.items()])
+            history.pop()
+            self._count(before, last.of_actions, -1)
             self.judged_alone.difference_update(before)
             for uid, old in before.items():
                 self._said.pop(uid, None)
                 if old is not None:
                     self._said[uid] = old
             self._seen = self._state()
-            return TakenBack(name, tuple(before), of_actions)
+            return TakenBack(last.name, tuple(before), last.of_actions)
 
-    def _save(self, name: str, new: Sequence[Verdict], of_actions: bool = False) -> int:
+    def _save(self, name: str, new: Sequence[Verdict], client: str, of_actions: bool = False) -> int:
         self._append([as_row(verdict) for verdict in new])
         before = {verdict.label_uid: self._said.get(verdict.label_uid) for verdict in new}
-        self._history.append((name, before, of_actions))
+        after = {verdict.label_uid: verdict for verdict in new}
+        self._history.setdefault(client, []).append(Judged(name, before, after, of_actions))
         self._count(before, of_actions, 1)
         for verdict in new:
             self._said.pop(verdict.label_uid, None)

@@ -1,10 +1,8 @@
-"""The actions of a cleaned round as the review page holds them: who does what when, the most worth a look first.
+"""The actions of a cleaned round for the review page: who does what when, the most worth a look first.
 
-First come the labels of people that a student doubts, the surest student first; then those whose verdicts are expected
-to change the most: by how near their quality is to what their class is kept or ignored from, times how long they last.
-What is held out comes last: it is there to judge by.
-
-What the review page asks of actions and is told: those to judge, single ones, verdicts. Without any HTTP.
+First come human labels that a student doubts, by the student's confidence; then those whose verdict is expected to
+change the most: how near their quality is to the threshold of their class, times how long they last. Held-out clips
+come last: they are there to judge by.
 """
 
 import csv
@@ -247,13 +245,13 @@ class StretchDesk:
             raise InputError("the labels of its video cannot be read")
         return told[0]
 
-    def judge(self, number: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def judge(self, number: int, asked: Mapping[str, Any], client: str = "") -> dict[str, Any]:
         """Save a verdict on an action, with its right class where one is given."""
         held = self.round(number)
         label = held.actions.iloc[_place_of(held, str(asked.get("item", "")))]
         word, class_name = str(asked.get("verdict", "")), str(asked.get("class_name") or "")
         verdicts = self._desk.verdicts
-        said = verdicts.judge_action(label["label_uid"], label["class_name"], word, class_name)
+        said = verdicts.judge_action(label["label_uid"], label["class_name"], word, class_name, client)
         return {"total": verdicts.saved, "verdict": said.verdict, "right_class": said.class_name}
 
     def _told(self, held: ReviewStretches, places: list[int]) -> list[dict[str, Any]]:

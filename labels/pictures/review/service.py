@@ -1,7 +1,4 @@
-"""What the review page asks and is told: items, labels around a frame, verdicts, rounds. Without any HTTP.
-
-Items and labels of the review page as it is told them: plain values, ready for JSON.
-"""
+"""What the review page asks for, without HTTP: items, labels around a frame, verdicts and rounds, ready for JSON."""
 
 import math
 import threading
@@ -145,7 +142,7 @@ class ReviewDesk:
         ]  # fmt: skip
         return {"labels": told_rows(held, rows, said), "drawn": drawn}
 
-    def judge(self, number: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def judge(self, number: int, asked: Mapping[str, Any], client: str = "") -> dict[str, Any]:
         """Save a verdict on an item, or on one label of it (`only`), with a right class or box where one is given."""
         held = self.round(number)
         name, only, word = str(asked.get("item", "")), asked.get("only"), str(asked.get("verdict", ""))
@@ -166,22 +163,22 @@ class ReviewDesk:
                 str(asked.get("box_of") or only): self._box(held, rows, str(asked.get("box_of") or only), asked["box"])
             }
         is_alone = only is not None and not boxes
-        saved = self.verdicts.judge(name, self._labels(held, rows), word, class_name, boxes, is_alone)
+        saved = self.verdicts.judge(name, self._labels(held, rows), word, class_name, boxes, is_alone, client)
         said = self.verdicts.said()
         return {"saved": saved, "total": self.verdicts.saved, "rows": told_rows(held, rows[:1000], said)}
 
-    def draw(self, number: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def draw(self, number: int, asked: Mapping[str, Any], client: str = "") -> dict[str, Any]:
         """Save a box that no machine drew."""
         video = self.round(number).videos.get(str(asked.get("video")))
         frame = asked.get("frame")
         if video is None or not isinstance(frame, int) or not 0 <= frame < video.frame_count:
             raise InputError("no such frame")
         box = _as_box(asked.get("box"), video.width, video.height)
-        uid = self.verdicts.draw(video.video_id, frame, str(asked.get("class_name") or ""), box)
+        uid = self.verdicts.draw(video.video_id, frame, str(asked.get("class_name") or ""), box, client)
         return {"uid": uid, "total": self.verdicts.saved}
 
-    def take_back(self) -> dict[str, Any]:
-        back = self.verdicts.take_back()
+    def take_back(self, client: str = "") -> dict[str, Any]:
+        back = self.verdicts.take_back(client)
         told = {"item": back.name, "labels": len(back.label_uids), "of_actions": back.of_actions}
         return told | {"total": self.verdicts.saved}
 

@@ -4,21 +4,20 @@ Needs the extra `review` (starlette and uvicorn). The server does not hold the w
 beside it; each verdict is written under a lock of its own.
 """
 
-import secrets
 import signal
 import socket
 import tempfile
 import threading
 from pathlib import Path
 
-from labels.cleaning.settings import cleaning_command
 from labels.pictures.report.rounds import read_round, require_cleaned_round
-from labels.pictures.review.app import make_app
+from labels.pictures.review.app import Sessions, make_app
 from labels.pictures.review.frames import ReviewFrames
 from labels.pictures.review.segments import StretchDesk
 from labels.pictures.review.service import ReviewDesk
 from labels.pictures.review.settings import REVIEW, ReviewSettings
 from labels.pictures.review.uploads import ClipDesk
+from labels.records import next_command
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
@@ -51,9 +50,10 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
             held, actions = desk.round(here), stretches.round(here)
             found = [f"{len(held.labels)} boxes in {len(held.items)} items"] if len(held.labels) else []
             found += [f"{len(actions.actions)} actions"] if len(actions.actions) else []
-            print(f"round {here}: {' and '.join(found) or 'nothing'} to judge; Ctrl-C ends this page:", flush=True)
-            print(f"http://127.0.0.1:{port}/", flush=True)
-            app = make_app(desk, stretches, clips, here, port, secrets.token_urlsafe(24))
+            print(f"round {here}: {' and '.join(found) or 'nothing'} to judge. Ctrl-C ends this page.")
+            print("Open this link, it works once; for another browser, take the newest one:", flush=True)
+            sessions = Sessions(port, lambda path: print(f"http://127.0.0.1:{port}{path}", flush=True))
+            app = make_app(desk, stretches, clips, here, port, sessions)
             config = uvicorn.Config(
                 app, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="off"
             )
@@ -71,9 +71,9 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
     lines = [f"{name}: not shown: {reason}" for name, reason in unreadable.items()]
     lines.append(f"verdicts on {saved} labels saved: {work.root / VERDICTS_FILE}")
     of_boxes = saved - of_actions
-    command = cleaning_command(work, here, actions=not of_boxes)
+    command = next_command.clean(work, here, actions=not of_boxes)
     if of_boxes and of_actions:
-        lines.append(f"of them actions: {of_actions}; clean these too: {cleaning_command(work, here, actions=True)}")
+        lines.append(f"of them actions: {of_actions}; clean these too: {next_command.clean(work, here, actions=True)}")
     videos = {*held.videos, *held.unreadable}
     refused = len(videos & set(unreadable))
     skipped = {"with labels that cannot be read": refused} if refused else {}

@@ -1,8 +1,6 @@
-"""Clips that a person gives to the review page: taken in within limits, looked at one by one, shown, thrown away.
+"""Clips that a person gives to the review page: accepted within limits, run through the newest models one by one.
 
-A clip is written under a name of our own into a temporary folder; the name it came with is only ever shown.
-
-Which models of a work folder are the newest: what a clip from outside is looked at with.
+A clip is written under a name of our own into a temporary folder; its original name is only ever shown.
 """
 
 import json

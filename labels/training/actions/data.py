@@ -14,6 +14,7 @@ from labels.labelling.player_tracks import PLAYER, tracks_of
 from labels.labelling.poses import NoJoints
 from labels.models.recognisers.recogniser import Recogniser
 from labels.models.recognisers.settings import Preset
+from labels.records import next_command
 from labels.records.errors import InputError
 from labels.records.run_records import require_run_record
 from labels.records.safe_writing import read_parquet
@@ -63,7 +64,7 @@ def gather_actions(
 ) -> ActionData:
     """Read the cleaned actions, divide the videos by group, cut the windows. InputError when there is too little."""
     videos = work.usable_videos()
-    command = f"python dataset_cleaner.py {work.root} --round {folder.number}"
+    command = next_command.clean(work, folder.number, actions=True)
     record = require_run_record(folder, ACTIONS_CLEANED, command)
     kept: dict[str, pd.DataFrame] = {}
     for video_id in videos["video_id"]:

@@ -66,9 +66,6 @@ def train_recogniser(
     def is_done() -> bool:
         return len(history) >= settings.epochs or is_over(history, settings.patience, SCORE)
 
-    if not is_done():
-        with deterministic(loop.device):
-            task.prepare(training)
     progress = tqdm(
         total=loop.total_steps,
         initial=len(history) * loop.epoch_steps,

@@ -39,9 +39,9 @@ def fusion_parts(settings: RecognitionSettings) -> tuple[RecognitionSettings, Re
         raise InputError(f"--architecture {settings.architecture}: a fusion is of pixels and joints, as in cnn3d+pose")
     said = settings.learning_rate != RecognitionSettings.rate_for(settings.architecture)
     rates = [settings.learning_rate if said else RecognitionSettings.rate_for(name) for name in names]
-    pixels = replace(settings, architecture=names[0], learning_rate=rates[0], pose="", any_side=False)
+    pixels = replace(settings, architecture=names[0], learning_rate=rates[0], pose="")
     own = replace(settings, architecture=names[1], learning_rate=rates[1])
-    return pixels, replace(own, frames=0, mask_channel=False, rand_augment=0)
+    return pixels, replace(own, frames=0, mask_channel=False)
 
 
 @dataclass(frozen=True)

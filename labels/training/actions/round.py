@@ -16,10 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from labels.cleaning.settings import cleaning_command
 from labels.labelling.masks import inputs_of_masks
 from labels.labelling.player_tracks import PLAYER
-from labels.labelling.settings import LASTING, action_words
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, require_fit
 from labels.models.recognisers.recogniser import build_recogniser, fused_preset, is_fusion, network_from_file, preset_of
 from labels.models.recognisers.settings import (
@@ -31,6 +29,7 @@ from labels.models.recognisers.settings import (
     PRETRAINED,
     Preset,
 )
+from labels.records import next_command
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import (
@@ -38,7 +37,6 @@ from labels.records.run_records import (
     digest_of_true_actions,
     digest_of_true_joints,
     inputs_of_players,
-    last_arguments,
     out_of_date,
     read_run_record,
     require_run_record,
@@ -46,9 +44,7 @@ from labels.records.run_records import (
     write_run_record,
 )
 from labels.records.safe_writing import digest_of, file_digest, read_json, write_json
-from labels.records.said_options import typed
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, WorkFolder
-from labels.training.actions.body_depth import require_body
 from labels.training.actions.data import ActionData, gather_actions
 from labels.training.actions.fitting import require_no_group_twice, train_recogniser
 from labels.training.actions.fusion import fusion_parts, make_parts, train_fusion
@@ -64,21 +60,15 @@ SHORTEST_S, LONGEST_S = 0.05, 60.0  # a window is; stage 4 keeps all of them on 
 
 def preset_for(settings: RecognitionSettings) -> Preset:
     """The windows of an architecture, or what was said of them."""
-    if settings.mask_channel and settings.rand_augment:
-        raise InputError(
-            "--rand-augment: moves the colours of a window and not its masks; say it without --mask-channel"
-        )
     if is_fusion(settings.architecture):
         return fused_preset(*map(preset_for, fusion_parts(settings)))
     if settings.seconds and not SHORTEST_S <= settings.seconds <= LONGEST_S:
         raise InputError(f"--window-seconds {settings.seconds:g}: from {SHORTEST_S:g} to {LONGEST_S:g}")
     preset = preset_of(settings.architecture)
-    of_pixels = {"--mask-channel": settings.mask_channel, "--rand-augment": settings.rand_augment}
-    of_joints = {f"--pose {settings.pose}": settings.pose, "--any-side": settings.any_side}
-    foreign, seen = (of_pixels, "joints") if preset.reads == JOINTS else (of_joints, "no joints")
-    for option, said in foreign.items():
-        if said:
-            raise InputError(f"{option}: {settings.architecture} looks at {seen}; leave it out")
+    if preset.reads == JOINTS and settings.mask_channel:
+        raise InputError(f"--mask-channel: {settings.architecture} looks at joints; leave it out")
+    if preset.reads != JOINTS and settings.pose:
+        raise InputError(f"--pose {settings.pose}: {settings.architecture} looks at no joints; leave it out")
     if preset.reads == JOINTS:
         preset = replace(preset, pose=settings.pose or preset.pose)
     frames = settings.frames or preset.frames
@@ -160,9 +150,10 @@ def train_actions(
     settings = with_pose(settings, work)
     preset = preset_for(settings)
     folder = work.round(number)
-    command = cleaning_command(work, number, actions=True)
+    command = next_command.clean(work, number, actions=True)
     if read_run_record(folder, ACTIONS_LABELLED) is None:
-        command = f"python dataset_processor.py {work.root} --round {number} --recogniser …, then dataset_cleaner.py"
+        labelling = next_command.command("dataset_processor.py", work.root, number)
+        command = f"{labelling} --recogniser …, then dataset_cleaner.py"
     cleaned = require_run_record(folder, ACTIONS_CLEANED, command)
     inputs = {
         "format": str(FORMAT),
@@ -181,7 +172,7 @@ def train_actions(
             raise InputError("--continue: a fusion starts anew; leave it out")
         if number == 0:
             raise InputError("--continue: round 0 has no round before it; leave it out")
-        trained = f"python train.py {work.root} --round {number - 1} --task actions"
+        trained = next_command.command("train.py", work.root, number - 1, "--task", "actions")
         before = require_run_record(work.round(number - 1), ACTIONS_TRAINED, trained)
         inputs[f"round {number - 1} {ACTIONS_TRAINED}"] = before.output
     data = gather_actions(work, folder, preset, settings, device)
@@ -200,9 +191,6 @@ def train_actions(
         parts = make_parts(data.class_names, settings, preset, device, from_scratch)
     else:
         network = _first_network(work, number, data.class_names, preset, settings, pretrained, go_on).to(device)
-    if settings.any_side:
-        shown = (data.read(window) for window in data.windows[TRAIN])
-        require_body(value[JOINTS] if fusion else value for value in shown)
     start_run(folder, ACTIONS_TRAINED)
     folder.out_of_fold.unlink(missing_ok=True)  # it is of other labels, or of another student
     if fusion:
@@ -311,9 +299,6 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         batch_size=args.batch_size or settings.batch_size,
         frames=args.window_frames,
         seconds=args.window_seconds,
-        mixup=args.mixup,
-        rand_augment=args.rand_augment,
-        any_side=args.any_side,
         pose=args.pose or "",
     )
     if args.folds and "+" in architecture:
@@ -333,7 +318,7 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         stay = round_to_stay_with(work, args.round)
         if stay is not None:
             summary.lines.append(stay[1])
-            summary.next_command = f"python visualise.py {args.work} --round {stay[0]}"
+            summary.next_command = next_command.look(work, stay[0])
         summary.lines += out_of_date(work)
     return summary
 
@@ -369,9 +354,6 @@ def summarise(args: argparse.Namespace, trained: "TrainedActions") -> Summary:
     """Which videos were used, and what came out."""
     data = trained.data
     work = WorkFolder(args.work)
-    lasting = action_words(last_arguments(work, args.round, ACTIONS_LABELLED) or {}, LASTING)
-    if read_run_record(work.round(args.round), "trained") is not None:  # a detector's turn comes too: say whose it is
-        lasting = ["--recogniser", str(work.round(args.round).recogniser), *lasting]
     return Summary(
         f"train actions of round {args.round}",
         "videos",
@@ -379,5 +361,5 @@ def summarise(args: argparse.Namespace, trained: "TrainedActions") -> Summary:
         len(data.splits) - sum(data.skipped.values()),
         data.skipped,
         trained.lines(),
-        f"python dataset_processor.py {args.work} --round {args.round + 1}{typed(lasting)}",
+        next_command.label_next_actions(work, args.round + 1),
     )

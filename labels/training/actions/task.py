@@ -5,7 +5,6 @@ Windows as training sees them: turned, moved, mirrored, lit otherwise; all frame
 Everything is drawn from torch's global generator, so that an epoch depends on its seed alone.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,13 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from labels.models.recognisers.pose_networks import normalise, resample
+from labels.models.recognisers.pose_networks import normalise
 from labels.models.recognisers.recogniser import view_probabilities
 from labels.models.recognisers.settings import JOINTS, Preset
 from labels.models.recognisers.skeletons import HIPS, MIRROR, mirrored_classes
 from labels.models.recognisers.skeletons import JOINTS as JOINT_NAMES
-from labels.training.actions.body_depth import DepthNetwork, learn_depth
-from labels.training.settings import ClipAugmentation, DepthSettings, PoseAugmentation, RecognitionSettings
+from labels.training.settings import ClipAugmentation, PoseAugmentation, RecognitionSettings
 
 GREY = torch.tensor([0.299, 0.587, 0.114])
 
@@ -50,13 +48,6 @@ def augment_clip(window: Tensor, crop: int, turned: bool, settings: ClipAugmenta
     return _erase(seen, settings).transpose(0, 1)
 
 
-def rand_augment(window: Tensor, operations: int) -> Tensor:
-    """RandAugment (arxiv.org/abs/1909.13719) of a window (T, H, W, 3) uint8: the same operations on all its frames."""
-    from torchvision.transforms import v2  # costs seconds: only when it is wanted
-
-    return v2.RandAugment(operations)(window.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
 def _light(clip: Tensor, settings: ClipAugmentation) -> Tensor:
     if _between(0, 1) < settings.colourless:
         clip = (clip * GREY[:, None, None]).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
@@ -78,21 +69,13 @@ def _erase(clip: Tensor, settings: ClipAugmentation) -> Tensor:
     return erased
 
 
-def augment_pose(
-    joints: np.ndarray, times: int, turned: bool, settings: PoseAugmentation, depth: np.ndarray | None = None
-) -> Tensor:
-    """Joints (T, J, 2) as (times, J, 3), at a stretch of the window, faster here and slower there.
-
-    Args:
-        depth: (T, J) torso lengths, see `body_depth`; with it the body is seen from any side.
-    """
+def augment_pose(joints: np.ndarray, times: int, turned: bool, settings: PoseAugmentation) -> Tensor:
+    """Joints (T, J, 2) as (times, J, 3), at a stretch of the window, faster here and slower there."""
     last = len(joints) - 1
     span = _between(settings.shortest, 1) * last
     start = _between(0, last - span)
     places = start + np.linspace(0, 1, times) ** np.exp(_between(-1, 1) * settings.warp) * span
     values = normalise(joints, times, places)
-    if depth is not None:
-        values = seen_from_aside(values, resample(depth, places), _between(-np.pi, np.pi))
     if turned:
         values = values[:, list(MIRROR)]
         values[..., 0] = -values[..., 0]
@@ -107,14 +90,6 @@ def augment_pose(
         lost = torch.randperm(len(JOINT_NAMES))[: int(_between(1, settings.most_dropped + 1))]
         pose[:, lost] = functional.pad(pose[:, list(HIPS), :2].mean(dim=1), (0, 1))[:, None]  # as if never seen
     return pose
-
-
-def seen_from_aside(pose: np.ndarray, depth: np.ndarray, radians: float) -> np.ndarray:
-    """A pose (T, J, 3: x, y, seen), its body rotated about the upright through its hips, which go on as they went."""
-    aside = pose.copy()
-    middle = pose[:, HIPS, 0].mean(axis=1, keepdims=True)
-    aside[..., 0] = middle + (pose[..., 0] - middle) * np.cos(radians) + depth * np.sin(radians)
-    return aside
 
 
 def _between(low: float, high: float) -> float:
@@ -152,18 +127,6 @@ class RecognitionTask:
     ) -> None:
         self.class_names, self.preset, self.read, self.settings = class_names, preset, read, settings
         self.mirror = mirrored_classes(class_names)
-        self.depth_network: DepthNetwork | None = None
-
-    def prepare(self, training: Sequence[LabelledWindow]) -> None:
-        """Learn of the windows to train on what showing their bodies from any side needs.
-
-        Windows in which no body can be made out are trained on as they are.
-        """
-        if self.settings.any_side:
-            settings = DepthSettings()
-            every = math.ceil(len(training) / settings.most_windows)
-            shown = (self.read(window) for window in training[::every])
-            self.depth_network = learn_depth(shown, settings, self.settings.seed)
 
     def make_batch(self, windows: Sequence[LabelledWindow]) -> Batch:
         values, targets = [], torch.zeros(len(windows), len(self.class_names))
@@ -172,12 +135,6 @@ class RecognitionTask:
             values.append(self._augmented(window, turned))
             targets[at, self.mirror[window.class_id] if turned and self.mirror else window.class_id] = 1
         batch, weights = torch.stack(values), torch.tensor([window.weight for window in windows])
-        if self.settings.mixup:
-            strength = torch.tensor(self.settings.mixup)
-            share = float(torch.distributions.Beta(strength, strength).sample())
-            other = torch.randperm(len(batch))
-            batch = share * batch + (1 - share) * batch[other]
-            targets, weights = (share * each + (1 - share) * each[other] for each in (targets, weights))
         targets = targets * (1 - self.settings.smoothing) + self.settings.smoothing / len(self.class_names)
         return batch, targets, weights
 
@@ -209,13 +166,8 @@ class RecognitionTask:
 
     def _augmented(self, window: LabelledWindow, turned: bool) -> Tensor:
         if self.preset.reads == JOINTS:
-            joints = self.read(window)
-            depth = self.depth_network.depth_of(joints) if self.depth_network is not None else None
-            return augment_pose(joints, self.preset.frames, turned, PoseAugmentation(), depth)
-        pixels = self._plain(window)
-        if self.settings.rand_augment:
-            pixels = rand_augment(pixels, self.settings.rand_augment)
-        return augment_clip(pixels, self.preset.crop, turned, ClipAugmentation())
+            return augment_pose(self.read(window), self.preset.frames, turned, PoseAugmentation())
+        return augment_clip(self._plain(window), self.preset.crop, turned, ClipAugmentation())
 
 
 def by_label(windows: Sequence[LabelledWindow], probabilities: np.ndarray) -> tuple[list[LabelledWindow], np.ndarray]:

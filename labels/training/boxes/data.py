@@ -27,11 +27,13 @@ from tqdm import tqdm
 
 from labels.models.checkpoints import BALLNET
 from labels.models.detectors.ballnet import FrameFollower, SmallFrame, align, to_working
+from labels.records import next_command
 from labels.records.detections import Detections
 from labels.records.errors import InputError
 from labels.records.geometry import as_xyxy
-from labels.records.safe_writing import digest_of, file_digest, read_parquet
-from labels.records.tables import BOX_COLUMNS, check_boxes
+from labels.records.safe_writing import digest_of, file_digest
+from labels.records.tables import BOX_COLUMNS
+from labels.records.video_labels import VideoLabels, read_video_labels
 from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.training.settings import FrameChoice, SplitSettings, TrainingSettings
 from labels.training.splits import TEST, TRAIN, VAL, linked_groups, split_videos
@@ -81,34 +83,32 @@ class FrameCounts:
         )
 
 
-def read_cleaned(folder: RoundFolder, video_id: str) -> pd.DataFrame:
-    """The cleaned boxes of a video; `attrs` holds frame_count and stride."""
-    path = folder.boxes("cleaned", video_id)
-    return check_boxes(read_parquet(path), str(path), decided=True)
+def read_cleaned(folder: RoundFolder, video_id: str) -> VideoLabels:
+    """The cleaned boxes of a video."""
+    return read_video_labels(folder.boxes("cleaned", video_id), decided=True)
 
 
 def choose_frames(
-    boxes: pd.DataFrame, class_names: tuple[str, ...], choice: FrameChoice
+    labels: VideoLabels, class_names: tuple[str, ...], choice: FrameChoice
 ) -> tuple[list[LabelledFrame], FrameCounts]:
     """The frames of one video to train or validate on, in order, and where the others went.
 
     Args:
-        boxes: cleaned boxes of the video, `attrs` with video_id, frame_count and stride. Boxes of classes that are not
-            among `class_names` are left out.
+        labels: cleaned boxes of the video. Boxes of classes that are not among `class_names` are left out.
     """
-    attrs = boxes.attrs
-    boxes = boxes[boxes["class_name"].isin(class_names)]
+    video = labels.video
+    boxes = labels.boxes[labels.boxes["class_name"].isin(class_names)]
     kept = (boxes["decision"] == "keep") & (boxes["origin"] != "interpolated")
     unsure = (boxes["decision"] == "ignore") | ((boxes["decision"] == "keep") & (boxes["origin"] == "interpolated"))
     dropped = boxes["decision"] == "drop"
-    labelled = np.arange(0, attrs["frame_count"], attrs["stride"])
+    labelled = np.arange(0, video.frame_count, video.stride)
     has_kept = np.isin(labelled, boxes["frame_index"][kept])
     occupied = np.isin(labelled, boxes["frame_index"][kept | unsure])
     reach = np.ones(2 * choice.sure_distance + 1)
     padded = np.pad(occupied, choice.sure_distance)  # beyond the ends nothing is seen
     sure_empty = np.convolve(padded, reach, mode="valid") < 0.5
     wanted = int(np.ceil(choice.negative_share * has_kept.sum()))
-    drawn = sorted(labelled[sure_empty], key=lambda frame: digest_of([attrs["video_id"], int(frame)]))
+    drawn = sorted(labelled[sure_empty], key=lambda frame: digest_of([video.video_id, int(frame)]))
     used = np.union1d(labelled[has_kept], np.array(drawn[:wanted], dtype=labelled.dtype))
     counts = FrameCounts(
         with_kept=int(has_kept.sum()),
@@ -134,7 +134,7 @@ def choose_frames(
         keep, ignore, drop = (rows[mask[rows]] for mask in masks)
         frames.append(
             LabelledFrame(
-                attrs["video_id"], frame_index, int(attrs["frame_count"]), xyxy[keep], class_ids[keep], quality[keep],
+                video.video_id, frame_index, video.frame_count, xyxy[keep], class_ids[keep], quality[keep],
                 xyxy[ignore], class_ids[ignore], xyxy[drop], bool(len(keep) and human[keep].all()),
             )
         )  # fmt: skip
@@ -299,13 +299,13 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
     """Read the cleaned labels, divide the videos, choose the frames. InputError when there is too little."""
     videos = work.usable_videos()
     present = [video for video in videos["video_id"] if folder.boxes("cleaned", video).is_file()]
-    boxes = {video_id: read_cleaned(folder, video_id) for video_id in present}
-    kept = {video_id: table[table["decision"] == "keep"] for video_id, table in boxes.items()}
+    cleaned = {video_id: read_cleaned(folder, video_id) for video_id in present}
+    kept = {video_id: each.boxes[each.boxes["decision"] == "keep"] for video_id, each in cleaned.items()}
     labelled = {video_id for video_id, table in kept.items() if len(table)}
     if not labelled:
         raise InputError(
             f"{folder.path / 'cleaned'}: no box was kept, so there is nothing to learn; look at the reasons with: "
-            f"python visualise.py {work.root} --round {folder.number}"
+            f"{next_command.look(work, folder.number)}"
         )
     splits = split_videos(work.split_table, videos, labelled, folder.number, SplitSettings())
     # What only validation or held-out clips show cannot be learnt, and a held-out clip must not decide anything.
@@ -330,10 +330,10 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
         reason = ""
         if splits[video_id] == TEST:
             reason = "held-out clips, never trained nor validated on"
-        elif video_id not in boxes:
+        elif video_id not in cleaned:
             reason = "without cleaned labels"
         else:
-            frames, counted = choose_frames(boxes[video_id], class_names, FrameChoice())
+            frames, counted = choose_frames(cleaned[video_id], class_names, FrameChoice())
             if not frames:
                 reason = "without a frame that is sure enough"
             elif why := working.ensure(frames, work.videos / row.file):

@@ -24,7 +24,6 @@ from torch import nn
 from tqdm import tqdm
 
 from labels.cleaning.agreement import FOLDS, SelfAgreement, Share, agreement_lines
-from labels.cleaning.settings import cleaning_command
 from labels.models.checkpoints import (
     BALLNET,
     build_network,
@@ -36,6 +35,7 @@ from labels.models.checkpoints import (
     save_checkpoint,
 )
 from labels.models.detectors.ballnet import BallNetSettings
+from labels.records import next_command
 from labels.records.errors import InputError
 from labels.records.matching import count_matches
 from labels.records.run_records import RunRecord, read_run_record, require_run_record, start_run, write_run_record
@@ -251,7 +251,7 @@ def train_round(
     if from_scratch and settings.architecture == BALLNET:
         raise InputError(f"--from-scratch: {BALLNET} has no COCO weights and starts from chance anyway; leave it out")
     folder = work.round(round_number)
-    script = cleaning_command(work, round_number)
+    script = next_command.clean(work, round_number)
     inputs = {
         "format": str(FORMAT),
         f"round {round_number} cleaned": require_run_record(folder, "cleaned", script).output,
@@ -259,9 +259,7 @@ def train_round(
     if go_on:
         if round_number == 0:
             raise InputError("--continue: round 0 has no round before it; leave it out")
-        before = require_run_record(
-            work.round(round_number - 1), "trained", f"python train.py {work.root} --round {round_number - 1}"
-        )
+        before = require_run_record(work.round(round_number - 1), "trained", next_command.train(work, round_number - 1))
         inputs[f"round {round_number - 1} trained"] = before.output
     arguments = {**asdict(settings), "device": device, "from_scratch": from_scratch, "continue": go_on}
     data = gather_data(work, folder, settings)

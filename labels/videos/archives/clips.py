@@ -1,7 +1,4 @@
-"""The clips an archive names, before they are looked at: what they are called, where they lie, their label.
-
-Which clips of a labelled archive are taken: those of the classes and splits asked for, and how many of them.
-"""
+"""The clips an archive names, before they are opened: name, place, label; and which of them are taken."""
 
 import os
 import re

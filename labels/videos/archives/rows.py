@@ -1,10 +1,7 @@
 """From the clips an archive names to rows of videos.parquet, clips in `videos/`, and human labels beside them.
 
-How the clips of an archive are looked at: as an earlier run found them, or afresh.
-
-What became of an archive's clips, in tables and in lines for the one who asked.
-
-What an archive says of its clips as human labels: the class of a clip holds for the whole of it.
+A clip that an earlier run found sound is not opened again. The archive's class of a clip becomes a human label of the
+whole clip.
 """
 
 import hashlib

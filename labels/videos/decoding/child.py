@@ -1,17 +1,13 @@
-"""The process that decodes one video for `decoding.py`, under limits, so that a bad file costs one video.
+"""The process that decodes one video for `frames.py`, under limits, so that a bad file costs one video.
 
     python -m labels.videos.decoding.child PATH STRIDE LIMITS_AS_JSON SHARED_FILE_DESCRIPTOR
 
-It speaks the language of `frame_pipe.py` over standard output and input. Stride 0 decodes everything and sends only
-the account at the end.
+It writes the messages of `pipe.py` to standard output and reads from standard input. Stride 0 decodes everything and
+sends only the account at the end.
 
-When a frame is shown, and how many there are a second, by the frames' own timestamps.
-
-Frames turned upright, as the display matrix of a file asks: phones store what the sensor saw and how it was held.
-
-Whether a container file is shorter than its own index says: the sign of a download or a copy that broke off.
-
-A demuxer takes the end of a file for the end of the video and says nothing when the cut lies between two frames.
+Times come from the frames' own timestamps. Frames are turned upright by the file's display matrix. A container that
+is shorter than its own index says is reported as cut off: a demuxer takes the end of the file for the end of the video
+and says nothing when the cut lies between two frames.
 """
 
 import json

@@ -1,17 +1,15 @@
 """Frames of a video, in order, decoded in a limited process of its own.
 
 A video comes from outside, and a decoder is a million lines of C: a crash, a hang or a file that unpacks to more than
-the machine holds must cost one video, not the run. So `decoding_child.py` decodes, and hands the frames over through
-shared memory.
+memory holds must cost one video, not the run. So `child.py` decodes and hands the frames over through shared memory;
+this module starts that process, reads from it, watches it and ends it.
 
     for frame in decode_frames(path, stride=10):
         look_at(frame.rgb)
 
     for video_id, frames in decode_ahead([(video_id, path, 10), ...]):
-        for frame in frames:  # while these are looked at, the next video is being decoded
+        for frame in frames:  # the next video is decoded meanwhile
             look_at(frame.rgb)
-
-The decoding process as seen by the one that asked for it: started, read from, watched, ended.
 """
 
 import json

@@ -1,10 +1,9 @@
-"""Holds the process that runs yt-dlp to what we allow, below yt-dlp: through Python's audit events.
+"""Limits on the process that runs yt-dlp, enforced below yt-dlp by Python's audit events.
 
-A list, a redirect, a page or a manifest may name any address. What counts is the address that is connected to, so
-that is checked, at the moment of connecting; likewise every URL that is opened, every program that is started and
-every file that is opened for writing. An audit hook cannot be taken off again: only worker processes install it.
-
-Which addresses may be asked: http and https on the public internet, nothing inside the user's own network.
+A list, a redirect, a page or a manifest may name any address. What counts is the address that is connected to, so that
+is checked at the moment of connecting: http and https on the public internet, nothing inside the user's own network.
+So is every URL that is opened, every program that is started and every file that is opened for writing. An audit hook
+cannot be removed: only worker processes install it.
 """
 
 import ipaddress

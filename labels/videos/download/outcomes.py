@@ -6,6 +6,7 @@
 import re
 
 OK = "ok"
+FAILED = "failed"  # for --retry: all the others
 TRANSIENT = frozenset({"network", "short"})  # tried again in the same run
 BLOCKED = frozenset({"rate_limited", "bot"})  # nothing about the clip: all workers pause, and it is asked for again
 DEAD = frozenset({"private", "removed"})

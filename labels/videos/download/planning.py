@@ -1,10 +1,7 @@
-"""What a run has to do, worked out on disk: a list of a million entries needs no more memory than one of a thousand.
+"""What a run has to do, planned on disk: a list of a million entries needs no more memory than one of a thousand.
 
-The plan is an SQLite file that is made anew by every run from the list and the ledger; nothing is lost with it.
-
-Which clips of a list are drawn: what is not wanted is left out, what stands in it twice is settled, by lot the rest.
-
-All of it happens in the plan's database, so that it takes no memory however long the list is.
+The plan is an SQLite file that every run makes anew from the list and the ledger; nothing is lost with it. Filters,
+duplicates and the draw by lot are settled in that database too.
 """
 
 import sqlite3

@@ -1,8 +1,6 @@
-"""One entry of a clip list: what is asked for, or why nothing will be.
+"""One entry of a clip list: what is asked for, or why it is refused; and the filters that choose among entries.
 
-Everything is checked here, before anything is fetched: a list comes from outside.
-
-Which entries of a clip list are wanted. Imports nothing heavy: scripts take their defaults from here.
+A list comes from outside, so everything is checked here, before anything is fetched. Imports nothing heavy.
 """
 
 import difflib

@@ -1,8 +1,7 @@
 """Stage 1 from a clip list: plan, fetch, put in place, remember, report.
 
-Only this process writes to the work folder; workers write aside in `videos/.downloads/`.
-
-The rows of `videos.parquet` for the clips of a list: made from the plan, merged with what was there.
+Only this process writes to the work folder; workers write aside in `videos/.downloads/`. The rows of `videos.parquet`
+are made from the plan and merged with what was there.
 """
 
 import os
@@ -290,11 +289,14 @@ def _bar_text(counts: Counter[str], pool: Any) -> str:
 
 
 def check_retry(names: str) -> frozenset[str]:
-    """`private,geo` as outcomes. InputError for a word that is none."""
-    from labels.videos.download.outcomes import OUTCOMES
+    """`private,geo` as outcomes, `failed` as all but the good one. InputError for a word that is none."""
+    from labels.videos.download.outcomes import FAILED, OK, OUTCOMES
 
     wanted = frozenset(name.strip() for name in names.split(",") if name.strip())
+    if FAILED in wanted:
+        wanted = wanted - {FAILED} | (frozenset(OUTCOMES) - {OK})
     unknown = wanted - set(OUTCOMES)
     if unknown:
-        raise InputError(f"--retry {', '.join(sorted(unknown))}: no outcome; there are {', '.join(OUTCOMES[1:])}")
+        known = ", ".join([FAILED, *OUTCOMES[1:]])
+        raise InputError(f"--retry {', '.join(sorted(unknown))}: no outcome; there are {known}")
     return wanted

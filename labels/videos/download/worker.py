@@ -1,10 +1,8 @@
-"""A process that gets one video after another: fetched aside, cut, checked. What is in place is the parent's business.
+"""A process that gets one video after another with yt-dlp: fetched aside, cut, checked; the parent puts it in place.
 
-It may hang, crash or be killed at any time without costing more than the video it is at.
-
-One video through yt-dlp, under our own options: no configuration file, no other program, nothing the list chose.
-
-Imports yt-dlp, which takes a second: only the worker processes import this module.
+It may hang, crash or be killed at any time without costing more than the video it is at. yt-dlp runs with our own
+options: no configuration file, no other program, nothing that the list chose. Only worker processes import this module,
+because importing yt-dlp takes a second.
 """
 
 import os

@@ -1,8 +1,6 @@
-"""Drawing a player: limbs as shaded capsules over the projected skeleton, clothes, hair, shoes, a racket, a shadow.
+"""Drawing players and balls: limbs as shaded capsules over the projected skeleton, the ball as a shaded sphere.
 
-The colours of a synthetic clip's players, ball and light.
-
-Drawing a ball: a shaded, turning, patterned sphere, smeared along its way while the shutter is open.
+A ball is smeared along its way while the shutter is open. The colours of players, ball and light are drawn here too.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,7 @@
-"""What happens in a synthetic clip: who runs where, who sends the ball on and when, and where the ball flies.
+"""What happens in a synthetic clip: who runs where, who passes the ball and when, and where the ball flies.
 
-The ball obeys gravity, drag, bounces and rolling friction; a player takes it where it arrives, carries it, sends it on.
-Nothing here is drawn.
-
-Who and what moves in a synthetic clip: players with their paths and moves, balls with theirs.
+The ball obeys gravity, drag, bounces and rolling friction; a player takes it where it arrives, carries it, passes it
+on. Nothing is drawn here.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Synthetic sports clips with exact truth: the world of `scene_play` seen by the camera of `scene_camera`, drawn.
+"""Synthetic sports clips with exact truth: the world of `play` seen by its `camera`, drawn.
 
 What the truth means:
 
@@ -10,10 +10,6 @@ What the truth means:
 - The joints of a player in sight are those of the skeleton, also where something hides them; none outside the frame.
 - `track_id` is the same for one object through the whole clip, across cuts. Actions cover the frames in which their
   player has a box.
-
-The shadows of players and balls on the ground of a synthetic clip.
-
-The truth of a synthetic clip as tables, from what was seen while it was drawn.
 """
 
 import hashlib

@@ -1,11 +1,4 @@
-"""What stands still behind the players: the ground and the backdrop, painted once a clip, warped into every frame.
-
-The ground of a synthetic clip as a texture: grass, planks, clay, sand or paint, worn, mown, shaded, with lines.
-
-What stands behind the ground of a synthetic clip, as a texture: stands with a crowd, a hall, trees; and boards.
-
-The net across a synthetic court: a plane at y = 0 that can be seen through.
-"""
+"""What stands still behind the players: ground, backdrop and net, painted once a clip and warped into every frame."""
 
 from dataclasses import dataclass
 

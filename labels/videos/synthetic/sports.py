@@ -22,7 +22,7 @@ class Sport:
     pass_ms: Range  # horizontal speed of a pass
     bounce_share: float  # how many passes touch the ground before they arrive
     bounce_at: Range  # when they first do, as a share of the flight
-    strikes: tuple[str, ...]  # the moves of scene_poses that send the ball on; one stands twice when it is frequent
+    strikes: tuple[str, ...]  # the moves of `poses` that send the ball on; one stands twice when it is frequent
     carry: str  # feet | hands | none: what a player does between receiving and sending
     carry_s: Range
     arrive_z_m: Range  # height at which a pass that does not bounce is taken

@@ -1,0 +1,81 @@
+"""The boxes of one video together with the facts they are read by: its frames, its rate, its size."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from labels.records.errors import InputError
+from labels.records.safe_writing import read_parquet_and_metadata, write_parquet
+from labels.records.tables import check_boxes
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What the labels of a video are read by."""
+
+    video_id: str
+    frame_count: int  # as decoded
+    stride: int  # every how many frames were labelled, from frame 0
+    fps: float
+    width: int  # pixels of the upright decoded frame
+    height: int
+    described_by: str | None = None  # which network saw what is in the boxes; None: an older shard, which has it not
+    shard: Mapping[str, Any] = field(default_factory=dict)  # what else its file says: the key it was made by, counts
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any], where: str) -> "VideoFacts":
+        """The facts in a shard's metadata. InputError when some are missing."""
+        missing = [name for name in _NEEDED if name not in metadata]
+        if missing:
+            raise InputError(f"{where}: its metadata lacks {', '.join(missing)}")
+        own = {name: metadata[name] for name in _NAMED if name in metadata}
+        return cls(**own, shard={name: value for name, value in metadata.items() if name not in own})
+
+    def as_metadata(self) -> dict[str, Any]:
+        """For a shard."""
+        named = {name: value for name in _NAMED if (value := getattr(self, name)) is not None}
+        return named | dict(self.shard)
+
+
+_NAMED = tuple(each.name for each in fields(VideoFacts) if each.name != "shard")
+_NEEDED = tuple(name for name in _NAMED if name != "described_by")
+
+
+@dataclass(frozen=True)
+class VideoLabels:
+    """One video's labels.
+
+    Attributes:
+        boxes: a row for every box, columns as `labels.records.tables.BOXES` (after stage 3 also DECIDED).
+        video: what they are read by.
+        camera: how the camera moved, as `tables.CAMERA`; None where that is not known here.
+        score_scales: how its labeller's scores are read, by source: `working_threshold` and `score_slope` by class.
+        round_number: of the labelling.
+    """
+
+    boxes: pd.DataFrame
+    video: VideoFacts
+    camera: pd.DataFrame | None = None
+    score_scales: Mapping[str, Any] = field(default_factory=dict)
+    round_number: int = 0
+
+    def with_boxes(self, boxes: pd.DataFrame) -> "VideoLabels":
+        """Other boxes of the same video."""
+        return replace(self, boxes=boxes)
+
+
+def read_video_labels(path: Path, decided: bool = False) -> VideoLabels:
+    """The shard of one video, checked. InputError, in one line, when it is missing, unsound or lacks a fact."""
+    boxes, metadata = read_parquet_and_metadata(path)
+    try:
+        check_boxes(boxes, str(path), decided)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return VideoLabels(boxes, VideoFacts.from_metadata(metadata, str(path)))
+
+
+def write_video_labels(path: Path, labels: VideoLabels) -> None:
+    write_parquet(path, labels.boxes, labels.video.as_metadata())
