@@ -8,7 +8,7 @@ What a user may say of the detectors that label a round. Imports nothing heavy.
 import argparse
 from dataclasses import dataclass
 
-from labels.models.recognisers.settings import POSES
+from labels.models.recognisers.settings import POSE_HELP, pose_source
 from labels.models.settings import BACKBONES, DEFAULT_DETECTOR, HUMAN, STUDENT
 from labels.records.command_line import above_zero, positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
@@ -39,7 +39,10 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     )
     actions.add_argument("--map", metavar="CSV", help="kinetics_class,class_name: a recogniser's classes to ours")
     actions.add_argument(
-        "--pose", choices=POSES, help="where joints come from (default: as the recogniser was trained)"
+        "--pose",
+        type=pose_source,
+        metavar="NAME|FILE",
+        help=f"where joints come from: {POSE_HELP} (default: as the recogniser was trained)",
     )
     actions.add_argument(
         "--per", choices=SUBJECTS, default=SUBJECTS[0], help="windows of whole frames or of each player"
