@@ -25,7 +25,7 @@ from labels.videos.decoding.frames import Frame
 from labels.videos.frame_store import FrameStore
 
 if TYPE_CHECKING:
-    from labels.models.deep_features import BackboneFeatures
+    from labels.models.deep_features import BoxFeatures
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def label_video(
     round_number: int,
     settings: LabellingSettings,
     store: FrameStore | None = None,
-    backbone: "BackboneFeatures | None" = None,
+    backbone: "BoxFeatures | None" = None,
 ) -> LabelledVideo:
     """Label one video.
 
@@ -107,7 +107,7 @@ def best_of_each(found: Detections, most: int) -> np.ndarray:
 class _Rows:
     """The boxes of one video as they come in."""
 
-    backbone: "BackboneFeatures | None" = None
+    backbone: "BoxFeatures | None" = None
     most_boxes: int = LabellingSettings.most_boxes
     parts: list[tuple[int, float, Detections, np.ndarray]] = field(default_factory=list)
     frames: int = 0

@@ -28,7 +28,7 @@ from labels.videos.decoding.frames import DecodeError, Frame, decode_ahead
 from labels.videos.frame_store import FrameStore
 
 if TYPE_CHECKING:
-    from labels.models.deep_features import BackboneFeatures
+    from labels.models.deep_features import BoxFeatures
 
 FORMAT = 4  # of the shards; raise it when the same detector on the same video gives other shards
 
@@ -75,7 +75,7 @@ class RoundLabels:
 
 
 def shard_key(
-    video: Any, detector: Detector | Panel, settings: LabellingSettings, backbone: "BackboneFeatures | None" = None
+    video: Any, detector: Detector | Panel, settings: LabellingSettings, backbone: "BoxFeatures | None" = None
 ) -> str:
     """Changes when the shard of a video (a row of the videos table) would."""
     said = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
@@ -84,7 +84,7 @@ def shard_key(
     )
 
 
-def described_by(detector: Detector | Panel, backbone: "BackboneFeatures | None") -> str:
+def described_by(detector: Detector | Panel, backbone: "BoxFeatures | None") -> str:
     """Who sees what is in the boxes, beside colours and edges: what two networks see cannot be compared."""
     return detector.digest if detector.describes else backbone.name if backbone is not None else ""
 
@@ -94,7 +94,7 @@ def label_round(
     folder: RoundFolder,
     detector: Detector | Panel,
     settings: LabellingSettings,
-    backbone: "BackboneFeatures | None" = None,
+    backbone: "BoxFeatures | None" = None,
 ) -> RoundLabels:
     """Label every usable video of the work folder that this detector has not labelled yet.
 

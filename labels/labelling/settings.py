@@ -9,7 +9,7 @@ import argparse
 from dataclasses import dataclass
 
 from labels.models.recognisers.settings import POSE_HELP, pose_source
-from labels.models.settings import BACKBONES, DEFAULT_DETECTOR, HUMAN, STUDENT
+from labels.models.settings import BACKBONE_HELP, DEFAULT_DETECTOR, HUMAN, STUDENT, backbone_source
 from labels.records.command_line import above_zero, positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
 
@@ -112,8 +112,9 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", metavar="CSV", help="what to ask a text-prompted hf: detector: class, prompt")
     parser.add_argument(
         "--backbone",
-        choices=BACKBONES,
-        help="by whose features of ImageNet boxes are compared too, of detectors that tell none of their own",
+        type=backbone_source,
+        metavar="NAME|FILE",
+        help=f"by whose features boxes are compared too, of detectors that tell none of their own: {BACKBONE_HELP}",
     )
 
 
