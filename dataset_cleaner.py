@@ -9,13 +9,13 @@ Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, 
     python dataset_cleaner.py work --round 0
     python dataset_cleaner.py work --round 1                            # merged with round 0
     python dataset_cleaner.py work --round 0 --keep 0.7 --ignore 0.3
-    python dataset_cleaner.py work --round 0 --without still --without misfit
+    python dataset_cleaner.py work --round 0 --without still --without residual
     python dataset_cleaner.py work --round 0 --export cvat              # what is cleaned, in a foreign format
 
-Boxes are linked to paths over time in coordinates from which the camera's motion is taken out; what moves like a ball
-is believed though single scores are low, what is on no path needs a high score, short gaps are interpolated. Nothing is
-deleted: a dropped row keeps the rule, the value and the limit that dropped it. Fast: change a threshold, run it again.
-Where the loop seems to feed on its own mistakes it says so and ends with exit code 3, unless --force.
+Boxes are linked to paths over time, in coordinates from which the camera's motion is taken out. Cleaning keeps a weak
+box on a confident track, needs a high score of one on no path, and interpolates short gaps. Nothing is deleted: a
+dropped row keeps the rule, the value and the limit that dropped it. Fast: change a threshold, run it again. Where the
+loop seems to feed on its own mistakes, the stage says so and ends with exit code 3, unless --force.
 """
 
 import argparse
@@ -23,14 +23,8 @@ import sys
 from collections import Counter
 from dataclasses import replace
 
-from labels.cleaning.settings import (
-    PARTS,
-    RULE_NAMES,
-    RULE_WORDS,
-    add_threshold_arguments,
-    said_of_boxes,
-    settings_from,
-)
+from labels.cleaning.rules import SWITCH_HELP, switch_name
+from labels.cleaning.settings import add_threshold_arguments, said_of_boxes, settings_from
 from labels.exchange.known_formats import add_export_argument
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
@@ -39,11 +33,12 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     parser.add_argument("--round", type=round_number, required=True, help="the round to clean")
     parser.add_argument("--task", choices=("boxes", "actions"), help="of a round that has both: what to clean")
-    words = PARTS | {name: RULE_WORDS[name] for name in RULE_NAMES}
-    listed = (f"  {name:<12}{meaning}" for name, meaning in words.items())
+    listed = (f"  {name:<20}{meaning}" for name, meaning in SWITCH_HELP.items())
     parser.epilog = "\n".join(["parts of cleaning and rules, for --without:", *listed])
     off = "switch off a part of cleaning or a rule, of those listed below; may be repeated"
-    parser.add_argument("--without", action="append", choices=tuple(words), default=[], metavar="RULE", help=off)
+    parser.add_argument(
+        "--without", action="append", type=switch_name, choices=tuple(SWITCH_HELP), default=[], metavar="RULE", help=off
+    )
     add_export_argument(parser)
     parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
     add_threshold_arguments(parser)

@@ -28,7 +28,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from labels.exchange.known_formats import LABELLED, add_import_arguments
+from labels.exchange.known_formats import LABELLED, OF_LABELS, add_import_arguments, said_of
 from labels.records.command_line import Summary, run_stage, stage_parser
 from labels.videos.archives.known import ARCHIVES
 from labels.videos.source_arguments import (
@@ -57,7 +57,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
         return args
     if args.source != "synthetic" and args.path is None:
         parser.error(f"--from {args.source} needs --path")
-    refuse_what_is_not_asked_of(parser, args)
+    refuse_what_is_not_asked_of(parser, args, OF_LABELS)
     return args
 
 
@@ -75,7 +75,7 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
         if args.source in LABELLED:
             from labels.exchange.labelled_clips import add_labelled_clips
 
-            return add_labelled_clips(work, table, args.source, args.path, args.copy)
+            return add_labelled_clips(work, table, args.source, args.path, args.copy, said_of(args))
         if args.source in ARCHIVES:
             result = ARCHIVES[args.source](work, archive_settings(args), table)
             return Summary("download", "clips", result.found, result.used, dict(result.refused), result.lines)
@@ -96,7 +96,7 @@ def download(args: argparse.Namespace) -> Summary:
     if args.import_labels is not None:
         from labels.cleaning.label_import import import_stage
 
-        return import_stage(work, args.import_labels, args.format, args.confirm)
+        return import_stage(work, args.import_labels, args.format, args.confirm, said_of(args))
     if args.dry_run:
         from labels.videos.download.source import download_list
 

@@ -75,6 +75,10 @@ def label(args: argparse.Namespace) -> Summary:
         return replace(label_actions_of(args), next_command=next_command.clean(work, args.round, actions=True))
     refuse_actions(args)
     found = len(work.usable_videos())
+    teachers = next_command.with_teachers(work, args.round) if args.detector is None else {}
+    for name in ARGUMENTS:  # what the user says of looks and classes still holds
+        if teachers.get(name) and not getattr(args, name):
+            setattr(args, name, teachers[name])
     names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None
     with work.writing():
@@ -84,7 +88,7 @@ def label(args: argparse.Namespace) -> Summary:
         from labels.models.settings import DetectorOptions, Looks
 
         options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list, prompts=args.prompts)
-        looks = Looks(args.input_size, args.tiles, args.mirrored)
+        looks = Looks(tuple(args.input_size), args.tiles, args.mirrored)
         detector = load_panel(names, class_names, args.device, options, looks, args.stride)
         settings = LabellingSettings(stride=args.stride)
         inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}
@@ -94,6 +98,8 @@ def label(args: argparse.Namespace) -> Summary:
         arguments = {name: getattr(args, name) for name in ARGUMENTS}
         finish_round(folder, detector, settings, outcome, arguments, inputs)
         lines = [*outcome.lines(), *out_of_date(work)]
+        if teachers:
+            lines.insert(0, f"the student of round {args.round - 1} is weak: labelled by {', '.join(args.detector)}")
         cleaning = next_command.clean(work, args.round)
     return Summary(
         "label",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.features.outliers import UsualLooks
+from labels.cleaning.features.appearance import UsualTracks
 from labels.cleaning.features.scores import Scales, probability
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.video import CleanedVideo, clean_video
@@ -184,7 +184,7 @@ def clean_table(
     old: pd.DataFrame | None = None,
     camera: pd.DataFrame | None = None,
     verdicts: dict[str, Verdict] | None = None,
-    usual: UsualLooks | None = None,
+    usual: UsualTracks | None = None,
 ) -> CleanedVideo:
     """`clean_video` of a scene's table."""
     before = None if old is None else labels_of(old)

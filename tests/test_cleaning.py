@@ -9,8 +9,7 @@ import pytest
 from simulated_balls import as_verdicts, boxes_from, clean_table, make_scene
 
 from labels.cleaning.features.scores import ScoreScale
-from labels.cleaning.rules import RULES
-from labels.cleaning.settings import RULE_NAMES, CleaningSettings
+from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
 from labels.records.matching import MatchCounts, count_matches
 from labels.tracks.camera_motion import IDENTITY, CameraStep, camera_table
@@ -80,7 +79,7 @@ def test_where_one_ball_is_in_play_the_shorter_path_is_ignored():
     lower = one["y1"] > 450
     assert (one["decision"][~lower] == "keep").all()
     assert (one["decision"][lower] == "ignore").all()
-    assert (one["reason"][lower & (one["origin"] == "detected")] == "crowded: 2 > 1").all()
+    assert (one["reason"][lower & (one["origin"] == "detected")] == "max_objects: 2 > 1").all()
     two = clean(boxes, max_per_frame=2)
     assert (two["decision"] == "keep").sum() >= 49
 
@@ -125,10 +124,10 @@ def drifts(frames=range(12)):
 def test_where_nothing_flies_a_label_must_be_surer():
     alone = clean(boxes_from(drifts(), 60))
     assert set(alone["decision"]) == {"ignore"}
-    assert alone["reason"].str.match(r"unanchored: 0\.[78]\d* < 0\.9").all()
+    assert alone["reason"].str.match(r"no_confident_track: 0\.[78]\d* < 0\.9").all()
     beside = clean(boxes_from([*drifts(), *flight()], 60))
     assert set(beside["decision"][beside["y1"] < 200]) == {"keep"}
-    switched_off = clean(boxes_from(drifts(), 60), without=("unanchored",))
+    switched_off = clean(boxes_from(drifts(), 60), without=("no_confident_track",))
     assert set(switched_off["decision"]) == {"keep"}
     drawn = boxes_from([*drifts(), (40, 900, 500, 14, 0.9)], 60)
     drawn["origin"] = np.where(drawn["frame_index"] == 40, "human", drawn["origin"])
@@ -174,7 +173,7 @@ def test_short_gaps_are_kept_long_ones_ignored_and_all_are_marked():
     assert filled["decision"].tolist() == ["keep"] * 2 + ["ignore"] * 5
     assert set(filled["reason"][filled["decision"] == "ignore"]) == {"gap: 5 > 2"}
     assert (filled["score"] <= 0.8 * 0.9 + 1e-6).all()
-    assert clean(boxes_from(rows, 30), max_misfit_sizes=9.0)["decision"].equals(cleaned["decision"])
+    assert clean(boxes_from(rows, 30), without=("residual",))["decision"].equals(cleaned["decision"])
 
 
 def test_people_are_tracked_and_a_weak_one_alone_is_not_believed():
@@ -199,11 +198,6 @@ def test_an_empty_video_stays_empty():
     cleaned = clean_table(boxes_from([], 30), 0, THRESHOLD, CleaningSettings())
     tables.check_boxes(cleaned.boxes, "empty", decided=True)
     assert cleaned.decisions == {"keep": 0, "ignore": 0, "drop": 0}
-
-
-def test_every_rule_has_a_name_in_the_settings_and_says_why_it_exists():
-    assert {rule.name for rule in RULES} == set(RULE_NAMES)
-    assert all(rule.values.__doc__ for rule in RULES)
 
 
 def test_thresholds_are_all_numbers():
@@ -236,7 +230,7 @@ def test_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_labeller_that_sees_balls_everywhere_is_believed_less_and_one_that_sees_many_clearly_is_not():
+def test_a_labeller_that_sees_balls_everywhere_is_recalibrated_and_one_that_sees_many_clearly_is_not():
     """The same weak flight, among finds that are as weak and everywhere, and among three balls that are clear."""
     rng = np.random.default_rng(0)
     weak = [(f, 100 + 10 * f, 300 + 0.2 * (f - 15) ** 2, 12, 0.6) for f in range(30)]

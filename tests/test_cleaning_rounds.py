@@ -51,6 +51,21 @@ def test_merging_a_set_with_itself_is_the_set(seed):
     )
 
 
+def test_a_labeller_that_is_not_asked_about_players_does_not_lose_them():
+    """Round 1 gives balls only: the player of round 0 is as sure as before, not lost once."""
+    walk = [(f, 100 + 2 * f, 300, 60, 0.9) for f in range(30)]
+    players, balls = boxes_from(walk, 30).assign(class_name="person"), boxes_from(flight(), 30)
+    both = pd.concat([players, balls], ignore_index=True)
+    both.attrs = balls.attrs
+    scales = THRESHOLD | {("", "person"): ScoreScale(0.5)}
+    first = clean_table(both, 0, scales, SETTINGS).boxes
+    silent = clean_table(balls, 1, THRESHOLD, SETTINGS, first).boxes.query("class_name == 'person'")
+    blind = clean_table(balls, 1, scales, SETTINGS, first).boxes.query("class_name == 'person'")
+    assert len(silent) == len(blind) == 30
+    assert (silent["decision"] == "keep").all() and (silent["rounds_lost"] == 0).all()
+    assert (blind["rounds_lost"] == 1).all()
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_input_order_does_not_matter(seed):
     scene = make_scene(seed, frame_count=80, balls=2)

@@ -69,8 +69,10 @@ def test_only_sure_labels_are_copied():
 def test_the_standard_error_of_an_f1_by_hand():
     # left out in turn: 1, 0.5, 0.5; the mean is 2/3, the deviation sqrt(1/18), times sqrt(3 - 1)
     videos = [MatchCounts(wrong=1, missed=1), MatchCounts(right=1), MatchCounts(right=1)]
-    assert f1_error(videos) == pytest.approx(1 / 3)
-    assert np.isnan(f1_error(videos[:2]))
+    assert f1_error([videos]) == pytest.approx(1 / 3)
+    assert np.isnan(f1_error([videos[:2]]))
+    # with a class beside it that is always right the mean is (x + 1) / 2: half the error
+    assert f1_error([videos, [MatchCounts(right=1)] * 3]) == pytest.approx(1 / 6)
 
 
 def test_frames_are_drawn_as_often_as_their_labels_are_sure():

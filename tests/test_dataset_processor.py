@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import dataset_processor
 from labels.labelling.box_round import choose_detectors
 from labels.models.checkpoints import save_checkpoint
 from labels.records.errors import InputError
-from labels.records.next_command import label_boxes
+from labels.records.next_command import label_boxes, with_teachers
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.verdicts import append_verdicts
@@ -205,6 +206,22 @@ def test_a_student_looks_twice_beside_motion_and_goes_on_so(balls, capsys):
     assert dataset_processor.main([*command, "1"]) == 0
     assert "3 videos were labelled already" in capsys.readouterr().out
     assert states(balls.round(1)) == before
+
+
+def test_a_weak_student_is_one_voice_beside_the_teachers(balls):
+    """Round 0 was labelled by motion at stride 2; a strong student labels round 1 alone, a weak one with motion."""
+    assert dataset_processor.main([str(balls.root), "--round", "0", "--detector", "motion", "--stride", "2"]) == 0
+    first = balls.round(0)
+    save_checkpoint(first.detector, payload(settings=SETTINGS | {"min_score": 0.0}))
+    strong = RunRecord("trained", 0, {}, {}, facts={"metrics": {"weak_classes": []}}, output="strong")
+    write_run_record(first, strong)
+    assert with_teachers(balls, 1) == with_teachers(balls, 0) == {}
+    assert label_boxes(balls, 1).endswith("--round 1 --stride 2")
+    write_run_record(first, replace(strong, facts={"metrics": {"weak_classes": ["sports ball"]}}))
+    assert with_teachers(balls, 1)["detector"] == ["motion", "student"]
+    assert label_boxes(balls, 1).endswith("--round 1 --detector motion --detector student --stride 2")
+    assert dataset_processor.main([str(balls.root), "--round", "1"]) == 0
+    assert list(read_run_record(balls.round(1), "labelled").facts["labeller"]["sources"]) == ["motion", "detector"]
 
 
 def test_motion_needs_no_torch(balls):

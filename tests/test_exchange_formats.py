@@ -10,7 +10,7 @@ from exchange_work import BOXES, a_round
 from labels.cleaning.label_export import export_round
 from labels.exchange.formats.brush_rle import decode_brush, encode_brush
 from labels.exchange.known_formats import EXPORTS, FORMATS, recognise
-from labels.exchange.label_set import KnownVideos
+from labels.exchange.known_videos import KnownVideos
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.masks import decode_mask, encode_mask

@@ -1,19 +1,20 @@
 """Tracks that look unlike those kept before in other videos: found where enough is known, and never if they fly."""
 
+from types import SimpleNamespace
+
 import numpy as np
-import pandas as pd
 from simulated_balls import boxes_from, clean_table, metadata
 
-from labels.cleaning.features.outliers import UsualLooks, kept_as_seen, outlier_factors
+from labels.cleaning.features.appearance import UsualTracks, kept_as_seen, outlier
 from labels.cleaning.settings import CleaningSettings
 from labels.records.detections import as_text
 
 SETTINGS = CleaningSettings()
-WHITE, ORANGE, LAMP = 0.2, 0.5, 0.9  # the mean of a look's features
+WHITE, ORANGE, LAMP = 0.2, 0.5, 0.9  # the mean of a track's features
 
 
-def looks(rng, mean, count):
-    """Features (count, 56) around a look whose every feature is `mean`."""
+def features_of(rng, mean, count):
+    """Features (count, 56) around `mean`."""
     return np.clip(mean + rng.normal(0, 0.03, (count, 56)), 0, 1)
 
 
@@ -23,18 +24,18 @@ def video(number, means, class_name="sports ball"):
     rows = [(f, 50 + 40 * track, 50, 10, 0.9, class_name) for track in range(len(means)) for f in range(5)]
     boxes = boxes_from(rows, 5)
     named = {"video_id": f"v{number}", "decision": "keep", "reason": "", "track_id": np.repeat(range(len(means)), 5)}
-    return boxes.assign(**named, appearance=as_text(np.concatenate([looks(rng, mean, 5) for mean in means])))
+    return boxes.assign(**named, appearance=as_text(np.concatenate([features_of(rng, mean, 5) for mean in means])))
 
 
 def factors(usual, boxes, flying=None):
-    evidence = pd.DataFrame({"path": boxes["track_id"].to_numpy()})
-    none = np.zeros(len(boxes), dtype=bool)
-    found = outlier_factors(usual, evidence, boxes, none if flying is None else flying)
-    return found.reshape(-1, 5)  # a row for each track
+    confident = np.zeros(len(boxes), dtype=bool) if flying is None else flying
+    columns = {"path": boxes["track_id"].to_numpy(), "on_confident_track": confident}
+    found = outlier(columns, SimpleNamespace(usual=usual, boxes=boxes))
+    return found["outlier"].reshape(-1, 5)  # a row for each track
 
 
-def test_a_track_that_looks_as_no_other_is_told_and_two_usual_looks_are_usual():
-    usual = UsualLooks([video(number, [WHITE, ORANGE]) for number in range(20)], SETTINGS)
+def test_a_track_that_looks_as_no_other_is_told_and_two_usual_tracks_are_usual():
+    usual = UsualTracks([video(number, [WHITE, ORANGE]) for number in range(20)], SETTINGS)
     found = factors(usual, video(99, [WHITE, ORANGE, LAMP]))
     assert (found[0] == found[0, 0]).all()  # one value for a track
     assert found[0, 0] < 1
@@ -45,30 +46,30 @@ def test_a_track_that_looks_as_no_other_is_told_and_two_usual_looks_are_usual():
 def test_a_track_is_not_excused_by_itself_in_the_round_before():
     rounds_before = [video(number, [WHITE, ORANGE]) for number in range(20)]
     rounds_before[7] = video(7, [WHITE, LAMP])
-    usual = UsualLooks(rounds_before, CleaningSettings(max_outlier_share=0.05))
+    usual = UsualTracks(rounds_before, CleaningSettings(max_outlier_share=0.05))
     assert factors(usual, video(7, [WHITE, LAMP]))[1, 0] > 1
 
 
 def test_at_most_the_stated_share_of_the_tracks_before_is_beyond_the_limit():
     rng = np.random.default_rng(5)
     before = [video(number, rng.uniform(0.1, 0.9, 3)) for number in range(30)]
-    usual = UsualLooks(before, SETTINGS)
+    usual = UsualTracks(before, SETTINGS)
     beyond = [factors(usual, boxes)[:, 0] > 1 for boxes in before]
     assert np.concatenate(beyond).mean() <= SETTINGS.max_outlier_share
 
 
 def test_nothing_is_said_where_too_little_is_known():
-    few = UsualLooks([video(number, [WHITE]) for number in range(5)], SETTINGS)
+    few = UsualTracks([video(number, [WHITE]) for number in range(5)], SETTINGS)
     assert np.isnan(factors(few, video(99, [LAMP]))).all()
-    usual = UsualLooks([video(number, [WHITE, ORANGE]) for number in range(20)], SETTINGS)
+    usual = UsualTracks([video(number, [WHITE, ORANGE]) for number in range(20)], SETTINGS)
     assert np.isnan(factors(usual, video(99, [LAMP], "person"))).all()  # no track of that class
     assert np.isnan(factors(usual, video(99, [LAMP]).assign(appearance=""))).all()
     assert np.isnan(factors(None, video(99, [LAMP]))).all()
-    assert np.isnan(factors(UsualLooks([], SETTINGS), video(99, [LAMP]))).all()
+    assert np.isnan(factors(UsualTracks([], SETTINGS), video(99, [LAMP]))).all()
 
 
 def test_what_surely_flies_and_what_is_on_no_track_is_left_alone():
-    usual = UsualLooks([video(number, [WHITE, ORANGE]) for number in range(20)], SETTINGS)
+    usual = UsualTracks([video(number, [WHITE, ORANGE]) for number in range(20)], SETTINGS)
     boxes = video(99, [LAMP, LAMP])
     one_flies = np.arange(10) == 2  # a single sure box speaks for its track
     found = factors(usual, boxes, one_flies)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import dataset_cleaner
-from labels.cleaning.settings import PARTS, RULE_NAMES, RULE_WORDS, rule_of
+from labels.cleaning.rules import SWITCH_HELP, rule_of
 from labels.pictures.overlay.contact_sheets import doubtful_labels, spread_sample
 from labels.pictures.overlay.drawing import draw_outline, draw_truth, outline_of
 from labels.pictures.overlay.lettering import draw_text, fit_text, text_width
@@ -261,7 +261,7 @@ def test_a_command_is_put_together_so_that_a_shell_reads_it_back():
 def test_a_command_shows_only_what_was_set_and_repeats_what_is_repeated():
     arguments = {"keep_quality": 0.9, "ignore_quality": 0.2, "min_size_pixels": 2.0, "without": ["still", "misfit"]}
     assert stage_command("cleaned", "w", 0, arguments) == (
-        "python dataset_cleaner.py w --round 0 --keep 0.9 --set min_size_pixels=2.0 --without still --without misfit"
+        "python dataset_cleaner.py w --round 0 --keep 0.9 --set min_size_pixels=2.0 --without still --without residual"
     )
     assert stage_command("trained", "w", 0, {"epochs": 12, "seed": 3}) == "python train.py w --round 0 --seed 3"
 
@@ -270,5 +270,5 @@ def test_what_can_be_switched_off_in_cleaning_is_explained_in_its_help(capsys):
     with pytest.raises(SystemExit):
         dataset_cleaner.get_args(["--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for name, meaning in (PARTS | {name: RULE_WORDS[name] for name in RULE_NAMES}).items():
+    for name, meaning in SWITCH_HELP.items():
         assert f"{name} {meaning}" in said

@@ -10,7 +10,7 @@ from picture_work import Clip, action_rows, make_work
 import labels.pictures.overlay.round_pictures as picture_making
 from labels.cleaning.label_export import export_round
 from labels.exchange.formats.ava import read_ava
-from labels.exchange.label_set import KnownVideos
+from labels.exchange.known_videos import KnownVideos
 from labels.labelling.player_tracks import boxes_of_players
 from labels.pictures.overlay.overlay import OverlayPanel
 from labels.pictures.palette import STYLES

@@ -55,7 +55,7 @@ def test_a_track_is_one_item_that_weighs_as_much_as_all_its_labels():
 
 def test_what_was_dropped_of_a_track_is_not_confirmed_with_it():
     kept = rows("v", 0, [0, 1], [box(10), box(20)], track_id=5)
-    dropped = rows("v", 0, [2], [box(60)], "drop", "misfit: 2 > 0.75", track_id=5)
+    dropped = rows("v", 0, [2], [box(60)], "drop", "residual: 2 > 0.75", track_id=5)
     other_video = rows("w", 0, [0, 1], [box(10), box(20)], track_id=5)
     labels = labels_of(kept, dropped, other_video)
     items = choose_items(labels, THRESHOLDS, SETTINGS)

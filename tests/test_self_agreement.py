@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from simulated_balls import boxes_from, clean_table, make_scene
 
-from labels.cleaning.agreement import SelfAgreement, Share, agreement_lines, agreement_of_looks, agreement_of_paths
+from labels.cleaning.agreement import SelfAgreement, Share, agreement_lines, agreement_of_paths, agreement_of_views
 from labels.cleaning.features.scores import ScoreScale
 from labels.cleaning.quality_estimate import Calibration
 from labels.cleaning.settings import CleaningSettings
@@ -36,10 +36,10 @@ def test_rows_need_not_come_in_the_order_of_frames():
     assert agreement_of_paths(frames, path, np.array([0, 0, 1, 0]), ALL) == Share(2, 5)  # 3-4; not 4-5, 5-6 but 4-6
 
 
-def test_looks_that_see_what_is_kept():
-    looks, kept = np.array([3, 1, 2, 1]), np.array([True, True, False, True])
-    assert agreement_of_looks(looks, kept, 3) == Share(2, 6)
-    assert agreement_of_looks(np.ones(4, dtype=int), kept, 1) == Share()
+def test_views_that_see_what_is_kept():
+    views, kept = np.array([3, 1, 2, 1]), np.array([True, True, False, True])
+    assert agreement_of_views(views, kept, 3) == Share(2, 6)
+    assert agreement_of_views(np.ones(4, dtype=int), kept, 1) == Share()
 
 
 def test_shares_of_a_round_with_their_interval():
@@ -64,7 +64,7 @@ def test_a_clear_flight_is_found_both_ways_and_clutter_is_not():
     rng = np.random.default_rng(0)  # sure finds at random places, all kept as if they were labels: no way is a way
     rows = [(f, *rng.uniform(20, 300, 2), 12, 0.9) for f in range(40) for _ in range(6)]
     stray = clean_table(
-        boxes_from(rows, 40, width=320, height=320), 0, SCALES, CleaningSettings(without=("sobering", "quality"))
+        boxes_from(rows, 40, width=320, height=320), 0, SCALES, CleaningSettings(without=("recalibration", "quality"))
     ).agreement["paths"]
     assert stray.asked == 0 or stray.agreed / stray.asked < 0.9
 

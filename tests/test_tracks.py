@@ -28,7 +28,7 @@ def test_a_flight_is_one_path_and_a_stray_find_is_on_none():
     boxes = boxes_from([*flight(range(20)), (7, 900, 100, 12, 0.9), (15, 300, 650, 12, 0.9)], 20)
     found = trajectories(boxes)
     assert found.path.tolist() == [0] * 20 + [-1, -1]
-    assert found.misfit[:20].max() < 0.05
+    assert found.residual[:20].max() < 0.05
     assert found.features["turn_share"].tolist() == [0.0]
 
 
@@ -85,7 +85,7 @@ def test_the_camera_is_taken_out():
     found = trajectories(boxes_from(rows, 20), camera)
     assert found.path.tolist() == [0] * 20
     assert found.features["turn_share"].iloc[0] == 0
-    assert found.features["extent"].iloc[0] == pytest.approx(0.9 * 6 * 19 / 12, rel=0.05)
+    assert found.features["displacement"].iloc[0] == pytest.approx(0.9 * 6 * 19 / 12, rel=0.05)
 
 
 @pytest.mark.parametrize("stride", [2, 3])

@@ -12,8 +12,17 @@ from labels.records import tables
 from labels.records.video_labels import VideoFacts, VideoLabels
 from labels.training.boxes.augmentation import AugmentationSettings, change_light, crop_triple, draw_window
 from labels.training.boxes.ballnet_task import LossSettings, TargetDrawer, ballnet_loss
-from labels.training.boxes.data import choose_frames, labels_of
-from labels.training.boxes.metrics import best_threshold, coco_ap, find_thresholds, measure
+from labels.training.boxes.data import LabelledFrame, choose_frames, classes_for, labels_of
+from labels.training.boxes.metrics import (
+    agreement_by_class,
+    best_threshold,
+    coco_ap,
+    find_thresholds,
+    measure,
+    wilson_lower_bound,
+)
+from labels.training.boxes.round import weak_classes
+from labels.training.fit import draw_chances
 from labels.training.optimisation import AverageWeights
 from labels.training.settings import FrameChoice
 
@@ -201,14 +210,78 @@ def test_crops_without_an_object_have_a_finite_loss():
         ([], [], 3, 0.9, 0.5),
         ([0.9, 0.8], [False, False], 3, 0.9, 0.5),
         ([0.9, 0.8, 0.2], [True, True, False], 2, 0.0, 0.5),  # midway between the last right and the wrong one
-        ([0.9, 0.6, 0.5, 0.4], [True, False, True, True], 3, 0.0, 0.2),  # 3 of 4: F1 6/7
-        ([0.9, 0.6, 0.5, 0.4], [True, False, True, True], 3, 0.9, 0.75),  # precision 0.75 is too low, so 1 of 1
+        ([0.9, 0.6, 0.5, 0.4], [True, False, True, True], 3, 0.0, 0.2),  # 3 of 4: 3/4 x 1 beats 1 x 1/3
+        ([0.9, 0.6, 0.5, 0.4], [True, False, True, True], 3, 0.9, 0.2),  # one right box proves no precision
+        # 30 of 30 are precise for sure (30 / 32.7 > 0.9), and 1 x 30/40 is more than half of the best, 40/50 x 1
+        ([0.9] * 30 + [0.5] * 20, [True] * 40 + [False] * 10, 40, 0.9, 0.7),
+        # the same 30 of 300 wanted are not worth it: 0.1 against 300/400 x 1
+        ([0.9] * 30 + [0.5] * 370, [True] * 300 + [False] * 100, 300, 0.9, 0.25),
+        # 24 of 24 are not sure to be precise: 24 / 26.7 = 0.899
+        ([0.9] * 24 + [0.5] * 20, [True] * 34 + [False] * 10, 34, 0.9, 0.25),
         ([0.6, 0.9], [False, False], 0, 0.9, 0.5),
         ([0.5, 0.5, 0.5], [True, False, True], 2, 0.0, 0.25),  # equal scores stay together
     ],
 )
 def test_the_best_threshold_by_hand(score, right, wanted, floor, expected):
     assert best_threshold(np.array(score), np.array(right, dtype=bool), wanted, floor) == pytest.approx(expected)
+
+
+def test_the_threshold_stays_where_it_is_when_half_of_the_labels_are_missing():
+    """100 balls scored 0.9, 60 with 60 wrong boxes at 0.6, 40 with 300 at 0.3; then every second ball has no label."""
+    score = np.repeat([0.9, 0.6, 0.3], [100, 120, 340])
+    right = np.concatenate([np.ones(100), np.ones(60), np.zeros(60), np.ones(40), np.zeros(300)]).astype(bool)
+    half = right & (np.arange(len(right)) % 2 == 0)
+    # 100/100 x 100/200 = 0.5; 160/220 x 160/200 = 0.58; 200/560 x 1 = 0.36
+    assert best_threshold(score, right, 200, 0.0) == best_threshold(score, half, 100, 0.0) == pytest.approx(0.45)
+
+
+def test_one_lucky_box_of_thousands_makes_no_threshold():
+    """The best box of 6,913 is right, as happened on filmed clips; the useful ones begin at 0.17."""
+    score = np.concatenate([[0.8], np.full(400, 0.17), np.full(6512, 0.02)])
+    right = np.concatenate([[1], np.arange(400) % 2, np.arange(6512) % 20 == 0]).astype(bool)
+    assert best_threshold(score, right, 500, 0.9) == pytest.approx(0.095)
+
+
+def test_the_lower_bound_of_a_share():
+    bound = wilson_lower_bound(np.array([25, 24, 0, 50]), np.array([25, 24, 10, 100]))
+    assert bound[0] > 0.9 > bound[1]
+    assert bound[2] == pytest.approx(0)
+    assert bound[3] == pytest.approx(0.4188, abs=1e-3)  # (0.5 + 0.01353 - 0.0834) / 1.02706
+
+
+def test_every_class_counts_alike_and_is_told_apart():
+    """100 players that are found and a ball that is not: the mean F1 is a half, not 0.99."""
+    players = boxes_table(*((frame, 0, 1) for frame in range(100))).assign(class_name="person")
+    ball = boxes_table((0, 50, 1))
+    found, labels = {"v": players}, {"v": pd.concat([players, ball], ignore_index=True)}
+    thresholds = {BALL: 0.5, "person": 0.5}
+    assert measure(found, labels, thresholds).f1 == pytest.approx(0.5)
+    by_class = agreement_by_class(found, labels, thresholds)
+    assert by_class[BALL] == {"precision": None, "recall": 0.0, "f1": 0.0, "labels": 1}
+    assert by_class["person"]["f1"] == 1
+    assert weak_classes(by_class) == [BALL]
+    assert weak_classes({BALL: {"f1": None}}) == []  # no label to find says nothing
+
+
+def test_ballnet_is_not_taught_players():
+    assert classes_for("ballnet", {"sports ball", "person"}) == ("sports ball",)
+    assert classes_for("ballnet", {"person"}) == ("person",)
+    assert classes_for("ssdlite320_mobilenet_v3_large", {"sports ball", "person"}) == ("person", "sports ball")
+
+
+def test_frames_are_drawn_by_the_rarest_of_their_boxes():
+    """Nine large balls of video a, a small one there, and one of video b; octaves of 8 and 32 pixels."""
+
+    def frame(video_id, *sides):
+        xyxy = np.array([[0, 0, side, side] for side in sides], dtype=np.float32).reshape(-1, 4)
+        none = np.zeros((0, 4), np.float32)
+        ids = np.zeros(len(sides), dtype=np.int64)
+        return LabelledFrame(video_id, 0, 9, xyxy, ids, np.ones(len(sides)), none, ids[:0], none, False)
+
+    frames = [*[frame("a", 32)] * 8, frame("a", 32, 8), frame("b", 32), frame("a")]
+    chances = draw_chances(frames)
+    assert chances[:8] == pytest.approx(1 / 3)
+    assert chances[8:] == pytest.approx([1, 1, 1 / 3])
 
 
 def boxes_table(*rows: tuple[int, float, float]) -> pd.DataFrame:

@@ -1,16 +1,16 @@
-"""How far a round's labels agree with themselves, for where there is no truth. Agreement is not accuracy: all that is
-compared here may make the same mistake; but what does not even agree with itself is not right.
+"""Self-agreement: how far a round's labels agree with themselves, for where there is no truth.
+
+Agreement is not accuracy: all that is compared here may make the same mistake. But what does not even agree with itself
+is not right.
 
 - `paths`: the same candidates linked from the last frame to the first. Of the steps that kept labels make along their
   paths, how many are made both ways (F1 of the steps).
-- `looks`: where several detectors or scales looked, the share of the others that see what is kept.
+- `views`: where there are several views (detectors, scales), the share of the others that see what is kept.
 - `survival`: of the labels that the round before kept, those that this round's labeller finds again.
 - `folds`: of what is kept, what students find that were trained on other groups (F1; `training.box_folds`).
 
 Each with an interval from drawing whole groups of videos anew (percentile bootstrap over clusters, Efron and
 Tibshirani, 1993), because the frames of one video are alike.
-
-How far a video's labels agree with themselves: their paths with those gone through backwards, and several looks.
 """
 
 from dataclasses import dataclass, replace
@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.features.evidence import Weighed
-from labels.cleaning.features.paths import add_paths
-from labels.cleaning.features.scores import Scene
-from labels.records import tables
+from labels.cleaning.features.feature import Columns, Scene
+from labels.cleaning.features.paths import paths
+from labels.records.old_names import new_name
 from labels.tracks.candidates import Timeline
 
 FOLDS = "folds"
-MEASURES = ("paths", "looks", "survival", FOLDS)
+MEASURES = ("paths", "views", "survival", FOLDS)
 RESAMPLES, CONFIDENCE = 1000, 0.95
 
 
@@ -80,32 +79,30 @@ def _interval(of_groups: np.ndarray) -> list[float] | None:
 
 def agreement_lines(agreement: dict[str, Any]) -> list[str]:
     """A line to print: what agrees with what."""
-    words = {
+    meanings = {
         "paths": "paths both ways",
-        "looks": "looks that see what is kept",
+        "views": "views that see what is kept",
         "survival": "kept labels found again",
         FOLDS: "students that never saw the labels' groups",
     }
-    said = []
+    parts = []
     for measure, found in agreement.items():
         interval = "" if found["interval"] is None else " ({:.2f} to {:.2f})".format(*found["interval"])
-        said.append(f"{words[measure]} {found['value']:.3f}{interval}")
-    return [f"agreement, not accuracy: {'; '.join(said)}"] if said else []
+        parts.append(f"{meanings[new_name(measure)]} {found['value']:.3f}{interval}")
+    return [f"agreement, not accuracy: {'; '.join(parts)}"] if parts else []
 
 
-def agreement_of(weighed: Weighed, scene: Scene, kept: np.ndarray, sources: int) -> dict[str, Share]:
-    """How far a video's labels agree on `paths` and `looks`; `kept` (N,) bool, `sources`: how many looks there were."""
-    boxes, evidence = weighed.boxes, weighed.evidence
-    frames, paths = boxes["frame_index"].to_numpy(), evidence["path"].to_numpy()
+def agreement_of(columns: Columns, scene: Scene, kept: np.ndarray, sources: int) -> dict[str, Share]:
+    """How far a video's labels agree on `paths` and `views`; `kept` (N,) bool, `sources`: how many views there were."""
     return {
-        "paths": agreement_of_paths(frames, paths, backward_paths(weighed, scene), kept),
-        "looks": agreement_of_looks(evidence["looks"].to_numpy(), kept & weighed.usable, sources),
+        "paths": agreement_of_paths(scene.frame_index, columns["path"], backward_paths(columns, scene), kept),
+        "views": agreement_of_views(columns["views"], kept & columns["usable"], sources),
     }
 
 
-def backward_paths(weighed: Weighed, scene: Scene) -> np.ndarray:
-    """The path (N,) of each box when the clip is gone through from its end; -1 for none. Changes nothing."""
-    boxes, timeline = weighed.boxes, scene.timeline
+def backward_paths(columns: Columns, scene: Scene) -> np.ndarray:
+    """The path (N,) of each box when the clip is gone through from its end; -1 for none."""
+    boxes, timeline = scene.boxes, scene.timeline
     if not len(timeline):
         return np.full(len(boxes), -1)
     last, end_s = timeline.frame_index[-1], timeline.time_s[-1]
@@ -117,11 +114,8 @@ def backward_paths(weighed: Weighed, scene: Scene) -> np.ndarray:
         timeline.width,
         timeline.height,
     )
-    columns = ["frame_index", "time_s", "class_name", *tables.BOX_COLUMNS]
-    back = boxes[columns].assign(frame_index=last - boxes["frame_index"], time_s=end_s - boxes["time_s"])
-    found = weighed.evidence.copy()
-    add_paths(found, back, weighed.linked, replace(scene, timeline=turned))
-    return found["path"].to_numpy()
+    back = boxes.assign(frame_index=last - boxes["frame_index"], time_s=end_s - boxes["time_s"])
+    return np.asarray(paths(columns, replace(scene, boxes=back, timeline=turned))["path"])
 
 
 def agreement_of_paths(frame_index: np.ndarray, path: np.ndarray, other: np.ndarray, kept: np.ndarray) -> Share:
@@ -130,11 +124,11 @@ def agreement_of_paths(frame_index: np.ndarray, path: np.ndarray, other: np.ndar
     return Share(2 * len(steps[0] & steps[1]), len(steps[0]) + len(steps[1]))
 
 
-def agreement_of_looks(looks: np.ndarray, kept: np.ndarray, sources: int) -> Share:
-    """How many of the other looks see each kept box; `looks` (N,) counts those that see it, of `sources`."""
+def agreement_of_views(views: np.ndarray, kept: np.ndarray, sources: int) -> Share:
+    """How many of the other views see each kept box; `views` (N,) counts those that see it, of `sources`."""
     if sources < 2:
         return Share()
-    return Share(int((looks[kept] - 1).sum()), int(kept.sum()) * (sources - 1))
+    return Share(int((views[kept] - 1).sum()), int(kept.sum()) * (sources - 1))
 
 
 def _steps(frame_index: np.ndarray, path: np.ndarray, kept: np.ndarray) -> set[tuple[int, int]]:

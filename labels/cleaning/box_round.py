@@ -10,11 +10,11 @@ The accounts of a cleaned round: every box that came in was decided on, and why.
 import multiprocessing
 import os
 from collections import Counter, deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -22,7 +22,7 @@ import pandas as pd
 from labels.cleaning.agreement import SelfAgreement
 from labels.cleaning.audits import gather_audits
 from labels.cleaning.dataset import dataset_frames, image_rows, is_whole, write_dataset
-from labels.cleaning.features.outliers import UsualLooks, usual_looks
+from labels.cleaning.features.appearance import UsualTracks, usual_tracks
 from labels.cleaning.features.scores import Scales, scales_from
 from labels.cleaning.guard import find_alarms
 from labels.cleaning.quality_estimate import Calibration, QualityEstimate
@@ -31,6 +31,7 @@ from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video import CleanedVideo, clean_video
 from labels.exchange.formats.coco import IMAGES
 from labels.records import next_command, run_records, tables
+from labels.records.class_lists import family_of, same_names
 from labels.records.command_line import leave_to_parent
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord
@@ -41,7 +42,7 @@ from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundF
 from labels.videos.decoding.frames import DecodeError
 from labels.videos.frame_store import FrameStore
 
-FORMAT = 17  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 18  # of what is written; raise it when the same settings on the same labels give something else
 
 
 @dataclass
@@ -57,6 +58,7 @@ class RoundInputs:
     labeller: dict[str, Any]
     digests: dict[str, str]
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    joined: dict[str, str] = field(default_factory=dict)  # names of the labeller -> what cleaning calls that class
     audits: list[str] = field(default_factory=list)  # lines on the audits whose verdicts were read in
 
 
@@ -73,7 +75,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
         "verdicts": run_records.digest_of_verdicts(work),
         "truth": run_records.digest_of_truth(work),
     }
-    before = None
+    before, cleaned = None, None
     if number > 0:
         before = work.round(number - 1)
         command = next_command.clean(work, number - 1)
@@ -82,18 +84,37 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
             raise InputError(f"{before.stage('cleaned')}: was cleaned by another version; run first: {command}")
         digests[f"round {number - 1} cleaned"] = cleaned.output
     labeller = labelled.facts.get("labeller", {})
+    joined = joined_names(labeller, cleaned)
     return RoundInputs(
         work=work,
         folder=folder,
         before=before,
         videos=videos,
-        scales=scales_from(labeller.get("sources", {})),
-        class_names=tuple(labeller.get("class_names", ())),
+        scales={
+            (source, joined.get(name, name)): scale
+            for (source, name), scale in scales_from(labeller.get("sources", {})).items()
+        },
+        class_names=tuple(dict.fromkeys(joined.get(name, name) for name in labeller.get("class_names", ()))),
+        joined=joined,
         labeller=labeller,
         digests=digests,
         verdicts=read_verdicts(work),
         audits=audits,
     )
+
+
+def joined_names(labeller: Mapping[str, Any], before: RunRecord | None) -> dict[str, str]:
+    """Names under which a thing is known already: to the round before, or to another of the labeller's sources."""
+    known = tuple((before.facts if before is not None else {}).get("class_names", ()))
+    own = [set(said.get("working_threshold", {})) for said in labeller.get("sources", {}).values()]
+    joined: dict[str, str] = {}
+    for names in own:
+        for others in own:
+            joined |= {name: family_of(name) for name in same_names(names, others)}
+    everything = {joined.get(name, name) for name in labeller.get("class_names", ())}
+    joined |= same_names(everything, known)
+    joined = {name: joined.get(other, other) for name, other in joined.items()}
+    return {name: other for name, other in joined.items() if name != other}
 
 
 def finished_record(inputs: RoundInputs, settings: CleaningSettings) -> RunRecord | None:
@@ -129,7 +150,7 @@ class ShardCleaner:
 
     inputs: RoundInputs
     settings: CleaningSettings
-    usual: UsualLooks | None
+    usual: UsualTracks | None
 
     def clean(self, video_id: str) -> tuple[pd.DataFrame, CleanedVideo]:
         """The labelled and the cleaned boxes of one video. InputError when its shard is missing or unsound."""
@@ -138,6 +159,9 @@ class ShardCleaner:
         if not path.is_file():
             raise InputError("was not labelled")
         labelled = read_video_labels(path)
+        if inputs.joined:
+            names = labelled.boxes["class_name"].replace(inputs.joined)
+            labelled = replace(labelled, boxes=labelled.boxes.assign(class_name=names))
         camera_path = inputs.folder.camera(video_id)
         camera = read_parquet(camera_path) if camera_path.is_file() else None
         old = None
@@ -222,6 +246,8 @@ class RoundAccounts:
         self._kept_by_class: Counter[str] = Counter()
         self._unanchored: list[str] = []
         self._skipped: dict[str, str] = {}
+        self._class_names = {"labels": set(inputs.class_names), "truth": set[str]()}
+        self._joined = inputs.joined
         self._quality = QualityEstimate(inputs.scales, inputs.class_names)
         self._calibration, self._agreement = Calibration(inputs.class_names), SelfAgreement()
 
@@ -232,10 +258,13 @@ class RoundAccounts:
         self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], cleaned.video)}
         self._counts.update(asdict(cleaned.merged) | cleaned.decisions)
         self._counts.update(interpolated=cleaned.interpolated, videos=1)
-        self._counts.update({name: getattr(cleaned, name) for name in ("believed", "kept_believed", "kept_balls")})
+        self._counts.update(
+            {"believed": cleaned.confident, "kept_believed": cleaned.kept_confident, "kept_balls": cleaned.kept_balls}
+        )
         self._counts.update(labelled=-cleaned.from_verdicts, from_verdicts=cleaned.from_verdicts)
+        self._class_names["labels"].update(boxes["class_name"][boxes["decision"] == "keep"])
         self._kept_by_class.update(boxes["class_name"][boxes["decision"] == "keep"].tolist())
-        if cleaned.believed and not cleaned.is_anchored:
+        if cleaned.confident and not cleaned.has_confident_track:
             self._unanchored.append(video_id)
             self._counts["kept_unanchored"] += cleaned.kept_balls
         self._reasons.update(_reasons(boxes))
@@ -243,6 +272,7 @@ class RoundAccounts:
         if truth is not None:
             # Only frames that were labelled are judged: the truth between them was never looked at.
             truth = truth[truth["frame_index"] % cleaned.video.stride == 0]
+            self._class_names["truth"].update(set(truth["class_name"]) - {""})
             self._quality.add(str(video["split"]), labelled, boxes, truth)
             self._calibration.add(boxes, truth)
 
@@ -262,6 +292,8 @@ class RoundAccounts:
             "skipped": self._skipped,
             "verdicts": len(self._verdicts),
             "verdicts_without_label": sorted(unheard),
+            "class_names": {name: sorted(found) for name, found in self._class_names.items()}
+            | {"joined": self._joined},
             "quality": self._quality.as_counts(),
             "calibration": self._calibration.as_counts(),
             "agreement": self._agreement.as_counts(),
@@ -303,7 +335,7 @@ def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Itera
     store = FrameStore(work.frames)
     accounts = RoundAccounts(inputs)
     images, boxes, written = [], [], set()
-    cleaner = ShardCleaner(inputs, settings, usual_looks(folder, inputs.before, settings))
+    cleaner = ShardCleaner(inputs, settings, usual_tracks(folder, inputs.before, settings))
     with closing(cleaner.clean_all()) as answers:
         for (_, video), answer in zip(inputs.videos.iterrows(), answers, strict=True):
             next(steps, None)

@@ -1,9 +1,8 @@
-"""Boxes for the frames that a path passes without one, and what the round before had put there.
+"""Interpolated boxes: for the frames that a path passes without one, and between the frames that a human drew.
 
-Boxes between two that a human drew: few frames are drawn, and what hardly moves between them is there in between.
-
-As annotation tools do it between key frames, along a straight line, but in coordinates from which the camera's motion
-is taken out, and only where the two boxes are near and alike enough to be surely the same thing.
+Between drawn frames boxes lie on a straight line, as annotation tools do it between key frames, but in coordinates from
+which the camera's motion is taken out, and only where the two boxes are near and alike enough to be surely the same
+thing. Nothing is interpolated where something stands, or where a human denied it.
 """
 
 from dataclasses import replace
@@ -14,8 +13,9 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from labels.cleaning.features.box_pairs import same_objects
-from labels.cleaning.features.evidence import HUMAN_LOG_ODDS
-from labels.cleaning.merging import MergeCounts
+from labels.cleaning.features.feature import Scene
+from labels.cleaning.features.single_boxes import HUMAN_LOG_ODDS
+from labels.cleaning.merging import HUMAN_NO, MergeCounts
 from labels.cleaning.settings import CleaningSettings
 from labels.records import tables
 from labels.records.geometry import size_of
@@ -25,6 +25,21 @@ GAP_SCORE = 0.9  # share of the neighbours' score that an interpolated box gets
 
 
 def fill_gaps(
+    decided: pd.DataFrame, gaps: pd.DataFrame, moved_away: pd.DataFrame, scene: Scene, round_number: int
+) -> pd.DataFrame:
+    """Interpolated rows; `gaps` are the boxes of the paths' gaps, `moved_away` what a human moved away from there."""
+    timeline, settings = scene.timeline, scene.settings
+    filled = along_paths(decided, gaps if scene.has("gaps") else gaps[:0], timeline, round_number, settings)
+    drawn = between_drawn(decided, timeline, round_number, settings)
+    drawn = drawn.drop(drawn.index[matching(drawn, filled, settings)])
+    filled = pd.concat([filled, drawn], ignore_index=True) if len(drawn) else filled
+    there = decided[(decided["decision"] != "drop") | (decided["reason"] == HUMAN_NO)]
+    for taken in (there, moved_away):
+        filled = filled.drop(filled.index[matching(filled, taken, settings)]).reset_index(drop=True)
+    return filled[~filled["label_uid"].isin(decided["label_uid"])].reset_index(drop=True)
+
+
+def along_paths(
     decided: pd.DataFrame, gaps: pd.DataFrame, timeline: Timeline, round_number: int, settings: CleaningSettings
 ) -> pd.DataFrame:
     """Rows for the frames a path passes without a box, where both ends of the gap are kept or ignored."""
@@ -144,9 +159,11 @@ def _same_things(candidates: Candidates, before: int, after: int, settings: Clea
     apart = np.linalg.norm(candidates.steady[first][:, None] - candidates.steady[second][None], axis=2)
     sizes = candidates.size[first][:, None], candidates.size[second][None]
     far = apart / np.minimum(*sizes)
-    unlike = np.maximum(*sizes) / np.minimum(*sizes)
+    size_ratio = np.maximum(*sizes) / np.minimum(*sizes)
     other_shot = candidates.shot_index[first][:, None] != candidates.shot_index[second][None]
-    cost = np.where((far > settings.drawn_gap_sizes) | (unlike > settings.max_path_size_ratio) | other_shot, FAR, far)
+    cost = np.where(
+        (far > settings.drawn_gap_sizes) | (size_ratio > settings.max_path_size_ratio) | other_shot, FAR, far
+    )
     rows, columns = linear_sum_assignment(cost)
     return [
         (int(first[row]), int(second[column]))

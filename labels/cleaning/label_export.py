@@ -15,11 +15,13 @@ import pandas as pd
 
 from labels.exchange.formats.coco import IMAGES, CocoDataset, read_coco
 from labels.exchange.known_formats import FORMATS, Format
-from labels.exchange.label_set import FOUND_ACTIONS, KnownVideos, LabelSet
+from labels.exchange.known_videos import KnownVideos
+from labels.exchange.label_set import FOUND_ACTIONS, LabelSet
 from labels.labelling.player_tracks import boxes_of_players
 from labels.records import next_command, run_records, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
+from labels.records.frame_times import read_frame_times
 from labels.records.geometry import iou_matrix
 from labels.records.masks import with_masks
 from labels.records.safe_writing import digest_of, read_parquet, read_parquet_and_metadata, whole_folder, write_parquet
@@ -144,6 +146,11 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
         actions=tables.concatenate(actions, tables.ACTIONS | tables.DECIDED),
         class_names=tuple(sorted({*dataset.class_names, *all_boxes["class_name"].unique()})),
         stride=stride,
+        times={
+            str(row["video_id"]): read_frame_times(work.frame_times, row)
+            for row in videos.to_dict("records")
+            if (work.frame_times / f"{row['video_id']}.parquet").is_file()
+        },
     )
 
 
@@ -161,7 +168,7 @@ def read_back(
 
     AssertionError when they do not say what the labels are.
     """
-    videos = KnownVideos(work.usable_videos())
+    videos = KnownVideos(work.usable_videos(), work.frame_times)
     if format_name == "labelstudio":
         found = kind.read(path / "tasks_video.json", videos, of_predictions=True)
     else:

@@ -21,15 +21,18 @@ import pandas as pd
 from labels.cleaning.label_export import JUDGED, match_boxes
 from labels.exchange.foreign_files import unzipped
 from labels.exchange.known_formats import FORMATS, recognise
-from labels.exchange.label_set import FOUND_ACTIONS, FOUND_BOXES, FoundLabels, KnownVideos
+from labels.exchange.known_videos import KnownVideos, Said
+from labels.exchange.label_set import FOUND_ACTIONS, FOUND_BOXES, FoundLabels
 from labels.records import next_command, tables
+from labels.records.class_lists import same_names
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
-from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE, out_of_date
+from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE, out_of_date, read_run_record
 from labels.records.safe_writing import read_parquet, write_text
-from labels.records.verdicts import append_verdicts, as_text
+from labels.records.verdicts import append_verdicts, as_text, delimiter_of, read_verdicts
 from labels.records.work_folder import ACTIONS_LABELLED, WorkFolder
 
+POINT_SHARE = 1 / 40  # of a frame's height: a ball whose size nobody said, where no label is like it
 MIN_IOU = 0.5  # of a box without a name and the label it is taken for
 Row = dict[str, Any]
 
@@ -55,7 +58,8 @@ def compare_boxes(
     """
     boxes = found.boxes.reset_index(drop=True)
     ours = went_out.reset_index(drop=True)
-    expected = _is_covered(ours, found.covered)
+    seen = {name: np.setdiff1d(at, sorted(found.doubtful.get(name, ()))) for name, at in found.covered.items()}
+    expected = _is_covered(ours, seen)
     place = {(row.label_uid, row.video_id, row.frame_index): at for at, row in enumerate(ours.itertuples())}
     pairs: dict[int, int] = {}
     for at, row in enumerate(boxes.itertuples()):
@@ -223,18 +227,27 @@ class _Export:
     actions: pd.DataFrame
 
 
-def import_stage(work: WorkFolder, path: Path, format_name: str | None, confirm: bool) -> Summary:
+def import_stage(
+    work: WorkFolder, path: Path, format_name: str | None, confirm: bool, said: Said | None = None
+) -> Summary:
     """`dataset_downloader.py ROOT --import-labels PATH`."""
     work.read_videos()
     with work.writing():
-        return import_labels(work, path, format_name, confirm).summary(work)
+        return import_labels(work, path, format_name, confirm, said).summary(work)
 
 
-def import_labels(work: WorkFolder, path: Path, format_name: str | None = None, confirm: bool = False) -> Imported:
+def import_labels(
+    work: WorkFolder,
+    path: Path,
+    format_name: str | None = None,
+    confirm: bool = False,
+    said: Said | None = None,
+) -> Imported:
     """Read a file (or folder) and append what it says. InputError when it is unsound or names no known video."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    videos = KnownVideos(work.usable_videos())
+    videos = KnownVideos(work.usable_videos(), work.frame_times, said)
+    read_verdicts(work)  # a file of verdicts that cannot be read is not added to
     with unzipped(path) as unpacked:
         name = format_name or recognise(unpacked)
         kind = FORMATS[name]
@@ -243,8 +256,13 @@ def import_labels(work: WorkFolder, path: Path, format_name: str | None = None, 
     labels = len(found.boxes) + len(found.actions)
     if videos.unknown and not labels and not found.covered:
         named, known = ", ".join(sorted(videos.unknown)[:3]), ", ".join(sorted(videos.rows)[:3])
-        raise InputError(f"{path}: names no video of this work folder, but {named}; here are {known}")
+        more = "".join(f"; {line}" for line in videos.unknown_lines()[:-1])
+        raise InputError(f"{path}: names no video of this work folder, but {named}; here are {known}{more}")
+    if not labels and found.left_out.counts:
+        raise InputError(f"{path}: holds no sound label; {found.left_out.lines()[0]}")
     export = _export_of(work, name, found, kind.holds_uids)
+    names = _in_our_names(work, found, export)
+    found.boxes = with_sizes(found.boxes, export.boxes, videos.rows)
     told = Comparison()
     compare_boxes(found, export.boxes, _doubtful(work, export), kind.holds_uids, confirm, told)
     compare_actions(found, export.actions, kind.holds_uids, confirm, told)
@@ -254,13 +272,53 @@ def import_labels(work: WorkFolder, path: Path, format_name: str | None = None, 
     _append_actions(work, actions)
     lines = [f"  {name:<30} {count:>8}" for name, count in sorted((+told.counts).items(), key=lambda item: -item[1])]
     of = f"compared with what round {export.round} exported" if export.round >= 0 else "it is from no export of ours"
-    lines = [f"{name}: {of}", *lines, *found.lines, *videos.unknown_lines()]
+    lines = [f"{name}: {of}", *lines, *names, *found.lines, *found.left_out.lines(), *videos.unknown_lines()]
     repeated = len(told.boxes) + len(told.actions) - len(verdicts) - len(actions)
     again = f" ({repeated} had been said before)" if repeated else ""
     lines.append(f"written: {len(verdicts)} to {VERDICTS_FILE}, {len(actions)} to {HUMAN_ACTIONS_FILE}{again}")
-    skipped = {"of videos not known here": unknown} if unknown else {}
+    skipped = ({"of videos not known here": unknown} if unknown else {}) | dict(found.left_out.counts)
     number = export.round if export.round >= 0 else None
-    return Imported(labels + unknown, labels, skipped, lines, number, bool(len(found.boxes)) or not len(found.actions))
+    total = labels + sum(skipped.values())
+    return Imported(total, labels, skipped, lines, number, bool(len(found.boxes)) or not len(found.actions))
+
+
+def _in_our_names(work: WorkFolder, found: FoundLabels, export: _Export) -> list[str]:
+    """Call things in `found` as the labels here do, and say which; «ball» is no renamed «sports ball»."""
+    known = set(export.boxes["class_name"])
+    for number in reversed(work.round_numbers()):
+        record = read_run_record(work.round(number), "labelled") if not known else None
+        known |= set(((record.facts.get("labeller") if record else None) or {}).get("class_names", ()))
+    names = same_names(set(found.boxes["class_name"]), known)
+    if names:
+        found.boxes["class_name"] = found.boxes["class_name"].replace(names)
+    return [f"class: {name} is taken for {other}, as it is called here" for name, other in sorted(names.items())]
+
+
+def with_sizes(found: pd.DataFrame, ours: pd.DataFrame, videos: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Boxes around the points among `found` (x1 == x2): as large as our label there, else as such labels mostly are."""
+    points = found["x1"] == found["x2"]
+    if not points.any():
+        return found
+    found = found.copy()
+    sizes = ours.assign(width=ours["x2"] - ours["x1"], height=ours["y2"] - ours["y1"])
+    usual = sizes.groupby("class_name")[["width", "height"]].median()
+    places = sizes.groupby(["video_id", "frame_index", "class_name"]).indices
+    for row in np.flatnonzero(points):
+        box = found.iloc[row]
+        x, y = float(box["x1"]), float(box["y1"])
+        near = sizes.iloc[places.get((box["video_id"], box["frame_index"], box["class_name"]), [])]
+        near = near[(x - (near["x1"] + near["x2"]) / 2).abs().lt(near["width"]) & near["y1"].lt(y + near["height"])]
+        near = near[near["y2"].gt(y - near["height"])]
+        if len(near):
+            width, height = near[["width", "height"]].iloc[0]
+        elif box["class_name"] in usual.index:
+            width, height = usual.loc[box["class_name"]]
+        else:
+            width = height = max(POINT_SHARE * float(videos[str(box["video_id"])]["height"]), 2.0)
+        corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+        for name, value in zip(tables.BOX_COLUMNS, corners, strict=True):
+            found.iloc[row, found.columns.get_loc(name)] = value
+    return found
 
 
 def _export_of(work: WorkFolder, format_name: str, found: FoundLabels, by_name: bool) -> _Export:
@@ -307,7 +365,8 @@ def _unsaid(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     last: dict[tuple[str, ...], dict[str, str]] = {}
     if path.is_file():
         with open(path, newline="", encoding="utf-8-sig", errors="replace") as opened:
-            for row in csv.DictReader(opened):
+            text = opened.read()
+            for row in csv.DictReader(io.StringIO(text), delimiter=delimiter_of(text.partition("\n")[0])):
                 last[_key(row)] = {name: text for name, text in row.items() if isinstance(name, str) and text}
     said = [{name: as_text(value) for name, value in row.items() if as_text(value)} for row in rows]
     return [row for row, texts in zip(rows, said, strict=True) if _without_name(last.get(_key(texts), {})) != texts]

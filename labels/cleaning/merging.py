@@ -7,7 +7,7 @@
 Old labels that were dropped are only looked at to give a box its name back; they do not come in again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,12 +67,17 @@ def with_verdicts(decided: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.Data
 
 
 def merge_rounds(
-    new: pd.DataFrame, old: pd.DataFrame, settings: CleaningSettings, verdicts: Mapping[str, str] | None = None
+    new: pd.DataFrame,
+    old: pd.DataFrame,
+    settings: CleaningSettings,
+    verdicts: Mapping[str, str] | None = None,
+    asked: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, MergeCounts]:
     """Merge `new` (see `with_lineage`) with the decided table `old` of one video.
 
     Returns the merged boxes, the old interpolated boxes that were kept (they are laid beside the new paths later), and
     the counts. What a human said of an old label since (`verdicts`) holds here, whatever the round before decided.
+    `asked`: the classes that this round's labeller gives; it says nothing of the others by not finding them. None: all.
     """
     old = with_verdicts(tables.sort_boxes(old), verdicts or {})
     denied = (old["reason"] == HUMAN_NO).to_numpy()
@@ -93,12 +98,16 @@ def merge_rounds(
     )
     fused_new = np.concatenate([named_new, left_new[alike_new]]).astype(np.int64)
     fused_old = np.concatenate([named_old, left_old[alike_old]]).astype(np.int64)
-    kept = (usable["decision"] == "keep").to_numpy()
+    is_asked = usable["class_name"].isin(usable["class_name"] if asked is None else list(asked)).to_numpy()
+    kept = (usable["decision"] == "keep").to_numpy() & is_asked
     sure = (new["log_odds"].to_numpy() >= 0)[fused_new]
     found_share = (int(kept[fused_old[sure]].sum()) + 1) / (int(kept.sum()) + 2)  # Laplace's rule: few say little
     merged = _fuse(new, usable, fused_new, fused_old, len(named_new), found_share, settings)
     lost = np.setdiff1d(left_old, fused_old)
     came_in = _fade(usable.iloc[lost], found_share, settings)
+    silent = ~is_asked[lost]
+    for name in ("log_odds", "rounds_lost"):
+        came_in[name] = came_in[name].where(~silent, usable.iloc[lost][name])
     counts = MergeCounts(
         labelled=len(new),
         merged_in=len(came_in),

@@ -18,6 +18,7 @@ from labels.cleaning.agreement import agreement_lines
 from labels.cleaning.features.box_pairs import overlap_with_better
 from labels.cleaning.features.scores import Scales, calibrated
 from labels.cleaning.guard import unanchored_lines
+from labels.records.class_lists import same_names
 from labels.records.matching import MatchCounts, count_matches, match_video
 from labels.records.run_records import VERDICTS_FILE
 
@@ -153,7 +154,23 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
     lines.append(f"dataset: {counts['images']} images")
     lines += unanchored_lines(counts["unanchored"])
     lines += agreement_lines(counts.get("agreement", {}))
-    return [*lines, *verdict_lines(counts), *quality_lines(counts["quality"])]
+    return [*lines, *verdict_lines(counts), *class_lines(counts), *quality_lines(counts["quality"])]
+
+
+def class_lines(counts: Mapping[str, Any]) -> list[str]:
+    """Which names are taken for the same class, and which classes the labels or the truth alone have."""
+    names = counts.get("class_names", {})
+    lines = [f"class: {name} is taken for {other}" for name, other in sorted(names.get("joined", {}).items())]
+    labels, truth = set(names.get("labels", ())), set(names.get("truth", ()))
+    if not truth:
+        return lines
+    called = same_names(truth, labels)
+    lines += [f"class: {name} of the truth is taken for {other}" for name, other in sorted(called.items())]
+    if alone := truth - labels - set(called):
+        lines.append(f"class: no label is {' or '.join(sorted(alone))}, which the truth knows")
+    if alone := labels - truth - set(called.values()):
+        lines.append(f"class: the truth does not know {', '.join(sorted(alone))}; such labels are not measured")
+    return lines
 
 
 def verdict_lines(counts: dict[str, Any]) -> list[str]:

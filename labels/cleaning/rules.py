@@ -1,228 +1,224 @@
-"""The rules of cleaning: each a small function that gives a value for every box, and the limits it is held against.
+"""The rules of cleaning: each holds one column of the features against a limit, and says what a box beyond it is.
 
-A rule looks at the evidence table (`evidence.py`) and answers with one value a row, NaN where it has nothing to say.
-Beyond the first limit a box is dropped, beyond the second ignored; a rule may have either. The first rule that objects,
-in the order of `RULES`, is the reason: «rule: value > limit». A human's word is above all rules.
+Beyond `drop` a box is dropped, beyond `ignore` it is neither a label nor background. The first rule that objects, in
+the order of `RULES`, is the reason: «rule: value > limit». A human's word is above all rules.
+
+A rule is added by one entry here: its name is its switch (`--without NAME`) and its help is listed by `--help`. Only
+declarations, and nothing heavy is imported: `decisions.py` applies them.
 """
 
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import pandas as pd
+from labels.records.old_names import new_name
 
-from labels.cleaning.settings import RULE_NAMES, CleaningSettings
-
-Values = Callable[[pd.DataFrame, CleaningSettings], np.ndarray]
-Limits = Callable[[pd.DataFrame, CleaningSettings], np.ndarray]
+Columns = Mapping[str, Any]
+# A number; the name of a setting; two names, of which the second is for players; or a function of columns and settings.
+Limit = float | str | tuple[str, str] | Callable[[Columns, Any], Any]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`too` says on which side of a limit a value is bad."""
+    """One rule.
+
+    Attributes:
+        name: as in reasons and `--without`.
+        help: what is wrong with a box to which it objects.
+        value: the column that is held against the limits; NaN there means that the rule has nothing to say.
+        too: "high" or "low", the side of a limit on which a value is bad.
+        drop, ignore: the limits; a rule has at least one.
+        asked: which boxes the rule is about, (N,) bool of the columns `reads`; without it, all.
+        stage: "shape" rules look at a box alone and "box" rules at its surroundings; what either drops is on no path.
+            The others are "path" rules.
+        means_other: a box to which it objects is surely another thing, so it takes no place among those in play.
+    """
 
     name: str
-    values: Values
-    too: str  # "high" or "low"
-    drop: Limits | None = None
-    ignore: Limits | None = None
-    needs_paths: bool = True  # the others are asked before paths are looked for, and what they drop makes no path
+    help: str
+    value: str
+    too: str
+    drop: Limit | None = None
+    ignore: Limit | None = None
+    asked: Callable[[Columns, Any], Any] | None = None
+    reads: tuple[str, ...] = ()
+    stage: str = "path"
+    means_other: bool = False
 
 
-def _overlap(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """A better box of the class lies here already."""
-    return evidence["overlap"].to_numpy()
+def _is_ball(columns: Columns, settings: Any) -> Any:
+    return ~columns["is_player"]
 
 
-def _aspect(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Too long for its width."""
-    return evidence["aspect"].to_numpy()
+def _is_off_paths(columns: Columns, settings: Any) -> Any:
+    return columns["path"] < 0
 
 
-def _max_aspect(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    return np.where(evidence["is_player"], settings.max_player_aspect, settings.max_aspect)
+def _is_unsure_and_long(columns: Columns, settings: Any) -> Any:
+    """Not where the labeller is sure, or its size tells."""
+    sure = (columns["support"] >= settings.sure_still_log_odds) | columns["has_ball_size"]
+    return ~columns["is_player"] & ~sure & (columns["duration_s"] >= settings.min_still_s)
 
 
-def _large(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Larger than such a thing can be in a picture of a game."""
-    return evidence["frame_share"].to_numpy()
+def _are_counted(columns: Columns, settings: Any) -> Any:
+    return ~columns["is_player"] & (settings.max_per_frame != 0)
 
 
-def _max_frame_share(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    return np.where(evidence["is_player"], settings.max_player_frame_share, settings.max_frame_share)
+def _lacks_confident_tracks(columns: Columns, settings: Any) -> Any:
+    """No sure labeller speaks for its path (off paths the labeller is sure, or the box is out already)."""
+    unsure = columns["support"] < settings.sure_still_log_odds
+    return ~columns["is_player"] & unsure & (columns["confident_boxes"] < settings.min_confident_boxes)
 
 
-def _small(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Too few pixels to tell it from noise."""
-    return evidence["size"].to_numpy()
+def _isolated_drops(columns: Columns, settings: Any) -> Any:
+    return columns["isolated_needs"] - settings.isolated_drop_below
 
 
-def _overlay(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """It stands on the screen while the camera moves, as a logo or a scoreboard does: share of the time around it."""
-    return evidence["screen_stay"].to_numpy()
-
-
-def _still(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """It does not leave its place for a second: a ball that lies, or a lamp. A sure labeller, or its size, tells."""
-    sure = (evidence["support"] >= settings.sure_still_log_odds) | evidence["has_ball_size"]
-    asked = ~evidence["is_player"] & ~sure & (evidence["duration_s"] >= settings.min_still_s)
-    return np.where(asked, evidence["near_extent"], np.nan)
-
-
-def _path_size(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """A jump in size against the boxes before and after it on its path, as a ratio of at least 1."""
-    return np.where(evidence["is_player"], np.nan, evidence["path_size_ratio"])
-
-
-def _class_size(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Unlike the size of the likely objects of its class in this video, as a ratio of at least 1."""
-    return evidence["class_size_ratio"].to_numpy()
-
-
-def _misfit(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Beside the smoothed path, in sizes."""
-    return np.where(evidence["is_player"], np.nan, evidence["misfit"])
-
-
-def _isolated(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """On no path: the labeller's word alone, as log-odds."""
-    return np.where(evidence["path"] < 0, evidence["log_odds"], np.nan)
-
-
-def _lost(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Rounds in a row that did not find it, where no path leads through it either."""
-    return np.where(evidence["path"] < 0, evidence["rounds_lost"], np.nan)
-
-
-def _flat(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """All along its path wider than high, more than its speed explains: no ball, but its shadow, or a shoe."""
-    return evidence["flat"].to_numpy()
-
-
-def _upright(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """All along its path higher than wide, more than its speed explains: no ball, but a player far away."""
-    return evidence["upright"].to_numpy()
-
-
-def _shadow(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """It goes along below a ball, and the ball rises and falls so many times as much."""
-    return evidence["shadow"].to_numpy()
-
-
-def _cast(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """It goes away from something that flies above it, and comes back, in one direction: that of the light."""
-    return evidence["cast"].to_numpy()
-
-
-def _worn(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Share of its path that is in one place at a player's head or feet: a shoe, a head, or a ball that lies there."""
-    return evidence["worn"].to_numpy()
-
-
-def _crowded(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Its place among the balls of its frame, that of the strongest path first: more than are in play."""
-    return np.where(evidence["is_player"] | (settings.max_per_frame == 0), np.nan, evidence["rank"])
-
-
-def _outlier(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Its track looks unlike those kept before in other videos: outlier factor in units of what is too much."""
-    return evidence["outlier"].to_numpy()
-
-
-def _unanchored(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """Quality on a path that no sure labeller speaks for, in a video where next to nothing flies as a ball does."""
-    unsure = evidence["support"] < settings.sure_still_log_odds  # not so off a path, where the labeller is sure or out
-    asked = ~evidence["is_player"] & unsure & (evidence["flying"] < settings.min_anchors)
-    return np.where(asked, evidence["quality"], np.nan)
-
-
-def _quality(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """The probability that it is right, all in all."""
-    return evidence["quality"].to_numpy()
-
-
-def _setting(name: str) -> Limits:
-    return lambda evidence, settings: np.full(len(evidence), getattr(settings, name), dtype=np.float64)
-
-
-def _isolated_keeps(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    return evidence["isolated_needs"].to_numpy()
-
-
-def _isolated_ignores(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    return evidence["isolated_needs"].to_numpy() - settings.isolated_drop_below
-
-
-def _one(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    return np.ones(len(evidence))
-
-
-def _nothing(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    return np.zeros(len(evidence))
+def _isolated_ignores(columns: Columns, settings: Any) -> Any:
+    return columns["isolated_needs"]
 
 
 RULES = (
-    Rule("overlap", _overlap, "high", drop=_setting("max_overlap"), needs_paths=False),
-    Rule("aspect", _aspect, "high", drop=_max_aspect, needs_paths=False),
-    Rule("large", _large, "high", drop=_max_frame_share, needs_paths=False),
-    Rule("small", _small, "low", drop=_setting("min_size_pixels"), needs_paths=False),
-    Rule("overlay", _overlay, "high", drop=_setting("max_screen_stay"), needs_paths=False),
-    Rule("lost", _lost, "high", drop=_setting("max_rounds_lost"), ignore=_nothing),
-    Rule("isolated", _isolated, "low", drop=_isolated_ignores, ignore=_isolated_keeps),
-    Rule("shadow", _shadow, "high", drop=_setting("max_shadow_straightness")),
-    Rule("cast", _cast, "high", drop=_setting("max_cast_constancy")),
-    Rule("quality", _quality, "low", drop=_setting("ignore_quality")),
-    Rule("worn", _worn, "high", ignore=_setting("max_worn_share")),
-    Rule("flat", _flat, "high", ignore=_setting("max_path_flatness")),
-    Rule("upright", _upright, "high", ignore=_setting("max_path_uprightness")),
-    Rule("still", _still, "low", ignore=_setting("min_extent_sizes")),
-    Rule("path_size", _path_size, "high", ignore=_setting("max_path_size_ratio")),
-    Rule("class_size", _class_size, "high", ignore=_setting("max_class_size_ratio")),
-    Rule("misfit", _misfit, "high", ignore=_setting("max_misfit_sizes")),
-    Rule("quality", _quality, "low", ignore=_setting("keep_quality")),
-    Rule("crowded", _crowded, "high", ignore=_setting("max_per_frame")),
-    Rule("outlier", _outlier, "high", ignore=_one),
-    Rule("unanchored", _unanchored, "low", ignore=_setting("unanchored_quality")),
-)
-# What one of these objects to is no ball, whatever its path: it takes no place among those of its frame.
-NO_BALLS = ("shadow", "cast", "flat", "upright", "worn")
-if {rule.name for rule in RULES} != set(RULE_NAMES):
-    raise AssertionError("RULE_NAMES and RULES name different rules")
+    Rule(
+        "overlap", "a better box of the same class lies here already",
+        "overlap", "high", drop="max_overlap", stage="box",
+    ),
+    Rule(
+        "aspect", "too long for its width",
+        "aspect", "high", drop=("max_aspect", "max_player_aspect"), reads=("is_player",), stage="shape",
+    ),
+    Rule(
+        "large", "larger than such a thing can be in a picture of a game",
+        "frame_share", "high", drop=("max_frame_share", "max_player_frame_share"), reads=("is_player",), stage="shape",
+    ),
+    Rule(
+        "small", "too few pixels to tell it from noise",
+        "size", "low", drop="min_size_pixels", stage="shape",
+    ),
+    Rule(
+        "overlay", "stands still on the screen while the camera moves: a logo, a scoreboard",
+        "static_on_screen", "high", drop=0.3, stage="box",
+    ),
+    Rule(
+        "lost", "later rounds did not find it again, and no path leads through it",
+        "rounds_lost", "high", drop=1, ignore=0, asked=_is_off_paths, reads=("path",),
+    ),
+    Rule(
+        "isolated", "on no path through the frames around it, and the labeller alone is not sure enough",
+        "log_odds", "low", drop=_isolated_drops, ignore=_isolated_ignores,
+        asked=_is_off_paths, reads=("path", "isolated_needs"),
+    ),
+    Rule(
+        "shadow", "moves along below a ball and rises and falls less: its shadow",
+        "shadow", "high", drop=2.0, means_other=True,  # how much more the ball above rises and falls
+    ),
+    Rule(
+        "cast", "moves away from a ball above it, and back, in one direction, that of the light: its shadow",
+        "cast", "high", drop=8.0, means_other=True,  # spread of the distance over what strays from one direction
+    ),
+    Rule(
+        "quality", "all in all not likely enough to be right",
+        "quality", "low", drop="ignore_quality",
+    ),
+    Rule(
+        "on_player", "stays in one place at a player's head or feet: a shoe, a head, or a ball that lies there",
+        "on_player", "high", ignore="max_on_player_share", means_other=True,
+    ),
+    Rule(
+        "flat", "all along its path wider than high, as a shadow on the ground",
+        "flat", "high", ignore=1.5, means_other=True,  # width over height, less what its speed explains
+    ),
+    Rule(
+        "upright", "all along its path higher than wide, as a player far away",
+        "upright", "high", ignore=1.5, means_other=True,
+    ),
+    Rule(
+        "still", "never leaves its place, and the labeller is not sure enough to call it a ball that lies",
+        "displacement", "low", ignore=1.2, asked=_is_unsure_and_long,
+        reads=("is_player", "support", "has_ball_size", "duration_s"),
+    ),
+    Rule(
+        "path_size", "its size jumps against the boxes before and after it",
+        "path_size_ratio", "high", ignore="max_path_size_ratio", asked=_is_ball, reads=("is_player",),
+    ),
+    Rule(
+        "class_size", "its size is unlike that of the likely objects of its class in the video",
+        "class_size_ratio", "high", ignore=6.0,
+    ),
+    Rule(
+        "residual", "beside the smooth path of its neighbours",
+        "residual", "high", ignore=0.75, asked=_is_ball, reads=("is_player",),  # in sizes
+    ),
+    Rule(
+        "quality", "all in all not likely enough to be right",
+        "quality", "low", ignore="keep_quality",
+    ),
+    Rule(
+        "max_objects", "a stronger path passes this frame, and no more are in play at once",
+        "rank", "high", ignore="max_per_frame", asked=_are_counted, reads=("is_player",),
+    ),
+    Rule(
+        "outlier", "its track looks unlike those kept before in other videos",
+        "outlier", "high", ignore=1,
+    ),
+    Rule(
+        "no_confident_track", "next to nothing in the video flies as a ball does, so a label there must be surer",
+        "quality", "low", ignore=0.9, asked=_lacks_confident_tracks,
+        reads=("is_player", "support", "confident_boxes"),
+    ),
+)  # fmt: skip
+SHAPE_RULES = tuple(rule for rule in RULES if rule.stage == "shape")
+BOX_RULES = tuple(rule for rule in RULES if rule.stage in ("shape", "box"))
+OTHER_THING_RULES = tuple(rule for rule in RULES if rule.means_other)
+RULE_HELP = {rule.name: rule.help for rule in RULES}
+
+# Parts of cleaning that are no rules and can be switched off too, for a bench or a doubt.
+PART_HELP = {
+    "views": "several views of a frame are fused",
+    "static": "what stays in its place, in the scene or on the screen, is told before paths are sought",
+    "recalibration": "scores count for less where a labeller sees balls everywhere",
+    "camera": "the camera's motion is taken out",
+    "paths": "boxes are linked over time; without, the labeller's word alone counts",
+    "similarity": "boxes are compared with those on confident tracks, by size and appearance",
+    "size_prior": "what lies still is compared with the players who stand there, by size",
+    "gaps": "boxes are interpolated where a path was not seen",
+    "merging": "the round before is merged in",
+}
+SWITCH_HELP = PART_HELP | RULE_HELP  # what --without takes
+
+# What a reason can begin with beside rules, for a reader.
+REASON_HELP = RULE_HELP | {
+    "gap": "interpolated across a gap that is too long, or between ends that are not kept",
+    "human": "a person said so",
+    "overruled": "a person said what is done there",
+    "agreement": "the windows in which it is seen do not agree on what it is",
+    "out_of_fold": "students that were not trained on its clip say something else",
+    "outlier": "looks unlike its class: a track unlike those kept before in other videos, an action unlike the others",
+    "class_cap": "its class would outgrow what people saw of it; the less sure ones wait",
+}
 
 
-def judge(evidence: pd.DataFrame, settings: CleaningSettings, needs_paths: bool) -> tuple[np.ndarray, np.ndarray]:
-    """What the rules that do, or do not, need paths make of each row: decision and reason, (N,) str each."""
-    decision = np.full(len(evidence), "keep", dtype=object)
-    reason = np.full(len(evidence), "", dtype=object)
-    human = evidence["human"].to_numpy()
-    for rule in RULES:
-        if rule.needs_paths != needs_paths or rule.name in settings.without:
-            continue
-        value = np.asarray(rule.values(evidence, settings), dtype=np.float64)
-        for verdict, limits in (("drop", rule.drop), ("ignore", rule.ignore)):
-            if limits is None:
-                continue
-            limit = limits(evidence, settings)
-            bad = _is_beyond(rule, value, limit) & (decision == "keep") & ~human
-            sign = ">" if rule.too == "high" else "<"
-            decision[bad] = verdict
-            reason[bad] = [
-                f"{rule.name}: {one:.3g} {sign} {other:.3g}" for one, other in zip(value[bad], limit[bad], strict=True)
-            ]
-    return decision, reason
+def switch_name(text: str) -> str:
+    """A value of `--without`, by its present name; an old name is accepted and said to be old."""
+    name = new_name(text)
+    if name != text:
+        print(f"--without {text} is now called --without {name}", file=sys.stderr)
+    return name
 
 
-def is_no_ball(evidence: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
-    """The rows (N,) bool that one of `NO_BALLS` drops or ignores."""
-    found = np.zeros(len(evidence), dtype=bool)
-    for rule in RULES:
-        if rule.name in NO_BALLS and rule.name not in settings.without:
-            for limits in (rule.drop, rule.ignore):
-                if limits is not None:
-                    found |= _is_beyond(rule, rule.values(evidence, settings), limits(evidence, settings))
-    return found
+def values_read(rules: Iterable[Rule]) -> tuple[str, ...]:
+    """The columns that some rules look at, each once."""
+    return tuple(dict.fromkeys(column for rule in rules for column in (rule.value, *rule.reads)))
 
 
-def _is_beyond(rule: Rule, value: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return (value > limit) if rule.too == "high" else (value < limit)
+def rule_of(reason: str) -> str:
+    """The rule in a reason such as «isolated: 1 of 12 frames»: the words before its values, by its present name."""
+    first = re.split(r"[:(=<>;,]|\s[-+]?\d", reason, maxsplit=1)[0].strip() or reason.strip()
+    return new_name(first)
+
+
+def rule_name(rule: str) -> str:
+    """A rule's name as a reader sees it."""
+    return rule.replace("_", " ")

@@ -1,15 +1,11 @@
-"""Every threshold of stage 3, in one place. Imports nothing heavy: the script takes its defaults from here.
+"""The settings of stage 3, for boxes and for actions, and the options that change them.
 
-Every threshold of stage 3 for actions, in one place. Imports nothing heavy.
-
-The thresholds of cleaning as arguments of its script. Imports nothing heavy.
-
-What the rules of cleaning mean, for a reader who does not know them by their names.
+Limits that belong to one rule alone are in `rules.py`. Nothing heavy is imported: the script takes its defaults from
+here.
 """
 
 import argparse
 import math
-import re
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 
@@ -18,12 +14,12 @@ from labels.records.errors import InputError
 
 @dataclass(frozen=True)
 class CleaningSettings:
-    """Rules compare a value of each row with one of these. `size` is sqrt(width x height) of a box in pixels."""
+    """Thresholds of boxes. `size` is sqrt(width x height) of a box in pixels."""
 
     # What counts
     keep_quality: float = 0.7  # from here a label is trained on
     ignore_quality: float = 0.2  # from here it is neither a positive nor background
-    without: tuple[str, ...] = ()  # names of rules that are switched off
+    without: tuple[str, ...] = ()  # names of rules and parts that are switched off
     max_per_frame: int = 0  # balls in play at once, as far as the user knows; 0: nobody knows
 
     # Shape and size
@@ -35,38 +31,36 @@ class CleaningSettings:
     max_player_frame_share: float = 1.2
     min_size_pixels: float = 3.0
     max_path_size_ratio: float = 2.0  # against the median size of its path nearby
-    max_class_size_ratio: float = 6.0  # against the median size of the class in the video
 
-    # Scores
-    max_believed_per_frame: float = 1.2  # balls a frame above the working threshold, over the video; more is too many
-    max_sobering: float = 2.5  # log-odds a labeller loses at most when it sees more
+    # Recalibration of scores
+    max_confident_per_frame: float = 1.2  # balls a frame above the working threshold, over the video; more is too many
+    max_recalibration: float = 2.5  # log-odds that scores lose at most where there are more
 
-    # Several looks at a frame, and the looks of the things in it
-    same_look_iou: float = 0.5  # two looks mean one thing
-    agreeing_looks: int = 3  # what so many looks see alike is not taken for one of the many they see barely
-    look_gain: float = 1.0  # log-odds each time the number of looks that agree doubles
-    anchor_extent_sizes: float = 5.0  # what surely flies, and so far, shows what the ball looks like
-    anchor_piece_sizes: float = 2.0  # and so far between two bounces, hits or gaps
-    min_anchors: int = 5  # boxes; fewer show nothing
-    size_unlike: float = 2.0  # log-odds an octave beside the anchors' sizes
-    max_unlike: float = 5.0
-    alike_gain: float = 1.5  # log-odds for what looks as the anchors do among themselves
-    unlike_from: float = 2.0  # from this far off, in units of their spread, looks speak against it
-    max_look_unlike: float = 1.0  # a game may have balls of two colours
+    # Views of a frame
+    same_view_iou: float = 0.5  # boxes of two views are one object
+    agreeing_views: int = 3  # what so many views see is not recalibrated
+    view_gain: float = 1.0  # log-odds each time the number of views that agree doubles
 
-    # Tracks that look unlike those that the round before kept in other videos
-    min_usual_tracks: int = 20  # of a class; fewer say nothing
+    # Confident tracks, and similarity to them
+    confident_displacement_sizes: float = 5.0  # a confident track gets so far
+    confident_segment_sizes: float = 2.0  # and so far between two bounces, hits or gaps
+    min_confident_boxes: int = 5  # on such tracks; fewer show nothing
+    size_penalty: float = 2.0  # log-odds an octave beside their sizes
+    max_size_penalty: float = 5.0
+    similarity_gain: float = 1.5  # log-odds for what looks as they do among themselves
+    dissimilar_from: float = 2.0  # from so far off, in units of their spread, appearance speaks against a box
+    max_appearance_penalty: float = 1.0  # log-odds; a game may have balls of two colours
+
+    # Outliers among tracks, against those that the round before kept in other videos
+    min_reference_tracks: int = 20  # of a class; fewer say nothing
     max_outlier_share: float = 0.02  # of those tracks are themselves beyond the limit
     min_outlier_factor: float = 1.5  # and the limit is at least this local outlier factor
 
     # Paths
-    max_misfit_sizes: float = 0.75  # distance from the smoothed path
-    min_extent_sizes: float = 1.2  # a path that covers less stays where it is
-    min_still_s: float = 0.4  # for at least this long before it counts as still
-    min_scene_stay: float = 0.4  # share of the frames around it in which it is in its place: it lies still
-    max_screen_stay: float = 0.3  # the same on the screen while the camera moves: it is painted there
+    min_still_s: float = 0.4  # a path that stays in its place for at least this long is still
+    min_static_share: float = 0.4  # share of the frames around it in which it is in its place: it lies still
     sure_still_log_odds: float = 2.0  # a still thing that the labeller is this sure of is a ball lying still
-    vouched_log_odds: float = 3.0  # what a path on which a human drew a box is believed at least, all along
+    vouched_log_odds: float = 3.0  # the least support of a path on which a human drew a box, all along
     isolated_log_odds: float = 2.0  # what a box on no path needs to be kept
     isolated_log_odds_sparse: float = (
         0.6  # the same where labelled frames are so far apart that no ball can be followed
@@ -74,16 +68,11 @@ class CleaningSettings:
     isolated_player_log_odds: float = 0.7
     isolated_drop_below: float = 1.7  # dropped when it falls short by more than this
     sparse_step_s: float = 0.3
-    unanchored_quality: float = 0.9  # what a path needs in a video where fewer than `min_anchors` boxes surely fly
-    max_path_flatness: float = 1.5  # width over height all along a path, less what its speed explains
-    max_path_uprightness: float = 1.5  # height over width, the same
-    max_shadow_straightness: float = 2.0  # how much more the ball above rises and falls than what goes along below
-    max_cast_constancy: float = 8.0  # spread of the distance to what moves above, over what strays from one direction
     min_shadow_flatness: float = 1.2  # width over height, against that ball; what is rounder must be less sure
     min_shadow_steps: int = 6  # labelled frames that tell whether a path is flat, or follows another that is seen too
-    min_shadow_likeness: float = 0.95  # correlation of the two ways, left and right
-    max_worn_share: float = 0.5  # of a path that is in one place at a player's head or feet, of a stretch at a head
-    min_worn_steps: int = 6  # labelled frames of such a path
+    min_shadow_correlation: float = 0.95  # of the two ways, left and right
+    max_on_player_share: float = 0.5  # of a path that is in one place at a player's head or feet, of a part at a head
+    min_on_player_steps: int = 6  # labelled frames of such a path
     sure_gap_steps: int = 2  # interpolated boxes are kept in gaps of at most this many labelled frames
     sure_gap_deviation_sizes: float = 0.2  # and where the smoothed path is known this well
 
@@ -97,47 +86,10 @@ class CleaningSettings:
     old_share: float = 0.35  # how much a round's evidence is the older label's
     confirmed_gain: float = 0.25  # log-odds for each round that finds a label again
     lost_log_odds: float = -1.5  # what a round that did not find a label says of it, where it finds the others
-    max_rounds_lost: int = 1  # then a label on no path is dropped rather than ignored
 
     # The dataset
     max_negative_share: float = 0.25  # frames without the object, for each frame with one
     sure_negative_steps: int = 2  # labelled frames around a negative that must be as empty
-
-
-# What is no rule and can be switched off too, for a bench or a doubt, and what it does
-PARTS = {
-    "looks": "several looks at a frame are fused",
-    "stays": "what stays in its place, in the scene or on the screen, is told before paths are looked for",
-    "sobering": "a labeller that sees balls everywhere is believed less",
-    "camera": "the camera's motion is taken out",
-    "paths": "boxes are linked over time; without, the labeller's word alone counts",
-    "likeness": "how like the video's surest balls a box is",
-    "ground": "how large what lies is beside the players who stand there",
-    "gaps": "boxes are interpolated where a path was not seen",
-    "merging": "the round before is merged in",
-}
-RULE_NAMES = (
-    "overlap",
-    "aspect",
-    "large",
-    "small",
-    "overlay",
-    "still",
-    "path_size",
-    "class_size",
-    "misfit",
-    "isolated",
-    "lost",
-    "flat",
-    "upright",
-    "shadow",
-    "cast",
-    "worn",
-    "crowded",
-    "outlier",
-    "unanchored",
-    "quality",
-)
 
 
 @dataclass(frozen=True)
@@ -238,43 +190,3 @@ def said_of_boxes(args: argparse.Namespace) -> list[str]:
         if not hasattr(ActionSettings, name) and getattr(args, name) is not None
     ]
     return [*said, *own]
-
-
-RULE_WORDS = {
-    "overlap": "a better box of the same class lies here already",
-    "aspect": "too long for its width",
-    "large": "larger than such a thing can be in a picture of a game",
-    "small": "too few pixels to tell it from noise",
-    "lost": "later rounds did not find it again, and no path leads through it",
-    "isolated": "on no path through the frames around it, and the labeller alone is not sure enough",
-    "overlay": "stands still on the screen while the camera moves: a logo, a scoreboard",
-    "quality": "all in all not likely enough to be right",
-    "still": "never leaves its place, and the labeller is not sure enough to call it a ball that lies",
-    "path_size": "its size jumps against the boxes before and after it",
-    "class_size": "its size is unlike that of the likely objects of its class in the video",
-    "misfit": "beside the smooth path of its neighbours",
-    "flat": "all along its path wider than high, as a shadow on the ground",
-    "upright": "all along its path higher than wide, as a player far away",
-    "shadow": "goes along below a ball and rises and falls less: its shadow",
-    "cast": "goes away from a ball above it, and comes back, in one direction, that of the light: its shadow",
-    "worn": "stays in one place at a player's head or feet: a shoe, a head, or a ball that lies there",
-    "crowded": "a stronger path passes this frame, and no more are in play at once",
-    "gap": "interpolated across a gap that is too long, or between ends that are not kept",
-    "human": "a person said so",
-    "overruled": "a person said what is done there",
-    "agreement": "the windows in which it is seen do not agree on what it is",
-    "out_of_fold": "students that were not trained on its clip say something else",
-    "outlier": "looks unlike its class: a track unlike those kept before in other videos, an action unlike the others",
-    "unanchored": "next to nothing in the video flies as a ball does, so a label there must be surer",
-    "class_cap": "its class would outgrow what people saw of it; the less sure ones wait",
-}
-
-
-def rule_of(reason: str) -> str:
-    """The rule in a reason such as «isolated: 1 of 12 frames»: the words before its values."""
-    return re.split(r"[:(=<>;,]|\s[-+]?\d", reason, maxsplit=1)[0].strip() or reason.strip()
-
-
-def rule_name(rule: str) -> str:
-    """A rule's name as a reader sees it."""
-    return rule.replace("_", " ")

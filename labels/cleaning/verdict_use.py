@@ -1,4 +1,4 @@
-"""What a human said, put into the tables of one video before they are merged and judged.
+"""Human verdicts, applied to the tables of one video before they are merged and decided on.
 
 A verdict names a label. Where that label is in the table, it is corrected there. Where it is not, because a labeller
 ran anew and found the object again under another name, the box that lies where the judged one lay takes its name. Where
@@ -23,41 +23,41 @@ EVERY_INSIDE = 2.0  # no box lies so far inside another
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The tables as a human wants them, and what to say of which of their rows: label_uid -> "y" or "n"."""
+class Applied:
+    """The tables as a human wants them; `words` are the verdicts on their rows, label_uid -> "y" or "n"."""
 
     new: pd.DataFrame
     old: pd.DataFrame | None
     words: dict[str, str]
     added: int  # rows of `new` that no labeller gave
-    left: pd.DataFrame  # the boxes that were moved away from, or are of another class: nothing is there any more
+    moved_away: pd.DataFrame  # the boxes that were moved away from, or are of another class: nothing is there any more
 
 
-def hear(
+def apply_verdicts(
     new: pd.DataFrame,
     old: pd.DataFrame | None,
     verdicts: Mapping[str, Verdict],
     round_number: int,
     settings: CleaningSettings,
     meta: VideoFacts,
-) -> Heard:
+) -> Applied:
     """Put `verdicts` into the labelled boxes `new` of one video and the decided ones `old`."""
     words = {uid: verdict.verdict for uid, verdict in verdicts.items()}
     placed = {uid: verdict for uid, verdict in verdicts.items() if is_here(verdict, meta)}
     if not words:
-        return Heard(new, old, words, 0, new.iloc[:0])
+        return Applied(new, old, words, 0, new.iloc[:0])
     left = _rows(
         [verdict for verdict in placed.values() if verdict.is_correction and verdict.judged_xyxy],
         round_number, meta, as_judged=True,
     )  # fmt: skip
     if old is not None:
-        old, _ = _heard(old, placed, verdicts, left, round_number, words, settings, meta)
+        old, _ = _applied(old, placed, verdicts, left, round_number, words, settings, meta)
     named_before = set(old["label_uid"]) if old is not None else set()
     unnamed = {uid: verdict for uid, verdict in placed.items() if uid not in named_before}
-    result, missing = _heard(new, unnamed, verdicts, left, round_number, words, settings, meta)
+    result, missing = _applied(new, unnamed, verdicts, left, round_number, words, settings, meta)
     if len(missing):
         result = tables.concatenate([result, missing], tables.BOXES)
-    return Heard(result, old, words, len(missing), left)
+    return Applied(result, old, words, len(missing), left)
 
 
 def is_here(verdict: Verdict, meta: VideoFacts) -> bool:
@@ -69,7 +69,7 @@ def is_here(verdict: Verdict, meta: VideoFacts) -> bool:
     return verdict.frame_index < meta.frame_count and bool(box[2] > box[0] and box[3] > box[1])
 
 
-def _heard(
+def _applied(
     table: pd.DataFrame,
     placed: Mapping[str, Verdict],
     verdicts: Mapping[str, Verdict],

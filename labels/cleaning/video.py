@@ -1,4 +1,4 @@
-"""One video through stage 3: merge with the round before, find the paths, decide on every row. A pure function."""
+"""One video through stage 3: apply verdicts, merge, compute features, score, decide, fill gaps. A pure function."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.agreement import Share, agreement_of
-from labels.cleaning.features.evidence import weigh
-from labels.cleaning.features.outliers import UsualLooks
-from labels.cleaning.features.scores import Scales, Scene, calibrated
-from labels.cleaning.gap_filling import between_drawn, fill_gaps, matching, place_old_gap_boxes
+from labels.cleaning.decisions import decide
+from labels.cleaning.features.appearance import UsualTracks
+from labels.cleaning.features.compute import compute_features, feature_table
+from labels.cleaning.features.feature import Columns, Scene
+from labels.cleaning.features.scores import Scales, calibrated
+from labels.cleaning.gap_filling import fill_gaps, place_old_gap_boxes
 from labels.cleaning.merging import HUMAN_NO, LINEAGE, MergeCounts, merge_rounds, with_lineage, with_verdicts
-from labels.cleaning.rules import judge
 from labels.cleaning.settings import CleaningSettings
-from labels.cleaning.verdict_use import hear
+from labels.cleaning.verdict_use import apply_verdicts
 from labels.records import tables
 from labels.records.verdicts import Verdict
 from labels.records.video_labels import VideoFacts, VideoLabels
@@ -31,14 +32,16 @@ class CleanedVideo:
     video: VideoFacts
     merged: MergeCounts
     interpolated: int
-    believed: int = 0  # boxes of this round that its labeller is sure of, players aside
-    kept_believed: int = 0
+    confident: int = 0  # boxes of this round from the labeller's working threshold on, players aside
+    kept_confident: int = 0
     kept_balls: int = 0  # of whatever class is no player's
-    is_anchored: bool = True  # something surely flies as a ball does, or frames are too far apart to say
+    has_confident_track: bool = True  # something surely flies as a ball does, or frames are too far apart to say
     from_verdicts: int = 0  # of the labelled: boxes that a human saw or drew and this labeller did not give
     agreement: dict[str, Share] = field(default_factory=dict)  # of the labels with themselves, by measure
     decisions: dict[str, int] = field(default_factory=dict)
-    evidence: pd.DataFrame = field(default_factory=pd.DataFrame)  # what the rules saw, by label_uid; not interpolated
+    evidence: pd.DataFrame = field(
+        default_factory=pd.DataFrame
+    )  # the features, by label_uid; not of interpolated boxes
 
     @property
     def labels(self) -> VideoLabels:
@@ -63,7 +66,7 @@ def clean_video(
     verdicts: Mapping[str, Verdict] | None = None,
     path_settings: PathSettings | None = None,
     player_settings: PlayerSettings | None = None,
-    usual: UsualLooks | None = None,
+    usual: UsualTracks | None = None,
 ) -> CleanedVideo:
     """Decide on every box of one video.
 
@@ -85,80 +88,82 @@ def clean_video(
         compares = (before.video.described_by or "") == (video.described_by or "")
         seen = {name: before.boxes.get(name, "") for name in tables.SEEN}
         decided_before = before.boxes.assign(**seen | ({} if compares else {"appearance": ""}))
-    heard = hear(detected, decided_before, verdicts or {}, round_number, settings, video)
-    detected, decided_before, words = heard.new, heard.old, heard.words
-    boxes = with_lineage(detected, calibrated(detected, scales))
+
+    applied = apply_verdicts(detected, decided_before, verdicts or {}, round_number, settings, video)
+    boxes = with_lineage(applied.new, calibrated(applied.new, scales))
     merged, old_gap_boxes = MergeCounts(labelled=len(boxes)), boxes.iloc[:0]
-    if decided_before is not None:
-        boxes, old_gap_boxes, merged = merge_rounds(boxes, decided_before, settings, words)
+    if applied.old is not None:
+        asked = {name for _, name in scales} or None
+        boxes, old_gap_boxes, merged = merge_rounds(boxes, applied.old, settings, applied.words, asked)
+    verdict = _verdict_of_rows(boxes, applied.words)
+    boxes["origin"] = boxes["origin"].where(verdict != "y", "human")
     labelled_frames = np.arange(0, video.frame_count, video.stride)
     both = pd.concat([boxes[["frame_index", "time_s"]], old_gap_boxes[["frame_index", "time_s"]]], ignore_index=True)
-    timeline = make_timeline(labelled_frames, video.fps, video.width, video.height, both, camera)
-    said = _human_says(boxes, words)
-    boxes["origin"] = boxes["origin"].where(said != "y", "human")
-
     scene = Scene(
-        timeline, len(labelled_frames), before is not None, usual, settings,
-        path_settings or PathSettings(), player_settings or PlayerSettings(),
-    )  # fmt: skip
-    weighed = weigh(boxes, said == "n", scene)
-    boxes, evidence, usable = weighed.boxes, weighed.evidence, weighed.usable
-    late, late_reason = judge(evidence, settings, needs_paths=True)
-    decision = np.where(said == "n", "drop", np.where(usable, late, weighed.decision))
-    reason = np.where(said == "n", HUMAN_NO, np.where(usable, late_reason, weighed.reason))
-    quality = np.where(said == "n", 0.0, np.where(usable, evidence["quality"], 0.0))
-    decided = boxes.drop(columns="old_decision").assign(
-        track_id=np.where(evidence["path"] >= 0, evidence["path"], tables.NO_TRACK).astype(np.int64),
-        quality=quality.astype(np.float32),
-        decision=decision.astype(object),
-        reason=reason.astype(object),
+        boxes=boxes,
+        denied=verdict == "n",
+        timeline=make_timeline(labelled_frames, video.fps, video.width, video.height, both, camera),
+        labelled_frames=len(labelled_frames),
+        has_past=applied.old is not None,
+        usual=usual,
+        settings=settings,
+        path_settings=path_settings or PathSettings(),
+        player_settings=player_settings or PlayerSettings(),
     )
-    filled = _filled(decided, weighed.gaps, heard.left, scene, round_number)
+    columns = compute_features(scene)
+    decided = _decided(_scored(columns, scene), columns, scene)
+    filled = fill_gaps(decided, columns["gaps"], applied.moved_away, scene, round_number)
     decided, filled, merged = place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
+
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE | tables.SEEN)
     for name in ("decision", "reason", "label_uid", "origin", "class_name", "video_id", *tables.SEEN):
         result[name] = result[name].astype("str")
-    columns = [*tables.BOXES, *tables.DECIDED, *LINEAGE, *tables.SEEN]
-    result = with_verdicts(tables.sort_boxes(result)[columns], words)
+    ordered = [*tables.BOXES, *tables.DECIDED, *LINEAGE, *tables.SEEN]
+    result = with_verdicts(tables.sort_boxes(result)[ordered], applied.words)
     tables.check_boxes(result, f"cleaned boxes of {video.video_id}", decided=True)
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {video.video_id} got lost, among them {min(lost)}")
-    agreement = agreement_of(weighed, scene, decision == "keep", detected["source"].nunique())
+    is_kept = (decided["decision"].iloc[: len(boxes)] == "keep").to_numpy()
+    agreement = agreement_of(columns, scene, is_kept, applied.new["source"].nunique())
     agreement["survival"] = Share(merged.found_again, merged.old_kept)
-    is_anchored = bool(weighed.anchors.any()) or timeline.step_s >= settings.sparse_step_s
+    confident = set(boxes["label_uid"][columns["labeller_confident"]])
     kept = result[(result["decision"] == "keep") & ~result["class_name"].isin(PLAYER_CLASSES)]
     return CleanedVideo(
         boxes=result,
         video=video,
         merged=merged,
         interpolated=len(filled),
-        believed=len(weighed.believed),
-        kept_believed=int(kept["label_uid"].isin(weighed.believed).sum()),
+        confident=len(confident),
+        kept_confident=int(kept["label_uid"].isin(confident).sum()),
         kept_balls=len(kept),
-        is_anchored=is_anchored,
-        from_verdicts=heard.added,
+        has_confident_track=bool(columns["reference"].any()) or scene.timeline.step_s >= settings.sparse_step_s,
+        from_verdicts=applied.added,
         agreement=agreement,
-        evidence=evidence.set_axis(pd.Index(boxes["label_uid"]), axis="index"),
+        evidence=feature_table(columns, scene),
     )
 
 
-def _filled(
-    decided: pd.DataFrame, gaps: pd.DataFrame, left: pd.DataFrame, scene: Scene, round_number: int
-) -> pd.DataFrame:
-    """Interpolated rows for what is surely there between boxes; none where something stands or a human denied it."""
-    timeline, settings = scene.timeline, scene.settings
-    filled = fill_gaps(decided, gaps if scene.has("gaps") else gaps[:0], timeline, round_number, settings)
-    drawn = between_drawn(decided, timeline, round_number, settings)
-    drawn = drawn.drop(drawn.index[matching(drawn, filled, settings)])
-    filled = pd.concat([filled, drawn], ignore_index=True) if len(drawn) else filled
-    there = decided[(decided["decision"] != "drop") | (decided["reason"] == HUMAN_NO)]
-    for taken in (there, left):
-        filled = filled.drop(filled.index[matching(filled, taken, settings)]).reset_index(drop=True)
-    return filled[~filled["label_uid"].isin(decided["label_uid"])].reset_index(drop=True)
+def _scored(columns: Columns, scene: Scene) -> pd.DataFrame:
+    """The boxes where their views put them, with their paths, what the next round is told, and their quality."""
+    quality = np.where(columns["usable"], columns["quality"], 0.0)  # a denied box is not usable
+    return scene.boxes_at(columns["xyxy"]).assign(
+        log_odds=columns["row_log_odds"],
+        track_id=np.where(columns["path"] >= 0, columns["path"], tables.NO_TRACK).astype(np.int64),
+        quality=quality.astype(np.float32),
+    )
 
 
-def _human_says(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:
+def _decided(scored: pd.DataFrame, columns: Columns, scene: Scene) -> pd.DataFrame:
+    """The scored boxes with decision and reason; a human's no is above the rules."""
+    decision, reason = decide(columns, scene.settings)
+    return scored.drop(columns="old_decision").assign(
+        decision=np.where(scene.denied, "drop", decision).astype(object),
+        reason=np.where(scene.denied, HUMAN_NO, reason).astype(object),
+    )
+
+
+def _verdict_of_rows(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:
     """ "y", "n" or "" for each row (N,); what was said in an earlier round still stands."""
     before = np.where(boxes["old_decision"] == "human no", "n", "") if "old_decision" in boxes else ""
     now = boxes["label_uid"].map(lambda uid: verdicts.get(uid, "")).to_numpy(dtype=object)

@@ -7,19 +7,23 @@ The lines of a foreign CSV without a header.
 
 import csv
 import lzma
+import math
 import shutil
 import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from xml.parsers import expat
 
+from labels.exchange.label_set import OddEntry
 from labels.records.errors import InputError
+from labels.records.verdicts import delimiter_of
 
 MAX_BYTES = 2 * 2**30
+MOST_FRAMES = 10**9
 
 
 def read_xml(path: Path) -> ElementTree.Element:
@@ -52,22 +56,58 @@ def text_of(element: ElementTree.Element, name: str, default: str = "") -> str:
     return (element.findtext(name) or default).strip()
 
 
-def number_of(where: str, text: str | None, name: str) -> float:
-    """InputError unless the text is a number; whether it is finite is asked of the whole box."""
+def number_of(value: object, name: str) -> float:
+    """A finite number, of text or of JSON. Raises OddEntry."""
     try:
-        return float(text or "")
-    except ValueError:
-        raise InputError(f"{where}: {name} is {(text or '')[:30]!r}, not a number") from None
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise OddEntry(f"entries whose {name} is no number")
+    return number
 
 
-def frame_number(where: str, text: str | None) -> int:
-    """InputError unless the text is a whole number from 0."""
-    if text is None or not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise InputError(f"{where}: frame {(text or '')[:30]!r} is not a whole number from 0")
-    return int(text)
+def frame_number(value: object) -> int:
+    """A whole number from 0, of text or of JSON; `12.0` is one. Raises OddEntry."""
+    number = number_of(value, "frame")
+    if number != int(number) or not 0 <= number < MOST_FRAMES:
+        raise OddEntry("entries whose frame is no whole number from 0")
+    return int(number)
 
 
-LABEL_SUFFIXES = {".xml", ".json", ".txt", ".csv", ".yaml", ".names", ".ini", ".pbtxt"}
+def whole_number(value: object, default: int, most: int = 2**31) -> int:
+    """A whole number of text or of JSON, else the default."""
+    try:
+        number = number_of(value, "")
+    except OddEntry:
+        return default
+    return int(number) if number == int(number) and abs(number) < most else default
+
+
+def text_value(value: object) -> str:
+    """A text of JSON without what no file can hold; anything else is empty."""
+    return value.strip() if isinstance(value, str) and value.isprintable() else ""
+
+
+def hull(points: Iterable[float]) -> tuple[float, float, float, float]:
+    """The upright box around x, y, x, y, … Raises OddEntry for none, or an odd one too many."""
+    values = list(points)
+    if len(values) < 2 or len(values) % 2:
+        raise OddEntry("outlines that are no pairs of x and y")
+    return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+
+
+def upright(xyxy: Iterable[float], degrees: float) -> tuple[float, float, float, float]:
+    """The upright box around a box that is turned about its centre."""
+    x1, y1, x2, y2 = xyxy
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    half_x, half_y = ((x2 - x1) * cos + (y2 - y1) * sin) / 2, ((x2 - x1) * sin + (y2 - y1) * cos) / 2
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    return x - half_x, y - half_y, x + half_x, y + half_y
+
+
+LABEL_SUFFIXES = {".xml", ".json", ".txt", ".csv", ".yaml", ".yml", ".names", ".data", ".ini", ".pbtxt"}
+OWN_FOLDERS = {"annotations", "Annotations", "labels", "gt"}  # of the formats themselves: none is on top of all
 MAX_FILES, MAX_ZIP_BYTES = 500_000, 2 * 2**30
 
 
@@ -90,7 +130,7 @@ def _unpacked(path: Path, folder: Path) -> Path:
             members = [
                 info
                 for info in archive.infolist()
-                if not info.is_dir() and PurePosixPath(info.filename).suffix.lower() in LABEL_SUFFIXES
+                if not info.is_dir() and _is_label_file(PurePosixPath(info.filename.replace("\\", "/")))
             ]
             if len(members) > MAX_FILES or sum(info.file_size for info in members) > MAX_ZIP_BYTES:
                 raise InputError(
@@ -109,13 +149,45 @@ def _unpacked(path: Path, folder: Path) -> Path:
     if not members:
         raise InputError(f"{path}: holds no label file")
     files = [found for found in folder.rglob("*") if found.is_file()]
-    return files[0] if len(files) == 1 else folder
+    if len(files) == 1:
+        return files[0]
+    while len(inside := list(folder.iterdir())) == 1 and inside[0].is_dir() and inside[0].name not in OWN_FOLDERS:
+        folder = inside[0]  # a folder on top of all, as many archives have
+    return folder
+
+
+def _is_label_file(name: PurePosixPath) -> bool:
+    """A Mac packs a second file beside each, whose name begins with a dot."""
+    hidden = name.name.startswith(".") or "__MACOSX" in name.parts
+    return name.suffix.lower() in LABEL_SUFFIXES and not hidden
 
 
 def csv_lines(path: Path) -> list[list[str]]:
-    """The values of each line that is not empty. InputError in one line for what is no CSV."""
+    """The values of each line that is not empty, stripped. InputError in one line for what is no CSV.
+
+    Commas, semicolons or tabs, whichever the first line has most of.
+    """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES >> 30} GiB")
         with open(path, newline="", encoding="utf-8-sig") as opened:
-            return [row for row in csv.reader(opened) if row]
+            delimiter = delimiter_of(opened.readline())
+            opened.seek(0)
+            reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True)
+            return [[value.strip() for value in row] for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
+
+
+def csv_rows(path: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """The lines of a CSV with a header, each with its number; a value that is not there is empty.
+
+    InputError when one of the `needed` columns is missing.
+    """
+    lines = csv_lines(path)
+    names = lines[0] if lines else []
+    missing = sorted(set(needed) - set(names))
+    if missing:
+        raise InputError(f"{path}: lacks the columns {', '.join(missing)}")
+    empty = dict.fromkeys(names, "")
+    return [(number, empty | dict(zip(names, line, strict=False))) for number, line in enumerate(lines[1:], start=2)]

@@ -8,9 +8,12 @@ import argparse
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labels.records.errors import InputError
+
+if TYPE_CHECKING:
+    from labels.exchange.known_videos import Said
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Format:
     needs_actions: bool = False
     holds_actions: bool = False
     holds_uids: bool = True
+    reading: str = ""  # the module of the reader, where it is another
 
     def write(self, *args: Any) -> list[str]:
         return getattr(import_module(f"labels.exchange.formats.{self.module}"), self.writer)(*args)
 
     def read(self, *args: Any, **named: Any) -> Any:
-        return getattr(import_module(f"labels.exchange.formats.{self.module}"), self.reader)(*args, **named)
+        module = import_module(f"labels.exchange.formats.{self.reading or self.module}")
+        return getattr(module, self.reader)(*args, **named)
 
 
 FORMATS: dict[str, Format] = {
@@ -42,15 +47,27 @@ FORMATS: dict[str, Format] = {
         "write_label_studio",
         "read_label_studio",
         holds_actions=True,
+        reading="label_studio_annotations",
     ),
     "kinetics": Format(
         "kinetics_csv", "write_kinetics", "read_kinetics", needs_actions=True, holds_actions=True, holds_uids=False
     ),
     "ava": Format("ava", "write_ava", "read_ava", needs_actions=True, holds_actions=True, holds_uids=False),
+    "tracknet": Format("tracknet", "write_tracknet", "read_tracknet", holds_uids=False),
     "csv": Format("box_csv", "", "read_box_csv", holds_uids=False),
 }
 EXPORTS = tuple(name for name, format in FORMATS.items() if format.writer)
-LABELLED = ("cvat", "labelstudio", "mot", "coco", "voc", "yolo", "ava")  # of clips: `dataset_downloader.py --from`
+LABELLED = (
+    "cvat",
+    "labelstudio",
+    "mot",
+    "coco",
+    "voc",
+    "yolo",
+    "ava",
+    "tracknet",
+)  # of clips: `dataset_downloader.py --from`
+OF_LABELS = {"fps": ("synthetic", *LABELLED), "video": LABELLED, "first_frame": LABELLED}  # arguments by source
 HEAD_LETTERS = 4096
 
 
@@ -66,7 +83,20 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
         "--import-labels", type=Path, metavar="FILE", help="a file, folder or .zip; also an edited export"
     )
     labels.add_argument("--format", choices=FORMATS, help="its format (default: by what is in it)")
+    labels.add_argument(
+        "--video", default="", metavar="ID", help="of which clip it is, where it does not say so itself"
+    )
+    labels.add_argument(
+        "--first-frame", type=int, choices=(0, 1), help="what it calls the first frame, where that cannot be told"
+    )
     labels.add_argument("--confirm", action="store_true", help="its maker looked at all: what is unchanged is right")
+
+
+def said_of(args: argparse.Namespace) -> "Said":
+    """What the arguments say of labels that were made elsewhere."""
+    from labels.exchange.known_videos import Said
+
+    return Said(args.video, args.fps, args.first_frame)
 
 
 def recognise(path: Path) -> str:
@@ -74,24 +104,28 @@ def recognise(path: Path) -> str:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
-        signs = {
-            "yolo": ("data.yaml", "classes.txt", "obj.names"),
-            "voc": ("Annotations",),
-            "coco": ("annotations.json", "annotations"),
-        }
+        signs = {"yolo": ("data.yaml", "classes.txt", "obj.names"), "voc": ("Annotations",)}
         for name, files in signs.items():
             if any((path / file).exists() for file in files):
                 return name
+        if any((path / file).exists() for file in ("annotations.json", "annotations")):
+            return "coco"
+        if any(path.glob("*.yaml")) or any(path.glob("*.yml")):
+            return "yolo"
         if next(path.rglob("gt.txt"), None) is not None:
             return "mot"
         if any(path.glob("config_*.xml")):
             raise InputError(f"{path}: Label Studio's settings; name the JSON file that it exported")
-        if next(path.rglob("*.xml"), None) is not None:
-            return recognise(next(path.rglob("*.xml")))
+        for pattern in ("*.xml", "*.json", "*.csv"):
+            for found in sorted(path.rglob(pattern)):
+                if (name := recognise_or_none(found)) is not None and name not in ("kinetics", "csv"):
+                    return name
         raise InputError(f"{path}: in no format known by its files; say which one it is: {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise InputError(f"{path}: not a regular file")
     with open(path, encoding="utf-8-sig", errors="replace") as opened:
         head = opened.read(HEAD_LETTERS)
-    found = _by_head(path.suffix.lower(), head)
+    found = _by_head(path, head)
     if found is None:
         raise InputError(f"{path}: in no format known by its beginning; say which one it is: {', '.join(FORMATS)}")
     return found
@@ -104,10 +138,12 @@ def recognise_or_none(path: Path) -> str | None:
         return None
 
 
-def _by_head(suffix: str, head: str) -> str | None:
-    first = head.lstrip().partition("\n")[0]
+def _by_head(path: Path, head: str) -> str | None:
+    first, suffix = head.lstrip().partition("\n")[0], path.suffix.lower()
     if suffix == ".json":
-        return "labelstudio" if head.lstrip().startswith("[") else "coco"
+        if head.lstrip().startswith("["):
+            return "labelstudio"
+        return "coco" if _mentions(path, b'"annotations"') and _mentions(path, b'"images"') else None
     if suffix == ".xml":
         return "cvat" if "<annotations" in head else "voc" if "<annotation" in head else None
     if suffix == ".txt":
@@ -115,5 +151,20 @@ def _by_head(suffix: str, head: str) -> str | None:
     if suffix == ".csv":
         if "youtube_id" in first:
             return "kinetics"
-        return "csv" if "frame_index" in first else "ava" if first.count(",") == 7 else None
+        if "frame_index" in first:
+            return "csv"
+        if "visibility" in first.lower():
+            return "tracknet"
+        return "ava" if max(first.count(mark) for mark in ",;\t") in (6, 7) else None
     return None
+
+
+def _mentions(path: Path, word: bytes) -> bool:
+    """Whether a word is in a file, which may be long, and ends with what else it holds."""
+    tail = b""
+    with open(path, "rb") as opened:
+        while chunk := opened.read(2**22):
+            if word in tail + chunk:
+                return True
+            tail = chunk[-len(word) :]
+    return False

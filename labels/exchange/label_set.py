@@ -1,4 +1,4 @@
-"""What the formats share: the labels that go out, those that come in, and how a foreign file's names find their video.
+"""What the formats share: the labels that go out, and those that come in.
 
 A writer takes a `LabelSet` and a folder and gives lines on what its format could not hold. A reader takes a path and
 the `KnownVideos` and gives `FoundLabels`, in Rally's own numbers: frames from 0, half-open pixel boxes.
@@ -7,11 +7,12 @@ The pictures of a dataset on their way out, linked where the disk can, and the s
 """
 
 import os
-import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ import pandas as pd
 
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.frame_times import FrameTimes
+from labels.records.verdicts import MOST_CLASS_NAME
 
 FOUND_BOXES = {
     "label_uid": "str",  # empty: the file does not say
@@ -37,8 +40,11 @@ FOUND_ACTIONS = {
     "end_frame": "int64",
     "class_name": "str",
 }
-NUMBERED = re.compile(r"(.+)[_/](\d{1,9})")  # the name of a frame's picture without its suffix: video, frame
 MOST_ROWS = 20_000_000
+MOST_PIXELS, MOST_TRACK, MOST_UID = 1e6, 2**31, 200
+Row = Mapping[str, Any]  # of the videos table
+NAMED = 3  # places that are named of those left out for one reason
+FEW_LEAVE, MANY_LEAVE = 3, 0.3  # boxes, and their share, that leave their frame by no slip of the hand any more
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,11 @@ class LabelSet:
     actions: pd.DataFrame
     class_names: tuple[str, ...]
     stride: dict[str, int]
+    times: dict[str, FrameTimes] = field(default_factory=dict)  # of uneven videos
+
+    def times_of(self, video: Mapping[str, Any]) -> FrameTimes:
+        """When the frames of a video (a row of `videos`) are shown."""
+        return self.times.get(str(video["video_id"])) or FrameTimes.even(int(video["frame_count"]), video["fps"])
 
     @property
     def kept(self) -> pd.DataFrame:
@@ -82,6 +93,40 @@ class LabelSet:
         return lines
 
 
+class OddEntry(Exception):
+    """Why one entry among many is left out, in words that are the same for all of its kind.
+
+    `is_nothing`: there is nothing of it in any frame, so that its frame is known all the same.
+    """
+
+    def __init__(self, reason: str, is_nothing: bool = False):
+        super().__init__(reason)
+        self.is_nothing = is_nothing
+
+
+NO_SIZE, OUTSIDE = "boxes of no size", "boxes outside their frame"
+
+
+class LeftOut:
+    """What is not taken: counted by reason, the first few with their place."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._places: dict[str, list[str]] = {}
+
+    def add(self, where: str, reason: str) -> None:
+        self.counts[reason] += 1
+        places = self._places.setdefault(reason, [])
+        if len(places) < NAMED:
+            places.append(where)
+
+    def lines(self) -> list[str]:
+        return [
+            f"left out: {count} {reason}: {'; '.join(self._places[reason])}{' …' if count > NAMED else ''}"
+            for reason, count in sorted(self.counts.items(), key=lambda item: -item[1])
+        ]
+
+
 @dataclass
 class FoundLabels:
     """What a foreign file says.
@@ -97,93 +142,137 @@ class FoundLabels:
     tolerance_pixels: float = 0.05  # how far a box moves by being written in this format and read again
     tolerance_frames: int = 0  # the same for the ends of an action
     lines: list[str] = field(default_factory=list)
-
-
-class KnownVideos:
-    """The usable videos of a work folder, found by whatever a foreign file calls them."""
-
-    def __init__(self, videos: pd.DataFrame):
-        self.rows = {str(row["video_id"]): row for row in videos.to_dict("records")}
-        self.unknown: dict[str, int] = {}  # names that are no video here -> labels under them
-        self._by_name: dict[str, set[str]] = {}
-        for video_id, row in self.rows.items():
-            source = PurePosixPath(str(row["source"]))
-            for name in {video_id, str(row["file"]), source.name, source.stem, str(row["group"])}:
-                self._by_name.setdefault(name, set()).add(video_id)
-
-    def find(self, *names: str | None) -> dict[str, Any] | None:
-        """The row of the video that one of these names means: its id, its file's name, that of its source, or the
-        group where the group is this video alone. None when none does."""
-        for name in names:
-            if not name:
-                continue
-            path = PurePosixPath(name.replace("\\", "/"))
-            for known in (name, path.name, path.stem):
-                if known in self.rows:
-                    return self.rows[known]
-                if len(found := self._by_name.get(known, set())) == 1:
-                    return self.rows[next(iter(found))]
-        return None
-
-    def find_frame(self, picture: str) -> tuple[dict[str, Any], int] | None:
-        """The video and the frame that a picture's name means: <video>_<frame>.jpg or <video>/<frame>.jpg."""
-        path = PurePosixPath(picture.replace("\\", "/"))
-        for name in (path.stem, str(path.with_suffix(""))):
-            match = NUMBERED.fullmatch(name)
-            if match is not None and (row := self.find(match[1])) is not None:
-                return row, int(match[2])
-        return None
-
-    def miss(self, name: str, count: int = 1) -> None:
-        self.unknown[name] = self.unknown.get(name, 0) + count
-
-    def unknown_lines(self) -> list[str]:
-        """A line on the names that no video has. InputError when nothing else was in the file is the caller's."""
-        if not self.unknown:
-            return []
-        named = ", ".join(sorted(self.unknown)[:3]) + (" …" if len(self.unknown) > 3 else "")
-        return [f"not used: {sum(self.unknown.values())} labels of {len(self.unknown)} videos not known here: {named}"]
+    left_out: LeftOut = field(default_factory=LeftOut)
+    doubtful: dict[str, set[int]] = field(default_factory=dict)  # frames in which an entry was left out: none is denied
 
 
 class BoxRows:
-    """Boxes as they are read, each checked; `table` makes a FOUND_BOXES of them."""
+    """Boxes as they are read from `path`, each checked; `table` makes a FOUND_BOXES of them.
 
-    def __init__(self) -> None:
+    What is said of an entry stands in a `with rows.entry(...)`, so that an odd one costs that entry and not the file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.left_out = LeftOut()
+        self.doubtful: dict[str, set[int]] = {}  # frames of which something was left out
+        self.unknown: dict[str, set[int]] = {}  # those of them in which it may have been anywhere
+        self.clipped_frames = 0
         self._columns: dict[str, list[Any]] = {name: [] for name in FOUND_BOXES}
+        self._outside: list[tuple[float, ...]] = []
+
+    @contextmanager
+    def entry(
+        self, where: str, video: Mapping[str, Any] | None = None, frame_index: int | None = None
+    ) -> Iterator[None]:
+        """Whatever in the block raises OddEntry is left out; `where` says which entry it was, video and frame whose."""
+        try:
+            yield
+        except OddEntry as odd:
+            self.left_out.add(where, str(odd))
+            if video is not None and frame_index is not None:
+                self.doubtful.setdefault(str(video["video_id"]), set()).add(frame_index)
+                if not odd.is_nothing:
+                    self.unknown.setdefault(str(video["video_id"]), set()).add(frame_index)
 
     def add(
         self,
-        where: str,
-        video: dict[str, Any],
+        video: Mapping[str, Any],
         frame_index: int,
         xyxy: Iterable[float],
         class_name: str,
         label_uid: str = "",
         track_id: int = tables.NO_TRACK,
         is_ignored: bool = False,
+        is_point: bool = False,
     ) -> None:
-        """InputError, beginning with `where`, for a box or frame that the video cannot hold."""
-        corners = [float(value) for value in xyxy]
+        """Raises OddEntry for a box or frame that the video cannot hold, InputError for what is no name of a class."""
+        x1, y1, x2, y2 = corners = tuple(float(value) for value in xyxy)
         width, height = int(video["width"]), int(video["height"])
         if not 0 <= frame_index < int(video["frame_count"]):
-            raise InputError(f"{where}: frame {frame_index} is not one of the {video['frame_count']} of its video")
-        if not np.isfinite(corners).all() or corners[2] <= corners[0] or corners[3] <= corners[1]:
-            raise InputError(f"{where}: the box {[round(value, 3) for value in corners]} is empty or no box")
-        slack_x, slack_y = 0.5 * width, 0.5 * height
-        outside = corners[0] < -slack_x or corners[1] < -slack_y
-        if outside or corners[2] > width + slack_x or corners[3] > height + slack_y:
-            raise InputError(f"{where}: the box {corners} lies outside its frame of {width} x {height}")
+            raise OddEntry(f"of a frame that is not one of the {video['frame_count']} of its video", is_nothing=True)
+        if not all(-MOST_PIXELS < value < MOST_PIXELS for value in corners):  # NaN neither
+            raise OddEntry("boxes that are no four numbers in pixels")
+        if not is_point and (x2 <= x1 or y2 <= y1):
+            raise OddEntry(NO_SIZE, is_nothing=True)
+        if x1 < -0.5 * width or y1 < -0.5 * height or x2 > 1.5 * width or y2 > 1.5 * height:
+            self._outside.append((*corners, float(width), float(height)))
+            raise OddEntry(OUTSIDE, is_nothing=True)
         if not class_name:
-            raise InputError(f"{where}: a box without a class")
+            raise OddEntry("boxes without a class")
+        check_class_name(self.path, class_name)
         if len(self._columns["frame_index"]) >= MOST_ROWS:
-            raise InputError(f"{where}: more than {MOST_ROWS} boxes")
-        values = [label_uid, str(video["video_id"]), frame_index, *corners, class_name, track_id, is_ignored]
+            raise InputError(f"{self.path}: more than {MOST_ROWS} boxes")
+        track_id = track_id if -1 <= track_id < MOST_TRACK else tables.NO_TRACK
+        uid = label_uid if len(label_uid) <= MOST_UID and label_uid.isprintable() else ""
+        values = [uid, str(video["video_id"]), frame_index, *corners, class_name, track_id, is_ignored]
         for name, value in zip(FOUND_BOXES, values, strict=True):
             self._columns[name].append(value)
 
-    def table(self) -> pd.DataFrame:
+    def table(self, sizes: Mapping[str, Mapping[str, Any]] | None = None) -> pd.DataFrame:
+        """InputError when the boxes are in another convention than the format's; `sizes` are the rows of videos."""
         columns: dict[str, object] = {**self._columns}
-        return tables.make_table(FOUND_BOXES, columns)
+        found = tables.make_table(FOUND_BOXES, columns)
+        self._check_convention(found, sizes or {})
+        return found
+
+    def _check_convention(self, found: pd.DataFrame, sizes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Corners taken for sizes, and shares taken for pixels, would be wrong in silence."""
+        xyxy = found[tables.BOX_COLUMNS].to_numpy(np.float64)
+        is_box = xyxy[:, 2] > xyxy[:, 0]
+        count = int(is_box.sum()) + len(self._outside)
+        if not count:
+            return
+        if is_box.any() and not self._outside and (np.abs(xyxy[is_box]) <= 2.0).all() and _sub_pixel(xyxy[is_box]):
+            raise InputError(
+                f"{self.path}: all {count} boxes lie within a pixel or two; they look like shares from 0 to 1"
+            )
+        side = [
+            (float(sizes[name]["width"]), float(sizes[name]["height"])) for name in found["video_id"] if name in sizes
+        ]
+        if len(side) < len(found):
+            return
+        inside = np.column_stack([xyxy, np.array(side).reshape(-1, 2)])[is_box]
+        boxes = np.concatenate([inside, np.array(self._outside).reshape(-1, 6)])
+        leaves = (boxes[:, 2] > boxes[:, 4] + 2) | (boxes[:, 3] > boxes[:, 5] + 2)
+        far, high = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]  # where they would end if these were corners
+        as_corners = (far > boxes[:, 0]) & (high > boxes[:, 1]) & (far <= boxes[:, 4] + 2) & (high <= boxes[:, 5] + 2)
+        if (leaves.sum() >= FEW_LEAVE and leaves.mean() >= MANY_LEAVE) or (leaves.any() and as_corners.all()):
+            guess = "two corners where sizes are wanted" if as_corners.all() else "in another size or convention"
+            raise InputError(
+                f"{self.path}: {int(leaves.sum())} of {count} boxes leave their frame; they look like {guess}"
+            )
+
+
+def _sub_pixel(xyxy: np.ndarray) -> bool:
+    return bool(((xyxy[:, 2:] - xyxy[:, :2]) <= 1.0).all())
+
+
+def check_class_name(path: Path, class_name: str) -> None:
+    """InputError for a name that verdicts.csv cannot hold, or that nobody could see."""
+    if not class_name.isprintable() or len(class_name) > MOST_CLASS_NAME:
+        raise InputError(f"{path}: the class {class_name[:40]!a} has letters that cannot be seen, or too many")
+
+
+def known_frames(covered: Mapping[str, np.ndarray], rows: BoxRows) -> dict[str, np.ndarray]:
+    """The covered frames without those in which an entry that was left out may have been anywhere."""
+    return {
+        video_id: np.setdiff1d(frames, sorted(rows.unknown.get(video_id, ()))) for video_id, frames in covered.items()
+    }
+
+
+def found_labels(
+    rows: BoxRows, videos: Mapping[str, Mapping[str, Any]], covered: Mapping[str, Iterable[int]], **more: Any
+) -> FoundLabels:
+    """What was read, as a whole. `videos` are the rows of the known ones by video_id."""
+    frames = {video_id: np.unique(np.array(list(found), dtype=np.int64)) for video_id, found in covered.items()}
+    return FoundLabels(
+        rows.table(videos),
+        covered=known_frames(frames, rows),
+        left_out=rows.left_out,
+        doubtful=rows.doubtful,
+        **{"actions": found_actions([])} | more,
+    )
 
 
 def found_actions(rows: list[tuple[Any, ...]]) -> pd.DataFrame:

@@ -16,10 +16,12 @@ import pandas as pd
 
 from labels.exchange.formats.mot import sequence_info
 from labels.exchange.known_formats import FORMATS, Format, recognise_or_none
-from labels.exchange.label_set import FOUND_ACTIONS, FoundLabels, KnownVideos
+from labels.exchange.known_videos import KnownVideos, Said
+from labels.exchange.label_set import FOUND_ACTIONS, FoundLabels
 from labels.records import tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
+from labels.records.frame_times import FrameTimes
 from labels.records.safe_writing import digest_of, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.archives.clips import ArchiveClip, ArchiveFolder
@@ -31,7 +33,9 @@ from labels.videos.videos_table import VideosTable
 MOST_LINES = 20
 
 
-def add_labelled_clips(work: WorkFolder, table: VideosTable, format_name: str, path: Path, copy: bool) -> Summary:
+def add_labelled_clips(
+    work: WorkFolder, table: VideosTable, format_name: str, path: Path, copy: bool, said: Said | None = None
+) -> Summary:
     """Take the clips below `path`, and their labels as truth. InputError when there is no clip, or no sound label."""
     root = Path(os.path.abspath(path.expanduser()))
     if not root.is_dir():
@@ -55,20 +59,22 @@ def add_labelled_clips(work: WorkFolder, table: VideosTable, format_name: str, p
         usable = usable[inside]
     else:
         usable = usable[usable["source"].isin(sources)]
-    videos = KnownVideos(usable)
+    videos = KnownVideos(usable, work.frame_times, said)
     summary.lines += _write_truth(work, videos, _label_paths(root, format_name), FORMATS[format_name])
     return summary
 
 
 def _label_paths(root: Path, format_name: str) -> list[Path]:
     """What is read: the whole folder, or each file of a format that is one file."""
-    if format_name in ("labelstudio", "coco"):
-        return sorted(path for path in root.rglob("*.json") if path.is_file())
+    if format_name in ("labelstudio", "coco", "tracknet"):
+        pattern = "*.csv" if format_name == "tracknet" else "*.json"
+        return sorted(path for path in root.rglob(pattern) if recognise_or_none(path) == format_name)
     if format_name == "ava":
         return sorted(path for path in root.rglob("*.csv") if recognise_or_none(path) == "ava")
     signs = {"mot": "gt.txt", "cvat": "*.xml", "voc": "*.xml"}
     if format_name == "yolo":
-        return sorted({path.parent for name in ("data.yaml", "classes.txt", "obj.names") for path in root.rglob(name)})
+        names = ("*.yaml", "*.yml", "classes.txt", "obj.names")
+        return sorted({path.parent for name in names for path in root.rglob(name)})
     return [root] if next(root.rglob(signs[format_name]), None) is not None else []
 
 
@@ -78,7 +84,7 @@ def _write_truth(work: WorkFolder, videos: KnownVideos, paths: list[Path], kind:
     lines: list[str] = []
     for path in paths:
         found: FoundLabels = kind.read(path, videos)
-        lines += found.lines
+        lines += [*found.lines, *found.left_out.lines()]
         if twice := sorted(set(written) & set(found.covered)):
             raise InputError(f"{shown(path)}: labels {twice[0]}, which another file labels too; leave one of them")
         for video_id, frames in found.covered.items():
@@ -87,7 +93,7 @@ def _write_truth(work: WorkFolder, videos: KnownVideos, paths: list[Path], kind:
             if len(truth):
                 write_parquet(work.truth_boxes(video_id), truth, {"labels": shown(path)})
         for video_id, actions in found.actions.groupby("video_id"):
-            table = human_actions(actions, float(videos.rows[str(video_id)]["fps"]))
+            table = human_actions(actions, videos.times(videos.rows[str(video_id)]))
             write_parquet(work.truth_actions(str(video_id)), table, {"labels": shown(path)})
             acted[str(video_id)] = len(table)
     if acted:
@@ -103,15 +109,15 @@ def human_action_uid(video_id: str, track_id: int, start_frame: int, end_frame: 
     return digest_of([*map(str, (video_id, track_id, start_frame, end_frame, class_name)), "human"])[:16]
 
 
-def human_actions(found: pd.DataFrame, fps: float) -> pd.DataFrame:
+def human_actions(found: pd.DataFrame, times: FrameTimes) -> pd.DataFrame:
     """Actions of one video that a file says (FOUND_ACTIONS), as an actions table of a human's labels."""
     rows = found.sort_values(["start_frame", "track_id", "class_name"])
     said = rows[["video_id", "track_id", "start_frame", "end_frame", "class_name"]].itertuples(index=False, name=None)
     values: dict[str, object] = {name: rows[name].to_numpy() for name in FOUND_ACTIONS}
     values |= {
         "label_uid": [human_action_uid(*row) for row in said],
-        "start_s": rows["start_frame"].to_numpy() / fps,
-        "end_s": rows["end_frame"].to_numpy() / fps,
+        "start_s": times.seconds(rows["start_frame"].to_numpy()),
+        "end_s": times.seconds(rows["end_frame"].to_numpy()),
         "score": 1.0,
         "probabilities": [json.dumps({name: 1.0}, ensure_ascii=False) for name in rows["class_name"]],
         "origin": "human",

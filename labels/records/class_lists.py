@@ -1,6 +1,12 @@
-"""Class lists: which names count, one a line, as CSV files in `labels/classes/`. A sport is data, not code."""
+"""Class lists: which names count, one a line, as CSV files in `labels/classes/`. A sport is data, not code.
+
+Names that mean the same, `classes/aliases.csv`: a model's «ball» is the truth's «sports ball».
+"""
 
 import csv
+import re
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from labels.records.errors import InputError
@@ -36,3 +42,34 @@ def class_names_from(text: str) -> tuple[str, ...]:
     if not names:
         raise InputError(f"--classes '{text}': no class name in it")
     return names
+
+
+@cache
+def _aliases() -> dict[str, str]:
+    """Each name that stands for another -> the name of its family."""
+    with open(CLASSES_FOLDER / "aliases.csv", newline="", encoding="utf-8") as opened:
+        return {_plain(row["alias"]): row["class_name"] for row in csv.DictReader(opened)}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def family_of(class_name: str) -> str:
+    """The name that all names of a thing share: «sports ball» of «ball», «Tennis_Ball» and itself."""
+    plain = _plain(class_name)
+    return _aliases().get(plain, plain)
+
+
+def same_names(theirs: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
+    """Of `theirs`, the names for which `ours` has another one of the same thing -> that one.
+
+    A name that both have stands for itself, on either side: where both tell footballs from tennis balls, they do.
+    """
+    theirs, ours = set(theirs) - {""}, set(ours) - {""}
+    found = {}
+    for name in theirs - ours:
+        family = {other for other in ours - theirs if family_of(other) == family_of(name)}
+        if family:
+            found[name] = family_of(name) if family_of(name) in family else min(family)
+    return found

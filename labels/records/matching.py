@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from labels.records import tables
+from labels.records.class_lists import same_names
 from labels.records.geometry import centre_of, contains_matrix, iou_matrix
 from labels.records.tables import NO_TRACK
 
@@ -96,6 +97,12 @@ def match_frame(
     return taken, overlap
 
 
+def in_names_of(truth: pd.DataFrame, class_names: Collection[str]) -> pd.DataFrame:
+    """Truth that calls a thing as the labels do, where both have a name for it."""
+    names = same_names(truth["class_name"].unique(), class_names)
+    return truth.assign(class_name=truth["class_name"].replace(names)) if names else truth
+
+
 def match_video(labels: pd.DataFrame, truth: pd.DataFrame, rule: str = "centre") -> np.ndarray:
     """For each label of one video: 1 right, 0 wrong, -1 does not count. (N,) int.
 
@@ -121,6 +128,7 @@ def _match(
     labels: pd.DataFrame, truth: pd.DataFrame, rule: str, class_names: Collection[str] | None = None
 ) -> tuple[np.ndarray, MatchCounts]:
     verdict = np.full(len(labels), -1)
+    truth = in_names_of(truth, {*labels["class_name"].unique(), *(class_names or ())})
     judged_frames = np.unique(truth["frame_index"].to_numpy())
     empty = tables.is_empty_frame(truth)
     if rule == "iou":

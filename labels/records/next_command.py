@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from labels.records.old_names import new_name
 from labels.records.run_records import last_arguments, last_run, read_run_record
 from labels.records.safe_writing import read_object, read_parquet_metadata
 from labels.records.work_folder import (
@@ -24,6 +25,7 @@ from labels.records.work_folder import (
 SCRIPTS = {"labelled": "dataset_processor.py", "cleaned": "dataset_cleaner.py", "trained": "train.py"}
 OF_ACTIONS = (ACTIONS_LABELLED, ACTIONS_CLEANED, ACTIONS_TRAINED)
 HUMAN, STUDENT, BALLNET = "human", "student", "ballnet"  # as they are typed
+DEFAULT_DETECTOR = "fasterrcnn_resnet50_fpn_v2"  # labels where nobody was named; that of models/settings
 
 
 class Option(NamedTuple):
@@ -139,6 +141,8 @@ def _said(option: str, value: str) -> list[str]:
 
 def _as_today(stage: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(arguments)
+    if found.get("without"):
+        found["without"] = [new_name(name) for name in found["without"]]
     if stage == "cleaned" and "set" not in found:
         once = {name: found[name] for name, usual in ONCE_OPTIONS.items() if found.get(name, usual) != usual}
         found["set"] = [f"{name}={value}" for name, value in once.items()]
@@ -166,10 +170,31 @@ def lasting(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: arguments[name] for name in names if name in arguments}
 
 
+def with_teachers(work: WorkFolder, number: int) -> dict[str, Any]:
+    """What round `number` is labelled with because its student is weak: arguments of stage 2, as run records keep them.
+
+    A student that hardly finds one of its classes (`weak_classes` of its training) does not label alone: the teachers
+    of the last round that had some label again, as they did then, and it is one voice among them. Empty where the
+    student is strong, or was not trained here.
+    """
+    trained = read_run_record(work.round(number - 1), "trained") if number > 0 else None
+    if trained is None or not trained.facts.get("metrics", {}).get("weak_classes"):
+        return {}
+    for at in range(number - 1, -1, -1):
+        record = read_run_record(work.round(at), "labelled")
+        named = record.arguments.get("detector") if record is not None else None
+        teachers = [named] if isinstance(named, str) else list(named or ([] if at else [DEFAULT_DETECTOR]))
+        teachers = [name for name in teachers if name != STUDENT and not name.endswith(".pt")]
+        if record is not None and teachers:
+            return dict(record.arguments) | {"detector": [*teachers, STUDENT]}
+    return {}
+
+
 def label_boxes(work: WorkFolder, number: int) -> str:
     """What labels a round's boxes as they were labelled last, or else with what lasts of the round before."""
     record, before = (read_run_record(work.round(at), "labelled") if at >= 0 else None for at in (number, number - 1))
-    arguments = record.arguments if record is not None else lasting(before.arguments) if before is not None else {}
+    arguments = with_teachers(work, number) or (lasting(before.arguments) if before is not None else {})
+    arguments = record.arguments if record is not None else arguments
     return stage_command("labelled", work.root, number, arguments)
 
 

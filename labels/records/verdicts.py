@@ -126,7 +126,7 @@ def _box_of(texts: Mapping[str, str], columns: list[str], where: str) -> Box | N
     if not any(given):
         return None
     try:
-        x1, y1, x2, y2 = (float(text) for text in given)
+        x1, y1, x2, y2 = (float(text.replace(",", ".")) for text in given)  # 1,5 between semicolons
     except ValueError:
         raise InputError(f"{where}: a box is four numbers, not '{' '.join(given)}'") from None
     if not all(math.isfinite(value) and abs(value) < 1e6 for value in (x1, y1, x2, y2)) or x2 <= x1 or y2 <= y1:
@@ -146,6 +146,22 @@ def as_text(value: Any) -> str:
 LOCK_FILE = ".verdicts.lock"
 
 
+def delimiter_of(header: str) -> str:
+    """What stands between the values of a CSV, by its first line: spreadsheets of many countries write semicolons."""
+    return max(",;\t", key=header.count)
+
+
+def _rows_of(path: Path, text: str) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and rows of verdicts.csv. InputError where they cannot be told: what is not read is not rewritten."""
+    delimiter = delimiter_of(text.partition("\n")[0])
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    reader.fieldnames = [str(name).strip() for name in reader.fieldnames or []]
+    if not {"label_uid", "verdict"} <= set(reader.fieldnames):
+        raise InputError(f"{path}: needs the columns label_uid and verdict")
+    rows = [{name: value for name, value in row.items() if isinstance(name, str)} for row in reader]
+    return list(reader.fieldnames), rows
+
+
 def read_verdicts(work: WorkFolder) -> dict[str, Verdict]:
     """label_uid -> what was said last, the latest last; empty when there is no file. InputError names the bad line."""
     path = work.root / VERDICTS_FILE
@@ -154,14 +170,12 @@ def read_verdicts(work: WorkFolder) -> dict[str, Verdict]:
     verdicts: dict[str, Verdict] = {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            if not {"label_uid", "verdict"} <= set(reader.fieldnames or []):
-                raise InputError(f"{path}: needs the columns label_uid and verdict")
-            for number, row in enumerate(reader, start=2):
-                uid, verdict = parse_verdict(row, f"{path}: line {number}")
-                verdicts.pop(uid, None)
-                if verdict is not None:
-                    verdicts[uid] = verdict
+            _, rows = _rows_of(path, opened.read())
+        for number, row in enumerate(rows, start=2):
+            uid, verdict = parse_verdict(row, f"{path}: line {number}")
+            verdicts.pop(uid, None)
+            if verdict is not None:
+                verdicts[uid] = verdict
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
     return verdicts
@@ -209,10 +223,9 @@ def _append(path: Path, said: list[dict[str, str]], sync: bool) -> None:
     if path.is_file():
         before = path.read_bytes()
         text = before.decode("utf-8-sig", "surrogateescape")
-        found = next(csv.reader(io.StringIO(text)), [])
+        found, rows = _rows_of(path, text)
         columns = [*found, *(name for name in COLUMNS if name not in found)]
-        if columns != found or not text.endswith("\n"):
-            rows = list(csv.DictReader(io.StringIO(text)))
+        if columns != found or not text.endswith("\n") or delimiter_of(text.partition("\n")[0]) != ",":
             write_text(path, _lines(columns, rows, header=True))
     else:
         write_text(path, _lines(columns, [], header=True))

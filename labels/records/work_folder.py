@@ -12,6 +12,7 @@ import pandas as pd
 
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.frame_times import TIMES_FOLDER
 from labels.records.safe_writing import read_parquet, write_parquet
 
 # The folders of a round in the order they are made. Actions have records of their own: boxes that are cleaned give the
@@ -93,6 +94,11 @@ class WorkFolder:
     @property
     def videos(self) -> Path:
         return self.root / "videos"
+
+    @property
+    def frame_times(self) -> Path:
+        """A table for each video whose frames are not evenly spaced."""
+        return self.videos / TIMES_FOLDER
 
     @property
     def videos_table(self) -> Path:

@@ -1,15 +1,13 @@
-"""Which candidate may follow which, and how well a third fits the motion of two. All in arrays, in bounded memory.
+"""Linking: the disjoint paths through a video's candidates that have the most evidence, by dynamic programming.
 
-A *link* joins two candidates of one shot that one object could be. Two links that share a candidate make a *bend*; how
-much likelier the third candidate is where the first two predict it than by chance is the gain of the bend.
-
-The set of paths with the most evidence: dynamic programming over links, best path first, with «no object» for free.
+A *link* joins two candidates of one shot that one object could be. Two links that share a candidate make a *bend*. The
+gain of a bend is how much likelier the third candidate is where the first two predict it than by chance.
 
 The evidence of a path is the sum of its candidates' log-odds, of the gains of its bends (or of a turn, where it bounced
-or was hit) and of the weights of its links, less the cost of being born. A path that does not pay for its birth is not
-made: that is the explicit «nothing here». Paths do not share candidates; after the best ones are taken the programme
-runs again on what is left, which is the usual way to take the K best disjoint paths (Berclaz et al., 2011, solve the
-same without the second-order term).
+or was hit) and of the weights of its links, less a cost of birth. A path that does not pay for its birth is not made:
+that is the explicit «nothing here». Paths do not share candidates. After the best are taken the programme runs again on
+what is left, the usual greedy way to the K best disjoint paths (Berclaz et al., 2011, solve it exactly, but without the
+second-order term). Everything is in arrays, in bounded memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -156,7 +154,7 @@ def _bend_gains(
     """A function of first and second links, which gives those bends that gain more than `least` of the second.
 
     The gain is the log of (density of the third candidate where the first two predict it) over (density of chance
-    finds), capped before the misfit is taken off: the cap stands for finds by chance that move together. There are a
+    finds), capped before the residual is taken off: the cap stands for finds by chance that move together. There are a
     thousand bends to a box, so what can be said of a link alone is said once, and logarithms are left to the few that
     fit.
     """
@@ -166,18 +164,18 @@ def _bend_gains(
     size = candidates.size[before]
     noise = np.maximum(settings.position_noise_pixels, settings.position_noise_sizes * size) ** 2
     swerve = (settings.acceleration_sizes_s2 * size * elapsed / 2) ** 2
-    worst = 2 * (settings.smooth_gain - least)  # squared misfit over its spread, beyond which no bend is worth it
+    worst = 2 * (settings.smooth_gain - least)  # squared residual over its spread, beyond which no bend is worth it
 
     def gains(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         earlier, later = elapsed[first], elapsed[second]
         ratio = later / earlier
-        misfit = (moved_x[second] - moved_x[first] * ratio) ** 2 + (moved_y[second] - moved_y[first] * ratio) ** 2
+        residual = (moved_x[second] - moved_x[first] * ratio) ** 2 + (moved_y[second] - moved_y[first] * ratio) ** 2
         spread = noise[second] * (1 + (1 + ratio) ** 2 + ratio**2) + swerve[second] * (earlier + later) ** 2
         spread += (settings.speed_noise * length[first] * ratio) ** 2
-        near = np.flatnonzero(misfit < worst[second] * spread)
+        near = np.flatnonzero(residual < worst[second] * spread)
         first, second, spread = first[near], second[near], spread[near]
         cap = np.minimum(-np.log(2 * np.pi * spread) - np.log(density), settings.smooth_gain)
-        gain = cap - 0.5 * misfit[near] / spread
+        gain = cap - 0.5 * residual[near] / spread
         worth = gain > least[second]
         return first[worth], second[worth], gain[worth]
 

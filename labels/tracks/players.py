@@ -1,9 +1,8 @@
-"""Tracks of large, slow things (people): overlap with the predicted box, sure boxes first, the rest second.
+"""Tracks of people, and the square crop that follows one player over every frame of its track.
 
-The two rounds of matching are ByteTrack's (Zhang et al., 2022); the assignment is the Hungarian one; prediction is a
-Kalman filter with fixed gain in camera-steady coordinates, so a panning camera moves nobody.
-
-Where a square crop lies that follows one player: steady, with room around, over every frame of the track.
+Boxes are matched with predicted ones by overlap in ByteTrack's two rounds (Zhang et al., 2022), confident boxes first,
+with the Hungarian method. The prediction is a Kalman filter with fixed gain in camera-steady coordinates, so that a
+panning camera moves nobody.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""What stays where it is: in the scene (a lamp, a ball that lies) or on the screen while the camera moves (a logo).
+"""Static things: what stays in its place in the scene (a lamp, a ball that lies) or on the screen (a logo).
 
-Told before paths are looked for, so that a path does not jump from a ball onto a lamp it flies past.
+Computed before paths are sought, so that a path does not jump from a ball onto a lamp it flies past.
 """
 
 from dataclasses import dataclass
@@ -15,37 +15,37 @@ ALIKE_OCTAVES = 0.75  # the same size
 
 
 @dataclass(frozen=True)
-class Stays:
+class StaticShares:
     """For each candidate (N,), the share of the labelled frames around it in which its like is in its place."""
 
     in_scene: np.ndarray
     on_screen: np.ndarray  # only frames in which that place showed another part of the scene
 
 
-def find_stays(
+def static_shares(
     candidates: Candidates, timeline: Timeline, scene_window_s: float = 0.6, screen_window_s: float = 1.5
-) -> Stays:
-    """Look for each candidate's like within the windows before and after it."""
-    stays = Stays(np.zeros(len(candidates)), np.zeros(len(candidates)))
+) -> StaticShares:
+    """Of each candidate, by what lies within the windows before and after it."""
+    shares = StaticShares(np.zeros(len(candidates)), np.zeros(len(candidates)))
     octave = np.log2(np.maximum(candidates.size, 1e-3))
     for level in np.unique(octave.round()):
         alike = np.flatnonzero(np.abs(octave - level) <= ALIKE_OCTAVES)
         own = octave[alike].round() == level
         size = 2.0**level
         for places, window_s, share in (
-            (candidates.steady, scene_window_s, stays.in_scene),
-            (candidates.screen, screen_window_s, stays.on_screen),
+            (candidates.steady, scene_window_s, shares.in_scene),
+            (candidates.screen, screen_window_s, shares.on_screen),
         ):
             unit = np.array([NEAR_SIZES * size, NEAR_SIZES * size, window_s, 0.5])
             points = np.column_stack([places, candidates.time_s, candidates.shot_index])[alike] / unit
             pairs = cKDTree(points).query_pairs(1.0, p=np.inf, output_type="ndarray")
             one, two = alike[pairs[:, 0]], alike[pairs[:, 1]]
             differs = candidates.step[one] != candidates.step[two]
-            if share is stays.on_screen:
+            if share is shares.on_screen:
                 moved = np.linalg.norm(candidates.steady[one] - candidates.steady[two], axis=1)
                 differs &= moved > size
             share[alike[own]] = _frames_met(candidates, one[differs], two[differs], timeline, window_s)[alike[own]]
-    return stays
+    return shares
 
 
 def _frames_met(

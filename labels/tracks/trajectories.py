@@ -1,12 +1,11 @@
-"""From boxes to trajectories: who moves where, what fits the motion and what does not, and where a ball must have been.
+"""Trajectories: boxes linked over time, their residuals from the smoothed path, and boxes for the gaps.
 
 `find_trajectories` is the one way in. It works offline, on the whole video in both directions, in coordinates from
 which the camera's motion is taken out, and starts anew at scene cuts.
 
-Kalman filter and Rauch-Tung-Striebel smoother of one path: position and speed, driven by random acceleration.
-
-With this motion model the smoothed path is a cubic smoothing spline, which follows ballistic flight without knowing
-which way is down. At a turn (a bounce, a hit) the speed is forgotten and learned anew, the position is not.
+Paths are smoothed by a Kalman filter and a Rauch-Tung-Striebel smoother with a state of position and speed, driven by
+random acceleration. The result is a cubic smoothing spline, which follows ballistic flight without knowing which way is
+down. At a turn (a bounce, a hit) the speed is forgotten and learned anew, the position is not.
 """
 
 from dataclasses import dataclass, field
@@ -94,7 +93,7 @@ def smooth_path(
 
 PLAYER_CLASSES = frozenset({"person"})
 SUPPORT_WINDOW_S = 0.3
-EXTENT_WINDOW_S = 0.6
+DISPLACEMENT_WINDOW_S = 0.6
 SIZE_WINDOW_BOXES = 15
 LEAP_STEPS = 3
 
@@ -104,12 +103,12 @@ class Trajectories:
     """What the paths say of each row of a boxes table (arrays of its length N), and the boxes of their gaps."""
 
     path: np.ndarray  # number of the path, -1 when on none
-    misfit: np.ndarray  # distance from the smoothed path, in sizes; NaN when on none
+    residual: np.ndarray  # distance from the smoothed path, in sizes; NaN when on none
     support: np.ndarray  # mean log-odds of the path around this box; NaN when on none
     size_ratio: np.ndarray  # size over the median size of the path around this box; NaN when on none
-    extent: np.ndarray  # how far the path gets around this box, in sizes; NaN when on none
-    piece_extent: np.ndarray  # the same of the even piece it is on
-    piece_s: np.ndarray  # how long that piece lasts
+    displacement: np.ndarray  # how far the path gets around this box, in sizes; NaN when on none
+    segment_displacement: np.ndarray  # the same of the smooth segment it is on
+    segment_s: np.ndarray  # how long that segment lasts
     features: pd.DataFrame  # a row for each path, see _features
     gaps: pd.DataFrame = field(default_factory=pd.DataFrame)  # see _gap_boxes
 
@@ -142,29 +141,29 @@ def find_trajectories(
     paths.sort(key=lambda path: (int(path.nodes[0]), int(path.nodes[-1])))
     found = Trajectories(
         path=np.full(len(boxes), -1),
-        misfit=np.full(len(boxes), np.nan),
+        residual=np.full(len(boxes), np.nan),
         support=np.full(len(boxes), np.nan),
         size_ratio=np.full(len(boxes), np.nan),
-        extent=np.full(len(boxes), np.nan),
-        piece_extent=np.full(len(boxes), np.nan),
-        piece_s=np.full(len(boxes), np.nan),
+        displacement=np.full(len(boxes), np.nan),
+        segment_displacement=np.full(len(boxes), np.nan),
+        segment_s=np.full(len(boxes), np.nan),
         features=pd.DataFrame(),
     )
     features, gaps = [], []
     xyxy = boxes[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
     for number, path in enumerate(paths):
         row = candidates.row[path.nodes]
-        smoothed, deviation, misfit, gap_steps = _smooth(candidates, path, timeline, longest_gap_s, acceleration)
-        found.path[row], found.misfit[row] = number, misfit
-        found.extent[row] = _extent(candidates, path.nodes)
-        for piece in _pieces(candidates, path):
-            here = candidates.row[piece]
-            found.support[here] = _support(candidates, piece)
-            found.piece_extent[here] = _extent(candidates, piece)
-            found.piece_s[here] = np.ptp(candidates.time_s[piece])
+        smoothed, deviation, residual, gap_steps = _smooth(candidates, path, timeline, longest_gap_s, acceleration)
+        found.path[row], found.residual[row] = number, residual
+        found.displacement[row] = _displacement(candidates, path.nodes)
+        for segment in _segments(candidates, path):
+            here = candidates.row[segment]
+            found.support[here] = _support(candidates, segment)
+            found.segment_displacement[here] = _displacement(candidates, segment)
+            found.segment_s[here] = np.ptp(candidates.time_s[segment])
         size = candidates.size[path.nodes]
         found.size_ratio[row] = size / median_filter(size, min(SIZE_WINDOW_BOXES, len(size)), mode="nearest")
-        features.append(_features(candidates, path, misfit))
+        features.append(_features(candidates, path, residual))
         if len(gap_steps):
             gaps.append(_gap_boxes(candidates, path, number, timeline, gap_steps, smoothed, deviation, xyxy))
     found.features = pd.DataFrame(features)
@@ -176,9 +175,9 @@ def find_trajectories(
 def _smooth(
     candidates: Candidates, path: Path, timeline: Timeline, longest_gap_s: float, acceleration: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Steady positions at the gaps' steps (G, 2), how sure they are (G,), misfit of each candidate (K,), those steps.
+    """Steady positions at the gaps' steps (G, 2), their deviation (G,), residual of each candidate (K,), those steps.
 
-    Sureness and misfit in sizes.
+    Deviation and residual in sizes.
     """
     nodes = path.nodes
     step = candidates.step[nodes]
@@ -196,14 +195,14 @@ def _smooth(
     turns[is_node] = path.turns
     noise = np.maximum(0.8, 0.12 * size)
     smoothed = smooth_path(timeline.time_s[every], measured, noise, turns, acceleration * size)
-    misfit = np.linalg.norm(smoothed.position[is_node] - candidates.steady[nodes], axis=1) / candidates.size[nodes]
+    residual = np.linalg.norm(smoothed.position[is_node] - candidates.steady[nodes], axis=1) / candidates.size[nodes]
     deviation = smoothed.deviation[~is_node] / size[~is_node]
-    return smoothed.position[~is_node], deviation, misfit, every[~is_node]
+    return smoothed.position[~is_node], deviation, residual, every[~is_node]
 
 
-def _pieces(candidates: Candidates, path: Path) -> list[np.ndarray]:
-    """The candidates of a path's even stretches: between bounces, hits and long gaps. What is sure of one stretch says
-    little of the next: behind a gap a path may have gone over to another object.
+def _segments(candidates: Candidates, path: Path) -> list[np.ndarray]:
+    """The candidates of a path's segments: between bounces, hits and long gaps. What is sure of one segment says little
+    of the next: behind a gap a path may have gone over to another object.
     """
     leap = np.diff(candidates.step[path.nodes]) > LEAP_STEPS
     return np.split(path.nodes, np.flatnonzero(path.turns[:-1] | leap) + 1)
@@ -222,16 +221,16 @@ def _support(candidates: Candidates, nodes: np.ndarray) -> np.ndarray:
     return support
 
 
-def _extent(candidates: Candidates, nodes: np.ndarray) -> np.ndarray:
+def _displacement(candidates: Candidates, nodes: np.ndarray) -> np.ndarray:
     """How far apart the places are that are visited within a window around each of `nodes` (K,), in sizes. (K,)"""
     time_s, steady = candidates.time_s[nodes], candidates.steady[nodes]
-    low = np.searchsorted(time_s, time_s - EXTENT_WINDOW_S, side="left")
-    high = np.searchsorted(time_s, time_s + EXTENT_WINDOW_S, side="right")
-    extent = np.array([_spread(steady[low[place] : high[place]]) for place in range(len(time_s))])
-    return extent / candidates.size[nodes]
+    low = np.searchsorted(time_s, time_s - DISPLACEMENT_WINDOW_S, side="left")
+    high = np.searchsorted(time_s, time_s + DISPLACEMENT_WINDOW_S, side="right")
+    displacement = np.array([_spread(steady[low[place] : high[place]]) for place in range(len(time_s))])
+    return displacement / candidates.size[nodes]
 
 
-def _features(candidates: Candidates, path: Path, misfit: np.ndarray) -> dict[str, float]:
+def _features(candidates: Candidates, path: Path, residual: np.ndarray) -> dict[str, float]:
     nodes = path.nodes
     size = float(np.median(candidates.size[nodes]))
     step, time_s = candidates.step[nodes], candidates.time_s[nodes]
@@ -246,9 +245,9 @@ def _features(candidates: Candidates, path: Path, misfit: np.ndarray) -> dict[st
         "mean_log_odds": float(candidates.evidence[nodes].mean()),
         "top_log_odds": float(np.quantile(candidates.evidence[nodes], 0.8)),
         "size": size,
-        "misfit": float(np.median(misfit)),
+        "residual": float(np.median(residual)),
         "turn_share": float(path.turns.mean()),
-        "extent": max(_spread(candidates.steady[piece]) for piece in _pieces(candidates, path)) / size,
+        "displacement": max(_spread(candidates.steady[segment]) for segment in _segments(candidates, path)) / size,
         "speed": float(np.median(moved / np.diff(time_s))) / size,
     }
 

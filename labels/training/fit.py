@@ -6,6 +6,7 @@ bit, with the same number of threads).
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from labels.models.checkpoints import save_checkpoint
 from labels.records.errors import InputError
+from labels.records.geometry import area_of
 from labels.training.boxes.data import DetectorTask, LabelledFrame, detection_tables, spread
 from labels.training.boxes.metrics import find_thresholds, measure
 from labels.training.optimisation import Optimisation, is_chosen, is_over
@@ -43,7 +45,10 @@ def train_detector(
 
     Raises InputError when the loss is no longer finite, and when a batch does not fit into the GPU.
     """
-    loop = Optimisation(network, task, training, settings, None if task.weighs_boxes else sureness(training))
+    chances = draw_chances(training)
+    loop = Optimisation(
+        network, task, training, settings, chances if task.weighs_boxes else chances * sureness(training)
+    )
     history = loop.resume(folder, identity)
     if history:
         write_history(folder.epochs, history)  # it may have been cut off, or taken away
@@ -82,6 +87,30 @@ def train_detector(
             write_history(folder.epochs, history)
             progress.write(_line_of(row, settings.epochs, bool(checked)), file=sys.stderr)
     return history
+
+
+def draw_chances(frames: Sequence[LabelledFrame]) -> np.ndarray:
+    """How often each frame is drawn, against the others (N,).
+
+    By the rarest of its boxes: 1 over the root of the number of boxes of the same class, of the same octave of size, in
+    the same video (inverse square-root frequency; repeat factors of Gupta, Dollár and Girshick, LVIS, CVPR 2019). A
+    clip with ten times the labels is drawn three times as often. Frames that are surely empty are drawn as often as
+    those of the most frequent kind.
+    """
+    kinds = [_kinds_of(frame) for frame in frames]
+    counts = Counter(kind for of_frame in kinds for kind in of_frame)
+    chance = np.array([max((counts[kind] ** -0.5 for kind in of_frame), default=np.nan) for of_frame in kinds])
+    least = np.nanmin(chance) if len(counts) else 1.0
+    return np.where(np.isnan(chance), least, chance)
+
+
+def _kinds_of(frame: LabelledFrame) -> list[tuple[str, int, int]]:
+    """Video, class and octave of size of each box of a frame."""
+    octave = np.log2(np.sqrt(np.maximum(area_of(frame.xyxy), 1.0))).round().astype(int)
+    return [
+        (frame.video_id, class_id, size)
+        for class_id, size in zip(frame.class_ids.tolist(), octave.tolist(), strict=True)
+    ]
 
 
 def sureness(frames: Sequence[LabelledFrame]) -> np.ndarray:

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from labels.records.frame_times import TIMES_FOLDER, keep_frame_times
 from labels.records.safe_writing import file_digest, whole_file
 from labels.videos.decoding.frames import DecodeError, VideoInfo, probe_video
 from labels.videos.settings import DecodeLimits
@@ -88,6 +89,8 @@ def place_clip(check: ClipCheck, target: Path, copy: bool = False) -> None:
         OSError: the target cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    if check.info is not None:
+        keep_frame_times(target.parent / TIMES_FOLDER / f"{target.stem}.parquet", check.info.times_s)
     if not copy:
         aside = target.with_name(f".{target.stem}.{os.getpid()}.aside{target.suffix}")
         try:

@@ -16,7 +16,7 @@ from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
 from labels.videos.clip_files import ClipChanged, ClipCheck, check_clip, check_clips, place_clip
 from labels.videos.settings import VIDEO_SUFFIXES
-from labels.videos.truth_files import TruthError, keep_truth
+from labels.videos.truth_files import BALL_SUFFIX, TruthError, keep_truth
 from labels.videos.videos_table import Row, VideosTable, video_row
 
 HIDDEN, LINKED_FOLDER, NO_FILE, NO_VIDEO = "hidden", "a link to a folder", "not a regular file", "not a video"
@@ -50,9 +50,10 @@ def walk_folder(root: Path, leave_alone: Path) -> FolderContent:
         else:
             tables.append(path)
     truth_of = {path.with_suffix(""): path for path in tables if path.suffix.lower() == ".csv"}
-    content.truth.update(
-        {video: truth_of[video.with_suffix("")] for video in content.videos if video.with_suffix("") in truth_of}
-    )
+    for video in content.videos:
+        beside = (video.with_suffix(""), video.with_name(video.stem + BALL_SUFFIX))
+        if found := next((truth_of[path] for path in beside if path in truth_of), None):
+            content.truth[video] = found
     used = set(content.truth.values())
     content.left_out.extend((path, NO_VIDEO) for path in tables if path not in used)
     if not content.videos:

@@ -1,6 +1,7 @@
 """The arguments of `dataset_downloader.py`, by source, and the settings they make. Imports nothing heavy."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,7 +136,11 @@ def add_source_arguments(parser: argparse.ArgumentParser, further: tuple[str, ..
     )
     scene.add_argument("--width", type=int, default=SyntheticSettings.width, help="pixels")
     scene.add_argument("--height", type=int, default=SyntheticSettings.height, help="pixels")
-    scene.add_argument("--fps", type=float, default=SyntheticSettings.fps, help="frames a second")
+    scene.add_argument(
+        "--fps",
+        type=float,
+        help=f"frames a second (default: {SyntheticSettings.fps:g}); of labels: how they count frames",
+    )
     scene.add_argument("--frames", type=int, default=SyntheticSettings.frame_count, help="frames in each clip")
 
 
@@ -144,13 +149,18 @@ OWN_SOURCES = {
     **dict.fromkeys(("classes", "split", "limit", "per_class"), (*LISTS, *ARCHIVES)),
     **dict.fromkeys(LIST_ARGUMENTS, LISTS),
     **dict.fromkeys(("annotations", "split_number", "with_copies"), tuple(ARCHIVES)),
-    **dict.fromkeys(("clips", "held_out", "sport", "difficulty", "width", "height", "fps", "frames"), ("synthetic",)),
+    **dict.fromkeys(("clips", "held_out", "sport", "difficulty", "width", "height", "frames"), ("synthetic",)),
 }
 
 
-def refuse_what_is_not_asked_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with a usage error when an argument was given that the source has no use for: it would be ignored."""
-    for name, sources in OWN_SOURCES.items():
+def refuse_what_is_not_asked_of(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, further: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Exit with a usage error when an argument was given that the source has no use for: it would be ignored.
+
+    `further` are arguments of other rooms and their sources.
+    """
+    for name, sources in (OWN_SOURCES | dict(further)).items():
         if args.source not in sources and getattr(args, name) != parser.get_default(name):
             option = f"--{name.replace('_', '-')}"
             parser.error(f"{option} is of --from {', '.join(sources)}; with --from {args.source} leave it out")
@@ -166,7 +176,7 @@ def synthetic_settings(args: argparse.Namespace) -> SyntheticSettings:
         difficulty=args.difficulty,
         width=args.width,
         height=args.height,
-        fps=args.fps,
+        fps=SyntheticSettings.fps if args.fps is None else args.fps,
         frame_count=args.frames,
     )
 

@@ -3,12 +3,15 @@
     frame_index,x1,y1,x2,y2[,class_name]      boxes in pixels of the upright frame
     frame_index,x,y[,class_name]              only the centres are known
 
+    Frame,Visibility,X,Y                      TrackNet's; also file name,visibility,x-coordinate,y-coordinate[,status]
+
 Only the frames it names count. A row without coordinates is a frame without the object.
 """
 
 import csv
 import math
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -17,6 +20,9 @@ from labels.records import tables
 from labels.records.safe_writing import file_digest, read_parquet_metadata, write_parquet
 
 DEFAULT_CLASS = "sports ball"
+BALL_SUFFIX = "_ball"  # of TrackNet's CSV beside a clip
+TRACKNET = (("Frame", "Visibility", "X", "Y"), ("file name", "visibility", "x-coordinate", "y-coordinate"))
+HIDDEN_BALL, HARD_BALL = 3, 2  # values of TrackNet's visibility
 COORDINATES = (("x1", "y1", "x2", "y2"), ("x", "y"))
 
 
@@ -39,8 +45,13 @@ def read_truth_csv(csv_path: Path, frame_count: int, width: int, height: int) ->
     try:
         with open(csv_path, newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened, strict=True, skipinitialspace=True)
-            columns = _coordinate_columns([name.strip() for name in reader.fieldnames or []])
             reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+            if (ball := tracknet_columns(list(reader.fieldnames))) is not None:
+                found = [_ball_row(row, ball, f"line {reader.line_num}", frame_count, width, height) for row in reader]
+                if not found:
+                    raise TruthError("no row in it")
+                return _as_table([row[:3] for row in found], [row[3] for row in found])
+            columns = _coordinate_columns(list(reader.fieldnames))
             rows = [_checked(row, columns, f"line {reader.line_num}", frame_count, width, height) for row in reader]
     except OSError as error:
         raise TruthError(f"cannot be read: {error.strerror}") from None
@@ -49,6 +60,29 @@ def read_truth_csv(csv_path: Path, frame_count: int, width: int, height: int) ->
     if not rows:
         raise TruthError("no row in it")
     return _as_table(rows)
+
+
+def tracknet_columns(found: list[str]) -> tuple[str, str, str, str] | None:
+    """The columns of frame, visibility, x and y as a TrackNet file spells them; None for another file."""
+    spelt = {name.strip().lower(): name for name in found}
+    for columns in TRACKNET:
+        if all(name.lower() in spelt for name in columns):
+            frame, visibility, x, y = (spelt[name.lower()] for name in columns)
+            return frame, visibility, x, y
+    return None
+
+
+def _ball_row(
+    row: dict[str, str], columns: tuple[str, str, str, str], where: str, frame_count: int, width: int, height: int
+) -> tuple[int, str, tuple[float, ...], float]:
+    """A row of TrackNet's as `_checked` gives one, and how well the ball is seen, 0 to 1."""
+    frame, visibility, *centre = ((row.get(name) or "").strip() for name in columns)
+    seen = _number(visibility, "visibility", where)
+    said = {"frame_index": PurePosixPath(frame).stem, "x": centre[0] if seen else "", "y": centre[1] if seen else ""}
+    if seen == HIDDEN_BALL and not any(centre):
+        said |= {"x": "", "y": ""}
+    share = {HIDDEN_BALL: 0.0, HARD_BALL: 0.5}.get(int(seen), 1.0)
+    return (*_checked(said, ("x", "y"), where, frame_count, width, height), share)
 
 
 def _coordinate_columns(found: list[str]) -> tuple[str, ...]:
@@ -92,7 +126,9 @@ def _number(text: str, name: str, where: str) -> float:
     return number
 
 
-def _as_table(rows: list[tuple[int, str, tuple[float, ...]]]) -> pd.DataFrame:
+def _as_table(
+    rows: Sequence[tuple[int, str, tuple[float, ...]]], visibility: Sequence[float] | float = 1.0
+) -> pd.DataFrame:
     frames, classes, boxes = (list(column) for column in zip(*rows, strict=True))
     xyxy = np.array(boxes, dtype=np.float32)
     truth = tables.make_table(
@@ -102,7 +138,7 @@ def _as_table(rows: list[tuple[int, str, tuple[float, ...]]]) -> pd.DataFrame:
             **{name: xyxy[:, column] for column, name in enumerate(tables.BOX_COLUMNS)},
             "class_name": classes,
             "track_id": tables.NO_TRACK,
-            "visibility": 1.0,
+            "visibility": visibility,
         },
     )
     if truth.duplicated().any():

@@ -24,10 +24,11 @@ import numpy as np
 import pandas as pd
 from loop_runs import BALL
 
+from labels.cleaning.features.appearance import UsualTracks, kept_as_seen
 from labels.cleaning.features.box_pairs import overlap_with_better
-from labels.cleaning.features.outliers import UsualLooks, kept_as_seen
 from labels.cleaning.features.scores import Scales, calibrated, scales_from
-from labels.cleaning.settings import OPTIONS, PARTS, RULE_NAMES, CleaningSettings
+from labels.cleaning.rules import SWITCH_HELP
+from labels.cleaning.settings import OPTIONS, CleaningSettings
 from labels.cleaning.video import clean_video
 from labels.records import tables
 from labels.records.geometry import area_of, size_of
@@ -92,7 +93,7 @@ def cleaning(without: tuple[str, ...] = ()) -> Method:
                 seen = zip(clips, old, strict=True)
                 settings = CleaningSettings()
                 kept = (kept_as_seen(clip.labelled[number], before, settings) for clip, before in seen)
-                usual = UsualLooks(kept, settings)
+                usual = UsualTracks(kept, settings)
             for place, clip in enumerate(clips):
                 settings = CleaningSettings(without=without, **clip.said)
                 how = (clip.scales[number], settings, old[place], clip.cameras[number])
@@ -205,7 +206,7 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="make a folder of real clips, see real_rounds.py")
     parser.add_argument("--keep", type=Path, help="keep what was made here")
     parser.add_argument("--clips", type=int, default=0, help="at most so many of each folder; 0: all")
-    every = list(dict.fromkeys((*PARTS, *RULE_NAMES)))
+    every = list(SWITCH_HELP)
     parser.add_argument("--parts", nargs="*", choices=every, default=every, metavar="PART", help=", ".join(every))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -17,6 +17,7 @@ from labels.exchange.label_set import FOUND_ACTIONS, found_actions
 from labels.exchange.labelled_clips import human_action_uid, human_actions
 from labels.records import tables
 from labels.records.errors import InputError
+from labels.records.frame_times import read_frame_times
 from labels.records.run_records import HUMAN_ACTIONS_FILE
 from labels.records.verdicts import Verdict
 from labels.records.work_folder import WorkFolder
@@ -57,7 +58,8 @@ def read_stretches(work: WorkFolder) -> HumanStretches:
     parts = []
     for video_id, own in found_actions(list(said.values())).groupby("video_id"):
         own = own.sort_values(["start_frame", "track_id", "class_name"], ignore_index=True)
-        parts.append(human_actions(own, float(videos.at[video_id, "fps"])).assign(label_uid=own["label_uid"]))
+        times = read_frame_times(work.frame_times, videos.loc[video_id].to_dict() | {"video_id": video_id})
+        parts.append(human_actions(own, times).assign(label_uid=own["label_uid"]))
     return HumanStretches(tables.concatenate(parts, tables.ACTIONS), elsewhere)
 
 

@@ -2,8 +2,6 @@
 
 0 means as likely right as wrong; what is above speaks for the label, what is below against it. A score of 0.3 of one
 detector and of 0.7 of another may say the same; their log-odds against their own working thresholds do.
-
-What holds for a whole video while its boxes are judged.
 """
 
 from collections.abc import Mapping
@@ -13,12 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.features.outliers import UsualLooks
-from labels.cleaning.settings import CleaningSettings
-from labels.tracks.candidates import Timeline
-from labels.tracks.settings import PathSettings, PlayerSettings
-
-LIMIT = 3.0  # no single look is surer than this, once it is known how much a labeller is to be believed
+LIMIT = 3.0  # no single view counts for more than this, once scores are recalibrated
 RAW_LIMIT = 7.0  # before that
 
 
@@ -32,7 +25,7 @@ class ScoreScale:
     """How the scores that one source gives to one class are to be read."""
 
     working_threshold: float = 0.5  # from here a box is more likely right than wrong
-    slope: float = 1.0  # how much surer the source is than its scores say (Platt scaling)
+    slope: float = 1.0  # Platt scaling: above 1 where the source is surer than its scores say
 
 
 Scales = Mapping[tuple[str, str], ScoreScale]  # (source, class_name) -> scale
@@ -42,9 +35,9 @@ USUAL_SCALE = ScoreScale()
 def scales_from(sources: Mapping[str, Any]) -> dict[tuple[str, str], ScoreScale]:
     """The scales of a round's labeller, from `sources` of its run record."""
     return {
-        (source, name): ScoreScale(float(threshold), float(said.get("score_slope", {}).get(name, 1.0)))
-        for source, said in sources.items()
-        for name, threshold in said.get("working_threshold", {}).items()
+        (source, name): ScoreScale(float(threshold), float(source_scale.get("score_slope", {}).get(name, 1.0)))
+        for source, source_scale in sources.items()
+        for name, threshold in source_scale.get("working_threshold", {}).items()
     }
 
 
@@ -58,20 +51,3 @@ def calibrated(boxes: pd.DataFrame, scales: Scales) -> np.ndarray:
 
 def probability(log_odds_value: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-np.clip(log_odds_value, -30, 30)))
-
-
-@dataclass(frozen=True)
-class Scene:
-    """`has_past`: a round before is merged in."""
-
-    timeline: Timeline
-    labelled_frames: int
-    has_past: bool
-    usual: UsualLooks | None
-    settings: CleaningSettings
-    path_settings: PathSettings
-    player_settings: PlayerSettings
-
-    def has(self, part: str) -> bool:
-        """Whether this part of cleaning is switched on."""
-        return part not in self.settings.without

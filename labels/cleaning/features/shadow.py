@@ -7,13 +7,14 @@ and falls, its shadow goes away from it and comes back in one and the same direc
 What stands upright all along its way is told here too: a player far away, who is as small as a ball.
 """
 
+from collections.abc import Mapping
 from itertools import permutations
 
 import numpy as np
-import pandas as pd
 
+from labels.cleaning.features.feature import Columns, Scene, feature
 from labels.cleaning.settings import CleaningSettings
-from labels.tracks.candidates import Candidates, Timeline, make_candidates
+from labels.tracks.candidates import Candidates
 
 SLOPES = (0.4, 2.5)  # how far a shadow goes left or right while the ball goes 1
 MIN_TRAVEL_SIZES = 2.0  # a ball that hardly moves is followed by everything
@@ -21,10 +22,12 @@ SHUTTER = 0.5  # of the time between two frames in which a moving thing leaves i
 UNSURE_PIXELS = 0.5  # of where a box is: nothing is straighter than this
 
 
-def add_shadow(
-    evidence: pd.DataFrame, boxes: pd.DataFrame, usable: np.ndarray, timeline: Timeline, settings: CleaningSettings
-) -> None:
-    """Adds what tells shadows and players, of the boxes of each path; NaN off paths, and on those that are short, of
+@feature(
+    reads=("usable", "is_player", "path", "vouched", "support", "log_odds", "xyxy"),
+    writes=("flat", "upright", "shadow", "cast"),
+)
+def shadow(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
+    """What tells shadows and far players, of the boxes of each path; NaN off paths, and on those that are short, of
     players known as such, or where a human drew.
 
     `flat`: how much wider than high they are; `upright`: how much higher than wide. `shadow`: how much less their path
@@ -32,27 +35,29 @@ def add_shadow(
     distance to one above it changes than the direction of that one; NaN as well. Ways are compared in coordinates from
     which the camera's motion is taken out: under a pan all things go along.
     """
-    evidence[["flat", "upright", "shadow", "cast"]] = np.nan
-    on_path = usable & ((evidence["path"] >= 0) & ~evidence["is_player"] & ~evidence["vouched"]).to_numpy()
-    for class_name in boxes["class_name"][on_path].unique():
-        rows = np.flatnonzero(on_path & (boxes["class_name"] == class_name).to_numpy())
-        candidates = make_candidates(boxes, evidence["log_odds"].to_numpy(), rows, timeline)
-        path = evidence["path"].to_numpy()[candidates.row]
-        support = evidence["support"].to_numpy()[candidates.row]
+    settings = scene.settings
+    result = {name: np.full(len(scene), np.nan) for name in ("flat", "upright", "shadow", "cast")}
+    asked = columns["usable"] & (columns["path"] >= 0) & ~columns["is_player"] & ~columns["vouched"]
+    for class_name in scene.boxes["class_name"][asked].unique():
+        rows = np.flatnonzero(asked & scene.of_class(class_name))
+        candidates = scene.candidates(columns["xyxy"], columns["log_odds"], rows)
+        row, path = candidates.row, columns["path"][candidates.row]
+        support = columns["support"][row]
         paths = [np.flatnonzero(path == number) for number in np.unique(path)]
         paths = [nodes for nodes in paths if len(nodes) >= settings.min_shadow_steps]
-        longer = [_longer_sides(candidates, timeline.frame_index[candidates.step[nodes]], nodes) for nodes in paths]
+        frames = [scene.timeline.frame_index[candidates.step[nodes]] for nodes in paths]
+        longer = [_longer_sides(candidates, frame, nodes) for frame, nodes in zip(frames, paths, strict=True)]
         flat = [wider for wider, _ in longer]
-        for nodes, values in zip(paths, longer, strict=True):
-            evidence.loc[candidates.row[nodes], ["flat", "upright"]] = values
+        for nodes, (wider, higher) in zip(paths, longer, strict=True):
+            result["flat"][row[nodes]], result["upright"][row[nodes]] = wider, higher
         for (upper, flat_above), (lower, flat_below) in permutations(zip(paths, flat, strict=True), 2):
-            before = evidence["cast"].to_numpy()[candidates.row[lower]]
-            evidence.loc[candidates.row[lower], "cast"] = np.fmax(before, _cast(candidates, upper, lower, settings))
+            below = row[lower]
+            result["cast"][below] = np.fmax(result["cast"][below], _cast(candidates, upper, lower, settings))
             flatter = flat_below > settings.min_shadow_flatness * flat_above
             if flatter or support[lower].mean() < support[upper].mean():
                 straighter = _straighter_below(candidates, upper, lower, settings)
-                before = evidence["shadow"].to_numpy()[candidates.row[lower]]
-                evidence.loc[candidates.row[lower], "shadow"] = np.fmax(before, straighter)
+                result["shadow"][below] = np.fmax(result["shadow"][below], straighter)
+    return result
 
 
 def _longer_sides(candidates: Candidates, frame_index: np.ndarray, nodes: np.ndarray) -> tuple[float, float]:
@@ -80,9 +85,9 @@ def _straighter_below(
     size = float(np.sqrt(np.prod(candidates.extent[upper], axis=1)).mean())
     if (shadow[:, 1] <= ball[:, 1]).mean() > 0.1 or min(_travel(ball), _travel(shadow)) < MIN_TRAVEL_SIZES * size:
         return np.nan
-    likeness = float(np.corrcoef(ball[:, 0], shadow[:, 0])[0, 1])
-    slope = likeness * float(shadow[:, 0].std() / ball[:, 0].std())
-    if likeness < settings.min_shadow_likeness or not SLOPES[0] <= slope <= SLOPES[1]:
+    correlation = float(np.corrcoef(ball[:, 0], shadow[:, 0])[0, 1])
+    slope = correlation * float(shadow[:, 0].std() / ball[:, 0].std())
+    if correlation < settings.min_shadow_correlation or not SLOPES[0] <= slope <= SLOPES[1]:
         return np.nan
     step = candidates.step[upper[above]]
     return _rise_and_fall(step, ball[:, 1]) / max(_rise_and_fall(step, shadow[:, 1]), UNSURE_PIXELS)

@@ -11,17 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from labels.exchange.foreign_files import csv_lines
-from labels.exchange.label_set import (
-    BoxRows,
-    FoundLabels,
-    KnownVideos,
-    LabelSet,
-    all_frames,
-    file_in,
-    found_actions,
-    tracks_of,
-)
+from labels.exchange.foreign_files import MOST_FRAMES, csv_lines, number_of, whole_number
+from labels.exchange.known_videos import KnownVideos
+from labels.exchange.label_set import BoxRows, FoundLabels, LabelSet, OddEntry, file_in, found_labels, tracks_of
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.safe_writing import write_text
@@ -30,6 +22,7 @@ MOT_CLASSES = (
     *("Pedestrian", "Person on vehicle", "Car", "Bicycle", "Motorbike", "Non motorized vehicle", "Static person"),
     *("Distractor", "Occluder", "Occluder on the ground", "Occluder full", "Reflection"),
 )  # what the numbers of MOT16 and MOT17 mean where no labels.txt says otherwise
+SINGULAR = {"players": "player", "goalkeepers": "goalkeeper", "referees": "referee"}
 
 
 def write_mot(folder: Path, labels: LabelSet) -> list[str]:
@@ -68,9 +61,13 @@ def write_mot(folder: Path, labels: LabelSet) -> list[str]:
 
 
 def read_mot(path: Path, videos: KnownVideos) -> FoundLabels:
-    """Read a sequence's folder, a folder of sequences, or one gt.txt."""
-    rows = BoxRows()
-    covered: dict[str, np.ndarray] = {}
+    """Read a folder of sequences, or one gt.txt; the sequence's name, or its folder's, is the video's.
+
+    Classes are those of labels.txt beside it, of SoccerNet's gameinfo.ini by track, else MOT's own.
+    """
+    rows = BoxRows(path)
+    covered: dict[str, range] = {}
+    told: list[str] = []
     for gt_path in file_in(path, "gt.txt"):
         sequence = gt_path.parent.parent if gt_path.parent.name == "gt" else gt_path.parent
         lines = csv_lines(gt_path)
@@ -78,56 +75,74 @@ def read_mot(path: Path, videos: KnownVideos) -> FoundLabels:
         if video is None:
             videos.miss(sequence.name, len(lines))
             continue
-        names = _class_names(gt_path)
-        covered[str(video["video_id"])] = all_frames(video)
+        by_track = track_classes(sequence)
+        names, is_own = _class_names(gt_path)
+        covered[str(video["video_id"])] = range(int(video["frame_count"]))
+        unnamed = 0
         for number, line in enumerate(lines, start=1):
-            _read_line(f"{gt_path}: line {number}", line, video, names, rows)
-    return FoundLabels(rows.table(), found_actions([]), covered)
+            with rows.entry(f"{gt_path}: line {number}", video, whole_number(line[0], 0) - 1):
+                unnamed += _read_line(line, video, names, by_track, rows)
+        if unnamed and not is_own:
+            told.append(f"class: {unnamed} lines of {sequence.name} say none (ten columns); taken as {names[0]}")
+    return found_labels(rows, videos.rows, covered, lines=told)
 
 
 def sequence_info(sequence: Path) -> dict[str, str]:
     """What seqinfo.ini says, keys in small letters; empty when there is none."""
-    path = sequence / "seqinfo.ini"
+    return _section(sequence / "seqinfo.ini")
+
+
+def track_classes(sequence: Path) -> dict[int, str]:
+    """SoccerNet's class of each track, from gameinfo.ini: `trackletID_2= ball;1` is the ball; teams are players."""
+    found = {}
+    for key, value in _section(sequence / "gameinfo.ini").items():
+        number = key.removeprefix("trackletid_")
+        if number != key and number.isdecimal():
+            name = value.partition(";")[0].partition(" team")[0].strip()
+            found[int(number)] = SINGULAR.get(name, name)
+    return found
+
+
+def _section(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    parser = ConfigParser(interpolation=None)
+    parser = ConfigParser(interpolation=None, strict=False)
     try:
         parser.read(path, encoding="utf-8-sig")
         return dict(parser["Sequence"])
     except (ConfigError, KeyError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: no seqinfo.ini: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: no {path.name}: {str(error).splitlines()[0]}") from None
 
 
-def _class_names(gt_path: Path) -> tuple[str, ...]:
+def _class_names(gt_path: Path) -> tuple[tuple[str, ...], bool]:
+    """The names of the numbers from 1, and whether the file's own labels.txt says them."""
     path = gt_path.with_name("labels.txt")
     try:
         names = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
     except FileNotFoundError:
-        return MOT_CLASSES
+        return MOT_CLASSES, False
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-    return names or MOT_CLASSES
+    return (names, True) if names else (MOT_CLASSES, False)
 
 
-def _read_line(where: str, line: list[str], video: dict, names: tuple[str, ...], rows: BoxRows) -> None:
-    try:
-        values = [float(value) for value in line]
-    except ValueError:
-        raise InputError(f"{where}: a value is not a number: {','.join(line)[:60]!r}") from None
-    if len(values) < 6 or not np.isfinite(values).all() or values[0] != int(values[0]):
-        raise InputError(f"{where}: not frame,id,left,top,width,height,…: {','.join(line)[:60]!r}")
-    number = int(values[7]) if len(values) >= 9 else 1  # 10 columns are a tracker's result, without a class
-    if len(values) >= 10:
-        number = 1
-    if not 1 <= number <= len(names):
-        raise InputError(f"{where}: class {number}, but there are {len(names)} names")
+def _read_line(line: list[str], video: dict, names: tuple[str, ...], by_track: dict[int, str], rows: BoxRows) -> bool:
+    """Whether nothing said the line's class. Raises OddEntry."""
+    values = [number_of(value, "value") for value in line if value]
+    if len(values) < 6 or values[0] != int(values[0]):
+        raise OddEntry("lines that are not frame,id,left,top,width,height,…")
+    track_id = whole_number(values[1], tables.NO_TRACK)
+    number = 0 if len(values) != 9 else int(min(max(values[7], -1), 10**6))  # 10 columns are a tracker's result
+    name = by_track.get(track_id) or (names[number - 1] if 1 <= number <= len(names) else "")
+    if not name and number > 0:
+        raise OddEntry(f"lines of a class above {len(names)}, which has no name")
     left, top = values[2] - 1, values[3] - 1
     rows.add(
-        where,
         video,
-        int(values[0]) - 1,
+        int(min(values[0], MOST_FRAMES)) - 1,
         (left, top, left + values[4], top + values[5]),
-        names[number - 1],
-        track_id=int(values[1]),
+        name or names[0],
+        track_id=track_id,
         is_ignored=len(values) == 9 and values[6] == 0,
     )
+    return not name

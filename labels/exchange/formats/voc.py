@@ -7,18 +7,18 @@ An ignored label is `difficult`, which VOC leaves out of the score; its `label_u
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from labels.exchange.foreign_files import number_of, read_xml, text_of
+from labels.exchange.foreign_files import number_of, read_xml, text_of, whole_number
+from labels.exchange.known_videos import KnownVideos
 from labels.exchange.label_set import (
+    NO_SIZE,
     BoxRows,
     FoundLabels,
-    KnownVideos,
     LabelSet,
+    OddEntry,
     file_in,
-    found_actions,
+    found_labels,
     link_pictures,
     small_file,
     split_of,
@@ -77,43 +77,50 @@ def _children(parent: ElementTree.Element, values: dict[str, Any]) -> None:
 
 def read_voc(path: Path, videos: KnownVideos) -> FoundLabels:
     """Read a folder of annotations, or one XML; the picture's name tells video and frame."""
-    rows = BoxRows()
-    covered: dict[str, list[int]] = {}
+    rows = BoxRows(path)
+    pictures: list[tuple[Path, dict[str, Any], int, list[_Object]]] = []
     for xml_path in file_in(path, "*.xml"):
         root = read_xml(xml_path)
         if root.tag != "annotation":
             raise InputError(f"{xml_path}: not Pascal VOC: its root is <{root.tag[:40]}>, not <annotation>")
-        objects = root.findall("object")
-        place = videos.find_frame(text_of(root, "filename")) or videos.find_frame(xml_path.name)
+        objects = [_read_object(item) for item in root.findall("object")]
+        beside = (text_of(root, "folder"), xml_path.parent.name)
+        place = videos.find_frame(text_of(root, "filename"), *beside) or videos.find_frame(xml_path.name, *beside)
         if place is None:
             videos.miss(xml_path.stem, len(objects))
-            continue
-        video, frame_index = place
-        covered.setdefault(str(video["video_id"]), []).append(frame_index)
-        for number, item in enumerate(objects, start=1):
-            where = f"{xml_path}: object {number}"
-            box = item.find("bndbox")
-            if box is None:
-                raise InputError(f"{where}: has no bndbox")
-            corners = [number_of(where, box.findtext(name), name) for name in CORNERS]
-            said = {text_of(each, "name"): text_of(each, "value") for each in item.iter("attribute")}
-            rows.add(
-                where,
-                video,
-                frame_index,
-                (corners[0] - 1, corners[1] - 1, corners[2], corners[3]),
-                text_of(item, "name"),
-                said.get("label_uid", ""),
-                _whole(said.get("track_id", "")),
-                text_of(item, "difficult") == "1",
-            )
-    return FoundLabels(
-        rows.table(),
-        found_actions([]),
-        {video_id: np.unique(np.array(frames, dtype=np.int64)) for video_id, frames in covered.items()},
-        tolerance_pixels=1.0,
+        else:
+            pictures.append((xml_path, *place, objects))
+    numbers: dict[str, set[int]] = {}
+    for _, video, number, _ in pictures:
+        numbers.setdefault(str(video["video_id"]), set()).add(number)
+    first, lines = videos.first_frame(numbers, True, str(path))
+    for xml_path, video, number, objects in pictures:
+        for count, item in enumerate(objects, start=1):
+            with rows.entry(f"{xml_path}: object {count}", video, number - first):
+                corners = [number_of(value, name) for value, name in zip(item.corners, CORNERS, strict=True)]
+                box = (corners[0] - 1, corners[1] - 1, corners[2], corners[3])
+                if corners[2] < corners[0] or corners[3] < corners[1]:
+                    raise OddEntry(NO_SIZE, is_nothing=True)
+                rows.add(video, number - first, box, item.name, item.uid, item.track_id, item.is_ignored)
+    covered = {video_id: {number - first for number in found} for video_id, found in numbers.items()}
+    return found_labels(rows, videos.rows, covered, tolerance_pixels=1.0, lines=lines)
+
+
+class _Object(NamedTuple):
+    name: str
+    corners: list[str | None]
+    uid: str
+    track_id: int
+    is_ignored: bool
+
+
+def _read_object(item: ElementTree.Element) -> _Object:
+    box = item.find("bndbox")
+    said = {text_of(each, "name"): text_of(each, "value") for each in item.iter("attribute")}
+    return _Object(
+        text_of(item, "name"),
+        [None if box is None else box.findtext(name) for name in CORNERS],
+        said.get("label_uid", ""),
+        whole_number(said.get("track_id", ""), tables.NO_TRACK),
+        text_of(item, "difficult") == "1",
     )
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 10 else tables.NO_TRACK

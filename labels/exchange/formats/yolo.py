@@ -6,17 +6,23 @@ Five columns, because the sixth is a track id to some readers and a score to oth
 
 import json
 import re
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import yaml
 
+from labels.exchange.foreign_files import hull, number_of, whole_number
+from labels.exchange.known_videos import KnownVideos
 from labels.exchange.label_set import (
+    NO_SIZE,
     BoxRows,
     FoundLabels,
-    KnownVideos,
     LabelSet,
+    OddEntry,
     file_in,
-    found_actions,
+    found_labels,
     link_pictures,
     small_file,
     split_of,
@@ -25,8 +31,9 @@ from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.safe_writing import write_text
 
-NAME_LINE = re.compile(r"\s*(?:(\d+)\s*:|-)\s*(.+?)\s*(?:#.*)?")
-FLOW_NAMES = re.compile(r"names\s*:\s*(\[.*\])\s*")
+DATASET_SIGNS = ("images", "obj.data", "obj.names")  # which no folder of `yolo predict` has
+NOT_LABELS = {"classes.txt", "README.txt", "README.dataset.txt", "README.roboflow.txt", "requirements.txt"}
+MOST_BYTES = 2**26  # of one file
 
 
 def write_yolo(folder: Path, labels: LabelSet) -> list[str]:
@@ -63,83 +70,117 @@ def write_yolo(folder: Path, labels: LabelSet) -> list[str]:
 
 
 def read_yolo(path: Path, videos: KnownVideos) -> FoundLabels:
-    """Read the folder that holds data.yaml (or classes.txt or obj.names); a picture's name tells video and frame."""
+    """Read the folder that holds data.yaml (or classes.txt or obj.names); a picture's name tells video and frame.
+
+    An outline of more than four numbers is taken for its box. Numbers of a sixth column that are whole are tracks.
+    """
     if not path.is_dir():
         raise InputError(f"{path}: YOLO's labels are a folder with data.yaml in it")
     names = _class_names(path)
-    rows = BoxRows()
-    covered: dict[str, list[int]] = {}
+    rows = BoxRows(path)
+    pictures: list[tuple[Path, dict, int, list[str]]] = []
+    numbers: dict[str, set[int]] = {}
+    is_told = any((path / name).exists() for name in DATASET_SIGNS) or _yaml_of(path) is not None
     for text_path in file_in(path, "*.txt"):
-        if text_path.parent == path:  # lists of pictures, and class names
+        if text_path.parent == path and text_path.name in NOT_LABELS | {"train.txt", "val.txt", "test.txt"}:
             continue
+        place = videos.find_frame(str(text_path.relative_to(path)), path.name)
         lines = _lines(text_path)
-        place = videos.find_frame(text_path.name)
         if place is None:
-            videos.miss(text_path.stem, len(lines))
+            if text_path.parent != path:
+                videos.miss(text_path.stem, len(lines))
             continue
-        video, frame_index = place
-        covered.setdefault(str(video["video_id"]), []).append(frame_index)
-        for number, line in enumerate(lines, start=1):
-            where = f"{text_path}: line {number}"
-            class_name, xyxy = _read_line(where, line, video, names)
-            rows.add(where, video, frame_index, xyxy, class_name)
-    return FoundLabels(
-        rows.table(),
-        found_actions([]),
-        {video_id: np.unique(np.array(frames, dtype=np.int64)) for video_id, frames in covered.items()},
-    )
+        numbers.setdefault(str(place[0]["video_id"]), set()).add(place[1])
+        pictures.append((text_path, *place, lines))
+        is_told |= re.search(r"(?<!\d)0\d+$", text_path.stem.partition(".rf.")[0]) is not None
+    first, told = videos.first_frame(numbers, is_told, str(path))
+    words_of = (words for *_, lines in pictures for words in map(str.split, lines))
+    has_tracks, line = _is_track(words[-1] for words in words_of if _has_more(words))
+    for text_path, video, number, lines in pictures:
+        for count, text in enumerate(lines, start=1):
+            with rows.entry(f"{text_path}: line {count}", video, number - first):
+                class_name, xyxy, extra = _read_line(text.split(), video, names)
+                track_id = whole_number(extra, tables.NO_TRACK) if has_tracks else tables.NO_TRACK
+                rows.add(video, number - first, xyxy, class_name, track_id=track_id)
+    covered = {video_id: {number - first for number in found} for video_id, found in numbers.items()}
+    return found_labels(rows, videos.rows, covered, lines=told + line)
 
 
-def _read_line(where: str, line: str, video: dict, names: tuple[str, ...]) -> tuple[str, np.ndarray]:
-    words = line.split()
-    try:
-        number, share = int(words[0]), np.array([float(word) for word in words[1:5]])
-    except (ValueError, IndexError):
-        raise InputError(f"{where}: not «class cx cy w h»: {line[:60]!r}") from None
-    if len(words) not in (5, 6) or not np.isfinite(share).all() or not 0 <= number < len(names):
-        raise InputError(f"{where}: not «class cx cy w h» with one of {len(names)} classes: {line[:60]!r}")
-    size = np.array([video["width"], video["height"]], dtype=np.float64)
-    centre, half = share[:2] * size, share[2:] * size / 2
-    return names[number], np.concatenate([centre - half, centre + half])
+def _has_more(words: list[str]) -> bool:
+    """Whether a line has a column after its box: a score or a track, or both; an outline of three corners has not."""
+    return len(words) == 6 or (len(words) == 7 and words[-1].isdecimal())
+
+
+def _is_track(last: Iterator[str]) -> tuple[bool, list[str]]:
+    """Whether the last of six or seven columns is a track: all are whole, and some above 1. Else it is a score."""
+    found = set(islice(last, 100_000))
+    are_whole = bool(found) and all(whole_number(value, -1) >= 0 for value in found)
+    if are_whole and any(whole_number(value, 0) > 1 for value in found):
+        return True, ["track: the last column is whole numbers, and taken for them"]
+    return False, ["not used: the last of six columns, which is no track"] if found else []
+
+
+def _read_line(words: list[str], video: dict, names: tuple[str, ...]) -> tuple[str, tuple[float, ...], str]:
+    """Class, corners in pixels, and the last word where there is one too many. Raises OddEntry."""
+    if len(words) < 5:
+        raise OddEntry("lines that are not «class cx cy w h»")
+    number = number_of(words[0], "class")
+    if number != int(number) or not 0 <= number < len(names):
+        raise OddEntry(f"lines whose class is none of the {len(names)}")
+    size = (float(video["width"]), float(video["height"]))
+    shares = [number_of(word, "place") for word in words[1:]]
+    if len(words) > 5 and not _has_more(words):
+        shares = shares[: len(shares) // 2 * 2]
+        if not all(-0.5 <= share <= 1.5 for share in shares):
+            raise OddEntry("lines whose numbers are no shares of the picture")
+        xyxy = hull(value * size[place % 2] for place, value in enumerate(shares))
+        return names[int(number)], xyxy, ""
+    x, y, width, height = shares[:4]
+    if not all(-0.5 <= share <= 1.5 for share in (x, y, width, height)):
+        raise OddEntry("lines whose numbers are no shares of the picture")
+    if width <= 0 or height <= 0:
+        raise OddEntry(NO_SIZE, is_nothing=True)
+    box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return names[int(number)], tuple(value * size[place % 2] for place, value in enumerate(box)), words[-1]
+
+
+def _yaml_of(folder: Path) -> Path | None:
+    """The file that names a data set's classes: data.yaml, else the one YAML with «names»."""
+    found = sorted({*folder.glob("*.yaml"), *folder.glob("*.yml")}, key=lambda path: (path.stem != "data", path.name))
+    return next((path for path in found if re.search(r"^\s*[\"']?names[\"']?\s*:", _text(path), re.MULTILINE)), None)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
     """From data.yaml (a list, or numbers with names), else from classes.txt or obj.names, a name a line."""
-    for name in ("classes.txt", "obj.names"):
-        if (folder / name).is_file():
-            return tuple(line.strip() for line in _lines(folder / name))
-    path = folder / "data.yaml"
-    if not path.is_file():
+    path = _yaml_of(folder)
+    if path is None:
+        for name in ("classes.txt", "obj.names"):
+            if (folder / name).is_file():
+                return tuple(line.strip() for line in _lines(folder / name))
         raise InputError(f"{folder}: holds no data.yaml, classes.txt or obj.names with the names of the classes")
-    lines = path.read_text("utf-8-sig", errors="replace").splitlines()
-    for place, line in enumerate(lines):
-        if flow := FLOW_NAMES.fullmatch(line):
-            return tuple(word.strip().strip("'\"") for word in flow[1].strip("[]").split(",") if word.strip())
-        if re.fullmatch(r"names\s*:\s*", line):
-            found = _block_names(lines[place + 1 :])
-            if found:
-                return found
-    raise InputError(f"{path}: has no «names:» as a list or as numbers with names")
-
-
-def _block_names(lines: list[str]) -> tuple[str, ...]:
-    numbered: dict[int, str] = {}
-    for line in lines:
-        match = NAME_LINE.fullmatch(line)
-        if match is None:
-            break
-        text = match[2]
-        if text.startswith('"'):
-            try:
-                text = json.loads(text)
-            except ValueError:
-                text = text.strip('"')
-        numbered[int(match[1]) if match[1] else len(numbered)] = text.strip("'")
-    return tuple(numbered[number] for number in sorted(numbered)) if set(numbered) == set(range(len(numbered))) else ()
+    try:
+        content = yaml.safe_load(_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())[:120]}") from None
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict):
+        numbered = {whole_number(number, -1): name for number, name in names.items()}
+        if set(numbered) != set(range(len(numbered))):
+            raise InputError(f"{path}: «names:» are not numbered from 0 on")
+        names = [numbered[number] for number in range(len(numbered))]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str | int | float) for name in names):
+        raise InputError(f"{path}: has no «names:» as a list or as numbers with names")
+    return tuple(str(name).strip() for name in names)
 
 
 def _lines(path: Path) -> list[str]:
+    return [line for line in _text(path).splitlines() if line.strip()]
+
+
+def _text(path: Path) -> str:
     try:
-        return [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: larger than {MOST_BYTES >> 20} MiB")
+        return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from None

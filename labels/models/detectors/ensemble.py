@@ -206,6 +206,8 @@ def load_panel(
     all_look_once = True
     for name in names:
         known = (BALL,) if name == "motion" and class_names is not None and BALL in class_names else class_names
+        if len(names) > 1 and name.endswith(".pt"):
+            known = None  # a student beside others says what it was made for
         own = replace(
             options,
             class_list=options.class_list if name.endswith(".onnx") else None,

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.settings import rule_name, rule_of
+from labels.cleaning.rules import rule_name, rule_of
 from labels.pictures.overlay.drawing import draw_outline, outline_of
 from labels.pictures.overlay.lettering import draw_text, draw_text_right, fit_text
 from labels.pictures.palette import BLACK, MUTED, OLD_PLACE, PANEL, RAISED, STYLES, TEXT, Colour

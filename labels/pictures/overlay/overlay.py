@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.settings import rule_name, rule_of
+from labels.cleaning.rules import rule_name, rule_of
 from labels.pictures.overlay.drawing import draw_mask, draw_outline, draw_tag, draw_tail, draw_truth, outline_of
 from labels.pictures.overlay.gifs import GifWriter
 from labels.pictures.overlay.lettering import draw_text, draw_text_right, fit_text, text_width

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.settings import rule_name, rule_of
+from labels.cleaning.rules import rule_name, rule_of
 from labels.pictures.overlay.drawing import draw_outline, draw_tag, outline_of
 from labels.pictures.overlay.lettering import draw_text, draw_text_right, fit_text
 from labels.pictures.palette import BLACK, KEPT, MUTED, PANEL, RAISED, STYLES, TRUTH_COLOUR, WHITE, Colour, style_names

@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from labels.cleaning.settings import rule_name
+from labels.cleaning.rules import rule_name
 from labels.pictures.palette import BLUE, GREEN, KEPT, ORANGE, PURPLE, SKY_BLUE, STYLES, VERMILION, hexadecimal
 from labels.pictures.report.comparison import f1_interval
 from labels.pictures.report.survey import RoundSurvey

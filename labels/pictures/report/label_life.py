@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.audits import words_ever_said
-from labels.cleaning.rules import RULES
+from labels.cleaning.decisions import limit_values, rule_values
+from labels.cleaning.rules import RULES, rule_of
 from labels.cleaning.settings import CleaningSettings
 from labels.pictures.report.rounds import CleanedRound
 from labels.pictures.report.rounds_table import labeller_name, text_table
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.geometry import iou_matrix
+from labels.records.old_names import new_name
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import WorkFolder
 
@@ -34,17 +36,18 @@ def rule_lines(here: CleanedRound, row: pd.Series) -> list[str]:
     return [f"    {line}" for line in text_table(["rule", "value", "drops", "ignores", ""], rows, [0, 4])]
 
 
-def rule_rows(evidence: pd.DataFrame, settings: CleaningSettings, reason: str) -> list[list[str]]:
-    """Of one row of evidence: name, value and limits of each rule, in the order asked, and which one decided."""
+def rule_rows(features: pd.DataFrame, settings: CleaningSettings, reason: str) -> list[list[str]]:
+    """Of one box's features: name, value and limits of each rule, in the order asked, and which one decided."""
     rows: list[list[str]] = []
+    columns = {name: features[name].to_numpy() for name in features}
     for rule in RULES:
-        value = float(np.asarray(rule.values(evidence, settings), dtype=np.float64)[0])
+        value = float(rule_values(rule, columns, settings)[0])
         sign = ">" if rule.too == "high" else "<"
         limits = [
-            f"{sign} {float(limit(evidence, settings)[0]):.3g}" if limit is not None else "–"
+            f"{sign} {limit_values(limit, columns, settings, 1)[0]:.3g}" if limit is not None else "–"
             for limit in (rule.drop, rule.ignore)
         ]
-        decided = any(reason.startswith(f"{rule.name}: ") and reason.endswith(f" {limit}") for limit in limits)
+        decided = rule_of(reason) == rule.name and any(reason.endswith(f" {limit}") for limit in limits)
         text = "switched off" if rule.name in settings.without else "–" if np.isnan(value) else f"{value:.3g}"
         rows.append([rule.name, text, *limits, "← decided" if decided else ""])
     return rows
@@ -54,7 +57,7 @@ def _settings_of(here: CleanedRound) -> CleaningSettings:
     record = here.records["cleaned"]
     known = {field.name for field in fields(CleaningSettings)}
     given = {name: value for name, value in (record.arguments if record else {}).items() if name in known}
-    return CleaningSettings(**given | {"without": tuple(given.get("without", ()))})
+    return CleaningSettings(**given | {"without": tuple(new_name(name) for name in given.get("without", ()))})
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from labels.cleaning.settings import rule_name
+from labels.cleaning.rules import rule_name
 from labels.pictures.overlay.contact_sheets import SheetPlan
 from labels.pictures.overlay.round_pictures import Overlay, sheet_path
 from labels.pictures.palette import STYLES

@@ -9,6 +9,7 @@ import pandas as pd
 from labels.records import next_command, tables
 from labels.records.errors import InputError
 from labels.records.masks import with_masks
+from labels.records.matching import in_names_of
 from labels.records.run_records import RunRecord, read_run_record, require_run_record
 from labels.records.safe_writing import read_parquet, read_parquet_metadata
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, STAGES, RoundFolder, WorkFolder
@@ -83,6 +84,7 @@ class CleanedRound:
         """
         record = self.records["labelled"]
         asked = set(((record.facts.get("labeller") if record else None) or {}).get("class_names") or ())
+        truth = in_names_of(truth, asked | set(boxes["class_name"]))
         if not asked:
             return truth
         other = ~truth["class_name"].isin(asked | set(boxes["class_name"]) | {""}).to_numpy()

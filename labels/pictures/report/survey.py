@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.settings import rule_of
+from labels.cleaning.rules import rule_of
 from labels.pictures.palette import KEPT, STYLES, style_names
 from labels.pictures.report.rounds import CleanedRound, as_truth, truth_actions_of, truth_of
 from labels.records import tables

@@ -4,12 +4,13 @@ from typing import Any
 
 from labels.cleaning.agreement import MEASURES
 from labels.cleaning.audits import read_audits
-from labels.cleaning.settings import RULE_WORDS, rule_name
+from labels.cleaning.rules import REASON_HELP, rule_name
 from labels.pictures.palette import KEPT
 from labels.pictures.report.comparison import RoundComparison, signed
 from labels.pictures.report.rounds_table import kept_of, labeller_of, number_text, quality_cells
 from labels.pictures.report.survey import RULES, RoundSurvey
 from labels.pictures.report.training import read_folds
+from labels.records.old_names import new_name
 from labels.records.work_folder import WorkFolder
 
 
@@ -90,7 +91,7 @@ def rule_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
     return [
         {
             "name": rule_name(rule),
-            "meaning": RULE_WORDS.get(rule, ""),
+            "meaning": REASON_HELP.get(rule, ""),
             "counts": [int(of_round.get(rule, 0)) for of_round in counts],
         }
         for rule in sorted(totals, key=lambda rule: (-totals[rule], rule))
@@ -103,6 +104,7 @@ def agreement_rows(surveys: list[RoundSurvey]) -> list[dict[str, Any]]:
     for survey in surveys:
         record = survey.round.records["cleaned"]
         found = (record.counts.get("agreement", {}) if record is not None else {}) | read_folds(survey.round)
+        found = {new_name(name): measure for name, measure in found.items()}
         if found:
             rows.append({"number": survey.number, "cells": [_agreement_cell(found.get(name)) for name in MEASURES]})
     return rows

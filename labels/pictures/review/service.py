@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labels.cleaning.settings import RULE_WORDS
+from labels.cleaning.rules import REASON_HELP
 from labels.pictures.palette import STYLES
 from labels.pictures.report.rounds import read_round
 from labels.pictures.review.frames import ReviewFrames
@@ -101,7 +101,7 @@ class ReviewDesk:
         return {
             "work": str(self.work.root), "rounds": cleaned, "round": number, "classes": held.class_names,
             "thresholds": held.thresholds, "labels": len(held.labels), "items": len(held.items),
-            "unreadable": held.unreadable, "saved": self.verdicts.saved, "rules": RULE_WORDS,
+            "unreadable": held.unreadable, "saved": self.verdicts.saved, "rules": REASON_HELP,
             "clip_mb": self.settings.clip_bytes // 2**20, "clip_s": self.settings.clip_seconds,
         }  # fmt: skip
 

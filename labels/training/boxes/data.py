@@ -35,6 +35,7 @@ from labels.records.safe_writing import digest_of, file_digest
 from labels.records.tables import BOX_COLUMNS
 from labels.records.video_labels import VideoLabels, read_video_labels
 from labels.records.work_folder import RoundFolder, WorkFolder
+from labels.tracks.trajectories import PLAYER_CLASSES
 from labels.training.settings import FrameChoice, SplitSettings, TrainingSettings
 from labels.training.splits import TEST, TRAIN, VAL, linked_groups, split_videos
 from labels.videos.decoding.frames import DecodeError
@@ -310,7 +311,7 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
     splits = split_videos(work.split_table, videos, labelled, folder.number, SplitSettings())
     # What only validation or held-out clips show cannot be learnt, and a held-out clip must not decide anything.
     taught = [table["class_name"].unique() for video_id, table in kept.items() if splits[video_id] == TRAIN]
-    class_names = tuple(sorted({name for names in taught for name in names}))
+    class_names = classes_for(settings.architecture, {name for names in taught for name in names})
     working = WorkingFrames(
         FrameStore(work.frames), settings.long_side, settings.memory_bytes, settings.architecture == BALLNET
     )
@@ -353,6 +354,15 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
     if data.validates_on_training:
         data.frames[VAL] = spread(data.frames[TRAIN], settings.validation_frames)
     return data
+
+
+def classes_for(architecture: str, taught: set[str]) -> tuple[str, ...]:
+    """What of the classes there are labels of a network learns: ballnet is made for small fast things, not for players.
+
+    Kept people outnumber balls many times over; taught both, it finds neither. People alone are learnt all the same.
+    """
+    small = taught - PLAYER_CLASSES if architecture == BALLNET else taught
+    return tuple(sorted(small or taught))
 
 
 def digests_of(work: WorkFolder, data: RoundData) -> dict[str, str]:

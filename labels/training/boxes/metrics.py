@@ -18,6 +18,7 @@ from labels.records.matching import MIN_VISIBILITY, MatchCounts, count_matches, 
 from labels.records.tables import BOX_COLUMNS, is_empty_frame, is_point
 from labels.training.optimisation import jackknife_error
 
+LEAST_SHARE = 0.5  # of the best precision x recall: more is not given up for precision
 SLOPES = (0.5, 5.0)  # what validation frames may say of a detector's sureness; few frames say too much
 
 Tables = Mapping[str, pd.DataFrame]  # video_id -> detections (frame_index, box, class_name, score) or truth
@@ -25,7 +26,9 @@ Tables = Mapping[str, pd.DataFrame]  # video_id -> detections (frame_index, box,
 
 @dataclass(frozen=True)
 class BoxMetrics:
-    """At the working threshold, by the centre rule; `ap` is COCO's, over all scores and IoU 0.5 to 0.95."""
+    """At the working threshold, by the centre rule, the mean over classes; `ap` is COCO's, over all scores and IoU 0.5
+    to 0.95. A mean, because a class with a thousand boxes must not hide that another is not found at all.
+    """
 
     precision: float
     recall: float
@@ -41,9 +44,14 @@ class BoxMetrics:
 
 
 def best_threshold(score: np.ndarray, right: np.ndarray, wanted: int, precision_floor: float) -> float:
-    """The score from which on boxes are kept for the best F1, among thresholds whose precision is at least the floor.
+    """The score from which on boxes are kept for the best precision x recall, among precise enough ones.
 
-    Where none is as precise, the best F1 counts alone. The threshold lies midway to the next lower score.
+    Labels that were never made count their boxes as wrong. With a share of the labels missing at random, precision and
+    measured recall lose a constant factor and no more, so that their product has its maximum where it had it (Lee and
+    Liu, Learning with positive and unlabeled examples, ICML 2003); that of F1 moves. Precise enough is a threshold when
+    the lower bound of its precision reaches the floor (`wilson_lower_bound`) and its product at least `LEAST_SHARE` of
+    the best there is: a handful of right boxes at the top says nothing of the thousands below. Where none is, the best
+    product counts alone. The threshold lies midway to the next lower score.
 
     Args:
         score: (N,) of the boxes that count.
@@ -55,13 +63,22 @@ def best_threshold(score: np.ndarray, right: np.ndarray, wanted: int, precision_
     order = np.argsort(-score, kind="stable")
     score, hits = score[order], np.cumsum(right[order])
     kept = np.arange(1, len(score) + 1)
-    f1, precision = 2 * hits / (kept + wanted), hits / kept
+    product = hits / kept * (hits / max(wanted, 1))
     last_of_score = np.append(score[1:] < score[:-1], True)
-    allowed = last_of_score & (precision >= precision_floor)
-    candidates = np.flatnonzero(allowed if allowed.any() else last_of_score)
-    best = candidates[np.argmax(f1[candidates])]
+    precise = last_of_score & (wilson_lower_bound(hits, kept) >= precision_floor)
+    precise &= product >= LEAST_SHARE * product[last_of_score].max()
+    candidates = np.flatnonzero(precise if precise.any() else last_of_score)
+    best = candidates[np.argmax(product[candidates])]
     lower = score[best + 1] if best + 1 < len(score) else 0.0
     return float((score[best] + lower) / 2)
+
+
+def wilson_lower_bound(hits: np.ndarray, tries: np.ndarray) -> np.ndarray:
+    """The lower end of the one-sided 95 % score interval of a share (Wilson, 1927); 25 of 25 are needed for 0.9."""
+    z2 = 1.6449**2
+    share = hits / tries
+    spread = np.sqrt(z2 * (share * (1 - share) / tries + z2 / (4 * tries**2)))
+    return (share + z2 / (2 * tries) - spread) / (1 + z2 / tries)
 
 
 def find_thresholds(
@@ -88,14 +105,16 @@ def find_slopes(found: Tables, labels: Tables, thresholds: Mapping[str, float]) 
 
     The slope of a logistic regression of right or wrong on the log-odds of the score against the threshold's (Platt,
     Probabilistic outputs for support vector machines, 1999), within `SLOPES`. Heat maps trained with the focal loss are
-    right far more often than a score of 0.7 says.
+    right far more often than a score of 0.7 says. Only frames with a label of the class are asked: elsewhere the object
+    may be there and merely have no label.
     """
     slopes = {}
     for name, threshold in thresholds.items():
         odds, right = [np.zeros(0)], [np.zeros(0)]
         for video_id, label in labels.items():
             boxes = found[video_id]
-            boxes = boxes[boxes["class_name"] == name]
+            labelled = label["frame_index"][(label["class_name"] == name) & (label["visibility"] >= MIN_VISIBILITY)]
+            boxes = boxes[(boxes["class_name"] == name) & boxes["frame_index"].isin(labelled)]
             verdict = match_video(boxes, label)
             score = np.clip(boxes["score"].to_numpy(dtype=np.float64)[verdict >= 0], 1e-4, 1 - 1e-4)
             odds.append(np.log(score / (1 - score)) - np.log(threshold / (1 - threshold)))
@@ -117,20 +136,58 @@ def _platt_slope(odds: np.ndarray, right: np.ndarray) -> float:
 
 
 def measure(found: Tables, labels: Tables, thresholds: Mapping[str, float]) -> BoxMetrics:
-    """The metrics over several videos."""
-    by_video = []
-    for video_id, label in labels.items():
-        boxes = found[video_id]
-        working = boxes["class_name"].map(dict(thresholds)).astype(float)
-        by_video.append(count_matches(boxes[boxes["score"] >= working], label))
-    counts, ap = sum(by_video, MatchCounts()), coco_ap(found, labels, thresholds)
-    return BoxMetrics(counts.precision, counts.recall, counts.f1, f1_error(by_video), counts.mean_iou, ap)
+    """The metrics over several videos, the mean over the classes that the labels hold."""
+    by_class = counts_by_class(found, labels, thresholds)
+    shown = {name: counts for name, counts in by_class.items() if any(one.right + one.missed for one in counts)}
+    by_class = shown or by_class
+    totals = [sum(counts, MatchCounts()) for counts in by_class.values()]
+    precision, recall, f1 = (
+        float(np.mean([getattr(total, name) for total in totals])) for name in ("precision", "recall", "f1")
+    )
+    ap = coco_ap(found, labels, thresholds)
+    return BoxMetrics(precision, recall, f1, f1_error(list(by_class.values())), sum(totals, MatchCounts()).mean_iou, ap)
 
 
-def f1_error(by_video: Sequence[MatchCounts]) -> float:
-    """Standard error of the F1 over all videos, by leaving out one at a time (jackknife, Tukey 1958)."""
-    others = (sum((*by_video[:at], *by_video[at + 1 :]), MatchCounts()) for at in range(len(by_video)))
-    return jackknife_error([counts.f1 for counts in others])
+def counts_by_class(found: Tables, labels: Tables, thresholds: Mapping[str, float]) -> dict[str, list[MatchCounts]]:
+    """At the working threshold of each class, the counts of each video."""
+    return {
+        name: [
+            count_matches(
+                boxes[(boxes["class_name"] == name) & (boxes["score"] >= threshold)], label, class_names=(name,)
+            )
+            for boxes, label in ((found[video_id], label) for video_id, label in labels.items())
+        ]
+        for name, threshold in thresholds.items()
+    }
+
+
+def agreement_by_class(
+    found: Tables, labels: Tables, thresholds: Mapping[str, float]
+) -> dict[str, dict[str, float | None]]:
+    """For JSON: precision, recall and F1 of each class; None where there is nothing to divide by."""
+    said = {}
+    for name, counts in counts_by_class(found, labels, thresholds).items():
+        total = sum(counts, MatchCounts())
+        given, there = total.right + total.wrong, total.right + total.missed
+        said[name] = {
+            "precision": round(total.precision, 4) if given else None,
+            "recall": round(total.recall, 4) if there else None,
+            "f1": round(total.f1, 4) if there else None,
+            "labels": there,
+        }
+    return said
+
+
+def f1_error(by_class: Sequence[Sequence[MatchCounts]]) -> float:
+    """Standard error of the mean F1 of classes, each with counts by video, by leaving out a video at a time (jackknife,
+    Tukey 1958).
+    """
+    videos = len(by_class[0]) if by_class else 0
+    without = [
+        float(np.mean([sum((*counts[:at], *counts[at + 1 :]), MatchCounts()).f1 for counts in by_class]))
+        for at in range(videos)
+    ]
+    return jackknife_error(without)
 
 
 def coco_ap(found: Tables, labels: Tables, class_names: Mapping[str, float] | tuple[str, ...]) -> float:

@@ -12,7 +12,7 @@ How good a detector is where more is known than labels: against truth, or agains
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from labels.models.checkpoints import (
 from labels.models.detectors.ballnet import BallNetSettings
 from labels.records import next_command
 from labels.records.errors import InputError
-from labels.records.matching import count_matches
+from labels.records.matching import count_matches, in_names_of
 from labels.records.run_records import RunRecord, read_run_record, require_run_record, start_run, write_run_record
 from labels.records.safe_writing import digest_of, file_digest, read_object, write_json
 from labels.records.tables import BOX_COLUMNS
@@ -53,12 +53,14 @@ from labels.training.boxes.data import (
     gather_data,
     spread,
 )
-from labels.training.boxes.metrics import find_slopes, find_thresholds, measure
+from labels.training.boxes.metrics import agreement_by_class, find_slopes, find_thresholds, measure
 from labels.training.fit import train_detector
 from labels.training.optimisation import LEAST_PARTS, seed_everything
 from labels.training.settings import TrainingSettings
 from labels.training.splits import TRAIN, VAL, folds_of, require_groups
 from labels.training.training_folder import TrainingFolder, clear_folds, fold_folder
+
+WEAK_F1 = 0.5  # agreement with the validation labels of a class below which a student alone should not label
 
 
 @dataclass
@@ -95,10 +97,31 @@ class TrainedRound:
                     f"recall {values['recall']:.3f}, mean IoU {values['mean_iou'] or 0:.2f}, "
                     f"COCO AP {values['ap'] or 0:.3f}"
                 )
+        by_class = self.metrics["agreement_by_class"]
+        if len(by_class) > 1:
+            lines += [f"  {name}: {_shown(said)}" for name, said in sorted(by_class.items())]
+        for name in self.metrics["weak_classes"]:
+            lines.append(
+                f"WEAK: this student hardly finds '{name}' ({_shown(by_class[name])}); in the next round whoever "
+                "labelled this one labels again, with the student as one voice among them"
+            )
         lines += [
             f"{video_id}: its truth is not used: {why}" for video_id, why in self.metrics["truth_not_used"].items()
         ]
         return [*lines, *agreement_lines(self.folds)]
+
+
+def _shown(said: Mapping[str, Any]) -> str:
+    """The agreement of one class."""
+    f1, precision, recall = (
+        "–" if said[name] is None else f"{said[name]:.3f}" for name in ("f1", "precision", "recall")
+    )
+    return f"F1 {f1}, precision {precision}, recall {recall}, {said['labels']} labels"
+
+
+def weak_classes(by_class: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """The classes that a student does not find: more of its boxes and of the labels are without a partner than with."""
+    return sorted(name for name, said in by_class.items() if said["f1"] is not None and said["f1"] < WEAK_F1)
 
 
 def measure_folds(
@@ -219,13 +242,14 @@ def truth_frames(video_id: str, frame_count: int, truth: pd.DataFrame, most: int
 
 def truth_of(truth: pd.DataFrame, class_names: tuple[str, ...]) -> pd.DataFrame:
     """The truth of some classes; a frame that holds none of them is one without an object."""
+    truth = in_names_of(truth, class_names)
     rows = truth[truth["class_name"].isin(class_names)]
     bare = truth[~truth["frame_index"].isin(rows["frame_index"])].drop_duplicates("frame_index")
     bare = bare.assign(class_name="", visibility=np.float32(0), **dict.fromkeys(BOX_COLUMNS, np.float32("nan")))
     return pd.concat([rows, bare], ignore_index=True) if len(bare) else rows.reset_index(drop=True)
 
 
-FORMAT = 2  # of what training gives; raise it when the same settings on the same labels give another student
+FORMAT = 3  # of what training gives; raise it when the same settings on the same labels give another student
 
 
 def train_round(
@@ -361,6 +385,7 @@ def _train_on(
     thresholds = find_thresholds(*told, data.class_names, settings.precision_floor)
     slopes = find_slopes(*told, thresholds)
     accuracy, unused = measure_accuracy(work, task, best, data.frames[VAL], thresholds)
+    by_class = agreement_by_class(found, labels, thresholds)
     metrics = {
         "best_epoch": checkpoint["epoch"],
         "epochs": len(history),
@@ -368,6 +393,8 @@ def _train_on(
         "score_slope": slopes,
         "validation_videos": sorted(labels),
         "agreement_with_labels": measure(found, labels, thresholds).as_dict(),
+        "agreement_by_class": by_class,
+        "weak_classes": weak_classes(by_class),
         "accuracy": accuracy,
         "truth_not_used": unused,
     }

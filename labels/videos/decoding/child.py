@@ -19,7 +19,9 @@ import struct
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from labels.videos.decoding.pipe import ALIVE, END, FAILED, FrameSender, Header, send
@@ -28,7 +30,9 @@ from labels.videos.settings import DecodeLimits
 if TYPE_CHECKING:
     from av import VideoFrame
 
-FALLBACK_RATE = 25.0
+FALLBACK_RATE, MOST_RATE = 25.0, 1000.0
+UNEVEN_FRAMES = 0.5  # how far from its even place, in frames, a stamp must lie for a video's stamps to be told
+JUMP_S, JUMP_STEPS = 10.0, 20  # a step in time is a jump that is longer than so much, and than so many usual steps
 
 
 class Clock:
@@ -38,29 +42,37 @@ class Clock:
         self.declared_rate = FALLBACK_RATE
         self.first_s: float | None = None
         self.last_s = 0.0
-        self.count = 0
+        self.times_s = array("d")
 
     def start(self, declared_rate: float) -> None:
-        if 0 < declared_rate <= 1000:
+        if 0 < declared_rate <= MOST_RATE:
             self.declared_rate = declared_rate
 
     def time_of(self, frame: "VideoFrame") -> float:
+        """A stamp that stands twice, or runs back, is the time of the frame before: what comes after does not shift."""
         stamp = frame.time  # seconds, or None for a frame without a timestamp
-        self.count += 1
         if self.first_s is None:
             self.first_s = stamp if stamp is not None else 0.0
-            return 0.0
-        time_s = stamp - self.first_s if stamp is not None else -1.0
-        if time_s <= self.last_s:
-            time_s = self.last_s + 1 / self.declared_rate
-        self.last_s = time_s
-        return time_s
+        elif stamp is not None:
+            self.last_s = max(self.last_s, stamp - self.first_s)
+        else:
+            self.last_s += 1 / self.declared_rate
+        self.times_s.append(self.last_s)
+        return self.last_s
 
     def rate(self) -> float:
-        """Frames a second: what the header says where the timestamps agree with it, otherwise their mean."""
-        if self.count < 2:
+        """Frames a second: what the header says where the timestamps agree with it, otherwise their mean.
+
+        A jump, as where a camera's clock was set, is no time in which frames were taken.
+        """
+        steps = sorted(later - earlier for earlier, later in pairwise(self.times_s))
+        usual = max(JUMP_S, JUMP_STEPS * steps[len(steps) // 2]) if steps else 0.0
+        taken = [step for step in steps if step <= usual]
+        if not sum(taken):
             return self.declared_rate
-        measured = (self.count - 1) / self.last_s
+        measured = len(taken) / sum(taken)
+        if not 0 < measured <= MOST_RATE:
+            return self.declared_rate
         return self.declared_rate if abs(measured / self.declared_rate - 1) < 0.01 else measured
 
 
@@ -283,14 +295,12 @@ def decode(path: bytes, stride: int, limits: DecodeLimits, pipe: int, sender: Fr
     if any(words in os.pread(2, LOG_BYTES, 0) for words in CONCEALED):
         raise BadVideo("the file is damaged: the decoder had to make up parts of the picture")
     width, height = turn.size(*size)
-    return {
-        "width": width,
-        "height": height,
-        "frame_count": count,
-        "fps": clock.rate(),
-        "duration_s": clock.last_s + 1 / clock.rate(),
-        "codec": codec,
-    }
+    fps = clock.rate()
+    account = {"width": width, "height": height, "frame_count": count, "fps": fps, "codec": codec}
+    account["duration_s"] = clock.last_s + 1 / fps
+    if any(abs(time_s * fps - at) > UNEVEN_FRAMES for at, time_s in enumerate(clock.times_s)):
+        account["times_s"] = [round(time_s, 6) for time_s in clock.times_s]
+    return account
 
 
 def open_regular(path: bytes) -> int:

@@ -187,6 +187,7 @@ class VideoInfo:
     frame_count: int
     duration_s: float  # from the first frame's start to the last one's end
     codec: str
+    times_s: Sequence[float] | None = None  # when each frame begins; None: evenly, frame_index / fps
 
 
 def decode_frames(

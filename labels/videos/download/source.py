@@ -23,6 +23,7 @@ import pandas as pd
 from labels.records import tables
 from labels.records.command_line import Summary, interruption_waits
 from labels.records.errors import InputError
+from labels.records.frame_times import keep_frame_times
 from labels.records.work_folder import WorkFolder
 from labels.videos.download.clip_lists import read_clip_list
 from labels.videos.download.ledger import Ledger, ledger_file, read_ledgers
@@ -221,6 +222,7 @@ class _Run:
         clip = self.waiting[attempt.job.source_key][result.video_id]
         if result.path is not None:
             os.replace(result.path, self.work.videos / result.path.name)
+            keep_frame_times(self.work.frame_times / f"{result.video_id}.parquet", result.times_s)
         again = result.video_id in attempt.again
         if not again:
             self.counts[result.outcome] += 1

@@ -11,6 +11,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import chdir, suppress
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
@@ -186,6 +187,7 @@ class ClipResult(NamedTuple):
     facts: dict[str, Any]
     path: Path | None = None  # where the clip waits to be moved into place
     is_transient: bool = False
+    times_s: Sequence[float] | None = None  # of its frames, where they are not even
 
 
 def serve(pipe: Connection, settings: DownloadSettings) -> None:
@@ -257,7 +259,7 @@ def _get(job: DownloadJob, settings: DownloadSettings, guard: Any, facts: dict[s
             "sha256": file_digest(clip.path),
             "file": clip.path.name,
         }
-        results.append(ClipResult(segment.video_id, OK, "", facts | about, clip.path))
+        results.append(ClipResult(segment.video_id, OK, "", facts | about, clip.path, times_s=clip.info.times_s))
     fetched.path.unlink(missing_ok=True)
     return results
 

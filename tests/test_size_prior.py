@@ -35,10 +35,10 @@ def thing_in(rows, **settings):
     return cleaned[(cleaned["class_name"] == "sports ball") & (cleaned["x1"] > 1000)]
 
 
-def ground_of(rows, camera=None):
+def size_prior_of(rows, camera=None):
     """Its size as players tell it; NaN where they do not."""
     evidence = clean_table(scene(rows), 0, THRESHOLD, CleaningSettings(), None, camera).evidence
-    known = evidence["ground"].dropna().unique()
+    known = evidence["size_prior"].dropna().unique()
     return float(known[0]) if len(known) == 1 else np.nan
 
 
@@ -46,7 +46,7 @@ def ground_of(rows, camera=None):
 def test_what_lies_still_and_has_the_size_of_a_ball_is_kept_though_the_labeller_is_unsure(size):
     rows = [*players(), *lying(size, 0.75)]
     assert (thing_in(rows)["decision"] == "keep").all()
-    without = thing_in(rows, without=("ground",))
+    without = thing_in(rows, without=("size_prior",))
     assert (without["decision"] == "ignore").all()
     assert without["reason"].str.startswith("still: ").all()
 
@@ -56,12 +56,12 @@ def test_what_is_too_large_for_a_ball_beside_the_players_is_none_though_the_labe
     assert (thing_in(rows)["decision"] == "ignore").all()
     assert thing_in(rows)["reason"].str.startswith("quality: ").all()
     assert (thing_in([*players(), *lying(40.0, 0.3)])["decision"] == "drop").all()
-    assert (thing_in(rows, without=("ground",))["decision"] == "keep").all()
+    assert (thing_in(rows, without=("size_prior",))["decision"] == "keep").all()
 
 
 def test_a_spot_is_too_small_to_tell():
     assert (thing_in([*players(), *lying(5.0, 0.75)])["decision"] == "ignore").all()
-    assert ground_of([*players(), *lying(5.0, 0.75)]) == pytest.approx(5 / 175)
+    assert size_prior_of([*players(), *lying(5.0, 0.75)]) == pytest.approx(5 / 175)
 
 
 BALL = lying(22.0, 0.75)
@@ -87,8 +87,8 @@ HOLDING = [(f, 1100.0, 400.0, 200.0, 0.9, "person") for f in FRAMES]  # from 300
     ],
 )
 def test_where_players_do_not_tell(why, rows):
-    assert np.isnan(ground_of(rows)), why
-    assert ground_of([*players(), *BALL]) == pytest.approx(22 / 175, rel=0.01)
+    assert np.isnan(size_prior_of(rows)), why
+    assert size_prior_of([*players(), *BALL]) == pytest.approx(22 / 175, rel=0.01)
 
 
 def test_what_a_player_holds_still_is_kept():
@@ -103,8 +103,8 @@ def test_players_of_another_shot_do_not_tell():
     cut["is_cut"] = cut["frame_index"] == 20
     before = [row for row in players() if row[0] < 20]
     later = lying(22.0, 0.75, frames=range(20, 40))
-    assert np.isnan(ground_of([*before, *later], cut))
-    assert ground_of([*before, *later]) == pytest.approx(22 / 175, rel=0.01)
+    assert np.isnan(size_prior_of([*before, *later], cut))
+    assert size_prior_of([*before, *later]) == pytest.approx(22 / 175, rel=0.01)
 
 
 def test_what_flies_may_be_near_the_camera():
@@ -131,6 +131,6 @@ def test_what_the_round_before_kept_is_not_measured_again():
     assert not (fresh["decision"][(fresh["x1"] > 1000) & (fresh["class_name"] == "sports ball")] == "keep").any()
 
 
-def test_a_spectator_far_away_does_not_bend_the_ground():
+def test_a_spectator_far_away_does_not_bend_the_size_prior():
     crowd = [(f, 60.0 + 40 * k, 280.0, 20.0, 0.9, "person") for k in range(2) for f in FRAMES[::2]]
-    assert ground_of([*players(), *crowd, *BALL]) == pytest.approx(22 / 175, rel=0.02)
+    assert size_prior_of([*players(), *crowd, *BALL]) == pytest.approx(22 / 175, rel=0.02)

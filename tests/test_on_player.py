@@ -5,7 +5,6 @@ import pytest
 from simulated_balls import boxes_from, clean_table
 from test_cleaning import THRESHOLD, clean, flight
 
-from labels.cleaning.features.similarity import find_anchors
 from labels.cleaning.settings import CleaningSettings
 
 FRAMES = range(40)
@@ -27,8 +26,8 @@ def test_what_stays_at_a_players_head_or_feet_is_doubtful(place):
     rows = boxes_from([*PLAYER, *beside(lambda f: place)], len(FRAMES))
     shoe = balls_of(clean(rows))
     assert (shoe["decision"] == "ignore").all()
-    assert (shoe["reason"] == "worn: 1 > 0.5").all()
-    assert (balls_of(clean(rows, without=("worn",)))["decision"] == "keep").all()
+    assert (shoe["reason"] == "on_player: 1 > 0.5").all()
+    assert (balls_of(clean(rows, without=("on_player",)))["decision"] == "keep").all()
 
 
 @pytest.mark.parametrize(
@@ -42,9 +41,9 @@ def test_what_stays_at_a_players_head_or_feet_is_doubtful(place):
         ("it flies past", flight(FRAMES, y=320.0)),
     ],
 )
-def test_what_a_player_does_not_wear(why, thing):
+def test_what_is_not_on_the_player(why, thing):
     ball = balls_of(clean(boxes_from([*PLAYER, *thing], len(FRAMES))))
-    assert not ball["reason"].str.startswith("worn").any(), why
+    assert not ball["reason"].str.startswith("on_player").any(), why
     assert (ball["decision"] == "keep").mean() > 0.9, why
 
 
@@ -55,46 +54,46 @@ def test_the_frames_edge_is_nobodys_feet():
     assert (ball["decision"] == "keep").all()
 
 
-def test_a_ball_at_the_feet_of_one_player_after_another_is_worn_by_neither():
+def test_a_ball_at_the_feet_of_one_player_after_another_is_on_neither():
     """Half of its way at the one, half of it at the other, who goes along above."""
     other = [(f, x + 70, y - 20, size, score, name) for f, x, y, size, score, name in PLAYER]
     ball = beside(lambda f: (15.0, 38.0) if f < 20 else (15.0 + min(3.0 * (f - 19), 50), 28.0))
     evidence = clean_table(boxes_from([*PLAYER, *other, *ball], len(FRAMES)), 0, THRESHOLD, CleaningSettings()).evidence
-    assert 0.4 <= evidence["worn"].max() <= 0.6
+    assert 0.4 <= evidence["on_player"].max() <= 0.6
 
 
-@pytest.mark.parametrize(("place", "is_worn"), [(HEAD, True), (SHOE, False)])
-def test_of_a_path_that_goes_on_to_the_ball_the_head_alone_is_worn(place, is_worn):
+@pytest.mark.parametrize(("place", "is_head"), [(HEAD, True), (SHOE, False)])
+def test_of_a_path_that_goes_on_to_the_ball_the_head_alone_is_on_the_player(place, is_head):
     """A third of it at a player, who may dribble with the feet; then it is away."""
     goes = beside(lambda f: (place[0] + 9.0 * max(0, f - 13), place[1]))
     ball = balls_of(clean(boxes_from([*PLAYER, *goes], len(FRAMES)))).sort_values("frame_index")
-    worn = ball["reason"].str.startswith("worn").to_numpy()
-    assert worn[:11].all() == worn[:11].any() == is_worn
+    on_player = ball["reason"].str.startswith("on_player").to_numpy()
+    assert on_player[:11].all() == on_player[:11].any() == is_head
     assert (ball["decision"][20:] == "keep").all()
 
 
 def test_a_shoe_is_no_example_of_the_ball():
     rows = boxes_from([*PLAYER, *beside(lambda f: SHOE), *flight(FRAMES, y=60.0)], len(FRAMES))
     evidence = clean_table(rows, 0, THRESHOLD, CleaningSettings()).evidence
-    anchors = find_anchors(evidence, CleaningSettings())
-    assert evidence["extent"][evidence["worn"] > 0.5].min() > CleaningSettings.anchor_extent_sizes
-    assert anchors.sum() == len(FRAMES)
-    assert not anchors[(evidence["worn"] > 0.5).to_numpy()].any()
+    is_shoe, confident = evidence["on_player"] > 0.5, evidence["on_confident_track"]
+    assert evidence["path_displacement"][is_shoe].min() > CleaningSettings.confident_displacement_sizes
+    assert confident.sum() == len(FRAMES)
+    assert not confident[is_shoe].any()
 
 
 def test_a_shoe_does_not_take_the_place_of_the_one_ball_in_play():
     rows = [*PLAYER, *beside(lambda f: SHOE), *flight(FRAMES, score=0.55, y=60.0)]
     cleaned = balls_of(clean(boxes_from(rows, len(FRAMES)), max_per_frame=1))
-    is_shoe = cleaned["reason"].str.startswith("worn")
+    is_shoe = cleaned["reason"].str.startswith("on_player")
     assert is_shoe.sum() == len(FRAMES)
     assert (cleaned["decision"][~is_shoe] == "keep").all()
 
 
-def test_what_a_human_drew_is_worn_by_nobody():
+def test_what_a_human_drew_is_on_no_player():
     rows = boxes_from([*PLAYER, *beside(lambda f: SHOE)], len(FRAMES))
     rows.loc[rows.index[len(PLAYER) + 20], "origin"] = "human"
     assert (balls_of(clean(rows))["decision"] == "keep").all()
 
 
-def test_without_players_nothing_is_worn():
+def test_without_players_nothing_is_on_one():
     assert (clean(boxes_from(beside(lambda f: SHOE), len(FRAMES)))["decision"] == "keep").all()
