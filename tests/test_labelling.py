@@ -115,6 +115,27 @@ def test_boxes_are_clipped_and_empty_ones_counted(make_video):
     ]
 
 
+def test_a_labeller_may_not_flood_the_tables(make_video):
+    class Flood(Spelling):
+        class_names = ("sports ball", "person")
+
+        def detect(self, frames):
+            for frame in frames:
+                xyxy = [[at, 10, at + 8, 20] for at in range(40)]
+                score = [0.5] + [0.02 * at for at in range(30)] + [0.3] * 9  # the best of persons: 29, 28, 27, …
+                source = ["a"] * 35 + ["b"] * 5
+                yield frame, Detections(xyxy, score, ["sports ball"] + ["person"] * 39, source)
+
+    frames = list(decode_frames(make_video("a.mp4", 2)))
+    settings = LabellingSettings(most_boxes=3)
+    made = label_video("a", frames, Flood(), 0, settings)
+    first = made.boxes[made.boxes["frame_index"] == 0]
+    kept = {key: sorted(part["x1"].astype(int)) for key, part in first.groupby(["class_name", "source"])}
+    assert kept == {("person", "a"): [28, 29, 30], ("person", "b"): [35, 36, 37], ("sports ball", "a"): [0]}
+    assert made.surplus_boxes == 2 * 33
+    assert label_video("a", frames, Flood(), 0, LabellingSettings(most_boxes=34)).surplus_boxes == 0
+
+
 def test_a_box_said_twice_is_one_label_and_counted(tmp_path, make_video):
     work, twice = work_with(tmp_path, make_video, ["a"], 3), [[50, 1, 59, 9], [50, 1, 59, 9]]
     for outcome in (run(work, Spelling(extra=twice)), run(work, Spelling(extra=twice))):  # made, and made before

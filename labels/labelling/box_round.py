@@ -42,20 +42,22 @@ from labels.videos.decoding.frames import DecodeError, Frame, decode_ahead, deco
 from labels.videos.frame_store import FrameStore
 
 if TYPE_CHECKING:
-    from labels.models.deep_features import BackboneFeatures
+    from labels.models.deep_features import BoxFeatures
 
-FORMAT = 3  # of the shards; raise it when the same detector on the same video gives other shards
+FORMAT = 4  # of the shards; raise it when the same detector on the same video gives other shards
 
 
 def shard_key(
-    video: Any, detector: Detector | Panel, settings: LabellingSettings, backbone: "BackboneFeatures | None" = None
+    video: Any, detector: Detector | Panel, settings: LabellingSettings, backbone: "BoxFeatures | None" = None
 ) -> str:
     """Changes when the shard of a video (a row of the videos table) would."""
     said = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
-    return digest_of([*said, settings.stride, settings.image_share, described_by(detector, backbone)])
+    return digest_of(
+        [*said, settings.stride, settings.image_share, settings.most_boxes, described_by(detector, backbone)]
+    )
 
 
-def described_by(detector: Detector | Panel, backbone: "BackboneFeatures | None") -> str:
+def described_by(detector: Detector | Panel, backbone: "BoxFeatures | None") -> str:
     """Who sees what is in the boxes, beside colours and edges: what two networks see cannot be compared."""
     return detector.digest if detector.describes else backbone.name if backbone is not None else ""
 
@@ -64,7 +66,7 @@ class Labeller(NamedTuple):
     """Without a backbone boxes have what the detector sees in them, if it says so."""
 
     detector: Detector | Panel
-    backbone: "BackboneFeatures | None" = None
+    backbone: "BoxFeatures | None" = None
 
 
 def load_labeller(
@@ -86,7 +88,7 @@ class BoxLabelling(Task):
     """Videos through a detector, the next one decoded ahead of it."""
 
     name, unit, skips = "boxes", "frame", (DecodeError,)
-    counted = ("boxes", "labelled_frames", "degenerate_boxes", "repeated_boxes")
+    counted = ("boxes", "labelled_frames", "degenerate_boxes", "surplus_boxes", "repeated_boxes")
 
     work: WorkFolder
     folder: RoundFolder
@@ -144,6 +146,7 @@ class BoxLabelling(Task):
             "labelled_frames": labelled.labelled_frames,
             "boxes": len(labelled.boxes),
             "degenerate_boxes": labelled.degenerate_boxes,
+            "surplus_boxes": labelled.surplus_boxes,
             "repeated_boxes": labelled.repeated_boxes,
         }
         size, described = (int(video.width), int(video.height)), described_by(detector, backbone)
@@ -178,6 +181,11 @@ def outcome_lines(outcome: Outcome) -> list[str]:
         lines.append(f"{outcome.removed} shards removed, because their videos are no longer there")
     if totals["degenerate_boxes"]:
         lines.append(f"{totals['degenerate_boxes']} boxes left out, because nothing of them lies inside the frame")
+    if totals["surplus_boxes"]:
+        lines.append(
+            f"{totals['surplus_boxes']} boxes left out, because {LabellingSettings.most_boxes} boxes of a class in a "
+            "frame, the best, are all that is taken of a labeller"
+        )
     if totals["repeated_boxes"]:
         lines.append(f"{totals['repeated_boxes']} boxes left out, because the labeller gave the very same one before")
     return [*lines, f"{totals['boxes']} boxes in {totals['labelled_frames']} frames"]
