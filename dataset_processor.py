@@ -35,6 +35,7 @@ from labels.labelling.settings import (
     add_detector_arguments,
     refuse_actions,
     refuse_boxes,
+    wants_actions,
 )
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
@@ -53,18 +54,25 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
-    from labels.labelling.action_round import label_actions_of, wants_actions
-    from labels.labelling.box_round import label_boxes_of
-    from labels.labelling.masks import label_masks_of
     from labels.records import next_command
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
     if args.masks is not None or args.track_masks:
+        from labels.labelling.masks import label_masks_of
+
         return label_masks_of(args)
     actions = wants_actions(args, work)
-    (refuse_boxes if actions else refuse_actions)(args)
-    summary = (label_actions_of if actions else label_boxes_of)(args)
+    if actions:
+        refuse_boxes(args)
+        from labels.labelling.action_round import label_actions_of
+
+        summary = label_actions_of(args)
+    else:
+        refuse_actions(args)
+        from labels.labelling.box_round import label_boxes_of
+
+        summary = label_boxes_of(args)
     is_share = placement_of(args).is_share
     return summary if is_share else replace(summary, next_command=next_command.clean(work, args.round, actions=actions))
 

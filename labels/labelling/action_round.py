@@ -212,14 +212,6 @@ def action_shards(folder: RoundFolder, stage: str) -> list[Path]:
     return sorted((folder.stage(stage) / "actions").glob("[!.]*.parquet"))
 
 
-def wants_actions(args: argparse.Namespace, work: WorkFolder) -> bool:
-    """Whether actions are to be labelled: it was said, or the round before trained a recogniser and no detector."""
-    if args.recogniser is not None or args.round == 0 or args.detector is not None:
-        return args.recogniser is not None
-    before = work.round(args.round - 1)
-    return read_run_record(before, ACTIONS_TRAINED) is not None and read_run_record(before, "trained") is None
-
-
 def label_actions_of(args: argparse.Namespace) -> Summary:
     """Label the actions of one round."""
     work, where = WorkFolder(args.work), placement_of(args)

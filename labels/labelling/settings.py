@@ -7,11 +7,15 @@ What a user may say of the detectors that label a round. Imports nothing heavy.
 
 import argparse
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from labels.models.recognisers.settings import POSE_HELP, pose_source
 from labels.models.settings import BACKBONE_HELP, DEFAULT_DETECTOR, HUMAN, STUDENT, backbone_source
 from labels.records.command_line import above_zero, positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,17 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="use the human labels of this share of the source videos; the others' measure what labels are worth",
     )
+
+
+def wants_actions(args: argparse.Namespace, work: "WorkFolder") -> bool:
+    """Whether actions are to be labelled: it was said, or the round before trained a recogniser and no detector."""
+    from labels.records.run_records import read_run_record
+    from labels.records.work_folder import ACTIONS_TRAINED
+
+    if args.recogniser is not None or args.round == 0 or args.detector is not None:
+        return args.recogniser is not None
+    before = work.round(args.round - 1)
+    return read_run_record(before, ACTIONS_TRAINED) is not None and read_run_record(before, "trained") is None
 
 
 def refuse_actions(args: argparse.Namespace) -> None:
