@@ -141,7 +141,7 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
     """InputError for a threshold that there is not, or that cannot be."""
     said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
     said |= dict(_threshold(word) for word in args.set)
-    settings = CleaningSettings(without=tuple(args.without), **said)
+    settings = CleaningSettings(without=tuple(name for name in args.without if name), **said)
     if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
         raise InputError(
             f"--ignore {settings.ignore_quality:g} and --keep {settings.keep_quality:g}: qualities, "
