@@ -113,8 +113,6 @@ def test_old_names_lead_to_present_ones():
 def test_an_old_name_on_the_command_line_is_understood_and_said_to_be_old(capsys):
     words = "w --round 0 --without worn --without misfit --without still"
     args = dataset_cleaner.get_args(words.split(" "))
-        ["w", "--round", "0", "--without", "worn", "--without", "misfit", "--without", "still"]
-    )
     assert settings_from(args).without == ("on_player", "still")
     assert capsys.readouterr().err.splitlines() == [
         "--without worn is now called --without on_player",
