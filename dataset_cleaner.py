@@ -9,7 +9,7 @@ Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, 
     python dataset_cleaner.py work --round 0
     python dataset_cleaner.py work --round 1                            # merged with round 0
     python dataset_cleaner.py work --round 0 --keep 0.7 --ignore 0.3
-    python dataset_cleaner.py work --round 0 --without still --without residual
+    python dataset_cleaner.py work --round 0 --without still --without flat
     python dataset_cleaner.py work --round 0 --shard 2/8                # one of eight shares, beside the others
     python dataset_cleaner.py work --round 0 --export cvat              # what is cleaned, in a foreign format
 
@@ -38,9 +38,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     listed = (f"  {name:<20}{meaning}" for name, meaning in SWITCH_HELP.items())
     parser.epilog = "\n".join(["parts of cleaning and rules, for --without:", *listed])
     off = "switch off a part of cleaning or a rule, of those listed below; may be repeated"
-    parser.add_argument(
-        "--without", action="append", type=switch_name, choices=tuple(SWITCH_HELP), default=[], metavar="RULE", help=off
-    )
+    parser.add_argument("--without", action="append", type=switch_name, default=[], metavar="RULE", help=off)
     add_export_argument(parser)
     parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
     add_threshold_arguments(parser)

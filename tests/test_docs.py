@@ -144,7 +144,7 @@ def test_an_unknown_option_is_found(tmp_path):
 def rule_names(text: str) -> set[str]:
     """The names that a page gives to parts of cleaning: after --without and --parts, and in the tables of them."""
     found = re.findall(r"--without ([\w-]+)", text)
-    for listed in re.findall(r"--parts ((?:[a-z][a-z-]* ?)+)", text):
+    for listed in re.findall(r"--parts ((?:[a-z][a-z_-]* ?)+)", text):
         found += listed.split()
     for table in re.findall(r"^\| (?:part|rule) \|.*\n((?:\|.*\n)+)", text, flags=re.MULTILINE):
         for row in table.splitlines():

@@ -9,12 +9,13 @@ import pytest
 from simulated_balls import clean_table, make_scene
 from test_cleaning import THRESHOLD
 
+import dataset_cleaner
 from labels.cleaning import decisions
 from labels.cleaning.features.compute import AFTER, FEATURES, FIRST_PASS, SECOND_PASS
 from labels.cleaning.features.feature import feature, following_from, in_order, needed_for
-from labels.cleaning.rules import PART_HELP, RULE_HELP, RULES, Rule, rule_of, values_read
-from labels.cleaning.settings import CleaningSettings
-from labels.records.old_names import NEW_NAMES
+from labels.cleaning.rules import PART_HELP, REASON_HELP, RULE_HELP, RULES, SWITCH_HELP, Rule, rule_of, values_read
+from labels.cleaning.settings import CleaningSettings, settings_from
+from labels.records.old_names import NEW_NAMES, REMOVED_RULES
 
 
 @feature(writes=("a",))
@@ -103,9 +104,23 @@ def test_the_evidence_names_every_box_and_every_feature():
 
 def test_old_names_lead_to_present_ones():
     for old, new in NEW_NAMES.items():
-        assert new in RULE_HELP or new in PART_HELP
+        assert new in SWITCH_HELP or new in REMOVED_RULES
         assert rule_of(f"{old}: 1 > 0.5") == new
-        assert old not in RULE_HELP and old not in PART_HELP
+        assert new in REASON_HELP or new in PART_HELP
+        assert old not in SWITCH_HELP
+
+
+def test_an_old_name_on_the_command_line_is_understood_and_said_to_be_old(capsys):
+    words = "w --round 0 --without worn --without misfit --without still"
+    args = dataset_cleaner.get_args(words.split(" "))
+    assert settings_from(args).without == ("on_player", "still")
+    assert capsys.readouterr().err.splitlines() == [
+        "--without worn is now called --without on_player",
+        "--without misfit: there is no such rule any more",
+    ]
+    with pytest.raises(SystemExit):
+        dataset_cleaner.get_args(["w", "--round", "0", "--without", "nothing"])
+    assert "nothing: no part of cleaning and no rule" in capsys.readouterr().err
 
 
 def test_declarations_import_nothing_heavy():

@@ -7,13 +7,14 @@ A rule is added by one entry here: its name is its switch (`--without NAME`) and
 declarations, and nothing heavy is imported: `decisions.py` applies them.
 """
 
+import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labels.records.old_names import new_name
+from labels.records.old_names import REMOVED_RULES, new_name
 
 Columns = Mapping[str, Any]
 # A number; the name of a setting; two names, of which the second is for players; or a function of columns and settings.
@@ -115,10 +116,6 @@ RULES = (
         "shadow", "high", drop=2.0, means_other=True,  # how much more the ball above rises and falls
     ),
     Rule(
-        "cast", "moves away from a ball above it, and back, in one direction, that of the light: its shadow",
-        "cast", "high", drop=8.0, means_other=True,  # spread of the distance over what strays from one direction
-    ),
-    Rule(
         "quality", "all in all not likely enough to be right",
         "quality", "low", drop="ignore_quality",
     ),
@@ -131,25 +128,9 @@ RULES = (
         "flat", "high", ignore=1.5, means_other=True,  # width over height, less what its speed explains
     ),
     Rule(
-        "upright", "all along its path higher than wide, as a player far away",
-        "upright", "high", ignore=1.5, means_other=True,
-    ),
-    Rule(
         "still", "never leaves its place, and the labeller is not sure enough to call it a ball that lies",
         "displacement", "low", ignore=1.2, asked=_is_unsure_and_long,
         reads=("is_player", "support", "has_ball_size", "duration_s"),
-    ),
-    Rule(
-        "path_size", "its size jumps against the boxes before and after it",
-        "path_size_ratio", "high", ignore="max_path_size_ratio", asked=_is_ball, reads=("is_player",),
-    ),
-    Rule(
-        "class_size", "its size is unlike that of the likely objects of its class in the video",
-        "class_size_ratio", "high", ignore=6.0,
-    ),
-    Rule(
-        "residual", "beside the smooth path of its neighbours",
-        "residual", "high", ignore=0.75, asked=_is_ball, reads=("is_player",),  # in sizes
     ),
     Rule(
         "quality", "all in all not likely enough to be right",
@@ -190,6 +171,7 @@ SWITCH_HELP = PART_HELP | RULE_HELP  # what --without takes
 
 # What a reason can begin with beside rules, for a reader.
 REASON_HELP = RULE_HELP | {
+    **REMOVED_RULES,
     "gap": "interpolated across a gap that is too long, or between ends that are not kept",
     "human": "a person said so",
     "overruled": "a person said what is done there",
@@ -201,8 +183,13 @@ REASON_HELP = RULE_HELP | {
 
 
 def switch_name(text: str) -> str:
-    """A value of `--without`, by its present name; an old name is accepted and said to be old."""
+    """A value of `--without`, by its present name; empty for a rule that there is no more. A line says what is old."""
     name = new_name(text)
+    if name in REMOVED_RULES:
+        print(f"--without {text}: there is no such rule any more", file=sys.stderr)
+        return ""
+    if name not in SWITCH_HELP:
+        raise argparse.ArgumentTypeError(f"{text}: no part of cleaning and no rule; one of {', '.join(SWITCH_HELP)}")
     if name != text:
         print(f"--without {text} is now called --without {name}", file=sys.stderr)
     return name

@@ -30,7 +30,7 @@ class CleaningSettings:
     max_frame_share: float = 0.4  # size over the frame's shorter side
     max_player_frame_share: float = 1.2
     min_size_pixels: float = 3.0
-    max_path_size_ratio: float = 2.0  # against the median size of its path nearby
+    max_path_size_ratio: float = 2.0  # of two boxes that a human drew of one thing
 
     # Recalibration of scores
     max_confident_per_frame: float = 1.2  # balls a frame above the working threshold, over the video; more is too many
@@ -141,7 +141,7 @@ def settings_from(args: argparse.Namespace) -> CleaningSettings:
     """InputError for a threshold that there is not, or that cannot be."""
     said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
     said |= dict(_threshold(word) for word in args.set)
-    settings = CleaningSettings(without=tuple(args.without), **said)
+    settings = CleaningSettings(without=tuple(name for name in args.without if name), **said)
     if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
         raise InputError(
             f"--ignore {settings.ignore_quality:g} and --keep {settings.keep_quality:g}: qualities, "

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from labels.records.old_names import new_name
+from labels.records.old_names import REMOVED_RULES, new_name
 from labels.records.run_records import last_arguments, last_run, read_run_record
 from labels.records.safe_writing import read_object, read_parquet_metadata
 from labels.records.work_folder import (
@@ -142,7 +142,7 @@ def _said(option: str, value: str) -> list[str]:
 def _as_today(stage: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(arguments)
     if found.get("without"):
-        found["without"] = [new_name(name) for name in found["without"]]
+        found["without"] = [name for old in found["without"] if (name := new_name(old)) not in REMOVED_RULES]
     if stage == "cleaned" and "set" not in found:
         once = {name: found[name] for name, usual in ONCE_OPTIONS.items() if found.get(name, usual) != usual}
         found["set"] = [f"{name}={value}" for name, value in once.items()]

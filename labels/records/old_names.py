@@ -8,10 +8,19 @@ NEW_NAMES = {
     "likeness": "similarity",
     "ground": "size_prior",
     # rules of cleaning
+    "cast": "shadow",
     "crowded": "max_objects",
     "misfit": "residual",
     "unanchored": "no_confident_track",
     "worn": "on_player",
+}
+
+# Rules that were removed, because no ablation defended them: what they were, for reasons in old work folders.
+REMOVED_RULES = {
+    "class_size": "its size is unlike that of the likely objects of its class in the video",
+    "path_size": "its size jumps against the boxes before and after it",
+    "residual": "beside the smooth path of its neighbours",
+    "upright": "all along its path higher than wide, as a player far away",
 }
 
 
