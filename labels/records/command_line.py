@@ -45,7 +45,7 @@ class _ManualFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDe
     """The manual as it is written, and the default of every option that has one worth telling."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, []) or isinstance(action.default, bool | tuple):
+        if action.default in (None, [], "") or isinstance(action.default, bool | tuple):
             return action.help
         return super()._get_help_string(action)
 
