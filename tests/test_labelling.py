@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from conftest import coded_frame, read_code
 
+from labels.engine.runner import Loaded
 from labels.labelling.box_labelling import decode_stride, is_worth_a_picture, label_video
-from labels.labelling.box_round import label_round, shard_paths
+from labels.labelling.box_round import Labeller, label_round, outcome_lines, shard_paths
 from labels.labelling.settings import LabellingSettings
 from labels.models.appearance import FEATURES
 from labels.records import tables
@@ -67,7 +68,8 @@ def video_row(video_id, path: Path, frames):
 
 
 def run(work, detector=None, round_number=0, **settings):
-    return label_round(work, work.round(round_number), detector or Spelling(), LabellingSettings(**settings))
+    labeller = Loaded(Labeller(detector or Spelling()))
+    return label_round(work, work.round(round_number), labeller, LabellingSettings(**settings))
 
 
 def states(folder):
@@ -96,7 +98,7 @@ def test_stride(tmp_path, make_video, every_frame, seen):
     boxes = read_parquet(work.round(0).boxes("labelled", "a"))
     assert boxes["frame_index"].tolist() == [0, 7, 14] == boxes["x1"].tolist()
     assert detector.seen == seen == read_parquet(work.round(0).camera("a"))["frame_index"].tolist()
-    assert outcome.labelled_frames == 3
+    assert outcome.totals["labelled_frames"] == 3
     expected = {"video_id": "a", "stride": 7, "frame_count": COUNT, "width": WIDTH, "height": HEIGHT, "fps": 25.0}
     metadata = read_parquet_metadata(work.round(0).boxes("labelled", "a"))
     assert expected.items() <= metadata.items()
@@ -137,8 +139,8 @@ def test_a_labeller_may_not_flood_the_tables(make_video):
 def test_a_box_said_twice_is_one_label_and_counted(tmp_path, make_video):
     work, twice = work_with(tmp_path, make_video, ["a"], 3), [[50, 1, 59, 9], [50, 1, 59, 9]]
     for outcome in (run(work, Spelling(extra=twice)), run(work, Spelling(extra=twice))):  # made, and made before
-        assert (outcome.boxes, outcome.repeated_boxes, outcome.degenerate_boxes) == (6, 3, 0)
-        assert "3 boxes left out, because the labeller gave the very same one before" in outcome.lines()
+        assert outcome.totals == {"boxes": 6, "labelled_frames": 3, "repeated_boxes": 3, "degenerate_boxes": 0}
+        assert "3 boxes left out, because the labeller gave the very same one before" in outcome_lines(outcome)
     assert len(read_parquet(work.round(0).boxes("labelled", "a"))) == 6
 
 
@@ -182,7 +184,7 @@ def test_a_shard_says_whose_features_it_holds_also_where_no_box_was_found(tmp_pa
     folder, settings = work.round(0), LabellingSettings()
     cases = [(Spelling(), None, ""), (Spelling(), Backbone(), "backbone"), (Blind(), None, "two")]
     for detector, backbone, by in cases:
-        made = [label_round(work, folder, detector, settings, backbone).made for _ in range(2)]
+        made = [label_round(work, folder, Loaded(Labeller(detector, backbone)), settings).made for _ in range(2)]
         assert made == [1, 0]  # another is a reason to label anew
         assert read_parquet_metadata(folder.boxes("labelled", "a"))["described_by"] == by
 
@@ -219,7 +221,7 @@ def test_finished_videos_are_not_touched(tmp_path, make_video):
     detector = Spelling()
     again = run(work, detector)
     assert (again.made, again.untouched) == (1, 2) and len(detector.seen) == COUNT
-    assert again.boxes == 3 * COUNT  # counted whether made now or before
+    assert again.totals["boxes"] == 3 * COUNT  # counted whether made now or before
     after = states(folder)
     assert {path: content for path, (_, content) in after.items()} == {p: content for p, (_, content) in before.items()}
     assert all(after[path] == before[path] for path in after if path.stem != "b")
@@ -251,7 +253,7 @@ def test_a_video_that_cannot_be_decoded_costs_itself_alone(tmp_path, make_video)
     detector.digest = "two"
     outcome = run(work, detector)
     assert (outcome.made, list(outcome.skipped)) == (2, ["b"])
-    assert any(line.startswith("b: skipped: ") for line in outcome.lines())
+    assert any(line.startswith("b: skipped: ") for line in outcome_lines(outcome))
     assert {path.stem for path in shard_paths(work.round(0))} == {"a", "c"}  # the old shard of b is no label of now
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -23,6 +24,8 @@ from labels.records.run_records import (
 )
 from labels.records.safe_writing import read_json, read_parquet, whole_file, write_json, write_text
 from labels.records.work_folder import WorkFolder
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def video_row(video_id, sha256="00", status="ok"):
@@ -168,3 +171,14 @@ def test_a_run_record_knows_what_it_was_made_from(tmp_path):
     folder.run_record("labelled").write_text(json.dumps({"other": 1}))
     with pytest.raises(InputError, match="run the stage again"):
         read_run_record(folder, "labelled")
+
+
+def test_nothing_that_only_unix_has_is_needed_to_import_rally():
+    code = (
+        "import sys; sys.modules.update(fcntl=None, resource=None)\n"
+        "import dataset_downloader, dataset_processor, dataset_cleaner, train, visualise\n"
+        "import labels.library, labels.cleaning.box_round, labels.pictures.stage, labels.videos.archives.frame_folder\n"
+        "import labels.videos.decoding.child, labels.records.verdicts, labels.videos.folder"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr

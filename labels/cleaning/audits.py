@@ -1,15 +1,13 @@
 """Audits: a person looks at a sample of the labels that a round kept and fills in y or n; it is read back here.
 
-`visualise.py work --round N --audit 60` draws the sample (`labels/pictures/overlay/audits.py`) and writes
-`rounds/NN/pictures/audit.csv`, a row a label. The filled file is kept as it is; what it says is copied into
-`verdicts.csv`, where it outlives the round, and the share of right labels is estimated from it (`audit_precision.py`).
+`visualise.py work --round N --audit 60` draws a stratified sample (`labels/pictures/overlay/audits.py`) and writes
+`rounds/NN/pictures/audit.csv`, a row a label. The filled file is kept as it is. Its verdicts are copied into
+`verdicts.csv`, where they outlive the round, and the share of right labels is estimated from it.
 
-How many of a round's kept labels are right, from a stratified sample that a person looked at.
-
-Each stratum's share of right labels is weighted by how many labels it holds (Cochran, Sampling Techniques, 1977, 5.3).
-The interval is Wilson's (1927) at an effective sample size: as many answers of a simple random sample as would leave
-the same variance. That variance is the larger of two: the stratified one, and the one if all strata were equally good
-(Kish 1965), which stands where every answer was the same. Of a stratum that was looked at whole, nothing is unsure.
+The estimate weights each stratum's share of right labels by how many labels it holds (Cochran, Sampling Techniques,
+1977, 5.3). The interval is Wilson's (1927) at an effective sample size: as many answers of a simple random sample as
+would leave the same variance. That variance is the larger of two: the stratified one, and the one if all strata were
+equally good (Kish 1965), which stands where every answer was the same. A stratum that was looked at whole adds none.
 """
 
 import csv

@@ -1,13 +1,9 @@
-"""The signs by which the guards of boxes and of actions know a loop that feeds on its own mistakes.
+"""The guard: signs that a loop feeds on its own mistakes, in boxes or in actions.
 
-Each compares a number with a limit and gives a line when the limit is passed; too few labels say nothing.
-
-Signs that the loop feeds on its own mistakes: a round that should not be trained on before somebody has looked.
-
-A loop that learns its own mistakes keeps more and more boxes, or other ones than before, or only some of the classes,
-or almost nothing of what its labeller is sure of. Each sign is a number against a limit, as the rules of cleaning are.
-
-Signs that the loop of actions feeds on its own mistakes.
+A loop that learns its own mistakes keeps more and more labels, or other ones than before, or only some of the classes,
+or almost nothing of what its labeller is confident of. Each sign compares a number with a limit and gives a line when
+the limit is passed; too few labels say nothing. A round with an alarm should not be trained on before a person has
+looked.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""This round's boxes and the round before's decided labels become one table, with each label's life kept.
+"""Merging: this round's boxes and the round before's decided labels become one table that keeps each label's life.
 
 - The same label, or the same object in the same frame: one row. It keeps the older `label_uid` and `round_born`.
 - A label that the new round did not find comes in as a row of its own, with less evidence: paths decide what it is.
@@ -149,8 +149,8 @@ def _fuse(
     box = found[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
     old_box = before[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
     odds, old_odds = found["log_odds"].to_numpy(np.float64), before["log_odds"].to_numpy(np.float64)
-    heard = np.where(kept, np.maximum(odds, old_odds + np.log(1 - found_share)), odds)
-    gained = heard + settings.old_share * (old_odds - heard) + settings.confirmed_gain
+    own = np.where(kept, np.maximum(odds, old_odds + np.log(1 - found_share)), odds)
+    gained = own + settings.old_share * (old_odds - own) + settings.confirmed_gain
     values = {
         "label_uid": before["label_uid"].to_numpy(),
         "round_born": before["round_born"].to_numpy(),
@@ -173,9 +173,9 @@ def _fuse(
 def _fade(lost: pd.DataFrame, found_share: float, settings: CleaningSettings) -> pd.DataFrame:
     """Old labels that the new round did not find, with less evidence than they had.
 
-    A miss says as much as the labeller sees: one that finds `found_share` of this video's kept labels misses a right
-    one with the rest of the probability, so its silence weighs log(1 - found_share) at most. One that is blind here
-    takes nothing away, and what it lost is filled from the round before.
+    A miss counts for as much as the labeller sees: one that finds `found_share` of this video's kept labels misses a
+    right one with the rest of the probability, so a miss takes log(1 - found_share) at most. A labeller that is blind
+    here takes nothing away, and what it lost is filled from the round before.
     """
     human = (lost["origin"] == "human").to_numpy()
     odds = lost["log_odds"].to_numpy(dtype=np.float64)

@@ -1,11 +1,9 @@
-"""How good the labels are where there is truth: kept labels beside the labeller's, on training and held-out clips.
+"""How good a round's labels are where there is truth, and the lines that a cleaned round prints at its end.
 
-Whether the quality that cleaning gives a label is the share of such labels that are right, where there is truth.
-
-A reliability diagram in numbers (Niculescu-Mizil and Caruana, 2005), with the expected calibration error (Guo et al.,
-2017): the distance between quality and share of right ones, averaged over the bins by their labels.
-
-What a cleaned round tells at its end, from the counts of its run record.
+`QualityEstimate` holds kept labels and the labeller's own against truth, on training and held-out clips. `Calibration`
+asks whether a quality is the share of such labels that are right: a reliability diagram in numbers (Niculescu-Mizil and
+Caruana, 2005), with the expected calibration error (Guo et al., 2017), the distance between quality and share of right
+ones, averaged over the bins by their labels.
 """
 
 from collections.abc import Collection, Mapping
@@ -44,10 +42,10 @@ class QualityEstimate:
     def add(self, split: str, labelled: pd.DataFrame, cleaned: pd.DataFrame, truth: pd.DataFrame) -> None:
         part = "held-out" if split == "test" else "training"
         self._videos[part] = self._videos.get(part, 0) + 1
-        sureness = calibrated(labelled, self._scales)
+        log_odds = calibrated(labelled, self._scales)
         # Where several looked, what they all saw is one box.
         raw = labelled[
-            (sureness >= 0) & (overlap_with_better(labelled, sureness, sureness >= 0, ONE_IOU, 1.0) <= ONE_IOU)
+            (log_odds >= 0) & (overlap_with_better(labelled, log_odds, log_odds >= 0, ONE_IOU, 1.0) <= ONE_IOU)
         ]
         for kind, table in (("labelled", raw), ("kept", cleaned[cleaned["decision"] == "keep"])):
             for rule in RULES:

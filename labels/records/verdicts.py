@@ -14,7 +14,6 @@ verdict is empty takes back what was said of that label before.
 """
 
 import csv
-import fcntl
 import io
 import math
 import os
@@ -196,12 +195,10 @@ def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]], sync: b
         said.append(texts | {"label_uid": uid})
     if not said:
         return 0
-    handle = os.open(work.root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    from filelock import FileLock
+
+    with FileLock(work.root / LOCK_FILE):
         _append(path, said, sync)
-    finally:
-        os.close(handle)
     return len(said)
 
 

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from labels.tracks.candidates import Candidates, Timeline
 
 NEAR_SIZES = 0.25  # the same place
-ALIKE_OCTAVES = 0.75  # the same size
+SIMILAR_OCTAVES = 0.75  # the same size
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,22 @@ def static_shares(
     shares = StaticShares(np.zeros(len(candidates)), np.zeros(len(candidates)))
     octave = np.log2(np.maximum(candidates.size, 1e-3))
     for level in np.unique(octave.round()):
-        alike = np.flatnonzero(np.abs(octave - level) <= ALIKE_OCTAVES)
-        own = octave[alike].round() == level
+        similar = np.flatnonzero(np.abs(octave - level) <= SIMILAR_OCTAVES)
+        own = octave[similar].round() == level
         size = 2.0**level
         for places, window_s, share in (
             (candidates.steady, scene_window_s, shares.in_scene),
             (candidates.screen, screen_window_s, shares.on_screen),
         ):
             unit = np.array([NEAR_SIZES * size, NEAR_SIZES * size, window_s, 0.5])
-            points = np.column_stack([places, candidates.time_s, candidates.shot_index])[alike] / unit
+            points = np.column_stack([places, candidates.time_s, candidates.shot_index])[similar] / unit
             pairs = cKDTree(points).query_pairs(1.0, p=np.inf, output_type="ndarray")
-            one, two = alike[pairs[:, 0]], alike[pairs[:, 1]]
+            one, two = similar[pairs[:, 0]], similar[pairs[:, 1]]
             differs = candidates.step[one] != candidates.step[two]
             if share is shares.on_screen:
                 moved = np.linalg.norm(candidates.steady[one] - candidates.steady[two], axis=1)
                 differs &= moved > size
-            share[alike[own]] = _frames_met(candidates, one[differs], two[differs], timeline, window_s)[alike[own]]
+            share[similar[own]] = _frames_met(candidates, one[differs], two[differs], timeline, window_s)[similar[own]]
     return shares
 
 

@@ -67,7 +67,8 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=self.rate)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
-        self._stream.options = {"crf": str(self.crf), "preset": self.settings.preset}
+        # The same frames are to give the same bytes; x264's macroblock tree does not with several threads.
+        self._stream.options = {"crf": str(self.crf), "preset": self.settings.preset, "x264-params": "mbtree=0"}
         context = self._stream.codec_context
         context.thread_count = self.settings.threads
         context.time_base = 1 / self.rate

@@ -1,8 +1,8 @@
-"""Which labels are wrong, told by students that never saw their groups (`train.py --folds`).
+"""Confident learning: which labels are wrong, by students that never saw their groups (`train.py --folds`).
 
-Confident learning, Northcutt et al. 2021 (arxiv.org/abs/1911.00068): the confident joint counts labels of class i that
-look like class j to such a student, where «like j» is as sure as labels of j are on average; what it finds off the
-diagonal is how many labels of i are wrong, and the least believed ones are taken («prune by class»).
+After Northcutt et al. 2021 (arxiv.org/abs/1911.00068). The confident joint counts labels of class i that look like
+class j to such a student, where «like j» means as probable as labels of j are on average. Its off-diagonal entries say
+how many labels of i are wrong, and the least probable ones are taken («prune by class»).
 """
 
 import json
@@ -36,7 +36,7 @@ class Believed:
 class Faults:
     """Labels that confident learning calls wrong: `label_uid`, what the students say instead, and the values."""
 
-    table: pd.DataFrame  # FAULT: `own` is what they believe of the label, `average` what they do of its class's
+    table: pd.DataFrame  # FAULT: `own` is the probability of the label's class, `average` that of all labels of it
 
     def by_machine(self) -> dict[str, str]:
         """label_uid -> the reason it is not trained on; of labels that no human gave."""
@@ -74,7 +74,7 @@ def read_believed(path: Path) -> Believed | None:
 
 
 def find_faults(believed: Believed | None, most_share: float) -> Faults:
-    """At most `most_share` of a class's labels; the least believed first, and none that the students agree with."""
+    """At most `most_share` of a class's labels; the least probable first, and none that the students agree with."""
     if believed is None or not len(believed.labels):
         return NO_FAULTS
     given, said = believed.given, believed.probabilities
@@ -91,10 +91,10 @@ def find_faults(believed: Believed | None, most_share: float) -> Faults:
 
 
 def sure_enough(believed: Believed | None, precision: float, least_labels: int) -> dict[str, float]:
-    """class -> the sureness from which the students are this often right, where humans said what is right.
+    """class -> the probability from which the students are this often right, where humans said what is right.
 
-    A class that they say of fewer than `least_labels` goes by what holds for all classes together; 1 where no sureness
-    is enough. Empty where there is nothing to go by.
+    A class that they say of fewer than `least_labels` goes by what holds for all classes together; 1 where none is
+    enough. Empty where there is nothing to go by.
     """
     human = np.zeros(0, dtype=bool) if believed is None else (believed.labels["origin"] == "human").to_numpy()
     if believed is None or human.sum() < least_labels:

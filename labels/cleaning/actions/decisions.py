@@ -1,14 +1,11 @@
-"""Which actions are labels, which are doubtful and which are wrong. Human labels are always kept.
+"""Decisions on actions: which are labels, which are doubtful and which are wrong. Human labels are always kept.
 
-Bars rise with how well a class is learnt, after FlexMatch (Zhang et al. 2021, arxiv.org/abs/2110.08263, equations
-6-11): a class of which few labels are sure has a lower bar, so that the easy classes do not push the hard ones out.
+The quality from which a label is kept rises with how well its class is learnt, after FlexMatch (Zhang et al. 2021,
+arxiv.org/abs/2110.08263, equations 6-11): a class with few confident labels has a lower bar, so that the easy classes
+do not push the hard ones out. Two labels speak of the same action where they share most of their time and the player.
 
-Actions of two rounds, and of humans, laid over one another: who speaks of the same time of the same player.
-
-Labels that look unlike the others of their class to the recogniser: its features of them lie where few others do.
-
-Local outlier factor (Breunig et al. 2000) by class, over the features that labelling stored beside the labels; what
-humans labelled counts as company, and is never called an outlier itself.
+Outliers are found by class, by the local outlier factor (Breunig et al. 2000) over the features that labelling stored
+beside the labels. What humans labelled counts as a neighbour and is never called an outlier itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -156,7 +153,7 @@ def decide_actions(
         labelled: ACTIONS of all videos, human and detected.
         old: the cleaned ACTIONS of the round before, of all videos.
         verdicts: label_uid -> y or n. What was denied stays so when a student says it again, in any round.
-        trusted_from: class -> the sureness from which the labeller was right in validation. No bar lies below it: a
+        trusted_from: class -> the probability from which the labeller was right in validation. No bar lies below it: a
             student that was never right about a class (1) does not teach it.
         faults: labels of the round before that students who never saw their groups call wrong: those of humans are
             looked at again, the others are not trained on.

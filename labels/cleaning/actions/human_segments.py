@@ -1,9 +1,9 @@
-"""What people said of actions: verdicts on labels, and whole stretches in `human_actions.csv` (see label_import).
+"""Human labels of actions: verdicts on labels, and whole segments in `human_actions.csv` (see label_import).
 
     label_uid,video_id,track_id,start_frame,end_frame,class_name
 
-A line with a label_uid says how that label should be and stands in its place, the last line of a label counts; one
-without is a stretch of the person's own. Frames are half-open.
+A line with a label_uid says how that label should be and stands in its place; the last line of a label counts. A line
+without one is a segment of the person's own. Frames are half-open.
 """
 
 import csv

@@ -101,7 +101,7 @@ def same_objects(
     new_key, old_key = frame_keys(new, old)
     new_xyxy = new[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
     old_xyxy = old[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
-    found_new, found_old, found_likeness = [], [], []
+    found_new, found_old, found_closeness = [], [], []
     for one, two in pairs_between(new_key, old_key):
         overlap = pair_iou(new_xyxy[one], old_xyxy[two])
         size = np.sqrt(area_of(new_xyxy[one])), np.sqrt(area_of(old_xyxy[two]))
@@ -111,11 +111,11 @@ def same_objects(
         same = (overlap >= match_iou) | ((distance <= match_distance_sizes) & alike)
         found_new.append(one[same])
         found_old.append(two[same])
-        found_likeness.append((overlap - distance)[same])
+        found_closeness.append((overlap - distance)[same])
     if not found_new:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    one, two, likeness = np.concatenate(found_new), np.concatenate(found_old), np.concatenate(found_likeness)
-    order = np.lexsort([two, one, -likeness])
+    one, two, closeness = np.concatenate(found_new), np.concatenate(found_old), np.concatenate(found_closeness)
+    order = np.lexsort([two, one, -closeness])
     new_free, old_free = np.ones(len(new), dtype=bool), np.ones(len(old), dtype=bool)
     chosen = []
     for place in order:

@@ -12,7 +12,6 @@ and says nothing when the cut lies between two frames.
 
 import json
 import os
-import resource
 import signal
 import stat
 import struct
@@ -217,6 +216,10 @@ def send_text(pipe: int, kind: bytes, text: str) -> None:
 
 
 def limit_process(limits: DecodeLimits) -> None:
+    if os.name == "nt":
+        return  # Windows has no such limits
+    import resource
+
     wanted = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: limits.cpu_s,
@@ -306,7 +309,7 @@ def decode(path: bytes, stride: int, limits: DecodeLimits, pipe: int, sender: Fr
 def open_regular(path: bytes) -> int:
     """A descriptor of a regular file. O_NONBLOCK: opening a FIFO would wait for someone who writes to it."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise BadVideo(f"cannot be opened: {error.strerror}") from None
     status = os.fstat(fd)

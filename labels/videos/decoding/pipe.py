@@ -9,7 +9,6 @@ input for each slot that is free; without one the decoder waits.
 than that; `END` brings a JSON object with what was decoded; `FAILED` a reason. All but the first three have a payload.
 """
 
-import fcntl
 import mmap
 import os
 import struct
@@ -55,6 +54,8 @@ def map_shared_file(fd: int, frame_bytes: int) -> mmap.mmap:
     """Give the file its size for good, and map it."""
     os.ftruncate(fd, slot_count(frame_bytes) * frame_bytes)
     if hasattr(os, "memfd_create"):
+        import fcntl  # where there are such files, there is this
+
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return mmap.mmap(fd, slot_count(frame_bytes) * frame_bytes)
 

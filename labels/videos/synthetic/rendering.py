@@ -15,7 +15,7 @@ What the truth means:
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -196,7 +196,7 @@ def _stretches(names: list[str | None], shortest: int) -> list[tuple[int, int, s
     return [(start, end, name if end - start >= shortest else "") for start, end, name in joined if name]
 
 
-RENDERER_VERSION = 6  # goes up when the same settings give other bytes, or another truth
+RENDERER_VERSION = 7  # goes up when the same settings give other bytes, or another truth
 FIGURE_BLUR_PX = 2.5  # a player that moves further than this while the shutter is open is drawn smeared
 FIRST_BALL_TRACK = 100  # players count from 0, balls from here
 
@@ -209,14 +209,13 @@ class RenderedFrame:
     truth: FrameTruth
 
 
-def render_clip(settings: SceneSettings, path: Path, before_frame: Callable[[], None] = lambda: None) -> RenderedTruth:
-    """Render one clip to an H.264 file and return its truth. `before_frame` may raise to give up; no file is left."""
+def render_clip(settings: SceneSettings, path: Path) -> RenderedTruth:
+    """Render one clip to an H.264 file and return its truth."""
     low, high = DIFFICULTIES[settings.difficulty].crf
     crf = int(_stream(settings, "encoder").integers(low, high + 1))
     truth = []
     with VideoWriter(path, settings.fps, crf) as writer:
         for frame in Scene(settings).frames():
-            before_frame()
             writer.write(frame.rgb)
             truth.append(frame.truth)
     poses = poses_table(truth, settings.width, settings.height)
