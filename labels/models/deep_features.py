@@ -140,7 +140,7 @@ class OnnxFeatures(CropFeatures):
             raise InputError(f"{path}: gives {found.shape}; features are (crops, numbers) or a map of them")
 
     def _run(self, crops: np.ndarray) -> np.ndarray:
-        values = crops if self._image.dtype == np.uint8 else (crops / np.float32(255) - IMAGENET_MEAN) / IMAGENET_STD
+        values = crops if self._image.takes_bytes else (crops / np.float32(255) - IMAGENET_MEAN) / IMAGENET_STD
         return self._session.run({self._image.name: self._image.feed(list(values), self._image.batch or len(crops))})[0]
 
     def vectors(self, crops: np.ndarray) -> Tensor:

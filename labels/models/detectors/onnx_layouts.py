@@ -61,6 +61,11 @@ class ImageInput:
     batch: int | None  # None: any
     size: tuple[int, int] | None  # (width, height), or None: any
 
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether it takes 0-255, and what makes numbers of them is in the file."""
+        return self.dtype.kind in "iu"
+
     def feed(self, frames: list[np.ndarray], batch: int) -> np.ndarray:
         """Frames (H, W, channels) as the input wants them, the last one repeated until there are `batch`."""
         stacked = np.stack(frames + frames[-1:] * (batch - len(frames)))
@@ -164,7 +169,7 @@ class Layout:
             seen[: small[1], : small[0]] = cv2.resize(rgb, small, interpolation=cv2.INTER_LINEAR)
         if self.colours == "BGR 0-255":
             seen = seen[..., ::-1]
-        if image.dtype == np.uint8:  # what makes numbers of bytes is in the file
+        if image.takes_bytes:
             return seen
         values = seen.astype(np.float32)
         if self.colours == "BGR 0-255":
