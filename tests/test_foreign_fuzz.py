@@ -37,9 +37,10 @@ def many(items):
     return st.one_of(st.lists(items, max_size=4), VALUES)
 
 
+SIDE = st.sampled_from([100, 200])
 BOX = st.lists(st.integers(0, 50), min_size=4, max_size=4)
 COCO = objects(
-    images=many(objects(id=st.integers(1, 3), file_name=st.just("v0_000001.jpg"), width=st.just(200), height=st.just(100))),
+    images=many(objects(id=st.integers(1, 3), file_name=st.just("v0_000001.jpg"), width=SIDE, height=SIDE)),
     annotations=many(
         objects(
             id=st.integers(1, 3), image_id=st.integers(1, 3), category_id=st.just(1), bbox=BOX,
@@ -86,13 +87,16 @@ ESCAPED = XML_VALUES.map(lambda text: text.replace("&", "").replace("<", "").rep
 TAGS = st.sampled_from(["box", "polygon", "points", "ellipse", "skeleton", "bndbox", "name", "xmin", "attribute"])
 
 
-def elements(tag, *attributes, inside=st.just("")):
+def element(tag, found, text):
+    return f"<{tag} " + " ".join(f'{name}="{value}"' for name, value in found.items()) + f">{text}</{tag}>"
+
+
+NOTHING = st.just("")
+
+
+def elements(tag, *attributes, inside=NOTHING):
     values = st.fixed_dictionaries({}, optional=dict.fromkeys(attributes, ESCAPED))
-    return st.builds(
-        lambda found, text: f"<{tag} {' '.join(f'{name}="{value}"' for name, value in found.items())}>{text}</{tag}>",
-        values,
-        inside,
-    )
+    return st.builds(element, st.just(tag), values, inside)
 
 
 def several(items):
