@@ -24,6 +24,7 @@ from labels.models.settings import HUMAN
 from labels.records import tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
+from labels.records.frame_times import read_frame_times
 from labels.records.run_records import (
     HUMAN_ACTIONS_FILE,
     RunRecord,
@@ -139,6 +140,10 @@ def label_actions(
                     names, fps = recogniser.class_names, float(video.fps)
                     subjects = subjects_of(windows, probabilities, names, listed)
                     found = action_rows(video_id, folder.number, names, subjects, fps, settings.intervals)
+                    times = read_frame_times(work.frame_times, video._asdict())
+                    found["start_s"], found["end_s"] = (
+                        times.seconds(found[f"{end}_frame"]) for end in ("start", "end")
+                    )
                     agreement = agreement_of(found, windows, probabilities, names)
                     found = found.assign(appearance=appearance_of(found, windows, seen), agreement=agreement)
                     human = human.assign(appearance=appearance_of(human, windows, seen))
