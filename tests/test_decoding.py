@@ -29,7 +29,7 @@ def children() -> set[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"decoding_child" in (entry / "cmdline").read_bytes():
+            if parent == os.getpid() and b"decoding.child" in (entry / "cmdline").read_bytes():
                 found.add(int(entry.name))
         except (OSError, IndexError):
             continue
