@@ -228,6 +228,7 @@ VOC = (
     "<annotation><filename>v0_000001.jpg</filename><object><name>ball</name><bndbox><xmin>{}</xmin><ymin>1</ymin>"
     "<xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
 )
+GOOD_OBJECT = VOC.format(1)[VOC.index("<object>") : VOC.index("</annotation>") - 1]
 VIDEO_TASK = {"data": {"video": "v0.mp4"}}
 
 
@@ -245,25 +246,9 @@ def ls_task(**value):
         ("voc", "a.xml", BOMB, "DOCTYPE"),
         ("cvat", "a.xml", "<annotations>", "not XML"),
         ("cvat", "a.xml", "<html></html>", "its root is <html>"),
-        ("cvat", "a.xml", CVAT.format(BOX.format(100, 1)), "frame 100 is not one of the 100"),
-        ("cvat", "a.xml", CVAT.format(BOX.format("x", 1)), "'x' is not a whole number"),
-        ("cvat", "a.xml", CVAT.format(BOX.format(1, "nan")), "empty or no box"),
-        ("cvat", "a.xml", CVAT.format(BOX.format(1, 10)), "empty or no box"),
-        ("cvat", "a.xml", CVAT.format(BOX.format(1, -900)), "outside its frame"),
-        ("voc", "a.xml", VOC.format("x"), "not a number"),
-        ("mot", "v0/gt/gt.txt", "1,1,2,3,4", "not frame,id"),
-        ("mot", "v0/gt/gt.txt", "1,1,2,3,4,x", "not a number"),
-        ("mot", "v0/gt/gt.txt", "1,1,2,3,4,5,1,99,1", "class 99"),
-        ("mot", "v0/gt/gt.txt", "0,1,2,3,4,5,1,1,1", "frame -1"),
         ("labelstudio", "a.json", "{}", "not a list of tasks"),
-        ("labelstudio", "a.json", '[{"video": "x"}]', "export as JSON, not"),
-        ("labelstudio", "a.json", ls_task(framesCount=96), "another frameRate than 25"),
-        ("labelstudio", "a.json", ls_task(sequence=[{"frame": 0}]), "whole number from 1"),
-        ("labelstudio", "a.json", ls_task(sequence=[{"frame": 1, "x": "a"}]), "numbers in percent"),
-        ("kinetics", "a.csv", "label,youtube_id\n", "lacks time_end, time_start"),
-        ("kinetics", "a.csv", "label,youtube_id,time_start,time_end\na,v1,x,2\n", "no time in seconds"),
+        ("kinetics", "a.csv", "label,youtube_id\n", "lacks the columns time_end, time_start"),
         ("ava", "a.csv", "v0,1,0,0,1,1,1,1\n", "no action list"),
-        ("csv", "a.csv", "video_id,frame_index,x1,y1,x2,y2\nv0,1,5,5,4,9\n", "line 2: the box"),
     ],
 )
 def test_what_is_unsound_is_refused_in_one_line(work, tmp_path, name, file, content, message):
@@ -273,6 +258,56 @@ def test_what_is_unsound_is_refused_in_one_line(work, tmp_path, name, file, cont
     with pytest.raises(InputError, match=message) as caught:
         read(work, name, path)
     assert "\n" not in str(caught.value)
+
+
+GOOD_LINE = "1,1,2,3,4,5,1,1,1"
+CSV = "video_id,frame_index,x1,y1,x2,y2\nv0,1,1,1,4,9\n{}\n"
+TWO_TRACKS = CVAT.format(BOX.format(2, 1) + "{}")
+TWO_KEYS = [{"frame": 1, "x": 1, "y": 1, "width": 5, "height": 5, "enabled": False}]
+MOVES = "label,youtube_id,time_start,time_end\na,v1,1,2\n{}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "message"),
+    [
+        ("cvat", "a.xml", TWO_TRACKS.format(BOX.format(100, 1)), "not one of the 100"),
+        ("cvat", "a.xml", TWO_TRACKS.format(BOX.format("x", 1)), "frame is no number"),
+        ("cvat", "a.xml", TWO_TRACKS.format(BOX.format(2**70, 1)), "no whole number from 0"),
+        ("cvat", "a.xml", TWO_TRACKS.format(BOX.format(1, "nan")), "xtl is no number"),
+        ("cvat", "a.xml", TWO_TRACKS.format(BOX.format(1, 9)), "no size"),
+        ("cvat", "a.xml", TWO_TRACKS.format(BOX.format(1, -900)), "outside their frame"),
+        ("cvat", "a.xml", TWO_TRACKS.format('<track label="a"><skeleton frame="0"/></track>'), "of the kind skeleton"),
+        ("voc", "a.xml", VOC.format("x").replace("<object>", GOOD_OBJECT + "<object>"), "xmin is no number"),
+        ("voc", "a.xml", VOC.format(12).replace("<object>", GOOD_OBJECT + "<object>"), "no size"),
+        ("mot", "v0/gt/gt.txt", GOOD_LINE + "\n1,1,2,3,4", "not frame,id"),
+        ("mot", "v0/gt/gt.txt", GOOD_LINE + "\n1,1,2,3,4,x", "value is no number"),
+        ("mot", "v0/gt/gt.txt", GOOD_LINE + "\n1,1,2,3,4,5,1,99,1", "a class above 12"),
+        ("mot", "v0/gt/gt.txt", GOOD_LINE + "\n0,1,2,3,4,5,1,1,1", "not one of the 100"),
+        ("labelstudio", "a.json", ls_task(framesCount=100, sequence=[*TWO_KEYS, {"frame": 0}]), "whole number from 1"),
+        (
+            "labelstudio",
+            "a.json",
+            ls_task(framesCount=100, sequence=[*TWO_KEYS, {"frame": 2, "x": "a"}]),
+            "x is no number",
+        ),
+        ("kinetics", "a.csv", MOVES.format("b,v1,x,2"), "time is no number"),
+        ("kinetics", "a.csv", MOVES.format("b,v1,90,92"), "nothing lies in their clip"),
+        ("kinetics", "a.csv", MOVES.format(",v1,1,2"), "without a label"),
+        ("csv", "a.csv", CSV.format("v0,1,5,5,4,9"), "line 3"),
+        ("csv", "a.csv", CSV.format("v0,1,5,5,inf,9"), "x2 is no number"),
+        ("csv", "a.csv", CSV.format("v0,1,5,5," + "9" * 400 + ",9"), "x2 is no number"),
+    ],
+)
+def test_an_odd_entry_is_left_out_counted_and_named(work, tmp_path, name, file, content, message):
+    path = tmp_path / "foreign" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    found = read(work, name, path)
+    assert len(found.boxes) + len(found.actions) == 1
+    assert sum(found.left_out.counts.values()) == 1
+    line = found.left_out.lines()[0]
+    assert line.startswith("left out: 1 ")
+    assert message in line
 
 
 def test_cvat_fills_between_key_frames_and_not_after_outside(work, tmp_path):

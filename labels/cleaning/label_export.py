@@ -7,8 +7,10 @@ Which box of a foreign file is which of ours, where names do not tell: by the pl
 """
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,7 @@ from labels.records.safe_writing import digest_of, read_parquet, read_parquet_an
 from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
 
 PLACE = ["video_id", "frame_index"]
+POINT_SHARE = 1 / 40  # of a frame's height: a ball whose size nobody said, where no label is like it
 
 
 def match_boxes(
@@ -171,7 +174,7 @@ def read_back(
     videos = KnownVideos(work.usable_videos(), work.frame_times)
     said = {"of_predictions": True} if format_name == "labelstudio" else {}
     found = kind.read(path / kind.file, videos, **said)
-    boxes = found.boxes.drop(columns="mask_rle", errors="ignore")
+    boxes = with_sizes(found.boxes.drop(columns="mask_rle", errors="ignore"), labels.boxes, videos.rows)
     if videos.unknown:
         raise AssertionError(f"{format_name}: what was written names unknown videos: {sorted(videos.unknown)[:3]}")
     own = labels.boxes.set_index("label_uid")[tables.BOX_COLUMNS]
@@ -181,12 +184,39 @@ def read_back(
         uid[here] = labels.boxes["label_uid"].to_numpy(dtype=object)[there]
         boxes["label_uid"] = pd.Series(uid, dtype="str")
     unnamed = int((boxes["label_uid"] == "").sum())
-    if format_name != "ava" and (unnamed or boxes["label_uid"].duplicated().any()):
+    if format_name not in ("ava", "tracknet") and (unnamed or boxes["label_uid"].duplicated().any()):
         raise AssertionError(f"{format_name}: {unnamed} of {len(boxes)} boxes written are no labels, or stand twice")
     judged = own.reindex(boxes["label_uid"]).to_numpy(dtype=np.float32)
     for column, name in enumerate(JUDGED):
         boxes[name] = judged[:, column]
     return boxes, found.actions[list(FOUND_ACTIONS)]
+
+
+def with_sizes(found: pd.DataFrame, ours: pd.DataFrame, videos: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Boxes around the points among `found` (x1 == x2): as large as our label there, else as such labels mostly are."""
+    points = found["x1"] == found["x2"]
+    if not points.any():
+        return found
+    found = found.copy()
+    sizes = ours.assign(width=ours["x2"] - ours["x1"], height=ours["y2"] - ours["y1"])
+    usual = sizes.groupby("class_name")[["width", "height"]].median()
+    places = sizes.groupby(["video_id", "frame_index", "class_name"]).indices
+    for row in np.flatnonzero(points):
+        box = found.iloc[row]
+        x, y = float(box["x1"]), float(box["y1"])
+        near = sizes.iloc[places.get((box["video_id"], box["frame_index"], box["class_name"]), [])]
+        near = near[(x - (near["x1"] + near["x2"]) / 2).abs().lt(near["width"]) & near["y1"].lt(y + near["height"])]
+        near = near[near["y2"].gt(y - near["height"])]
+        if len(near):
+            width, height = near[["width", "height"]].iloc[0]
+        elif box["class_name"] in usual.index:
+            width, height = usual.loc[box["class_name"]]
+        else:
+            width = height = max(POINT_SHARE * float(videos[str(box["video_id"])]["height"]), 2.0)
+        corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+        for name, value in zip(tables.BOX_COLUMNS, corners, strict=True):
+            found.iloc[row, found.columns.get_loc(name)] = value
+    return found
 
 
 def _rows(table: pd.DataFrame) -> list[list[str]]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.label_export import JUDGED, match_boxes
+from labels.cleaning.label_export import JUDGED, match_boxes, with_sizes
 from labels.exchange.foreign_files import unzipped
 from labels.exchange.known_formats import FORMATS, recognise
 from labels.exchange.known_videos import KnownVideos, Said
@@ -32,7 +32,6 @@ from labels.records.safe_writing import read_parquet, write_text
 from labels.records.verdicts import append_verdicts, as_text, delimiter_of, read_verdicts
 from labels.records.work_folder import ACTIONS_LABELLED, WorkFolder
 
-POINT_SHARE = 1 / 40  # of a frame's height: a ball whose size nobody said, where no label is like it
 MIN_IOU = 0.5  # of a box without a name and the label it is taken for
 Row = dict[str, Any]
 
@@ -257,7 +256,8 @@ def import_labels(
     if videos.unknown and not labels and not found.covered:
         named, known = ", ".join(sorted(videos.unknown)[:3]), ", ".join(sorted(videos.rows)[:3])
         more = "".join(f"; {line}" for line in videos.unknown_lines()[:-1])
-        raise InputError(f"{path}: names no video of this work folder, but {named}; here are {known}{more}")
+        ask = f"here are {known}; --video ID says which one a file of one video is of"
+        raise InputError(f"{path}: names no video of this work folder, but {named}{more}; {ask}")
     if not labels and found.left_out.counts:
         raise InputError(f"{path}: holds no sound label; {found.left_out.lines()[0]}")
     export = _export_of(work, name, found, kind.holds_uids)
@@ -292,33 +292,6 @@ def _in_our_names(work: WorkFolder, found: FoundLabels, export: _Export) -> list
     if names:
         found.boxes["class_name"] = found.boxes["class_name"].replace(names)
     return [f"class: {name} is taken for {other}, as it is called here" for name, other in sorted(names.items())]
-
-
-def with_sizes(found: pd.DataFrame, ours: pd.DataFrame, videos: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Boxes around the points among `found` (x1 == x2): as large as our label there, else as such labels mostly are."""
-    points = found["x1"] == found["x2"]
-    if not points.any():
-        return found
-    found = found.copy()
-    sizes = ours.assign(width=ours["x2"] - ours["x1"], height=ours["y2"] - ours["y1"])
-    usual = sizes.groupby("class_name")[["width", "height"]].median()
-    places = sizes.groupby(["video_id", "frame_index", "class_name"]).indices
-    for row in np.flatnonzero(points):
-        box = found.iloc[row]
-        x, y = float(box["x1"]), float(box["y1"])
-        near = sizes.iloc[places.get((box["video_id"], box["frame_index"], box["class_name"]), [])]
-        near = near[(x - (near["x1"] + near["x2"]) / 2).abs().lt(near["width"]) & near["y1"].lt(y + near["height"])]
-        near = near[near["y2"].gt(y - near["height"])]
-        if len(near):
-            width, height = near[["width", "height"]].iloc[0]
-        elif box["class_name"] in usual.index:
-            width, height = usual.loc[box["class_name"]]
-        else:
-            width = height = max(POINT_SHARE * float(videos[str(box["video_id"])]["height"]), 2.0)
-        corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-        for name, value in zip(tables.BOX_COLUMNS, corners, strict=True):
-            found.iloc[row, found.columns.get_loc(name)] = value
-    return found
 
 
 def _export_of(work: WorkFolder, format_name: str, found: FoundLabels, by_name: bool) -> _Export:

@@ -157,7 +157,7 @@ class BoxRows:
         self.left_out = LeftOut()
         self.doubtful: dict[str, set[int]] = {}  # frames of which something was left out
         self.unknown: dict[str, set[int]] = {}  # those of them in which it may have been anywhere
-        self.clipped_frames = 0
+        self.doubtful_videos: set[str] = set()
         self._columns: dict[str, list[Any]] = {name: [] for name in FOUND_BOXES}
         self._outside: list[tuple[float, ...]] = []
 
@@ -170,10 +170,16 @@ class BoxRows:
             yield
         except OddEntry as odd:
             self.left_out.add(where, str(odd))
-            if video is not None and frame_index is not None:
-                self.doubtful.setdefault(str(video["video_id"]), set()).add(frame_index)
+            if video is None:
+                return
+            doubtful = self.doubtful.setdefault(str(video["video_id"]), set())
+            if frame_index is not None:
+                doubtful.add(frame_index)
                 if not odd.is_nothing:
                     self.unknown.setdefault(str(video["video_id"]), set()).add(frame_index)
+            elif not odd.is_nothing:  # it may have been of any frame, or of any action
+                doubtful.update(range(int(video["frame_count"])))
+                self.doubtful_videos.add(str(video["video_id"]))
 
     def add(
         self,
@@ -266,6 +272,8 @@ def found_labels(
 ) -> FoundLabels:
     """What was read, as a whole. `videos` are the rows of the known ones by video_id."""
     frames = {video_id: np.unique(np.array(list(found), dtype=np.int64)) for video_id, found in covered.items()}
+    if "covered_actions" in more:
+        more["covered_actions"] = more["covered_actions"] - rows.doubtful_videos
     return FoundLabels(
         rows.table(videos),
         covered=known_frames(frames, rows),

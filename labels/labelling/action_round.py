@@ -27,6 +27,7 @@ from labels.models.settings import HUMAN
 from labels.records import next_command, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
+from labels.records.frame_times import read_frame_times
 from labels.records.run_records import (
     HUMAN_ACTIONS_FILE,
     RunRecord,
@@ -138,6 +139,8 @@ class ActionTask(Task):
             names, fps = recogniser.class_names, float(video.fps)
             subjects = subjects_of(windows, probabilities, names, listed)
             found = action_rows(item, self.folder.number, names, subjects, fps, self.settings.intervals)
+            times = read_frame_times(self.work.frame_times, vars(video))
+            found["start_s"], found["end_s"] = (times.seconds(found[f"{end}_frame"]) for end in ("start", "end"))
             agreement = agreement_of(found, windows, probabilities, names)
             found = found.assign(appearance=appearance_of(found, windows, seen), agreement=agreement)
             human = human.assign(appearance=appearance_of(human, windows, seen))

@@ -154,29 +154,39 @@ def above_zero(text: str) -> float:
     return number
 
 
+def shown_safely(text: str) -> str:
+    """Text that may come from outside, such as a file's name, without what would steer a terminal."""
+    return "".join(
+        letter
+        if letter.isprintable() or letter == "\n"
+        else letter.encode("unicode_escape", "backslashreplace").decode()
+        for letter in text
+    )
+
+
 def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
     """Run a stage's body, print how it ended, and return the exit code (see the module's constants)."""
     script = Path(sys.argv[0]).name
     try:
         summary = body()
     except InputError as error:
-        print(f"{script}: error: {error}", file=sys.stderr)
+        print(shown_safely(f"{script}: error: {error}"), file=sys.stderr)
         return EXIT_BAD_INPUT
     except OSError as error:  # the disk is full, or not to be written to
         where = f"{error.filename}: " if error.filename else ""
         reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
-        print(f"{script}: error: {where}{reason}; run the same command again to go on", file=sys.stderr)
+        print(shown_safely(f"{script}: error: {where}{reason}; run the same command again to go on"), file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{script}: stopped. What was finished is kept; run the same command again to go on.", file=sys.stderr)
         return EXIT_INTERRUPTED
     for line in summary.lines:
-        print(line)
-    print(summary.closing_line())
+        print(shown_safely(line))
+    print(shown_safely(summary.closing_line()))
     if summary.next_command and not summary.alarms:
-        print(f"next: {summary.next_command}")
+        print(shown_safely(f"next: {summary.next_command}"))
     for alarm in summary.alarms:
-        print(f"{script}: alarm: {alarm}", file=sys.stderr)
+        print(shown_safely(f"{script}: alarm: {alarm}"), file=sys.stderr)
     return EXIT_SKIPPED if summary.alarms or (strict and summary.skipped) else EXIT_DONE
 
 

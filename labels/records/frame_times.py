@@ -15,6 +15,7 @@ import pandas as pd
 from labels.records.safe_writing import read_parquet, write_parquet
 
 TIMES_FOLDER = "times"  # below videos/
+LONGEST_LAST_S = 1.0  # the last frame is shown as long as the one before it, but for a pause
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class FrameTimes:
     @classmethod
     def of_stamps(cls, starts_s: np.ndarray, fps: float) -> "FrameTimes":
         starts_s = np.maximum.accumulate(np.asarray(starts_s, dtype=np.float64))
-        return cls(np.append(starts_s, starts_s[-1:] + 1 / max(float(fps), 1e-9)), is_even=False)
+        step_s = float(starts_s[-1] - starts_s[-2]) if len(starts_s) > 1 else 0.0
+        last_s = step_s if 0 < step_s <= LONGEST_LAST_S else 1 / max(float(fps), 1e-9)
+        return cls(np.append(starts_s, starts_s[-1:] + last_s), is_even=False)
 
     @property
     def frame_count(self) -> int:

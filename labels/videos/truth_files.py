@@ -47,7 +47,10 @@ def read_truth_csv(csv_path: Path, frame_count: int, width: int, height: int) ->
             reader = csv.DictReader(opened, strict=True, skipinitialspace=True)
             reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             if (ball := tracknet_columns(list(reader.fieldnames))) is not None:
-                found = [_ball_row(row, ball, f"line {reader.line_num}", frame_count, width, height) for row in reader]
+                rows_of = (
+                    _ball_row(row, ball, f"line {reader.line_num}", frame_count, width, height) for row in reader
+                )
+                found = [row for row in rows_of if row is not None]
                 if not found:
                     raise TruthError("no row in it")
                 return _as_table([row[:3] for row in found], [row[3] for row in found])
@@ -74,13 +77,13 @@ def tracknet_columns(found: list[str]) -> tuple[str, str, str, str] | None:
 
 def _ball_row(
     row: dict[str, str], columns: tuple[str, str, str, str], where: str, frame_count: int, width: int, height: int
-) -> tuple[int, str, tuple[float, ...], float]:
-    """A row of TrackNet's as `_checked` gives one, and how well the ball is seen, 0 to 1."""
+) -> tuple[int, str, tuple[float, ...], float] | None:
+    """A row of TrackNet's as `_checked` gives one, and how well the ball is seen, 0 to 1; None for a hidden one."""
     frame, visibility, *centre = ((row.get(name) or "").strip() for name in columns)
     seen = _number(visibility, "visibility", where)
+    if seen == HIDDEN_BALL and not any(_number(text or "0", "centre", where) for text in centre):
+        return None
     said = {"frame_index": PurePosixPath(frame).stem, "x": centre[0] if seen else "", "y": centre[1] if seen else ""}
-    if seen == HIDDEN_BALL and not any(centre):
-        said |= {"x": "", "y": ""}
     share = {HIDDEN_BALL: 0.0, HARD_BALL: 0.5}.get(int(seen), 1.0)
     return (*_checked(said, ("x", "y"), where, frame_count, width, height), share)
 

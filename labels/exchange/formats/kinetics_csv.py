@@ -93,6 +93,8 @@ def _clip_of(
     for offset_s, row in clips:
         if _lies_in(start_s, end_s, offset_s, row):
             return offset_s, row
+    if any(row["video_id"] == name for _, row in clips):
+        raise OddEntry("rows of which nothing lies in their clip")
     row = videos.find(name)
     return (0.0, None) if row is None or (clips and origin_of(row)[0] == name) else (0.0, row)
 

@@ -120,13 +120,13 @@ class _Reading:
         names = {_uid(each): _labels(each, "labels") for each in regions_of(result, "labels")}
         clock = self._clock(where, data, result, video)
         for region in regions_of(result, "videorectangle"):
-            with self.rows.entry(at := f"{where}, region {_uid(region)}"):
+            with self.rows.entry(at := f"{where}, region {_uid(region)}", video):
                 self._sequence(at, region, video, clock, names)
         for region in regions_of(result, "timelinelabels"):
-            with self.rows.entry(at := f"{where}, region {_uid(region)}"):
+            with self.rows.entry(at := f"{where}, region {_uid(region)}", video):
                 self._ranges(at, region, video, clock)
         for region in regions_of(result, "choices"):
-            with self.rows.entry(f"{where}, region {_uid(region)}"):
+            with self.rows.entry(f"{where}, region {_uid(region)}", video):
                 label = self._class(_labels(region, "choices"))
                 self.actions.append((_uid(region), str(video["video_id"]), tables.NO_TRACK, 0, clock.count, label))
 
@@ -143,6 +143,8 @@ class _Reading:
             if rate is None and near:
                 is_near = times.is_even and abs(near - count) <= max(2, COUNT_SLACK * count)
                 rate = video["fps"] if is_near else near / times.end_s
+            if rate is None and _last_frame(result) == count:
+                return _Clock(times, None)
             if rate is None:
                 raise InputError(
                     f"{self.path}: {where}: it counts frames by the frameRate of its <Video> tag (24 where that says "
@@ -275,7 +277,7 @@ class _Reading:
         covered |= {video_id: range(int(self.videos.rows[video_id]["frame_count"])) for video_id in self.whole}
         lines = [f"not used: {count} regions of the type {kind}" for kind, count in sorted(self.unread.items())]
         lines += [
-            f"by time: {video_id} was counted at {rate:g} frames a second, but has {self.videos.rows[video_id]['fps']:g}"
+            f"by time: {video_id} was counted at {rate:g} a second, but has {self.videos.rows[video_id]['fps']:g}"
             for video_id, rate in sorted(self.rates.items())
         ]
         if self.turned:
@@ -364,6 +366,16 @@ def _rate_of(region: Task) -> float | None:
         return None
     rate = (max(known)[0] - min(known)[0]) / (max(known)[1] - min(known)[1])
     return rate if 0 < rate <= 1000 else None
+
+
+def _last_frame(result: list[Task]) -> int:
+    """The highest number of a frame in a task's stretches; where it is that of the video's last, so are the others."""
+    last = 0
+    for region in result:
+        ranges = region["value"].get("ranges") if _has_value(region) else None
+        spans = [span for span in ranges if isinstance(span, dict)] if isinstance(ranges, list) else []
+        last = max([last, *(whole_number(span.get("end"), 0) for span in spans)])
+    return last
 
 
 def _has_value(region: Task) -> bool:

@@ -91,6 +91,11 @@ class ArchiveFolder:
     def videos(self, leave_alone: Path) -> FolderContent:
         return walk_folder(self.root, leave_alone)
 
+    def below(self, text: str) -> str:
+        """A path in a list as it lies below the root: an absolute one that leads there is as good as a relative one."""
+        root = str(self.root).rstrip(os.sep) + os.sep
+        return text[len(root) :] if text.startswith(root) else text
+
     def fault_of_text(self, text: str) -> Refusal | None:
         """Whether a path in a list is one to look at."""
         posix, windows = PurePosixPath(text), PureWindowsPath(text)

@@ -72,6 +72,7 @@ def parse_line(folder: ArchiveFolder, line: str, place: str, split: str) -> List
         return Listed(
             line[:80], place, split, refusal=Refusal("bad entry of the list", "not a path and a class number")
         )
+    line = folder.below(line)
     text, label = line.rsplit(maxsplit=1)[0], int(words[-1])
     frame_count = None
     if PurePosixPath(text).suffix.lower() not in VIDEO_SUFFIXES and len(words) > 2 and WHOLE.fullmatch(words[-2]):

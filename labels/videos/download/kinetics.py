@@ -1,7 +1,7 @@
 """Kinetics-400, -600, -700 and -700-2020: ten-second segments of YouTube videos.
 
 Two forms are read: CSV (`label,youtube_id,time_start,time_end,split`; the test lists have no label) and JSON
-(`{id: {annotations: {label, segment: [start, end]}, subset}}`).
+(`{id: {annotations: {label, segment: [start, end]}, subset}}`; also ActivityNet's, `{database: {id: ...}}`).
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ def read_kinetics(path: Path, maker: RequestMaker) -> Iterator[ClipRequest]:
     """The entries of a Kinetics list, in its order."""
     split = split_of_file(path.stem)
     if path.suffix.lower() == ".json":
-        for number, (key, value) in enumerate(json_entries(path), 1):
+        for number, (key, value) in enumerate(_json_videos(path), 1):
             yield from _from_json(maker, f"{path.name} entry {number}", key, value, split)
         return
     for number, row in csv_rows(path, ("youtube_id", "time_start", "time_end")):
@@ -32,6 +32,15 @@ def read_kinetics(path: Path, maker: RequestMaker) -> Iterator[ClipRequest]:
             row.get("label", ""),
             split_name(row.get("split", "")) or split,
         )
+
+
+def _json_videos(path: Path) -> Iterator[tuple[str, Any]]:
+    """The videos of a JSON list; ActivityNet's lie below `database`, beside its version and taxonomy."""
+    for key, value in json_entries(path):
+        if key == "database" and isinstance(value, dict):
+            yield from value.items()
+        elif key not in ("version", "taxonomy", "comments", "errata"):
+            yield key, value
 
 
 def _from_json(maker: RequestMaker, entry: str, youtube_id: str, values: Any, split: str) -> Iterator[ClipRequest]:
