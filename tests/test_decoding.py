@@ -128,6 +128,38 @@ def test_times_of_variable_frame_rate_from_the_first_frame(make_video: MakeVideo
     assert probe_video(path).fps == pytest.approx(5 / 2.0, rel=0.01)  # by the clock, not the 25 of the header
 
 
+def two_streams(path: Path, sizes: list[tuple[int, int]], default: int | None) -> Path:
+    """A video whose streams have these sizes; the one marked default shows frames from 100, the others from 0."""
+    import av
+
+    with av.open(str(path), "w", options={"default_mode": "passthrough"}) as container:
+        streams = []
+        for at, (width, height) in enumerate(sizes):
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.disposition = av.stream.Disposition.default if at == default else av.stream.Disposition(0)
+            streams.append(stream)
+        for number in range(8):
+            for at, (stream, size) in enumerate(zip(streams, sizes, strict=True)):
+                rgb = coded_frame(100 * at + number, *size)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("default", "first_code", "why"), [(0, 0, "the default one"), (1, 100, "the default one"), (None, 100, "largest")]
+)
+def test_of_several_streams_the_default_one_else_the_largest(
+    tmp_path: Path, default: int | None, first_code: int, why: str
+) -> None:
+    path = two_streams(tmp_path / "two.mkv", [(96, 64), (192, 128)], default)
+    assert codes(path) == list(range(first_code, first_code + 8))
+    (note,) = probe_video(path).notes
+    assert note.startswith("2 video streams") and why in note
+
+
 def test_a_header_may_lie(make_video: MakeVideo) -> None:
     path = make_video("lies.avi", codec="mpeg4", frames=20)
     data = bytearray(path.read_bytes())

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from labels.records.safe_writing import file_digest, whole_file
 from labels.videos.decoding.frames import DecodeError, VideoInfo, probe_video
@@ -47,6 +48,12 @@ def check_clip(path: Path, limits: DecodeLimits | None = None, stop: threading.E
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return ClipCheck(path, reason="it changed while it was read")
     return ClipCheck(path, after.st_size, after.st_mtime_ns, sha256, info)
+
+
+def facts_of(info: VideoInfo) -> dict[str, Any]:
+    """What a row of the videos table says of the content of a clip."""
+    facts: dict[str, Any] = {name: getattr(info, name) for name in ("fps", "frame_count", "width", "height")}
+    return facts | {"notes": "; ".join(info.notes)}
 
 
 def check_clips(paths: Iterable[Path], at_once: int = 0) -> Generator[ClipCheck, None, None]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
-from labels.videos.clip_files import ClipChanged, ClipCheck, check_clip, check_clips, place_clip
+from labels.videos.clip_files import ClipChanged, ClipCheck, check_clip, check_clips, facts_of, place_clip
 from labels.videos.settings import VIDEO_SUFFIXES
 from labels.videos.truth_files import TruthError, keep_truth
 from labels.videos.videos_table import Row, VideosTable, video_row
@@ -189,6 +189,7 @@ class _FolderRun:
         csv_path = self.content.truth.get(path)
         if row["status"] == "ok":
             self.report.used += 1
+            self.report.lines.extend(f"{row['video_id']}: {row[name]}" for name in ("notes",) if row[name])
             self._take_truth(csv_path, row)
             return
         if row["status"] == "failed":
@@ -232,8 +233,7 @@ def _facts(check: ClipCheck) -> Row:
     """What a sound clip's row says of its content; also the group, where the file's name tells it."""
     assert check.info is not None
     stem = check.path.stem
-    facts: Row = {name: getattr(check.info, name) for name in ("fps", "frame_count", "width", "height")}
-    facts |= {"status": "ok", "start_s": 0.0, "end_s": check.info.duration_s}
+    facts: Row = facts_of(check.info) | {"status": "ok", "start_s": 0.0, "end_s": check.info.duration_s}
     if segment := YOUTUBE_SEGMENT.fullmatch(stem):
         facts |= {"group": segment[1], "start_s": float(segment[2]), "end_s": float(segment[3])}
     elif clip := UCF_CLIP.fullmatch(stem):

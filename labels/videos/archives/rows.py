@@ -34,7 +34,7 @@ from labels.videos.archives.clips import (
 )
 from labels.videos.archives.frame_folder import BadFrames, EncodeRequest, encode_folders, list_frames
 from labels.videos.archives.known import ArchiveSettings
-from labels.videos.clip_files import ClipChanged, ClipCheck, check_clips, place_clip
+from labels.videos.clip_files import ClipChanged, ClipCheck, check_clips, facts_of, place_clip
 from labels.videos.decoding.frames import VideoInfo
 from labels.videos.folder import shown
 from labels.videos.videos_table import KINDS, Row, VideosTable, video_row
@@ -68,7 +68,8 @@ def known_check(clip: ArchiveClip, row: Row | None, work: WorkFolder, settings: 
     if not same or (size, mtime_ns) != (row["source_bytes"], row["source_mtime_ns"]):
         return None
     facts = {name: row[name] for name in ("width", "height", "fps", "frame_count")}
-    info = VideoInfo(**facts, duration_s=row["frame_count"] / row["fps"], codec="")
+    notes = tuple(filter(None, row["notes"].split("; ")))
+    info = VideoInfo(**facts, duration_s=row["frame_count"] / row["fps"], codec="", notes=notes)
     return ClipCheck(path, size, mtime_ns, row["sha256"], info)
 
 
@@ -278,7 +279,7 @@ class _ArchiveRun:
         if check.info is None:
             self._put(clip, row, Refusal(BAD_FRAMES if clip.is_frames else BAD_VIDEO, check.reason))
             return
-        row |= {name: getattr(check.info, name) for name in ("fps", "frame_count", "width", "height")}
+        row |= facts_of(check.info)
         row["end_s"] = row["frame_count"] / row["fps"] if clip.end_s is None else clip.end_s
         refusal = None
         if clip.frame_count not in (None, row["frame_count"]):

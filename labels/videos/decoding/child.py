@@ -248,7 +248,7 @@ def decode(path: bytes, stride: int, limits: DecodeLimits, pipe: int, sender: Fr
         # By descriptor: the file is the one just looked at, and its name need not be UTF-8.
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
         with av.open(f"/dev/fd/{fd}", options=options, metadata_errors="replace") as container:
-            stream = pick_stream(container)
+            stream, note = pick_stream(container)
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = limits.threads or min(os.cpu_count() or 1, 8)
             declared_rate = float(stream.average_rate or stream.guessed_rate or 0)
@@ -290,6 +290,7 @@ def decode(path: bytes, stride: int, limits: DecodeLimits, pipe: int, sender: Fr
         "fps": clock.rate(),
         "duration_s": clock.last_s + 1 / clock.rate(),
         "codec": codec,
+        "notes": [note] if note else [],
     }
 
 
@@ -307,14 +308,24 @@ def open_regular(path: bytes) -> int:
     return fd
 
 
-def pick_stream(container: "InputContainer") -> "VideoStream":
-    """The first video stream that is no cover picture."""
+def pick_stream(container: "InputContainer") -> "tuple[VideoStream, str]":
+    """The video stream that players show: the one marked default, else the largest; and a note where there are more.
+
+    Cover pictures and thumbnails are none. MP4 marks every track as default: among several the largest is taken.
+    """
     import av
 
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
-    raise BadVideo("no video in it")
+    marks = av.stream.Disposition
+    pictures = marks.attached_pic | marks.timed_thumbnails | marks.still_image
+    films = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not films:
+        raise BadVideo("no video in it")
+    marked = [stream for stream in films if stream.disposition & marks.default]
+    taken = max(marked or films, key=lambda stream: stream.width * stream.height)
+    if len(films) == 1:
+        return taken, ""
+    why = "the default one" if len(marked) == 1 else "the largest"
+    return taken, f"{len(films)} video streams, of which {why} is taken ({taken.width} x {taken.height})"
 
 
 def frames_of(container: "InputContainer", stream: "VideoStream") -> "Iterator[VideoFrame]":

@@ -187,6 +187,7 @@ class VideoInfo:
     frame_count: int
     duration_s: float  # from the first frame's start to the last one's end
     codec: str
+    notes: Sequence[str] = ()  # what was chosen or done to it while decoding, a phrase each
 
 
 def decode_frames(
