@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import coded_frame, read_code
 
-from labels.videos.decoding.frames import DecodeError, decode_ahead, decode_frames, probe_video
+from labels.videos.decoding.frames import DecodeError, Patience, decode_ahead, decode_frames, probe_video
 from labels.videos.settings import AheadSettings, DecodeLimits
 
 MakeVideo = Callable[..., Path]
@@ -23,17 +25,25 @@ def codes(path: Path, stride: int = 1) -> list[int]:
     return [read_code(frame.rgb) for frame in decode_frames(path, stride)]
 
 
-def children() -> set[int]:
-    """Process ids of the decoding processes that this process has started and that still run."""
+def children(of: int | None = None) -> set[int]:
+    """Process ids of the decoding processes that a process, this one, has started and that still run."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"labels.videos.decoding.child" in (entry / "cmdline").read_bytes():
+            if parent == (of or os.getpid()) and b"labels.videos.decoding.child" in (entry / "cmdline").read_bytes():
                 found.add(int(entry.name))
         except (OSError, IndexError):
             continue
     return found
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and is more than an entry that nobody has asked after."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def no_children_soon() -> bool:
@@ -212,12 +222,78 @@ def test_damage_is_an_error_with_a_reason(
     codec = "mpeg4" if name.endswith("avi") else "libx264"
     path = make_video(name, noise, codec=codec, options=options if codec == "libx264" else {}, container_options=front)
     damage(path)
-    for decode in (lambda: list(decode_frames(path)), lambda: probe_video(path)):
+    for decode in (
+        lambda: list(decode_frames(path, until_damage=False)),
+        lambda: probe_video(path, until_damage=False),
+    ):
         with pytest.raises(DecodeError) as caught:
             decode()
         assert reason in str(caught.value)
         assert "\n" not in str(caught.value)
         assert str(caught.value)
+
+
+def lost_packet(path: Path) -> None:
+    """One packet of a transport stream never arrived."""
+    data = path.read_bytes()
+    middle = len(data) // 188 // 2 * 188
+    path.write_bytes(data[:middle] + data[middle + 188 :])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("front.mp4", truncated, "breaks off"),
+        ("cut.avi", truncated, "breaks off"),
+        ("cut.mkv", truncated, "breaks off"),
+        ("hole.mp4", hole, ""),
+        ("hole.mkv", hole, ""),
+        ("lost.ts", lost_packet, "packet is corrupt"),
+    ],
+)
+def test_a_damaged_video_ends_before_its_damage(
+    make_video: MakeVideo, name: str, damage: Callable[[Path], object], reason: str
+) -> None:
+    rng = np.random.default_rng(0)
+    shown = [coded_frame(number) for number in range(40)]
+    for rgb in shown:  # noise where the code is not, so that the damage hits pictures
+        rgb[32:, :48] = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    options = {} if name.endswith("avi") else {"crf": "10", "g": "250", "bf": "2"}
+    front = {"movflags": "+faststart"} if name.endswith("mp4") else {}
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    path = make_video(name, shown, codec=codec, options=options, container_options=front)
+    whole = [frame.rgb for frame in decode_frames(path)]
+    assert len(whole) == 40 and not probe_video(path).damage
+    damage(path)
+    info = probe_video(path)
+    assert 0 < info.frame_count < 40
+    assert info.damage and reason in info.damage
+    for threads in (1, 3, 8):  # the same frames each time, as they were before the damage
+        frames = list(decode_frames(path, limits=DecodeLimits(threads=threads)))
+        assert len(frames) == info.frame_count
+        assert all(np.array_equal(frame.rgb, rgb) for frame, rgb in zip(frames, whole, strict=False))
+    assert len(list(decode_frames(path, 4))) == -(-info.frame_count // 4)
+
+
+def test_an_avi_whose_writer_counted_wrong_is_whole(make_video: MakeVideo) -> None:
+    path = make_video("riff.avi", codec="mpeg4", frames=20)
+    data = bytearray(path.read_bytes())
+    data[4:8] = struct.pack("<I", len(data))  # with its own head, 8 too many
+    path.write_bytes(data)
+    info = probe_video(path, until_damage=False)
+    assert (info.frame_count, info.damage) == (20, "")
+
+
+def test_a_size_that_changes_ends_the_video(make_video: MakeVideo, tmp_path: Path) -> None:
+    small, large = make_video("a.ts", frames=12), make_video("b.ts", frames=12, width=128, height=96)
+    path = tmp_path / "call.ts"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    info = probe_video(path)
+    assert (info.width, info.height) == (96, 64)
+    assert 0 < info.frame_count <= 12 and info.damage
+    assert codes(path) == list(range(info.frame_count))
+    with pytest.raises(DecodeError):
+        probe_video(path, until_damage=False)
 
 
 def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
@@ -252,6 +328,41 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
 def test_limits(make_video: MakeVideo, limits: dict[str, int], reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         list(decode_frames(make_video("clip.mp4"), limits=DecodeLimits(**limits)))
+
+
+def test_a_decoder_dies_with_its_parent(make_video: MakeVideo) -> None:
+    path = make_video("long.mp4", [coded_frame(number, 480, 320) for number in range(60)])
+    asking = (
+        "import sys, time; from pathlib import Path; from labels.videos.decoding.frames import decode_frames\n"
+        "frames = decode_frames(Path(sys.argv[1])); next(frames); print('going', flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", asking, str(path)], stdout=subprocess.PIPE)
+    assert parent.stdout is not None and parent.stdout.readline() == b"going\n"
+    (child,) = children(parent.pid)
+    os.kill(child, signal.SIGSTOP)  # as one that hangs in a library and looks at nothing
+    parent.kill()
+    parent.wait()
+    os.kill(child, signal.SIGCONT)
+    deadline_s = time.monotonic() + 1
+    while runs(child) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert not runs(child)
+
+
+@pytest.mark.parametrize(
+    ("moments", "over_at"),
+    [
+        ([(0, 0), (9, 0), (11, 0)], 2),  # (clock, processor time): it sleeps
+        ([(0, 0), (20, 2), (40, 4), (100, 9)], None),  # the machine is busy, and it gets little
+        ([(0, 0), (5, 8), (7, 11)], 2),  # it works with several threads, and comes to nothing
+        ([(0, 5), (9, 9), (18, 9), (20, 9)], 3),  # it has stopped working
+        ([(0, None), (9, None), (11, None)], 2),  # a system that does not tell
+    ],
+)
+def test_patience_is_by_what_the_decoder_does(moments: list[tuple[float, float | None]], over_at: int | None) -> None:
+    patience = Patience(10)
+    over = [patience.is_over(*moment) for moment in moments]
+    assert over == [at == over_at for at in range(len(moments))]
 
 
 @pytest.fixture

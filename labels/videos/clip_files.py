@@ -34,12 +34,20 @@ class ClipCheck:
     reason: str = ""
 
 
-def check_clip(path: Path, limits: DecodeLimits | None = None, stop: threading.Event | None = None) -> ClipCheck:
-    """Hash a file and decode all of it. Never raises for what is wrong with the file."""
+def check_clip(
+    path: Path,
+    limits: DecodeLimits | None = None,
+    stop: threading.Event | None = None,
+    until_damage: bool = True,
+) -> ClipCheck:
+    """Hash a file and decode all of it. Never raises for what is wrong with the file.
+
+    A damaged clip counts until its damage, which its `info` names; not so where `until_damage` is False.
+    """
     try:
         before = path.stat()
         sha256 = _digest(path, stop)
-        info = probe_video(path, limits, stop)
+        info = probe_video(path, limits, stop, until_damage)
         after = path.stat()
     except OSError as error:
         return ClipCheck(path, reason=f"cannot be read: {error.strerror}")
@@ -53,10 +61,10 @@ def check_clip(path: Path, limits: DecodeLimits | None = None, stop: threading.E
 def facts_of(info: VideoInfo) -> dict[str, Any]:
     """What a row of the videos table says of the content of a clip."""
     facts: dict[str, Any] = {name: getattr(info, name) for name in ("fps", "frame_count", "width", "height")}
-    return facts | {"notes": "; ".join(info.notes)}
+    return facts | {"damage": info.damage, "notes": "; ".join(info.notes)}
 
 
-def check_clips(paths: Iterable[Path], at_once: int = 0) -> Generator[ClipCheck, None, None]:
+def check_clips(paths: Iterable[Path], at_once: int = 0, until_damage: bool = True) -> Generator[ClipCheck, None, None]:
     """`check_clip` of each path, in order, several at once. Closing the generator ends what is running."""
     at_once = at_once or max(os.cpu_count() or 1, 2)
     stop = threading.Event()
@@ -65,7 +73,7 @@ def check_clips(paths: Iterable[Path], at_once: int = 0) -> Generator[ClipCheck,
     with ThreadPoolExecutor(at_once) as pool:
         try:
             for path in paths:
-                running.append(pool.submit(check_clip, path, limits, stop))
+                running.append(pool.submit(check_clip, path, limits, stop, until_damage))
                 if len(running) > 2 * at_once:
                     yield running.popleft().result()
             while running:

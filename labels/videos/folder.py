@@ -103,20 +103,25 @@ class SourceReport:
     lines: list[str] = field(default_factory=list)
 
 
-def add_folder_clips(work: WorkFolder, folder: Path, table: VideosTable, copy: bool = False) -> SourceReport:
+def add_folder_clips(
+    work: WorkFolder, folder: Path, table: VideosTable, copy: bool = False, until_damage: bool = True
+) -> SourceReport:
     """Take the clips of a folder tree into the work folder; those that are there and unchanged are left alone.
+
+    A damaged clip is taken until its damage; with `until_damage=False` it is a row that failed.
 
     Rows go into `table` as they are finished. Raises InputError when there is no such folder or no video in it.
     """
     content = walk_folder(Path(os.path.abspath(folder)), leave_alone=work.root)
-    return _FolderRun(work, content, table, copy).run()
+    return _FolderRun(work, content, table, copy, until_damage).run()
 
 
 class _FolderRun:
     """One run over one folder."""
 
-    def __init__(self, work: WorkFolder, content: FolderContent, table: VideosTable, copy: bool):
+    def __init__(self, work: WorkFolder, content: FolderContent, table: VideosTable, copy: bool, until_damage: bool):
         self.work, self.content, self.table, self.copy = work, content, table, copy
+        self.until_damage = until_damage
         self.report = SourceReport(found=len(content.videos) + len(content.left_out))
         self.truth_count = 0
 
@@ -127,14 +132,15 @@ class _FolderRun:
             self.table.put(self._new_row(path, path, status="skipped", reason=reason))
             self.report.skipped[reason] += 1
         finished = {path: row for path in self.content.videos if (row := self._finished_row(path)) is not None}
-        checks = check_clips(path for path in self.content.videos if path not in finished)
+        fresh = (path for path in self.content.videos if path not in finished)
+        checks = check_clips(fresh, until_damage=self.until_damage)
         try:
             for path in tqdm(self.content.videos, desc="clips", unit="clip"):
                 row = finished.get(path)
                 if row is None:
                     row = self._take(next(checks))
                 elif row["status"] == "skipped" and self.table.usable_with(row["sha256"]) is None:
-                    row = self._take(check_clip(path))  # the clip it repeats is gone
+                    row = self._take(check_clip(path, None, None, self.until_damage))  # the clip it repeats is gone
                 self._count(path, row)
         finally:
             checks.close()
@@ -146,6 +152,8 @@ class _FolderRun:
         """What an earlier run made of a clip whose file is still the same; None when it must be looked at (again)."""
         row = self.table.row_from(shown(path))
         if row is None or row["status"] == "failed" or not row["sha256"]:
+            return None
+        if row["damage"] and not self.until_damage:
             return None
         try:
             status = path.stat()
@@ -189,7 +197,7 @@ class _FolderRun:
         csv_path = self.content.truth.get(path)
         if row["status"] == "ok":
             self.report.used += 1
-            self.report.lines.extend(f"{row['video_id']}: {row[name]}" for name in ("notes",) if row[name])
+            self.report.lines.extend(lines_of(row))
             self._take_truth(csv_path, row)
             return
         if row["status"] == "failed":
@@ -227,6 +235,12 @@ class _FolderRun:
         row = self.table.row_from(shown(path))
         if row is not None:
             self.table.remove(row["video_id"])
+
+
+def lines_of(row: Row) -> list[str]:
+    """What a user should know of how a clip is used."""
+    damaged = f"used until its damage, {row['frame_count']} frames: {row['damage']}" if row["damage"] else ""
+    return [f"{row['video_id']}: {said}" for said in (damaged, row["notes"]) if said]
 
 
 def _facts(check: ClipCheck) -> Row:
