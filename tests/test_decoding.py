@@ -182,6 +182,47 @@ def test_a_header_may_lie(make_video: MakeVideo) -> None:
     assert codes(path) == list(range(20))
 
 
+def pulled_down(count: int, ball: int = 4) -> tuple[list[np.ndarray], set[int]]:
+    """A small ball that flies over noise, each fifth frame shown twice; and which frames are the second showing."""
+    ground = np.random.default_rng(1).integers(90, 130, (120, 160, 3), dtype=np.uint8)
+    shown, repeated = [], set()
+    for number in range(count):
+        rgb = ground.copy()
+        rgb[40 + number // 2 :][:ball, 10 + 4 * number % 140 :][:, :ball] = 220
+        shown.append(rgb)
+        if number % 5 == 4:
+            repeated.add(len(shown))
+            shown.append(rgb)
+    return shown, repeated
+
+
+@pytest.mark.parametrize("crf", ["18", "28"])
+def test_repeated_frames_are_found(make_video: MakeVideo, crf: str) -> None:
+    shown, repeated = pulled_down(42)
+    path = make_video("pulled.mp4", shown, options={"crf": crf, "preset": "veryfast"})
+    found = set(probe_video(path).repeated_frames)
+    assert found <= repeated and len(found) >= len(repeated) - 1  # where a codec draws the picture anew, one is missed
+    assert {frame.frame_index for frame in decode_frames(path) if frame.is_repeated} == found
+    # Every second frame: it shows what the one given before it shows where neither of both moved.
+    assert not any(frame.is_repeated for frame in decode_frames(path, 2))
+
+
+def test_a_frame_given_after_repeats_alone_is_a_repeat(make_video: MakeVideo) -> None:
+    flying = pulled_down(12)[0]
+    path = make_video("frozen.mp4", flying[:10] + [flying[9]] * 6 + flying[10:])
+    assert [frame.frame_index for frame in decode_frames(path, 3) if frame.is_repeated] == [12, 15]
+
+
+def test_where_hardly_anything_moves_nothing_is_a_repeat(make_video: MakeVideo) -> None:
+    ground = np.random.default_rng(1).integers(90, 130, (120, 160, 3), dtype=np.uint8)
+    shown = []
+    for number in range(30):  # a faint ball that rolls a pixel a frame
+        rgb = ground.copy()
+        rgb[60:66, 20 + number : 26 + number] += 30
+        shown.append(rgb)
+    assert not probe_video(make_video("putt.mp4", shown, options={"crf": "18"})).repeated_frames
+
+
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 

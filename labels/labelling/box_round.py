@@ -28,7 +28,7 @@ from labels.videos.frame_store import FrameStore
 if TYPE_CHECKING:
     from labels.models.deep_features import BackboneFeatures
 
-FORMAT = 3  # of the shards; raise it when the same detector on the same video gives other shards
+FORMAT = 4  # of the shards; raise it when the same detector on the same video gives other shards
 
 
 @dataclass
@@ -212,6 +212,8 @@ def _write_shard(
         "boxes": len(labelled.boxes),
         "degenerate_boxes": labelled.degenerate_boxes,
         "repeated_boxes": labelled.repeated_boxes,
+        "repeated_frames": list(labelled.repeated_frames),  # whose boxes are those of the frame before
+        "sha256": str(video.sha256),
         "described_by": described,
     }
     boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {video.video_id}")

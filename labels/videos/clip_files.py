@@ -61,6 +61,7 @@ def check_clip(
 def facts_of(info: VideoInfo) -> dict[str, Any]:
     """What a row of the videos table says of the content of a clip."""
     facts: dict[str, Any] = {name: getattr(info, name) for name in ("fps", "frame_count", "width", "height")}
+    facts["repeated_frames"] = len(info.repeated_frames)
     return facts | {"damage": info.damage, "notes": "; ".join(info.notes)}
 
 

@@ -90,6 +90,7 @@ def shown(path: Path) -> str:
 
 YOUTUBE_SEGMENT = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6})_(\d{6})")  # a clip of Kinetics: id, start, end in s
 UCF_CLIP = re.compile(r"(v_[A-Za-z0-9]+_g\d+)_c\d+")  # clips of one UCF101 group are cut from one video
+REPEATS_TOLD = 0.02  # the share of frames from which their number is worth a line
 SAME_CONTENT, FAILED = "same content as another clip", "failed"
 
 
@@ -240,7 +241,9 @@ class _FolderRun:
 def lines_of(row: Row) -> list[str]:
     """What a user should know of how a clip is used."""
     damaged = f"used until its damage, {row['frame_count']} frames: {row['damage']}" if row["damage"] else ""
-    return [f"{row['video_id']}: {said}" for said in (damaged, row["notes"]) if said]
+    repeats = f"{row['repeated_frames']} of {row['frame_count']} frames repeat the one before"
+    told = repeats if row["repeated_frames"] > REPEATS_TOLD * row["frame_count"] else ""
+    return [f"{row['video_id']}: {said}" for said in (damaged, row["notes"], told) if said]
 
 
 def _facts(check: ClipCheck) -> Row:

@@ -16,6 +16,7 @@ KINDS = tables.VIDEOS | {
     "source_bytes": "int64",
     "source_mtime_ns": "int64",
     "damage": "str",  # why the clip is used until its last good frame alone, which frame_count says; empty: it is whole
+    "repeated_frames": "int64",  # how many show just what the frame before shows; -1: nobody has looked
     "notes": "str",  # what was chosen or done to decode it
 }
 DEFAULTS = {"str": "", "int64": -1, "float64": float("nan")}

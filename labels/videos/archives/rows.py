@@ -71,7 +71,9 @@ def known_check(clip: ArchiveClip, row: Row | None, work: WorkFolder, settings: 
         return None
     facts = {name: row[name] for name in ("width", "height", "fps", "frame_count")}
     notes = tuple(filter(None, row["notes"].split("; ")))
-    info = VideoInfo(**facts, duration_s=row["frame_count"] / row["fps"], codec="", damage=row["damage"], notes=notes)
+    repeated = range(max(0, row["repeated_frames"]))  # only how many is known here
+    known = {"damage": row["damage"], "repeated_frames": repeated, "notes": notes}
+    info = VideoInfo(**facts, **known, duration_s=row["frame_count"] / row["fps"], codec="")
     return ClipCheck(path, size, mtime_ns, row["sha256"], info)
 
 

@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from labels.videos.decoding.containers import missing_bytes
-from labels.videos.decoding.pictures import Turn
+from labels.videos.decoding.pictures import Repeats, Turn
 from labels.videos.decoding.pipe import ALIVE, END, FAILED, FrameSender, Header, send
 from labels.videos.settings import DecodeLimits
 
@@ -148,6 +148,7 @@ class Decoding:
         self.pipe, self.sender = pipe, sender
         self.lost = missing_bytes(self.fd)
         self.sent = 0  # frames that have been passed by, sent or not
+        self.is_fresh = True  # something that was not a repeat came since the last frame that was sent
         self.sent_s = time.monotonic()
 
     def run(self, until_damage: bool) -> dict[str, Any]:
@@ -175,6 +176,8 @@ class Decoding:
         import av
 
         self.clock, self.turn, self.count, self.size = Clock(), Turn(), 0, (0, 0)
+        self.repeats = Repeats()
+        self.repeated: list[int] = []
         self.converter = av.video.reformatter.VideoReformatter()
         os.lseek(self.fd, 0, os.SEEK_SET)
         try:
@@ -202,12 +205,16 @@ class Decoding:
         return f"the file breaks off: its last {self.lost} bytes are missing" if self.lost else ""
 
     def take(self, frame: "VideoFrame") -> None:
-        time_s = self.clock.time_of(frame)
+        time_s, is_repeat = self.clock.time_of(frame), self.repeats.is_repeat(frame)
+        if is_repeat:
+            self.repeated.append(self.count)
         if self.count >= self.sent:
             self.sent += 1
+            self.is_fresh |= not is_repeat
             if self.stride and self.count % self.stride == 0:
                 rgb = self.converter.reformat(frame, format="rgb24")
-                self.sender.send(self.count, time_s, *self.turn.apply(rgb))
+                self.sender.send(self.count, time_s, self.turn.apply(rgb), not self.is_fresh)
+                self.is_fresh = False
                 self.sent_s = time.monotonic()
         if time.monotonic() - self.sent_s > ALIVE_EVERY_S:
             send(self.pipe, Header(ALIVE))
@@ -262,6 +269,7 @@ class Decoding:
             "duration_s": self.clock.last_s + 1 / self.clock.rate(),
             "codec": self.codec,
             "notes": self.notes,
+            "repeated_frames": self.repeated,
         }
 
 

@@ -218,6 +218,7 @@ class Frame(NamedTuple):
     frame_index: int  # counts decoded frames from 0
     time_s: float  # by the frame's own timestamp, 0 at the first frame
     rgb: np.ndarray  # (H, W, 3) uint8, upright
+    is_repeated: bool = False  # it shows what the frame given before it shows, but for what compression changed
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,7 @@ class VideoInfo:
     duration_s: float  # from the first frame's start to the last one's end
     codec: str
     damage: str = ""  # why it ends before its end: all frames counted here are good; empty: it is whole
+    repeated_frames: Sequence[int] = ()  # indices of those that show what the frame before them shows
     notes: Sequence[str] = ()  # what was chosen or done to it while decoding, a phrase each
 
 
@@ -256,7 +258,7 @@ def decode_frames(
     with suppress(Stopped), DecoderProcess(path, stride, limits or DecodeLimits(), stop, until_damage) as child:
         while (header := child.read_header()) is not None:
             if header.kind == FRAME:
-                yield Frame(header.frame_index, header.time_s, child.take_frame())
+                yield Frame(header.frame_index, header.time_s, child.take_frame(), header.is_repeated)
 
 
 def probe_video(

@@ -1,7 +1,10 @@
 """What is done to each decoded picture: turned upright, freed of interlacing, compared with the one before."""
 
 import struct
+from collections import deque
 from typing import TYPE_CHECKING, Any
+
+from labels.videos.decoding.pipe import Picture
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -30,7 +33,7 @@ class Turn:
     def size(self, width: int, height: int) -> tuple[int, int]:
         return (height, width) if self.transposed else (width, height)
 
-    def apply(self, frame: "VideoFrame") -> tuple[int, int, memoryview, int]:
+    def apply(self, frame: "VideoFrame") -> Picture:
         """Width, height and the RGB rows of the upright picture, and the bytes from one row to the next."""
         plane = frame.planes[0]
         if (self.transposed, self.x_step, self.y_step) == (False, 1, 1):
@@ -43,3 +46,45 @@ class Turn:
             rgb = rgb.transpose(1, 0, 2)
         upright = np.ascontiguousarray(rgb[:: self.y_step, :: self.x_step])
         return upright.shape[1], upright.shape[0], upright.reshape(-1).data, upright.shape[1] * 3
+
+
+BLOCK, MOST_BLOCKS = 4, 480  # pixels of a block's side; blocks along the longer side of a large frame
+MOST_CHANGE = 20.0  # of 256 levels; repeated frames of filmed clips change a block by up to 21, others by 27 and more
+SHARE_OF_USUAL = 1 / 8
+STEPS, FEWEST_STEPS = 30, 2  # that were no repeats: the usual change is their median
+
+
+class Repeats:
+    """Finds frames that show just what the frame before shows, as pull-down and constant-rate phone video have them.
+
+    By the block of the picture whose mean brightness changes most: a ball of a few pixels changes its block by tens of
+    levels and the mean of a frame by hundredths of one. A repeat changes no block by more than compression does, and
+    much less than the frames before it changed theirs: where hardly anything moves, nothing is taken for a repeat.
+    """
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._converter = VideoReformatter()
+        self._before: Any = None
+        self._steps: deque[float] = deque(maxlen=STEPS)
+
+    def is_repeat(self, frame: "VideoFrame") -> bool:
+        """Whether this frame, the next of a video, repeats the one before."""
+        import numpy as np
+
+        side = max(BLOCK, -(-max(frame.width, frame.height) // MOST_BLOCKS))
+        size = {"width": max(1, frame.width // side), "height": max(1, frame.height // side)}
+        small = self._converter.reformat(frame, **size, format="gray", interpolation="AREA")
+        plane = small.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        blocks = rows[: small.height, : small.width].astype(np.int16)
+        before, self._before = self._before, blocks
+        if before is None:
+            return False
+        change = float(np.abs(blocks - before).max())
+        usual = float(np.median(self._steps)) if len(self._steps) >= FEWEST_STEPS else 0.0
+        if change <= max(1.0, min(MOST_CHANGE, SHARE_OF_USUAL * usual)):
+            return True
+        self._steps.append(change)
+        return False
