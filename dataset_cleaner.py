@@ -32,7 +32,7 @@ from labels.cleaning.settings import (
     settings_from,
 )
 from labels.exchange.known_formats import add_export_argument
-from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+from labels.records.command_line import Summary, add_force, round_number, run_stage, stage_parser
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     off = "switch off a part of cleaning or a rule, of those listed below; may be repeated"
     parser.add_argument("--without", action="append", choices=tuple(words), default=[], metavar="RULE", help=off)
     add_export_argument(parser)
-    parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
+    add_force(parser, ", or the round looks as if it collapses")
     add_threshold_arguments(parser)
     return parser.parse_args(argv)
 
@@ -57,21 +57,25 @@ def clean(args: argparse.Namespace) -> Summary:
 
         return export_stage(args.work, args.round, args.export)
     from labels.cleaning.actions.round import clean_actions_of, wants_actions
+    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.work_folder import WorkFolder
     from labels.training.settings import training_command
 
     work = WorkFolder(args.work)
     if wants_actions(work, args.round, args.task):
+        refuse_replaced_clips(work, args.force)
         summary = clean_actions_of(args, said_of_boxes(args))
         return replace(summary, next_command=training_command(work, args.round, actions=True))
     from tqdm import tqdm
 
     from labels.cleaning.box_round import clean_round, finished_record, round_inputs
     from labels.cleaning.quality_estimate import summary_lines
+    from labels.labelling.settings import labelling_command
     from labels.records.run_records import out_of_date
 
     settings = settings_from(args)
-    work.read_videos()
+    relabelling = labelling_command(work, args.round)
+    replaced = refuse_replaced_clips(work, args.force, args.round, "labelled", relabelling)
     with work.writing():
         inputs = round_inputs(work, args.round)
         record = finished_record(inputs, settings)
@@ -80,7 +84,7 @@ def clean(args: argparse.Namespace) -> Summary:
             videos = range(len(inputs.videos))
             with tqdm(videos, desc="cleaning", unit="video", file=sys.stderr) as progress:
                 record = clean_round(inputs, settings, progress)
-        lines += [*summary_lines(record.counts), *inputs.audits, *out_of_date(work)]
+        lines += [*summary_lines(record.counts), *inputs.audits, *replaced, *out_of_date(work)]
         lines += [f"alarm, but --force: {alarm}" for alarm in record.counts["alarms"] if args.force]
     return Summary(
         stage=f"clean round {args.round}",

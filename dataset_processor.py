@@ -34,7 +34,7 @@ from labels.labelling.settings import (
     refuse_actions,
     refuse_boxes,
 )
-from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+from labels.records.command_line import Summary, add_force, round_number, run_stage, stage_parser
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -42,6 +42,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--round", type=round_number, required=True, help="the round to label")
     add_detector_arguments(parser)
     add_action_arguments(parser)
+    add_force(parser)
     masks = parser.add_argument_group("masks, instead of boxes: the cleaned labels of the round are the prompts")
     masks.add_argument("--masks", metavar="NAME|FOLDER", help="a SAM 2 of the Hugging Face hub, or a folder with one")
     masks.add_argument("--track-masks", action="store_true", help="follow each track through the video")
@@ -55,10 +56,12 @@ def label(args: argparse.Namespace) -> Summary:
     from labels.labelling.box_round import choose_detectors
     from labels.records.class_lists import class_names_from
     from labels.records.errors import InputError
+    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.run_records import digest_of_videos, out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
+    replaced = refuse_replaced_clips(work, args.force)
     if args.masks is not None:
         if args.recogniser is not None or args.detector is not None:
             raise InputError("--masks: its prompts are the cleaned labels; leave --recogniser and --detector out")
@@ -92,14 +95,14 @@ def label(args: argparse.Namespace) -> Summary:
         outcome = label_round(work, folder, detector, settings, backbone=backbone)
         arguments = {name: getattr(args, name) for name in ARGUMENTS}
         finish_round(folder, detector, settings, outcome, arguments, inputs)
-        lines = [*outcome.lines(), *out_of_date(work)]
+        lines = [*outcome.lines(), *replaced, *out_of_date(work)]
         cleaning = cleaning_command(work, args.round)
     return Summary(
         "label",
         "videos",
         found,
         outcome.made + outcome.untouched,
-        {"cannot be decoded": len(outcome.skipped)} if outcome.skipped else {},
+        dict(outcome.kinds),
         lines,
         cleaning,
     )

@@ -22,7 +22,7 @@ from labels.models.recognisers.recogniser import Recogniser
 from labels.models.recognisers.settings import BROUGHT
 from labels.models.settings import HUMAN
 from labels.records import tables
-from labels.records.command_line import Summary
+from labels.records.command_line import DECODER_DIED, Summary
 from labels.records.errors import InputError
 from labels.records.run_records import (
     HUMAN_ACTIONS_FILE,
@@ -41,7 +41,7 @@ from labels.records.run_records import (
 from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.records.said_options import typed
 from labels.records.work_folder import ACTIONS_LABELLED, ACTIONS_TRAINED, RoundFolder, WorkFolder
-from labels.videos.decoding.frames import DecodeError
+from labels.videos.decoding.frames import DecodeError, DecoderDied
 
 FORMAT = 3  # of the shards
 KEPT_COLUMNS = {*tables.ACTIONS, "appearance"}  # the latter: what the recogniser sees of it, see models/window_features
@@ -63,6 +63,7 @@ class RoundActions:
     made: int = 0
     untouched: int = 0
     skipped: dict[str, str] = field(default_factory=dict)  # video_id -> reason
+    lost: int = 0  # of the skipped: their decoder died, and another run may have them
     incomplete: int = 0  # of the skipped: no joints or masks came with them, and the recogniser looks at some
     human: int = 0
     held_back: int = 0  # human labels that are not used, of clips that are not held out
@@ -73,7 +74,8 @@ class RoundActions:
         """Kind of reason -> videos."""
         kinds = {
             "without joints or masks": self.incomplete,
-            "cannot be decoded": len(self.skipped) - self.incomplete,
+            "cannot be decoded": len(self.skipped) - self.incomplete - self.lost,
+            DECODER_DIED: self.lost,
         }
         return {kind: count for kind, count in kinds.items() if count}
 
@@ -146,6 +148,7 @@ def label_actions(
                 path.unlink(missing_ok=True)
                 outcome.skipped[video_id] = str(error)
                 outcome.incomplete += isinstance(error, NoJoints | NoMasks)
+                outcome.lost += isinstance(error, DecoderDied)
                 continue
             metadata = {
                 "key": key,

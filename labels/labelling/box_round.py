@@ -4,6 +4,7 @@ Who labels: what the user named, or a pretrained detector in round 0 and then th
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ class RoundLabels:
     untouched: int = 0
     removed: int = 0  # shards of videos that are no longer there
     skipped: dict[str, str] = field(default_factory=dict)  # video_id -> reason
+    kinds: Counter[str] = field(default_factory=Counter)  # kind of reason -> videos
     boxes: int = 0
     labelled_frames: int = 0
     degenerate_boxes: int = 0
@@ -120,6 +122,7 @@ def label_round(
                 except DecodeError as error:
                     remove_shard(folder, video_id)
                     outcome.skipped[video_id] = str(error)
+                    outcome.kinds[error.kind] += 1
                     continue
                 outcome.count(_write_shard(folder, row, pending[video_id], labelled, settings, described))
                 outcome.made += 1

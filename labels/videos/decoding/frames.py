@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from labels.records.command_line import DECODER_DIED
 from labels.videos.decoding.pipe import (
     END,
     FAILED,
@@ -46,7 +47,6 @@ from labels.videos.settings import AheadSettings, DecodeLimits
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 STARTUP_S = 30.0  # what the process may take on a busy machine before its first sign of life, beside the limit
-DECODER_DIED = "lost because the decoder died; run again"
 POLL_S = 0.2  # how soon a reader notices that nobody wants its frames any more
 
 
