@@ -62,6 +62,7 @@ def no_children_soon() -> bool:
         ("xvid.avi", {"codec": "mpeg4"}),
         ("vp9.webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}}),
         ("transport.ts", {"codec": "mpeg2video"}),
+        ("turning.gif", {"codec": "gif", "pix_fmt": "rgb8"}),
         ("grey.mkv", {"codec": "ffv1", "pix_fmt": "gray"}),
         ("with_sound.mp4", {"audio": True}),
         ("caf\udce9.mp4", {}),  # a name that is not UTF-8
@@ -221,6 +222,36 @@ def test_where_hardly_anything_moves_nothing_is_a_repeat(make_video: MakeVideo) 
         rgb[60:66, 20 + number : 26 + number] += 30
         shown.append(rgb)
     assert not probe_video(make_video("putt.mp4", shown, options={"crf": "18"})).repeated_frames
+
+
+def test_interlaced_video_is_deinterlaced_frame_for_frame(make_video: MakeVideo) -> None:
+    """A bright bar moves 8 pixels from field to field: woven, its edges are combs."""
+    shown = []
+    for number in range(12):
+        rgb = np.full((64, 96, 3), 60, np.uint8)
+        for field in (0, 1):
+            left = 8 + 4 * (2 * number + field) % 64
+            rgb[field::2, left : left + 16] = 200
+        shown.append(rgb)
+    flags = {"flags": "+ildct+ilme", "top": "1", "field_order": "tt", "q": "2"}
+    path = make_video("field.ts", shown, codec="mpeg2video", options=flags)
+    info = probe_video(path)
+    assert (info.frame_count, list(info.notes)) == (12, ["deinterlaced"])
+    frames = list(decode_frames(path))
+    assert np.allclose([frame.time_s for frame in frames], np.arange(12) / 25, atol=0.002)
+
+    def combs(rgb: np.ndarray) -> float:
+        lines = rgb[:, :, 1].astype(int)
+        return float(np.abs(lines[1:-1] * 2 - lines[:-2] - lines[2:]).mean())
+
+    assert combs(shown[5]) > 10
+    assert max(combs(frame.rgb) for frame in frames[1:-1]) < 0.3 * combs(shown[5])
+    assert not probe_video(make_video("plain.ts", shown, codec="mpeg2video")).notes
+
+
+def test_a_picture_that_is_no_video(make_video: MakeVideo) -> None:
+    with pytest.raises(DecodeError, match="still picture"):
+        probe_video(make_video("still.gif", frames=1, codec="gif", pix_fmt="rgb8"))
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def _replaced_files(work: WorkFolder, rows: list[dict[str, Any]]) -> list[str]:
             if not row["sha256"] or stamp == [row.get("source_bytes"), row.get("source_mtime_ns")]:
                 continue  # a link to a file that stage 1 looked at
             entry = kept.get(video_id)
-            digest = entry[2] if _is_entry(entry) and entry[:2] == stamp else file_digest(path)
+            digest = _digest_in(entry, stamp) or file_digest(path)
         except OSError:
             continue  # it is gone, or cannot be read: whoever decodes it says so
         known[video_id] = [*stamp, digest]
@@ -67,8 +67,10 @@ def _replaced_files(work: WorkFolder, rows: list[dict[str, Any]]) -> list[str]:
     return replaced
 
 
-def _is_entry(entry: object) -> bool:
-    return isinstance(entry, list) and len(entry) == 3 and isinstance(entry[2], str)
+def _digest_in(entry: object, stamp: list[int]) -> str:
+    """The digest in an entry of KNOWN_CLIPS of a file with this size and time; empty where it is of another."""
+    is_same = isinstance(entry, list) and len(entry) == 3 and entry[:2] == stamp and isinstance(entry[2], str)
+    return entry[2] if is_same else ""  # type: ignore[index]
 
 
 def _named(video_ids: list[str]) -> str:

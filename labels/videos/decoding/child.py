@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from labels.videos.decoding.containers import missing_bytes
-from labels.videos.decoding.pictures import Repeats, Turn
+from labels.videos.decoding.pictures import Deinterlacer, Repeats, Turn
 from labels.videos.decoding.pipe import ALIVE, END, FAILED, FrameSender, Header, send
 from labels.videos.settings import DecodeLimits
 
@@ -72,9 +72,7 @@ class Clock:
 
 
 # Containers of video. Left out are play lists, which name other files and addresses, and still pictures.
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,ogg,asf,mxf,nut,dv"
-)
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,ogg,asf,mxf,nut,dv,gif"
 # What the decoders log when they fill in for data they could not read. A frame says so itself (`is_corrupt`), but not
 # when the damage is in a frame before the start of the clip that others refer to.
 CONCEALED = (b"concealing ", b"error while decoding MB")
@@ -176,7 +174,7 @@ class Decoding:
         import av
 
         self.clock, self.turn, self.count, self.size = Clock(), Turn(), 0, (0, 0)
-        self.repeats = Repeats()
+        self.repeats, self.deinterlacer = Repeats(), Deinterlacer()
         self.repeated: list[int] = []
         self.converter = av.video.reformatter.VideoReformatter()
         os.lseek(self.fd, 0, os.SEEK_SET)
@@ -189,7 +187,7 @@ class Decoding:
                 stream.codec_context.thread_count = threads
                 self.codec, self.notes = stream.codec_context.name, [note] if note else []
                 self.clock.start(float(stream.average_rate or stream.guessed_rate or 0))
-                for frame in self.frames_of(container, stream):
+                for frame in self.deinterlacer.frames(self.frames_of(container, stream), stream):
                     self.take(frame)
         except av.error.MemoryError:
             raise MemoryError from None
@@ -199,6 +197,8 @@ class Decoding:
             raise Damage(self.cut_off() or f"{reason[:1].lower()}{reason[1:]}, {where}") from None
         if not self.count:
             raise BadVideo(self.cut_off() or "no frame in it")
+        if self.codec == "gif" and self.count == 1:
+            raise BadVideo("a still picture, not a video")
         return self.account()
 
     def cut_off(self) -> str:
@@ -268,7 +268,7 @@ class Decoding:
             "fps": self.clock.rate(),
             "duration_s": self.clock.last_s + 1 / self.clock.rate(),
             "codec": self.codec,
-            "notes": self.notes,
+            "notes": [*self.notes, *(["deinterlaced"] if self.deinterlacer.is_used else [])],
             "repeated_frames": self.repeated,
         }
 

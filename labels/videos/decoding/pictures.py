@@ -2,12 +2,14 @@
 
 import struct
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from labels.videos.decoding.pipe import Picture
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.video.stream import VideoStream
 
 
 class Turn:
@@ -46,6 +48,54 @@ class Turn:
             rgb = rgb.transpose(1, 0, 2)
         upright = np.ascontiguousarray(rgb[:: self.y_step, :: self.x_step])
         return upright.shape[1], upright.shape[0], upright.reshape(-1).data, upright.shape[1] * 3
+
+
+class Deinterlacer:
+    """Frames whose lines are of two moments are made whole by FFmpeg's bwdif, one for one; others are left alone.
+
+    What comes before the first interlaced frame passes untouched; from there on each frame waits for the next.
+    """
+
+    def __init__(self) -> None:
+        self._graph: Any = None
+
+    @property
+    def is_used(self) -> bool:
+        return self._graph is not None
+
+    def frames(self, frames: "Iterator[VideoFrame]", stream: "VideoStream") -> "Iterator[VideoFrame]":
+        for frame in frames:
+            if self._graph is None and not frame.interlaced_frame:
+                yield frame
+                continue
+            if self._graph is None:
+                self._graph = _bwdif(frame, stream)
+            self._graph.push(frame)
+            yield from self._ready()
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._ready()
+
+    def _ready(self) -> "Iterator[VideoFrame]":
+        import av
+
+        while True:
+            try:
+                yield self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+
+
+def _bwdif(frame: "VideoFrame", stream: "VideoStream") -> Any:
+    import av
+
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or stream.time_base
+    )
+    graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
+    graph.configure()
+    return graph
 
 
 BLOCK, MOST_BLOCKS = 4, 480  # pixels of a block's side; blocks along the longer side of a large frame
