@@ -8,7 +8,6 @@ The lines of a foreign CSV without a header.
 import csv
 import lzma
 import shutil
-import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from xml.parsers import expat
 
 from labels.records.errors import InputError
+from labels.records.safe_writing import scratch_folder
 
 MAX_BYTES = 2 * 2**30
 
@@ -80,8 +80,8 @@ def unzipped(path: Path) -> Iterator[Path]:
     if path.suffix.lower() != ".zip" or not path.is_file():
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="rally-") as folder:
-        yield _unpacked(path, Path(folder))
+    with scratch_folder("unpacked") as folder:
+        yield _unpacked(path, folder)
 
 
 def _unpacked(path: Path, folder: Path) -> Path:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.safe_writing import read_parquet, write_parquet
+from labels.records.safe_writing import read_parquet, sweep_leftovers, write_parquet
 
 # The folders of a round in the order they are made. Actions have records of their own: boxes that are cleaned give the
 # players whose actions are labelled in the same round.
@@ -169,6 +169,7 @@ class WorkFolder:
         except BlockingIOError:
             os.close(handle)
             raise InputError(f"{self.root}: another stage is writing to it; wait until it has ended") from None
+        sweep_leftovers(self.root)
         try:
             yield
         except InputError:

@@ -76,6 +76,8 @@ class FrameStore:
             known = mark.read_text().strip() == sha256
         except (OSError, UnicodeDecodeError):
             known = False
+        for half_written in mark.parent.glob(".*.aside"):  # of a run that was killed
+            half_written.unlink(missing_ok=True)
         if not known:
             shutil.rmtree(mark.parent, ignore_errors=True)
             write_text(mark, sha256 + "\n")

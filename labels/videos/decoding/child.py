@@ -72,7 +72,10 @@ class Clock:
 
 
 # Containers of video. Left out are play lists, which name other files and addresses, and still pictures.
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,ogg,asf,mxf,nut,dv,gif"
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,ogg,asf,mxf,nut,dv,"
+    "gif"
+)
 # What the decoders log when they fill in for data they could not read. A frame says so itself (`is_corrupt`), but not
 # when the damage is in a frame before the start of the clip that others refer to.
 CONCEALED = (b"concealing ", b"error while decoding MB")
