@@ -28,7 +28,7 @@ from labels.cleaning.rules import SWITCH_HELP, switch_name
 from labels.cleaning.settings import add_threshold_arguments, said_of_boxes, settings_from
 from labels.engine.placement import add_placement_arguments, placement_of
 from labels.exchange.known_formats import add_export_argument
-from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+from labels.records.command_line import Summary, add_force, round_number, run_stage, stage_parser
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -40,7 +40,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     off = "switch off a part of cleaning or a rule, of those listed below; may be repeated"
     parser.add_argument("--without", action="append", type=switch_name, default=[], metavar="RULE", help=off)
     add_export_argument(parser)
-    parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
+    add_force(parser, ", or the round looks as if it collapses")
     add_threshold_arguments(parser)
     add_placement_arguments(parser, "as many processes as pay")
     return parser.parse_args(argv)
@@ -54,10 +54,12 @@ def clean(args: argparse.Namespace) -> Summary:
         return export_stage(args.work, args.round, args.export)
     from labels.cleaning.actions.round import clean_actions_of, wants_actions
     from labels.records import next_command
+    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
     if wants_actions(work, args.round, args.task):
+        refuse_replaced_clips(work, args.force)
         summary = clean_actions_of(args, said_of_boxes(args))
         return replace(summary, next_command=next_command.train(work, args.round, actions=True))
     from labels.cleaning.box_round import clean_videos, finish_round, finished_record, round_inputs
@@ -66,6 +68,8 @@ def clean(args: argparse.Namespace) -> Summary:
 
     settings, where = settings_from(args), placement_of(args)
     work.read_videos()
+    relabelling = next_command.label_boxes(work, args.round)
+    replaced = refuse_replaced_clips(work, args.force, args.round, "labelled", relabelling)
     with work.writing(where.name):
         inputs = round_inputs(work, args.round)
         record = finished_record(inputs, settings)
@@ -75,7 +79,7 @@ def clean(args: argparse.Namespace) -> Summary:
             if where.is_share:
                 return outcome.summary(f"clean round {args.round}", outcome.lines("cleaned"), where)
             record = finish_round(inputs, settings, outcome)
-        lines += [*summary_lines(record.counts), *inputs.audits, *out_of_date(work)]
+        lines += [*summary_lines(record.counts), *inputs.audits, *replaced, *out_of_date(work)]
         lines += [f"alarm, but --force: {alarm}" for alarm in record.counts["alarms"] if args.force]
     return Summary(
         stage=f"clean round {args.round}",

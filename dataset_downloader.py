@@ -75,11 +75,12 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
         if args.source in LABELLED:
             from labels.exchange.labelled_clips import add_labelled_clips
 
-            return add_labelled_clips(work, table, args.source, args.path, args.copy, said_of(args))
+            until_damage = args.damaged == "until"
+            return add_labelled_clips(work, table, args.source, args.path, args.copy, said_of(args), until_damage)
         if args.source in ARCHIVES:
             result = ARCHIVES[args.source](work, archive_settings(args), table)
             return Summary("download", "clips", result.found, result.used, dict(result.refused), result.lines)
-        report = add_folder_clips(work, args.path, table, args.copy)
+        report = add_folder_clips(work, args.path, table, args.copy, args.damaged == "until")
     lines = report.lines[:MOST_LINES]
     if len(report.lines) > MOST_LINES:
         lines.append(f"and {len(report.lines) - MOST_LINES} more; column reason of {work.videos_table} says all")

@@ -37,7 +37,7 @@ from labels.labelling.settings import (
     refuse_boxes,
     wants_actions,
 )
-from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+from labels.records.command_line import Summary, add_force, round_number, run_stage, stage_parser
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -45,6 +45,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--round", type=round_number, required=True, help="the round to label")
     add_detector_arguments(parser)
     add_action_arguments(parser)
+    add_force(parser)
     masks = parser.add_argument_group("masks, instead of boxes: the cleaned labels of the round are the prompts")
     masks.add_argument("--masks", metavar="NAME|FOLDER", help="a SAM 2 of the Hugging Face hub, or a folder with one")
     masks.add_argument("--track-masks", action="store_true", help="follow each track through the video")
@@ -55,9 +56,11 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
     from labels.records import next_command
+    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
+    replaced = refuse_replaced_clips(work, args.force)
     if args.masks is not None or args.track_masks:
         from labels.labelling.masks import label_masks_of
 
@@ -73,6 +76,7 @@ def label(args: argparse.Namespace) -> Summary:
         from labels.labelling.box_round import label_boxes_of
 
         summary = label_boxes_of(args)
+    summary = replace(summary, lines=[*summary.lines, *replaced])
     is_share = placement_of(args).is_share
     return summary if is_share else replace(summary, next_command=next_command.clean(work, args.round, actions=actions))
 

@@ -27,7 +27,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labels.records.command_line import Summary, round_number, run_stage, stage_parser
+from labels.records.command_line import Summary, add_force, round_number, run_stage, stage_parser
 from labels.training.settings import TrainingSettings, add_action_arguments, add_training_arguments, refuse_actions
 
 if TYPE_CHECKING:
@@ -39,19 +39,23 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--round", type=round_number, required=True, help="whose cleaned labels to train on")
     add_training_arguments(parser)
     add_action_arguments(parser)
+    add_force(parser)
     return parser.parse_args(argv)
 
 
 def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
+    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.work_folder import WorkFolder
     from labels.training.actions.round import train_actions_of, wants_actions
 
     if wants_actions(WorkFolder(args.work), args.round, args.task):
+        refuse_replaced_clips(WorkFolder(args.work), args.force)
         from labels.pictures.report.training import draw_confusion, draw_training_curves
 
         return train_actions_of(args, draw_training_curves, draw_confusion)
     refuse_actions(args)
+    from labels.cleaning.settings import cleaning_command
     from labels.models.checkpoints import own_long_side
     from labels.models.detectors.loading import torch_device
     from labels.pictures.report.training import draw_training_curves
@@ -59,7 +63,8 @@ def train(args: argparse.Namespace) -> Summary:
     from labels.training.boxes.round import train_round
 
     work = WorkFolder(args.work)
-    work.usable_videos()  # says what is missing before the folder's lock would make it
+    # Says, too, what is missing before the folder's lock would make it.
+    replaced = refuse_replaced_clips(work, args.force, args.round, "cleaned", cleaning_command(work, args.round))
     architecture = args.architecture or TrainingSettings.architecture
     settings = replace(
         TrainingSettings(),
@@ -82,7 +87,7 @@ def train(args: argparse.Namespace) -> Summary:
             args.folds,
         )
         summary = summarise(args, trained)
-        summary.lines += out_of_date(work)
+        summary.lines += [*replaced, *out_of_date(work)]
     return summary
 
 

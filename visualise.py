@@ -28,7 +28,7 @@ import sys
 
 from labels.pictures.review.settings import REVIEW
 from labels.pictures.settings import PictureSettings
-from labels.records.command_line import Summary, positive_number, round_number, run_stage, stage_parser
+from labels.records.command_line import Summary, add_force, positive_number, round_number, run_stage, stage_parser
 
 
 def get_args(argv: list[str] | None) -> argparse.Namespace:
@@ -46,6 +46,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--gif", action="store_true", help="each overlay as a GIF too, small and short")
     parser.add_argument("--port", type=int, default=REVIEW.port, help="of the review page, on this machine; 0: any")
+    add_force(parser)
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--review", action="store_true", help="serve a page on which a person judges labels")
     asked.add_argument("--audit", type=positive_number, metavar="N", help="draw N kept labels for a person to judge")
@@ -64,12 +65,13 @@ def visualise(args: argparse.Namespace) -> Summary:
 
     from labels.pictures import stage as round_pictures
     from labels.records.errors import InputError
+    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.work_folder import WorkFolder
 
     if args.limit < 0 or not 0 <= args.seconds < 1e6:
         raise InputError("--limit and --seconds must be 0 or more")
     work = WorkFolder(args.work)
-    work.usable_videos()
+    replaced = refuse_replaced_clips(work, args.force)
     settings = PictureSettings(limit=args.limit, seconds=args.seconds, gif=args.gif)
     # On a terminal only: elsewhere it would stand in the line of whatever goes wrong.
     with work.writing(), tqdm(unit="video", desc="drawing", leave=False, disable=None) as bar:
@@ -84,7 +86,9 @@ def visualise(args: argparse.Namespace) -> Summary:
             return round_pictures.draw_difference(work, *args.diff, settings, progress)
         if args.audit is not None:
             return round_pictures.draw_audit(work, args.round, args.audit, settings, progress)
-        return round_pictures.draw_round(work, args.round, args.videos, settings, progress)
+        summary = round_pictures.draw_round(work, args.round, args.videos, settings, progress)
+    summary.lines += replaced
+    return summary
 
 
 def main(argv: list[str] | None = None) -> int:

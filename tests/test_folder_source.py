@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import coded_frame, write_test_video
@@ -13,6 +14,7 @@ from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
 from labels.videos import clip_files
 from labels.videos import folder as folder_source
+from labels.videos.decoding.frames import decode_frames
 from labels.videos.folder import SourceReport, add_folder_clips
 from labels.videos.frame_store import FrameStore
 from labels.videos.truth_files import TruthError, read_truth_csv
@@ -384,3 +386,21 @@ def test_a_full_disk_is_no_lost_clip(work: WorkFolder, clips: Path, monkeypatch:
     with pytest.raises(OSError, match="No space"):
         run(work, clips)
     assert not (work.videos / "a.mp4").exists()
+
+
+def test_a_damaged_clip_is_taken_until_its_damage_or_skipped(work: WorkFolder, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (30, 64, 96, 3), dtype=np.uint8)
+    clip = write_test_video(tmp_path / "clips" / "cut.mp4", noise, container_options={"movflags": "+faststart"})
+    put(clip, clip.read_bytes()[:-9000])
+    _, videos = run(work, tmp_path / "clips")
+    row = videos.loc["cut"]
+    assert (row["status"], row["reason"]) == ("ok", "")
+    assert 0 < row["frame_count"] < 30
+    assert "breaks off" in row["damage"]
+    assert len(list(decode_frames(work.videos / row["file"]))) == row["frame_count"]
+    with VideosTable(work) as table:
+        report = add_folder_clips(work, tmp_path / "clips", table, until_damage=False)
+    assert report.skipped == {"failed": 1}
+    row = work.read_videos().set_index("video_id").loc["cut"]
+    assert row["status"] == "failed" and "breaks off" in row["reason"]

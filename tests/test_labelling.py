@@ -104,6 +104,45 @@ def test_stride(tmp_path, make_video, every_frame, seen):
     assert expected.items() <= metadata.items()
 
 
+@pytest.mark.parametrize(
+    ("stride", "seen", "labelled"),
+    [
+        (1, [0, 1, 3, 6], {0: 0, 1: 1, 2: 1, 3: 3, 4: 3, 5: 3, 6: 6}),
+        (2, [0, 1, 2, 3, 4, 6], {0: 0, 2: 2, 4: 4, 6: 6}),  # what 2 and 4 repeat is not labelled, so they are looked at
+        (3, [0, 1, 3, 6], {0: 0, 3: 3, 6: 6}),
+    ],
+)
+def test_a_frame_that_repeats_another_has_its_boxes(tmp_path, stride, seen, labelled):
+    """Of seven frames 2, 4 and 5 are repeats; the detector looks at every frame but these."""
+    repeats = {2, 4, 5}
+    frames = [Frame(index, index / 25, coded_frame(index), index in repeats) for index in range(7)]
+    detector = Spelling(every_frame=True)
+    store = FrameStore(tmp_path)
+    made = label_video("a", frames, detector, 0, LabellingSettings(stride=stride), store)
+    assert detector.seen == seen
+    boxes = made.boxes.set_index("frame_index")
+    assert boxes["x1"].to_dict() == labelled
+    assert np.allclose(boxes["time_s"], [index / 25 for index in labelled])
+    assert boxes["label_uid"].is_unique
+    assert made.repeated_frames == tuple(index for index, box in labelled.items() if index != box)
+    assert made.labelled_frames == len(labelled)
+    assert all(store.has("a", index) for index in labelled)
+    assert made.camera["frame_index"].tolist() == list(range(7))
+    still = made.camera.set_index("frame_index").loc[[index for index in repeats if index not in seen]]
+    assert (still[["a", "b", "tx", "c", "d", "ty"]] == [1, 0, 0, 0, 1, 0]).all(axis=None)
+
+
+def test_a_shard_says_which_frames_repeat_others(tmp_path, make_video):
+    shown = [coded_frame(index) for index in range(10)]
+    work = work_with(tmp_path, make_video, ["a"], 10)
+    make_video(work.videos / "a.mp4", [*shown[:5], shown[4], *shown[5:9]])
+    work.write_videos(video_row("a", work.videos / "a.mp4", 10))
+    run(work)
+    boxes = read_parquet(work.round(0).boxes("labelled", "a"))
+    assert read_parquet_metadata(work.round(0).boxes("labelled", "a"))["repeated_frames"] == [5]
+    assert boxes.set_index("frame_index")["x1"].tolist() == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8]
+
+
 def test_boxes_are_clipped_and_empty_ones_counted(make_video):
     extra = [[-9, -9, 5, 5], [90, 60, 120, 80], [-9, 0, -1, 9], [50, 5, 50, 9], [200, 0, 210, 5]]
     made = label_video("a", decode_frames(make_video("a.mp4", 2)), Spelling(extra=extra), 0, LabellingSettings())

@@ -9,7 +9,6 @@ import csv
 import lzma
 import math
 import shutil
-import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
 import zlib
@@ -20,6 +19,7 @@ from xml.parsers import expat
 
 from labels.exchange.label_set import OddEntry
 from labels.records.errors import InputError
+from labels.records.safe_writing import scratch_folder
 from labels.records.verdicts import delimiter_of
 
 MAX_BYTES = 2 * 2**30
@@ -120,8 +120,8 @@ def unzipped(path: Path) -> Iterator[Path]:
     if path.suffix.lower() != ".zip" or not path.is_file():
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="rally-") as folder:
-        yield _unpacked(path, Path(folder))
+    with scratch_folder("unpacked") as folder:
+        yield _unpacked(path, folder)
 
 
 def _unpacked(path: Path, folder: Path) -> Path:

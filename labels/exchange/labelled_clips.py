@@ -34,7 +34,13 @@ MOST_LINES = 20
 
 
 def add_labelled_clips(
-    work: WorkFolder, table: VideosTable, format_name: str, path: Path, copy: bool, said: Said | None = None
+    work: WorkFolder,
+    table: VideosTable,
+    format_name: str,
+    path: Path,
+    copy: bool,
+    said: Said | None = None,
+    until_damage: bool = True,
 ) -> Summary:
     """Take the clips below `path`, and their labels as truth. InputError when there is no clip, or no sound label."""
     root = Path(os.path.abspath(path.expanduser()))
@@ -46,7 +52,7 @@ def add_labelled_clips(
         if not any(_label_paths(root, format_name)):
             raise InputError(f"{shown(root)}: no labels of the format {format_name} in it")
         try:
-            report = add_folder_clips(work, root, table, copy)
+            report = add_folder_clips(work, root, table, copy, until_damage)
         except InputError as error:
             raise InputError(f"{error}; labels of pictures alone are not clips") from None
         lines = report.lines[:MOST_LINES]

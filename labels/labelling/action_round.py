@@ -95,7 +95,7 @@ class ActionTask(Task):
         return (self.folder.actions("labelled", item),)
 
     def kind_of(self, error: Exception) -> str:
-        return "without joints or masks" if isinstance(error, NoJoints | NoMasks) else "cannot be decoded"
+        return "without joints or masks" if isinstance(error, NoJoints | NoMasks) else getattr(error, "kind", "")
 
     def human(self, item: str) -> pd.DataFrame:
         """The human labels of a video that are used."""

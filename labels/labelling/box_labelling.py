@@ -20,7 +20,7 @@ from labels.models.detectors.ensemble import Panel, sources_of
 from labels.records.detections import Detections, as_text
 from labels.records.geometry import clip_boxes
 from labels.records.tables import make_boxes, sort_boxes
-from labels.tracks.camera_motion import CameraMotion, camera_table
+from labels.tracks.camera_motion import IDENTITY, CameraMotion, CameraStep, camera_table
 from labels.videos.decoding.frames import Frame
 from labels.videos.frame_store import FrameStore
 
@@ -36,6 +36,7 @@ class LabelledVideo:
     degenerate_boxes: int  # that the detector gave and that have no area inside the frame
     surplus_boxes: int  # beyond the most that are taken of a frame
     repeated_boxes: int  # that it had said of the same frame before, to the last bit
+    repeated_frames: tuple[int, ...] = ()  # labelled frames that show what the frame before shows, and have its boxes
 
 
 def label_video(
@@ -54,33 +55,63 @@ def label_video(
         store: where the JPEGs go; None writes none.
         backbone: says what is in the boxes, for a detector that does not.
 
+    A frame that repeats the one before has its boxes: no detector sees it, so that nothing moves across it.
+
     Raises whatever `frames` raises when it cannot be decoded to its end.
     """
     camera = CameraMotion()
     frame_index: list[int] = []
+    repeats: deque[Frame] = deque()  # that wait for the boxes of the frame before them
+    repeated: list[int] = []
     rows = _Rows(backbone, settings.most_boxes)
     # Camera motion and JPEGs cost about as much as a small detector: they run beside it.
     with _Beside(settings.pending) as steps, _Beside(settings.pending) as pictures:
 
         def watched() -> Iterator[Frame]:
+            seen = -1  # the last frame that the detector was given
             for frame in frames:
                 frame_index.append(frame.frame_index)
+                labels_are_there = seen % settings.stride == 0 or frame.frame_index % settings.stride != 0
+                if frame.is_repeated and seen >= 0 and labels_are_there:
+                    steps.submit(_standing_still)
+                    repeats.append(frame)
+                    continue
                 steps.submit(camera.update, frame.rgb)
+                seen = frame.frame_index
                 yield frame
 
-        for frame, found in detector.detect(watched()):
+        def take(frame: Frame, found: Detections) -> None:
             if frame.frame_index % settings.stride:
-                continue
+                return
             found = rows.add(frame, found)
             wanted = store is not None and is_worth_a_picture(found, detector, settings.image_share)
             if store is not None and wanted and not store.has(video_id, frame.frame_index):
                 pictures.submit(store.write, video_id, frame.frame_index, frame.rgb)
+
+        def take_repeats(found: Detections, until: float) -> None:
+            while repeats and repeats[0].frame_index < until:
+                frame = repeats.popleft()
+                if frame.frame_index % settings.stride == 0:
+                    repeated.append(frame.frame_index)
+                take(frame, found)
+
+        found = Detections.none()
+        for frame, found_next in detector.detect(watched()):
+            take_repeats(found, frame.frame_index)
+            found = found_next
+            take(frame, found)
+        take_repeats(found, float("inf"))
         pictures.finish()
         table = camera_table(frame_index, steps.finish())
     boxes = rows.as_boxes(video_id, round_number)
     # A detector may say one box twice; a label is named by its box.
     once = sort_boxes(boxes.drop_duplicates("label_uid", keep="first"))
-    return LabelledVideo(once, table, rows.frames, rows.degenerate, rows.surplus, len(boxes) - len(once))
+    counts = (rows.frames, rows.degenerate, rows.surplus, len(boxes) - len(once))
+    return LabelledVideo(once, table, *counts, tuple(repeated))
+
+
+def _standing_still() -> CameraStep:
+    return CameraStep(IDENTITY.copy(), False)
 
 
 def decode_stride(detector: Detector | Panel, stride: int) -> int:

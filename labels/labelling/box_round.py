@@ -113,7 +113,7 @@ class BoxLabelling(Task):
         return math.ceil(self.videos[item].frame_count / self.stride)
 
     def kind_of(self, error: Exception) -> str:
-        return "cannot be decoded"
+        return getattr(error, "kind", "")
 
     def make_all(self, keys: Mapping[str, str], step: Step) -> Results:
         paths = [(item, self.work.videos / self.videos[item].file, self.stride) for item in keys]
@@ -151,7 +151,9 @@ class BoxLabelling(Task):
         }
         size, described = (int(video.width), int(video.height)), described_by(detector, backbone)
         count, stride = int(video.frame_count), self.settings.stride
-        facts = VideoFacts(item, count, stride, float(video.fps), *size, described, counts)
+        # Repeated frames have the boxes of the frame before; the digest says of which file the labels are.
+        more = counts | {"repeated_frames": list(labelled.repeated_frames), "sha256": str(video.sha256)}
+        facts = VideoFacts(item, count, stride, float(video.fps), *size, described, more)
         boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {item}")
         write_parquet(self.folder.camera(item), labelled.camera, facts.as_metadata())
         write_video_labels(self.folder.boxes("labelled", item), VideoLabels(boxes, facts))  # last: it is done

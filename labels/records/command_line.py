@@ -11,6 +11,9 @@ from pathlib import Path
 
 from labels.records.errors import InputError
 
+# Kinds of skipped items that the same command, run again, may well use: they end a stage with EXIT_SKIPPED.
+DECODER_DIED = "lost because the decoder died; run again"
+TRANSIENT = (DECODER_DIED,)
 EXIT_DONE, EXIT_BAD_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 2, 3, 130
 
 MOST_DIGITS = 9  # of a number that is given as an argument
@@ -113,6 +116,12 @@ def stage_parser(manual: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_force(parser: argparse.ArgumentParser, further: str = "") -> None:
+    parser.add_argument(
+        "--force", action="store_true", help=f"go on although clips were replaced since they were labelled{further}"
+    )
+
+
 def round_number(text: str) -> int:
     """Argument type of `--round`: a whole number from 0."""
     try:
@@ -187,7 +196,8 @@ def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
         print(shown_safely(f"next: {summary.next_command}"))
     for alarm in summary.alarms:
         print(shown_safely(f"{script}: alarm: {alarm}"), file=sys.stderr)
-    return EXIT_SKIPPED if summary.alarms or (strict and summary.skipped) else EXIT_DONE
+    to_look_at = summary.alarms or any(kind in summary.skipped for kind in TRANSIENT)
+    return EXIT_SKIPPED if to_look_at or (strict and summary.skipped) else EXIT_DONE
 
 
 def said_beside(args: argparse.Namespace, usual: Mapping[str, object]) -> list[str]:

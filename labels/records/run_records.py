@@ -1,5 +1,6 @@
 """`run.json`: written last, it marks a stage as done and says from what its output was made."""
 
+import json
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -48,9 +49,12 @@ def write_run_record(folder: RoundFolder, record: RunRecord) -> None:
 
 
 def read_run_record(folder: RoundFolder, stage: str) -> RunRecord | None:
-    """The record of a finished stage, or None when the stage is not finished."""
+    """The record of a finished stage, or None when the stage is not finished, or its record is damaged.
+
+    It is made anew by running the stage. InputError for one that is whole and of another version.
+    """
     path = folder.run_record(stage)
-    if not path.is_file():
+    if not path.is_file() or is_damaged(path):
         return None
     try:
         return RunRecord(**read_json(path))
@@ -58,11 +62,24 @@ def read_run_record(folder: RoundFolder, stage: str) -> RunRecord | None:
         raise InputError(f"{path}: not a run record of this version; run the stage again") from None
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether a record is there that no version of this program wrote, such as half of one."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return True
+    except OSError:
+        return False
+    return not isinstance(found, dict) or "stage" not in found
+
+
 def require_run_record(folder: RoundFolder, stage: str, command: str) -> RunRecord:
     """The record of a stage that must be finished; otherwise an InputError that names the command to run."""
     record = read_run_record(folder, stage)
     if record is None:
         kind, _, of = stage.partition("/")  # «labelled», or «labelled/actions»
+        if is_damaged(folder.run_record(stage)):
+            raise InputError(f"{folder.run_record(stage)}: damaged; make it anew: {command}")
         what = f"no {kind} {of}" if of else f"not {kind} yet"
         raise InputError(
             f"{folder.stage(stage)}: round {folder.number} {'has' if of else 'is'} {what}; run first: {command}"

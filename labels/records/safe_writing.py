@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labels.records.errors import InputError
+
+LEFTOVER = re.compile(r"^\..+\.(\d{1,9})\.aside(\.[^.]+)?$")  # as `whole_file` names it, with the writer's process id
+SCRATCH = re.compile(r"rally-[a-z]+-(\d{1,9})-.+")
 
 
 @contextmanager
@@ -105,6 +110,42 @@ def digest_of(value: Any) -> str:
     """A short stable digest (32 hex digits) of anything JSON can hold."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def sweep_leftovers(folder: Path) -> None:
+    """Take away what writers that were killed left half done in a folder and below it, `frames/` excepted.
+
+    For who alone writes there. What a process that runs still is at is left alone.
+    """
+    for inside, names, files in os.walk(folder):
+        names[:] = [name for name in names if not (name == "frames" and Path(inside) == folder)]
+        for name in files:
+            written_by = LEFTOVER.search(name)
+            if written_by is not None and not _is_running(int(written_by[1])):
+                (Path(inside) / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(use: str) -> Iterator[Path]:
+    """A folder of this process alone for what is needed for a while. What killed processes left of such goes first."""
+    root = Path(tempfile.gettempdir())
+    for left in root.glob("rally-*"):
+        owner = SCRATCH.fullmatch(left.name)
+        with suppress(OSError):
+            if owner is not None and left.lstat().st_uid == os.getuid() and not _is_running(int(owner[1])):
+                shutil.rmtree(left, ignore_errors=True)  # of a symbolic link it takes nothing
+    with tempfile.TemporaryDirectory(prefix=f"rally-{use}-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no process id at all
+        return True
+    return True
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pandas as pd
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.frame_times import TIMES_FOLDER
-from labels.records.safe_writing import read_parquet, write_parquet
+from labels.records.safe_writing import read_parquet, sweep_leftovers, write_parquet
 
 # The folders of a round in the order they are made. Actions have records of their own: boxes that are cleaned give the
 # players whose actions are labelled in the same round.
@@ -198,6 +198,8 @@ class WorkFolder:
             for path in others:
                 with FileLock(path, timeout=SHARES_LOOK_S if share else 0):
                     pass
+            if not share:
+                sweep_leftovers(self.root)
             yield
         except Timeout:
             raise InputError(f"{self.root}: another stage is writing to it; wait until it has ended") from None

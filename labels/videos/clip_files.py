@@ -7,6 +7,7 @@ import threading
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from labels.engine.pools import cores, in_threads
 from labels.records.frame_times import TIMES_FOLDER, keep_frame_times
@@ -33,12 +34,20 @@ class ClipCheck:
     reason: str = ""
 
 
-def check_clip(path: Path, limits: DecodeLimits | None = None, stop: threading.Event | None = None) -> ClipCheck:
-    """Hash a file and decode all of it. Never raises for what is wrong with the file."""
+def check_clip(
+    path: Path,
+    limits: DecodeLimits | None = None,
+    stop: threading.Event | None = None,
+    until_damage: bool = True,
+) -> ClipCheck:
+    """Hash a file and decode all of it. Never raises for what is wrong with the file.
+
+    A damaged clip counts until its damage, which its `info` names; not so where `until_damage` is False.
+    """
     try:
         before = path.stat()
         sha256 = _digest(path, stop)
-        info = probe_video(path, limits, stop)
+        info = probe_video(path, limits, stop, until_damage)
         after = path.stat()
     except OSError as error:
         return ClipCheck(path, reason=f"cannot be read: {error.strerror}")
@@ -49,11 +58,18 @@ def check_clip(path: Path, limits: DecodeLimits | None = None, stop: threading.E
     return ClipCheck(path, after.st_size, after.st_mtime_ns, sha256, info)
 
 
-def check_clips(paths: Iterable[Path], at_once: int = 0) -> Generator[ClipCheck, None, None]:
+def facts_of(info: VideoInfo) -> dict[str, Any]:
+    """What a row of the videos table says of the content of a clip."""
+    facts: dict[str, Any] = {name: getattr(info, name) for name in ("fps", "frame_count", "width", "height")}
+    facts["repeated_frames"] = len(info.repeated_frames)
+    return facts | {"damage": info.damage, "notes": "; ".join(info.notes)}
+
+
+def check_clips(paths: Iterable[Path], at_once: int = 0, until_damage: bool = True) -> Generator[ClipCheck, None, None]:
     """`check_clip` of each path, in order, several at once. Closing the generator ends what is running."""
     stop = threading.Event()
     limits = DecodeLimits(threads=2)  # many clips side by side use the cores better than many threads on one
-    checks = in_threads(lambda path: check_clip(path, limits, stop), paths, at_once or max(cores(), 2))
+    checks = in_threads(lambda path: check_clip(path, limits, stop, until_damage), paths, at_once or max(cores(), 2))
     try:
         yield from checks
     finally:

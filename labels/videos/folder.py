@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
-from labels.videos.clip_files import ClipChanged, ClipCheck, check_clip, check_clips, place_clip
+from labels.videos.clip_files import ClipChanged, ClipCheck, check_clip, check_clips, facts_of, place_clip
 from labels.videos.settings import VIDEO_SUFFIXES
 from labels.videos.truth_files import BALL_SUFFIX, TruthError, keep_truth
 from labels.videos.videos_table import Row, VideosTable, video_row
@@ -91,6 +91,7 @@ def shown(path: Path) -> str:
 
 YOUTUBE_SEGMENT = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6})_(\d{6})")  # a clip of Kinetics: id, start, end in s
 UCF_CLIP = re.compile(r"(v_[A-Za-z0-9]+_g\d+)_c\d+")  # clips of one UCF101 group are cut from one video
+REPEATS_TOLD = 0.02  # the share of frames from which their number is worth a line
 SAME_CONTENT, FAILED = "same content as another clip", "failed"
 
 
@@ -104,20 +105,25 @@ class SourceReport:
     lines: list[str] = field(default_factory=list)
 
 
-def add_folder_clips(work: WorkFolder, folder: Path, table: VideosTable, copy: bool = False) -> SourceReport:
+def add_folder_clips(
+    work: WorkFolder, folder: Path, table: VideosTable, copy: bool = False, until_damage: bool = True
+) -> SourceReport:
     """Take the clips of a folder tree into the work folder; those that are there and unchanged are left alone.
+
+    A damaged clip is taken until its damage; with `until_damage=False` it is a row that failed.
 
     Rows go into `table` as they are finished. Raises InputError when there is no such folder or no video in it.
     """
     content = walk_folder(Path(os.path.abspath(folder)), leave_alone=work.root)
-    return _FolderRun(work, content, table, copy).run()
+    return _FolderRun(work, content, table, copy, until_damage).run()
 
 
 class _FolderRun:
     """One run over one folder."""
 
-    def __init__(self, work: WorkFolder, content: FolderContent, table: VideosTable, copy: bool):
+    def __init__(self, work: WorkFolder, content: FolderContent, table: VideosTable, copy: bool, until_damage: bool):
         self.work, self.content, self.table, self.copy = work, content, table, copy
+        self.until_damage = until_damage
         self.report = SourceReport(found=len(content.videos) + len(content.left_out))
         self.truth_count = 0
 
@@ -128,14 +134,15 @@ class _FolderRun:
             self.table.put(self._new_row(path, path, status="skipped", reason=reason))
             self.report.skipped[reason] += 1
         finished = {path: row for path in self.content.videos if (row := self._finished_row(path)) is not None}
-        checks = check_clips(path for path in self.content.videos if path not in finished)
+        fresh = (path for path in self.content.videos if path not in finished)
+        checks = check_clips(fresh, until_damage=self.until_damage)
         try:
             for path in tqdm(self.content.videos, desc="clips", unit="clip"):
                 row = finished.get(path)
                 if row is None:
                     row = self._take(next(checks))
                 elif row["status"] == "skipped" and self.table.usable_with(row["sha256"]) is None:
-                    row = self._take(check_clip(path))  # the clip it repeats is gone
+                    row = self._take(check_clip(path, None, None, self.until_damage))  # the clip it repeats is gone
                 self._count(path, row)
         finally:
             checks.close()
@@ -147,6 +154,8 @@ class _FolderRun:
         """What an earlier run made of a clip whose file is still the same; None when it must be looked at (again)."""
         row = self.table.row_from(shown(path))
         if row is None or row["status"] == "failed" or not row["sha256"]:
+            return None
+        if row["damage"] and not self.until_damage:
             return None
         try:
             status = path.stat()
@@ -190,6 +199,7 @@ class _FolderRun:
         csv_path = self.content.truth.get(path)
         if row["status"] == "ok":
             self.report.used += 1
+            self.report.lines.extend(lines_of(row))
             self._take_truth(csv_path, row)
             return
         if row["status"] == "failed":
@@ -229,12 +239,19 @@ class _FolderRun:
             self.table.remove(row["video_id"])
 
 
+def lines_of(row: Row) -> list[str]:
+    """What a user should know of how a clip is used."""
+    damaged = f"used until its damage, {row['frame_count']} frames: {row['damage']}" if row["damage"] else ""
+    repeats = f"{row['repeated_frames']} of {row['frame_count']} frames repeat the one before"
+    told = repeats if row["repeated_frames"] > REPEATS_TOLD * row["frame_count"] else ""
+    return [f"{row['video_id']}: {said}" for said in (damaged, row["notes"], told) if said]
+
+
 def _facts(check: ClipCheck) -> Row:
     """What a sound clip's row says of its content; also the group, where the file's name tells it."""
     assert check.info is not None
     stem = check.path.stem
-    facts: Row = {name: getattr(check.info, name) for name in ("fps", "frame_count", "width", "height")}
-    facts |= {"status": "ok", "start_s": 0.0, "end_s": check.info.duration_s}
+    facts: Row = facts_of(check.info) | {"status": "ok", "start_s": 0.0, "end_s": check.info.duration_s}
     if segment := YOUTUBE_SEGMENT.fullmatch(stem):
         facts |= {"group": segment[1], "start_s": float(segment[2]), "end_s": float(segment[3])}
     elif clip := UCF_CLIP.fullmatch(stem):

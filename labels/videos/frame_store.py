@@ -81,6 +81,8 @@ class FrameStore:
 
     def renew(self, video_id: str, sha256: str) -> None:
         """Throw the pictures away unless they are known to be of the video with these bytes; mark what comes as its."""
+        for half_written in (self.root / video_id).glob(".*.aside"):  # of a run that was killed
+            half_written.unlink(missing_ok=True)
         if not self._is_of(video_id, sha256):
             shutil.rmtree(self.root / video_id, ignore_errors=True)
             write_text(self.root / video_id / MARK, sha256 + "\n")

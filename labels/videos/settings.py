@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 # The suffixes by which stage 1 knows a video in a folder, and which a clip keeps inside `videos/`.
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".divx", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
+    {".3gp", ".asf", ".avi", ".divx", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
     | {".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 

@@ -101,6 +101,7 @@ def _size(text: str) -> int:
 
 SOURCES = ("folder", "synthetic", *LISTS, *ARCHIVES)
 SPLITS = ("train", "val", "test")
+DAMAGED = ("until", "skip")
 
 
 def add_source_arguments(parser: argparse.ArgumentParser, further: tuple[str, ...] = ()) -> None:
@@ -109,6 +110,12 @@ def add_source_arguments(parser: argparse.ArgumentParser, further: tuple[str, ..
     parser.add_argument("--path", type=Path, help="the folder, list or archive; not for synthetic clips")
     parser.add_argument("--seed", type=int, default=SyntheticSettings.seed, help="the same seed gives the same clips")
     parser.add_argument("--copy", action="store_true", help="copy clips that lie on disk instead of linking them")
+    parser.add_argument(
+        "--damaged",
+        choices=DAMAGED,
+        default=DAMAGED[0],
+        help="a damaged or cut-off clip on disk is taken until the damage, or skipped",
+    )
     choose = parser.add_argument_group("from lists and archives: what is wanted")
     choose.add_argument("--classes", help="a class list, or names and globs: '*dancing*'")
     choose.add_argument("--split", action="append", choices=SPLITS, help="this split only; may be given twice")
@@ -188,4 +195,5 @@ def archive_settings(args: argparse.Namespace) -> ArchiveSettings:
         seed=args.seed,
         with_copies=args.with_copies,
         copy=args.copy,
+        until_damage=args.damaged == "until",
     )

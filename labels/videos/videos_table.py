@@ -11,8 +11,14 @@ import pandas as pd
 from labels.records import tables
 from labels.records.work_folder import WorkFolder
 
-# Beside the columns of every videos table: by which a source is known to be unchanged.
-KINDS = tables.VIDEOS | {"source_bytes": "int64", "source_mtime_ns": "int64"}
+# Beside the columns of every videos table: by which a source is known to be unchanged, and how its frames are got.
+KINDS = tables.VIDEOS | {
+    "source_bytes": "int64",
+    "source_mtime_ns": "int64",
+    "damage": "str",  # why the clip is used until its last good frame alone, which frame_count says; empty: it is whole
+    "repeated_frames": "int64",  # how many show just what the frame before shows; -1: nobody has looked
+    "notes": "str",  # what was chosen or done to decode it
+}
 DEFAULTS = {"str": "", "int64": -1, "float64": float("nan")}
 SAVE_EVERY_S = 2.0
 MOST_LETTERS = 80

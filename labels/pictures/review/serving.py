@@ -6,7 +6,6 @@ beside it; each verdict is written under a lock of its own.
 
 import signal
 import socket
-import tempfile
 import threading
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from labels.records import next_command
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
+from labels.records.safe_writing import scratch_folder
 from labels.records.work_folder import WorkFolder
 
 
@@ -41,11 +41,11 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and leaves nothing behind
     listening = _listen(port)
     port = listening.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="rally-review-") as folder:
-        frames = ReviewFrames(work, Path(folder) / "frames", settings)
+    with scratch_folder("review") as folder:
+        frames = ReviewFrames(work, folder / "frames", settings)
         desk = ReviewDesk(work, frames, settings)
         stretches = StretchDesk(desk)
-        clips = ClipDesk(work, Path(folder) / "clips", settings)
+        clips = ClipDesk(work, folder / "clips", settings)
         try:
             held, actions = desk.round(here), stretches.round(here)
             found = [f"{len(held.labels)} boxes in {len(held.items)} items"] if len(held.labels) else []

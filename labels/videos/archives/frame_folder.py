@@ -131,7 +131,7 @@ def encode_folder(request: EncodeRequest) -> ClipCheck:
         return ClipCheck(request.folder, reason=f"cannot be read or written: {error.strerror}")
     except MemoryError:
         return ClipCheck(request.folder, reason="reading it needs too much memory")
-    check = check_clip(request.target, DecodeLimits(threads=1))
+    check = check_clip(request.target, DecodeLimits(threads=1), until_damage=False)
     reason = check.reason
     if check.info is not None and check.info.frame_count != len(frames.images):
         reason = f"{len(frames.images)} images gave a video of {check.info.frame_count} frames"

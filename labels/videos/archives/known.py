@@ -30,6 +30,7 @@ class ArchiveSettings:
     seed: int = 0
     with_copies: bool = False  # take the flipped, rotated and moved copies of a clip too
     copy: bool = False  # copy the files instead of linking them
+    until_damage: bool = True  # take a damaged clip until its damage; otherwise it is refused
     image_fps: float = 25.0  # frames a second of clips that come as folders of images
     image_crf: int = 10  # their compression: 10 cannot be told from the images by eye; 0 plays in no browser
     spacejam_block: int = 500  # clip ids in a row that are taken for one piece of a game

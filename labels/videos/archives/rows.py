@@ -34,9 +34,9 @@ from labels.videos.archives.clips import (
 )
 from labels.videos.archives.frame_folder import BadFrames, EncodeRequest, encode_folders, list_frames
 from labels.videos.archives.known import ArchiveSettings
-from labels.videos.clip_files import ClipChanged, ClipCheck, check_clips, place_clip
+from labels.videos.clip_files import ClipChanged, ClipCheck, check_clips, facts_of, place_clip
 from labels.videos.decoding.frames import VideoInfo
-from labels.videos.folder import shown
+from labels.videos.folder import lines_of, shown
 from labels.videos.videos_table import KINDS, Row, VideosTable, video_row
 
 ENCODING = (
@@ -65,10 +65,15 @@ def known_check(clip: ArchiveClip, row: Row | None, work: WorkFolder, settings: 
             size, mtime_ns, same = status.st_size, status.st_mtime_ns, True
     except (OSError, BadFrames):
         return None
+    if row["damage"] and not settings.until_damage:
+        return None
     if not same or (size, mtime_ns) != (row["source_bytes"], row["source_mtime_ns"]):
         return None
     facts = {name: row[name] for name in ("width", "height", "fps", "frame_count")}
-    info = VideoInfo(**facts, duration_s=row["frame_count"] / row["fps"], codec="")
+    notes = tuple(filter(None, row["notes"].split("; ")))
+    repeated = range(max(0, row["repeated_frames"]))  # only how many is known here
+    known = {"damage": row["damage"], "repeated_frames": repeated, "notes": notes}
+    info = VideoInfo(**facts, **known, duration_s=row["frame_count"] / row["fps"], codec="")
     return ClipCheck(path, size, mtime_ns, row["sha256"], info)
 
 
@@ -188,6 +193,7 @@ def _made_from(row: Row) -> Row:
 SAME_CONTENT = "same content as another clip"
 BAD_VIDEO, BAD_FRAMES = "cannot be decoded", "frames are not whole"
 LABELS_AT_ONCE = 200
+MOST_SAID = 20  # lines on how single clips are used; videos.parquet says all
 Beside = Callable[[ArchiveClip, Row], None]  # writes what else the archive knows of a clip that is used
 
 
@@ -239,7 +245,9 @@ class _ArchiveRun:
         checks = ((clip, known_check(clip, row, self.work, self.settings)) for clip, row in earlier)
         known = {clip.source: check for clip, check in checks if check is not None}
         fresh = [clip for clip in self.clips if clip.refusal is None and clip.source not in known]
-        files = check_clips((path_of(clip) for clip in fresh if not clip.is_frames), self.settings.at_once)
+        files = check_clips(
+            (path_of(clip) for clip in fresh if not clip.is_frames), self.settings.at_once, self.settings.until_damage
+        )
         folders = encode_folders(
             (encode_request(clip, self.encoding, self.settings) for clip in fresh if clip.is_frames),
             self.settings.at_once,
@@ -278,7 +286,7 @@ class _ArchiveRun:
         if check.info is None:
             self._put(clip, row, Refusal(BAD_FRAMES if clip.is_frames else BAD_VIDEO, check.reason))
             return
-        row |= {name: getattr(check.info, name) for name in ("fps", "frame_count", "width", "height")}
+        row |= facts_of(check.info)
         row["end_s"] = row["frame_count"] / row["fps"] if clip.end_s is None else clip.end_s
         refusal = None
         if clip.frame_count not in (None, row["frame_count"]):
@@ -371,7 +379,8 @@ class _ArchiveRun:
         rows = sorted(self.rows.values(), key=lambda row: row["video_id"])
         videos = tables.make_table(KINDS, {name: [row[name] for row in rows] for name in KINDS})
         refused = Counter(self.kinds[row["video_id"]] for row in rows if row["status"] != "ok")
-        told = [*lines, *refusal_lines(rows, self.kinds), *split_lines(rows)]
+        used = [said for row in rows if row["status"] == "ok" for said in lines_of(row)]
+        told = [*lines, *used[:MOST_SAID], *refusal_lines(rows, self.kinds), *split_lines(rows)]
         return ArchiveResult(videos, whole_clip_actions(rows), refused, told)
 
 

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from labels.records.command_line import DECODER_DIED
 from labels.videos.decoding.pipe import (
     END,
     FAILED,
@@ -52,6 +53,14 @@ POLL_S = 0.2  # how soon a reader notices that nobody wants its frames any more
 class DecodeError(Exception):
     """Why a video cannot be decoded, or not to its end, in one line."""
 
+    kind = "cannot be decoded"
+
+
+class DecoderDied(DecodeError):
+    """The decoding process was killed, crashed or hung: the video may be sound, and another run may have it."""
+
+    kind = DECODER_DIED
+
 
 class Stopped(Exception):
     """Nobody wants the frames any more."""
@@ -60,7 +69,9 @@ class Stopped(Exception):
 class DecoderProcess:
     """A decoding process and the reading end of its pipe."""
 
-    def __init__(self, path: Path, stride: int, limits: DecodeLimits, stop: threading.Event | None):
+    def __init__(
+        self, path: Path, stride: int, limits: DecodeLimits, stop: threading.Event | None, until_damage: bool = True
+    ):
         self.limits, self.stop = limits, stop
         self.account: dict[str, Any] | None = None  # set when all was decoded
         self._slots: np.ndarray | None = None  # (slots, H, W, 3), shared with the process
@@ -69,21 +80,24 @@ class DecoderProcess:
         self._last_words = tempfile.TemporaryFile()  # noqa: SIM115, closed in __exit__
         search = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-m", "labels.videos.decoding.child"]
+        held, self._lifeline = os.pipe()  # closed when this process ends, which ends the decoder
+        said = [os.fspath(path), str(stride), json.dumps(asdict(limits)), str(int(until_damage))]
         self._process = subprocess.Popen(
-            [*command, os.fspath(path), str(stride), json.dumps(asdict(limits)), str(self._shared)],
-            pass_fds=(self._shared,),
+            [*command, *said, str(self._shared), str(held)],
+            pass_fds=(self._shared, held),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._last_words,
             env={**os.environ, "PYTHONPATH": search},
             bufsize=0,
         )
+        os.close(held)
         assert self._process.stdout is not None
         self._fd = self._process.stdout.fileno()
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self._header = bytearray(HEADER.size)
-        self._patience_s = limits.stall_s + STARTUP_S
+        self._patience = Patience(limits.stall_s, STARTUP_S)
 
     def __enter__(self) -> "DecoderProcess":
         return self
@@ -97,6 +111,7 @@ class DecoderProcess:
             self._process.stdin.close()
         self._last_words.close()
         self._slots = None
+        os.close(self._lifeline)
         os.close(self._shared)
 
     def read_header(self) -> Header | None:
@@ -139,34 +154,62 @@ class DecoderProcess:
 
     def _read_into(self, rest: memoryview) -> None:
         """Fill `rest` from the pipe. Raises DecodeError when the process dies or gives no sign of life."""
-        deadline_s = time.monotonic() + self._patience_s
         while rest:
             if self.stop is not None and self.stop.is_set():
                 raise Stopped
             if not self._poll.poll(POLL_S * 1000):
-                if time.monotonic() > deadline_s:
-                    raise DecodeError(f"the decoder gave no sign of life for {self._patience_s:g} s")
+                if self._patience.is_over(time.monotonic(), cpu_seconds(self._process.pid)):
+                    raise DecoderDied(f"the decoder gave no sign of life for {self._patience.seconds:g} s")
                 continue
             count = os.readv(self._fd, [rest])
             if not count:
-                raise DecodeError(self._why_it_died())
+                raise self._why_it_died()
             rest = rest[count:]
-            self._patience_s = self.limits.stall_s
-            deadline_s = time.monotonic() + self._patience_s
+            self._patience = Patience(self.limits.stall_s)
 
-    def _why_it_died(self) -> str:
+    def _why_it_died(self) -> DecodeError:
         code = self._process.wait()
         if code == -signal.SIGXCPU:
-            return f"decoding it took more than {self.limits.cpu_s} s of processor time"
+            return DecodeError(f"decoding it took more than {self.limits.cpu_s} s of processor time")
         if code < 0:
             with suppress(ValueError):
-                return f"the decoder crashed ({signal.Signals(-code).name})"
+                return DecoderDied(f"the decoder crashed ({signal.Signals(-code).name})")
         self._last_words.seek(0)
         last_words = self._last_words.read(2**20).decode("utf-8", "replace").strip().splitlines()
-        return f"the decoder ended with code {code}: {last_words[-1][:200] if last_words else 'it said nothing'}"
+        return DecoderDied(f"the decoder ended with code {code}: {last_words[-1][:200] if last_words else 'no word'}")
 
 
-__all__ = ["DecodeError", "Frame", "VideoInfo", "decode_ahead", "decode_frames", "probe_video"]
+class Patience:
+    """How long to wait for a sign of life: by what the decoder does; the clock runs on a busy machine too.
+
+    It is over once the process has worked for `seconds`, by its processor time, since the last sign, or has not worked
+    at all for so long. Asked from time to time; a new one after each sign.
+    """
+
+    def __init__(self, seconds: float, starting_s: float = 0.0):
+        self.seconds = seconds + starting_s
+        self._worked_s: float | None = None  # at the first question
+        self._seen_s, self._seen_at_s = 0.0, 0.0  # processor time when it was last seen to grow, and when that was
+
+    def is_over(self, now_s: float, worked_s: float | None) -> bool:
+        """`worked_s`: processor time of the process so far; None where the system does not tell."""
+        if self._worked_s is None:
+            self._worked_s, self._seen_s, self._seen_at_s = worked_s or 0.0, worked_s or 0.0, now_s
+        if worked_s is not None and worked_s > self._seen_s:
+            self._seen_s, self._seen_at_s = worked_s, now_s
+        return self._seen_s - self._worked_s > self.seconds or now_s - self._seen_at_s > self.seconds
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Processor time of a process with all its threads; None where there is no /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+__all__ = ["DecodeError", "DecoderDied", "Frame", "VideoInfo", "decode_ahead", "decode_frames", "probe_video"]
 
 
 class Frame(NamedTuple):
@@ -175,6 +218,7 @@ class Frame(NamedTuple):
     frame_index: int  # counts decoded frames from 0
     time_s: float  # by the frame's own timestamp, 0 at the first frame
     rgb: np.ndarray  # (H, W, 3) uint8, upright
+    is_repeated: bool = False  # it shows what the frame given before it shows, but for what compression changed
 
 
 @dataclass(frozen=True)
@@ -188,30 +232,44 @@ class VideoInfo:
     duration_s: float  # from the first frame's start to the last one's end
     codec: str
     times_s: Sequence[float] | None = None  # when each frame begins; None: evenly, frame_index / fps
+    damage: str = ""  # why it ends before its end: all frames counted here are good; empty: it is whole
+    repeated_frames: Sequence[int] = ()  # indices of those that show what the frame before them shows
+    notes: Sequence[str] = ()  # what was chosen or done to it while decoding, a phrase each
 
 
 def decode_frames(
-    path: Path, stride: int = 1, limits: DecodeLimits | None = None, stop: threading.Event | None = None
+    path: Path,
+    stride: int = 1,
+    limits: DecodeLimits | None = None,
+    stop: threading.Event | None = None,
+    until_damage: bool = True,
 ) -> Generator[Frame, None, None]:
     """Every `stride`th frame of a video from frame 0, in order of display.
 
+    A damaged video ends before the first frame that is lost or cannot be decoded whole; nothing is made up, and it
+    ends at the same frame each time. `until_damage=False`: it is a DecodeError, after the frames before the damage.
     Closing the generator ends the decoding process. `stop` ends the generator early from another thread.
 
     Raises:
-        DecodeError: the file is no video, or frames of it are lost (they are never made up), or decoding it
-            takes more than `limits` allow. Frames before the damage have been given by then.
+        DecodeError: the file is no video, or no frame of it is good, or decoding it takes more than `limits` allow.
+        DecoderDied: the process that decodes was killed, crashed or hung.
     """
     if stride < 1:
         raise ValueError(f"a stride is 1 or more, not {stride}")
-    with suppress(Stopped), DecoderProcess(path, stride, limits or DecodeLimits(), stop) as child:
+    with suppress(Stopped), DecoderProcess(path, stride, limits or DecodeLimits(), stop, until_damage) as child:
         while (header := child.read_header()) is not None:
             if header.kind == FRAME:
-                yield Frame(header.frame_index, header.time_s, child.take_frame())
+                yield Frame(header.frame_index, header.time_s, child.take_frame(), header.is_repeated)
 
 
-def probe_video(path: Path, limits: DecodeLimits | None = None, stop: threading.Event | None = None) -> VideoInfo:
+def probe_video(
+    path: Path,
+    limits: DecodeLimits | None = None,
+    stop: threading.Event | None = None,
+    until_damage: bool = True,
+) -> VideoInfo:
     """What is in a video, counted by decoding all of it; headers lie. Raises DecodeError as `decode_frames` does."""
-    with DecoderProcess(path, 0, limits or DecodeLimits(), stop) as child:
+    with DecoderProcess(path, 0, limits or DecodeLimits(), stop, until_damage) as child:
         while child.read_header() is not None:
             pass
         if child.account is None:

@@ -16,9 +16,12 @@ import tempfile
 from typing import NamedTuple
 
 SIZE, FRAME, ALIVE, END, FAILED = b"S", b"F", b"A", b"E", b"X"
-HEADER = struct.Struct("<cqdiiq")
+HEADER = struct.Struct("<cqdiiq?")
 SLOTS_BYTES, MOST_SLOTS, FEWEST_SLOTS = 32 * 2**20, 16, 2
 FREE = b"."
+
+
+Picture = tuple[int, int, memoryview, int]  # width, height, RGB rows, bytes from one row to the next
 
 
 class Header(NamedTuple):
@@ -28,6 +31,7 @@ class Header(NamedTuple):
     width: int = 0
     height: int = 0
     payload_bytes: int = 0
+    is_repeated: bool = False
 
 
 def send(fd: int, header: Header, payload: bytes = b"") -> None:
@@ -68,8 +72,9 @@ class FrameSender:
         self._slots: mmap.mmap | None = None
         self._count = 0
 
-    def send(self, frame_index: int, time_s: float, width: int, height: int, rows: memoryview, row_bytes: int) -> None:
-        """Hand over one frame; `rows` has `row_bytes` from one row to the next, of which 3 * width count."""
+    def send(self, frame_index: int, time_s: float, picture: Picture, is_repeated: bool) -> None:
+        """Hand over one frame; of the bytes from one of its rows to the next the first 3 * width count."""
+        width, height, rows, row_bytes = picture
         used, frame_bytes = width * 3, width * height * 3
         if self._slots is None:
             send(self._pipe, Header(SIZE, width=width, height=height))
@@ -85,4 +90,4 @@ class FrameSender:
                 at = start + row * used
                 self._slots[at : at + used] = rows[row * row_bytes : row * row_bytes + used]
         self._count += 1
-        send(self._pipe, Header(FRAME, frame_index, time_s, width, height))
+        send(self._pipe, Header(FRAME, frame_index, time_s, width, height, is_repeated=is_repeated))

@@ -63,7 +63,7 @@ def cut_segments(
         for writer in writers.values():
             stack.callback(writer.give_up)
         try:
-            with closing(decode_frames(source)) as frames:
+            with closing(decode_frames(source, until_damage=False)) as frames:
                 for frame in frames:
                     if seen:
                         frame_s = frame.time_s - time_s
@@ -191,7 +191,7 @@ def _finish(
         return FetchError("short", message, False)
     writer.finish(ended_s)
     try:
-        info = probe_video(writer.path)
+        info = probe_video(writer.path, until_damage=False)
     except DecodeError as error:
         return FetchError("cut_mismatch", f"the clip does not decode: {one_line(str(error))}")
     if info.frame_count != writer.taken:

@@ -275,7 +275,7 @@ def _keep(source: Path, video_id: str, folder: Path) -> Any:
     if suffix is None:  # a container that only its name tells: write it as mp4
         return cut_segments(source, [Segment(video_id, None, None)], folder)[video_id]
     try:
-        info = probe_video(source)
+        info = probe_video(source, until_damage=False)
     except DecodeError as error:
         return undecodable(error)
     path = folder / f"{video_id}{suffix}"
