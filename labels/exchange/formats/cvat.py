@@ -192,10 +192,11 @@ class _Reading:
         last: tuple[int, _Shape] | None = None
         for frame in sorted(shown):
             found = shown[frame]
-            between = task.frames[(task.frames > last[0]) & (task.frames < frame)] if last is not None else []
-            for inner in between if found is not None and last is not None else []:
-                share = (inner - last[0]) / (frame - last[0])
-                self._add(where, task, int(inner), last[1].between(found, share), name)
+            if found is not None and last is not None:
+                start, before = last
+                for inner in task.frames[(task.frames > start) & (task.frames < frame)].tolist():
+                    shape = before.between(found, (inner - start) / (frame - start))
+                    self._add(where, task, inner, shape, name)
             if found is not None:
                 self._add(where, task, frame, found, name)
             last = None if found is None else (frame, found)

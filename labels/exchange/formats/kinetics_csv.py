@@ -95,8 +95,8 @@ def _clip_of(
             return offset_s, row
     if any(row["video_id"] == name for _, row in clips):
         raise OddEntry("rows of which nothing lies in their clip")
-    row = videos.find(name)
-    return (0.0, None) if row is None or (clips and origin_of(row)[0] == name) else (0.0, row)
+    named = videos.find(name)
+    return (0.0, None) if named is None or (clips and origin_of(named)[0] == name) else (0.0, named)
 
 
 def _lies_in(start_s: float, end_s: float, offset_s: float, video: Row) -> bool:

@@ -248,7 +248,7 @@ class _Reading:
         """The box of what was drawn on a picture, and whether it is a point. Raises OddEntry."""
         if kind.startswith("polygon"):
             points = value.get("points")
-            flat = [each for point in points for each in point] if _is_pairs(points) else []
+            flat = [each for point in points or [] for each in point] if _is_pairs(points) else []
             xyxy = np.array(hull(number_of(each, "points") for each in flat))
             return xyxy * np.array([width, height] * 2) / 100, False
         if kind.startswith("keypoint"):
