@@ -283,7 +283,7 @@ def test_verdicts_on_actions_are_no_words_on_boxes_that_are_gone(work, capsys):
         (["--round", "0", "--set", "max_aspect=nan"], "--set max_aspect=nan: a number from 0, not 'nan'"),
         (["--round", "0", "--max-per-frame", "-1"], "--max-per-frame: a number from 0, not -1"),
         (["--round", "0", "--set", "min_size_pixels=-1"], "a number from 0, not '-1'"),
-        (["--round", "0", "--set", "min_anchors=2.5"], "a whole number from 0, not '2.5'"),
+        (["--round", "0", "--set", "min_confident_boxes=2.5"], "a whole number from 0, not '2.5'"),
         (["--round", "0", "--set", "max_aspekt=2"], "no such threshold; is it max_aspect"),
         (["--round", "0", "--set", "max_aspect"], "a threshold and its value"),
         (["--round", "0", "--set", "without=still"], "no such threshold"),
