@@ -10,6 +10,7 @@ Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, 
     python dataset_cleaner.py work --round 1                            # merged with round 0
     python dataset_cleaner.py work --round 0 --keep 0.7 --ignore 0.3
     python dataset_cleaner.py work --round 0 --without still --without flat
+    python dataset_cleaner.py work --round 0 --shard 2/8                # one of eight shares, beside the others
     python dataset_cleaner.py work --round 0 --export cvat              # what is cleaned, in a foreign format
 
 Boxes are linked to paths over time, in coordinates from which the camera's motion is taken out. Cleaning keeps a weak
@@ -25,6 +26,7 @@ from dataclasses import replace
 
 from labels.cleaning.rules import SWITCH_HELP, switch_name
 from labels.cleaning.settings import add_threshold_arguments, said_of_boxes, settings_from
+from labels.engine.placement import add_placement_arguments, placement_of
 from labels.exchange.known_formats import add_export_argument
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
@@ -40,6 +42,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     add_export_argument(parser)
     parser.add_argument("--force", action="store_true", help="go on although the round looks as if it collapses")
     add_threshold_arguments(parser)
+    add_placement_arguments(parser, "as many processes as pay")
     return parser.parse_args(argv)
 
 
@@ -57,22 +60,21 @@ def clean(args: argparse.Namespace) -> Summary:
     if wants_actions(work, args.round, args.task):
         summary = clean_actions_of(args, said_of_boxes(args))
         return replace(summary, next_command=next_command.train(work, args.round, actions=True))
-    from tqdm import tqdm
-
-    from labels.cleaning.box_round import clean_round, finished_record, round_inputs
+    from labels.cleaning.box_round import clean_videos, finish_round, finished_record, round_inputs
     from labels.cleaning.quality_estimate import summary_lines
     from labels.records.run_records import out_of_date
 
-    settings = settings_from(args)
+    settings, where = settings_from(args), placement_of(args)
     work.read_videos()
-    with work.writing():
+    with work.writing(where.name):
         inputs = round_inputs(work, args.round)
         record = finished_record(inputs, settings)
         lines = [f"round {args.round} is cleaned and up to date; nothing was done"] if record is not None else []
         if record is None:
-            videos = range(len(inputs.videos))
-            with tqdm(videos, desc="cleaning", unit="video", file=sys.stderr) as progress:
-                record = clean_round(inputs, settings, progress)
+            outcome = clean_videos(inputs, settings, where)
+            if where.is_share:
+                return outcome.summary(f"clean round {args.round}", outcome.lines("cleaned"), where)
+            record = finish_round(inputs, settings, outcome)
         lines += [*summary_lines(record.counts), *inputs.audits, *out_of_date(work)]
         lines += [f"alarm, but --force: {alarm}" for alarm in record.counts["alarms"] if args.force]
     return Summary(

@@ -15,6 +15,7 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 1 --detector student --detector motion --mirrored   # with more looks
     python dataset_processor.py work --round 0 --masks facebook/sam2.1-hiera-tiny   # masks of the cleaned labels
     python dataset_processor.py work --round 0 --recogniser human       # actions: what an archive says of its clips
+    python dataset_processor.py work --round 0 --shard 2/8              # one of eight shares, beside the others
 
 A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), `hf:NAME` or
 `hf:FOLDER` of the Hugging Face hub, a .onnx file of any common export (labels/models/detectors/onnx_layouts.py lists
@@ -28,12 +29,13 @@ import argparse
 import sys
 from dataclasses import replace
 
+from labels.engine.placement import add_placement_arguments, placement_of
 from labels.labelling.settings import (
-    ARGUMENTS,
     add_action_arguments,
     add_detector_arguments,
     refuse_actions,
     refuse_boxes,
+    wants_actions,
 )
 from labels.records.command_line import Summary, round_number, run_stage, stage_parser
 
@@ -46,70 +48,33 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     masks = parser.add_argument_group("masks, instead of boxes: the cleaned labels of the round are the prompts")
     masks.add_argument("--masks", metavar="NAME|FOLDER", help="a SAM 2 of the Hugging Face hub, or a folder with one")
     masks.add_argument("--track-masks", action="store_true", help="follow each track through the video")
+    add_placement_arguments(parser, "in this process")
     return parser.parse_args(argv)
 
 
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
-    from labels.labelling.action_round import label_actions_of, wants_actions
-    from labels.labelling.box_round import choose_detectors
     from labels.records import next_command
-    from labels.records.class_lists import class_names_from
-    from labels.records.errors import InputError
-    from labels.records.run_records import digest_of_videos, out_of_date
     from labels.records.work_folder import WorkFolder
 
     work = WorkFolder(args.work)
-    if args.masks is not None:
-        if args.recogniser is not None or args.detector is not None:
-            raise InputError("--masks: its prompts are the cleaned labels; leave --recogniser and --detector out")
-        from labels.labelling.masks import mask_round
-        from labels.models.segmenters import load_segmenter
+    if args.masks is not None or args.track_masks:
+        from labels.labelling.masks import label_masks_of
 
-        with work.writing():
-            return mask_round(work, args.round, load_segmenter(args.masks, args.track_masks, args.device))
-    if args.track_masks:
-        raise InputError("--track-masks: is of --masks; name a SAM 2 with --masks, or leave it out")
-    if wants_actions(args, work):
+        return label_masks_of(args)
+    actions = wants_actions(args, work)
+    if actions:
         refuse_boxes(args)
-        return replace(label_actions_of(args), next_command=next_command.clean(work, args.round, actions=True))
-    refuse_actions(args)
-    found = len(work.usable_videos())
-    teachers = next_command.with_teachers(work, args.round) if args.detector is None else {}
-    for name in ARGUMENTS:  # what the user says of looks and classes still holds
-        if teachers.get(name) and not getattr(args, name):
-            setattr(args, name, teachers[name])
-    names, inputs = choose_detectors(work, args.round, args.detector)
-    class_names = class_names_from(args.classes) if args.classes is not None else None
-    with work.writing():
-        from labels.labelling.box_round import finish_round, label_round
-        from labels.labelling.settings import LabellingSettings
-        from labels.models.detectors.ensemble import load_backbone, load_panel
-        from labels.models.settings import DetectorOptions, Looks
+        from labels.labelling.action_round import label_actions_of
 
-        options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list, prompts=args.prompts)
-        looks = Looks(tuple(args.input_size), args.tiles, args.mirrored)
-        detector = load_panel(names, class_names, args.device, options, looks, args.stride)
-        settings = LabellingSettings(stride=args.stride)
-        inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}
-        folder = work.round(args.round)
-        backbone = load_backbone(args.backbone, detector, args.device)
-        outcome = label_round(work, folder, detector, settings, backbone=backbone)
-        arguments = {name: getattr(args, name) for name in ARGUMENTS}
-        finish_round(folder, detector, settings, outcome, arguments, inputs)
-        lines = [*outcome.lines(), *out_of_date(work)]
-        if teachers:
-            lines.insert(0, f"the student of round {args.round - 1} is weak: labelled by {', '.join(args.detector)}")
-        cleaning = next_command.clean(work, args.round)
-    return Summary(
-        "label",
-        "videos",
-        found,
-        outcome.made + outcome.untouched,
-        {"cannot be decoded": len(outcome.skipped)} if outcome.skipped else {},
-        lines,
-        cleaning,
-    )
+        summary = label_actions_of(args)
+    else:
+        refuse_actions(args)
+        from labels.labelling.box_round import label_boxes_of
+
+        summary = label_boxes_of(args)
+    is_share = placement_of(args).is_share
+    return summary if is_share else replace(summary, next_command=next_command.clean(work, args.round, actions=actions))
 
 
 def main(argv: list[str] | None = None) -> int:

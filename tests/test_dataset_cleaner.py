@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -14,10 +15,12 @@ from simulated_balls import boxes_from, metadata
 
 import dataset_cleaner
 import visualise
-from labels.cleaning import box_round as round_inputs
+from labels.cleaning import box_round
 from labels.cleaning import dataset as dataset_writing
-from labels.cleaning.box_round import ShardCleaner, recorded_arguments
+from labels.cleaning.box_round import BoxCleaning, recorded_arguments
 from labels.cleaning.settings import CleaningSettings, settings_from
+from labels.engine.placement import Placement
+from labels.engine.runner import run
 from labels.exchange.formats.coco import read_coco
 from labels.records import next_command, tables
 from labels.records.run_records import RunRecord, digest_of_videos, read_run_record, write_run_record
@@ -120,21 +123,19 @@ def test_again_with_nothing_changed_changes_nothing(work, capsys):
     assert all_bytes(work) == before
 
 
-def test_several_processes_give_what_one_gives(work, capsys, monkeypatch):
+def test_several_processes_give_what_one_gives(work, capsys):
     work.round(0).boxes("labelled", "v1").write_bytes(b"no table")
-    dataset_cleaner.main([str(work.root), "--round", "0"])
+    dataset_cleaner.main([str(work.root), "--round", "0", "--on", "processes:1"])
     before = all_bytes(work)
     printed = capsys.readouterr().out
     assert "2 videos = 1 used + 1 skipped" in printed
-    monkeypatch.setattr("labels.cleaning.box_round.LEAST_BYTES", 0)
-    monkeypatch.setattr("labels.cleaning.box_round.os.cpu_count", lambda: 2)
-    work.round(0).run_record("cleaned").unlink()
-    dataset_cleaner.main([str(work.root), "--round", "0"])
+    shutil.rmtree(work.round(0).stage("cleaned"))
+    dataset_cleaner.main([str(work.root), "--round", "0", "--on", "processes:2"])
     assert all_bytes(work) == before
     assert capsys.readouterr().out == printed
 
 
-class SlowCleaner(ShardCleaner):
+class SlowCleaning(BoxCleaning):
     """Cleans a video for longer than anyone waits, and tells when it has begun and ended."""
 
     def clean(self, video_id):
@@ -143,10 +144,8 @@ class SlowCleaner(ShardCleaner):
         (self.inputs.work.root / f"{video_id}.ended").touch()
 
 
-def test_an_interrupted_cleaning_waits_for_nothing(work, monkeypatch):
-    monkeypatch.setattr("labels.cleaning.box_round.LEAST_BYTES", 0)
-    monkeypatch.setattr("labels.cleaning.box_round.os.cpu_count", lambda: 2)
-    cleaner = SlowCleaner(round_inputs.round_inputs(work, 0), CleaningSettings(), None)
+def test_an_interrupted_cleaning_waits_for_nothing(work):
+    task = SlowCleaning(box_round.round_inputs(work, 0), CleaningSettings(), None)
 
     def interrupt():
         while not list(work.root.glob("*.begun")):
@@ -157,10 +156,24 @@ def test_an_interrupted_cleaning_waits_for_nothing(work, monkeypatch):
     try:
         threading.Thread(target=interrupt, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
-            list(cleaner.clean_all())
+            run(task, ["v0", "v1"], Placement(processes=2))
     finally:
         signal.signal(signal.SIGINT, before)
     assert not multiprocessing.active_children() and not list(work.root.glob("*.ended"))
+
+
+def test_a_video_that_is_cleaned_from_just_this_is_not_cleaned_again(work):
+    def stamps():
+        return {path: path.stat().st_mtime_ns for path in work.round(0).stage("cleaned").glob("*/*.parquet")}
+
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    before = all_bytes(work)
+    work.round(0).run_record("cleaned").unlink()  # as if it had been killed
+    work.round(0).boxes("cleaned", "v1").write_bytes(b"half")
+    earlier = stamps()
+    dataset_cleaner.main([str(work.root), "--round", "0"])
+    assert all_bytes(work) == before
+    assert {path.stem for path, stamp in stamps().items() if stamp != earlier[path]} == {"v1"}
 
 
 @pytest.mark.parametrize("lost", ["annotations.json", "images/v0_000003.jpg"])
@@ -186,7 +199,7 @@ def test_pictures_of_an_earlier_video_are_made_anew(work):
 
 def test_another_format_is_another_run(work, capsys, monkeypatch):
     dataset_cleaner.main([str(work.root), "--round", "0"])
-    monkeypatch.setattr(round_inputs, "FORMAT", round_inputs.FORMAT + 1)
+    monkeypatch.setattr(box_round, "FORMAT", box_round.FORMAT + 1)
     capsys.readouterr()
     assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
     assert "up to date" not in capsys.readouterr().out

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -14,7 +16,7 @@ from labels.models.deep_features import LENGTH, SPREAD, box_features, outputs_of
 from labels.models.detectors.detector import NoDetector
 from labels.models.detectors.ensemble import load_backbone
 from labels.models.detectors.torchvision_detectors import TorchvisionDetector
-from labels.models.settings import BACKBONES
+from labels.models.settings import BACKBONES, backbone_source
 from labels.records.detections import as_text, from_text
 from labels.records.errors import InputError
 from labels.videos.decoding.frames import Frame
@@ -164,3 +166,58 @@ def test_a_network_of_unknown_parts_and_one_that_shall_not_tell_nothing():
         )
         ((_, found),) = detector.detect([Frame(0, 0.0, rgb)])
         assert not detector.describes and found.appearance.shape == (len(found), 0) and len(found)
+
+
+def write_features(path, shape=("n", 3, 32, 32), flat=True):
+    """The mean colour of each quarter of a crop, (n, 12), or its map (n, 3, 2, 2)."""
+    nodes = [helper.make_node("AveragePool", ["crops"], ["map"], kernel_shape=[16, 16], strides=[16, 16])]
+    if flat:
+        nodes.append(helper.make_node("Flatten", ["map"], ["flat"]))
+    out = ("flat", [shape[0], 12]) if flat else ("map", [shape[0], 3, 2, 2])
+    graph = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, list(shape))],
+        [helper.make_tensor_value_info(out[0], TensorProto.FLOAT, out[1])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_file_sees_the_same_in_the_same(tmp_path, batch, flat):
+    path = write_features(tmp_path / "tiny.onnx", (batch, 3, 32, 32), flat)
+    backbone = load_backbone(str(path), NoDetector(), "cpu")
+    assert backbone.name.startswith("tiny@")
+    rgb = np.zeros((64, 160, 3), dtype=np.uint8)
+    rgb[10:20, 10:20] = rgb[10:20, 110:120] = (255, 0, 0)
+    rgb[40:50, 50:60] = (0, 255, 0)
+    found = backbone(rgb, np.array([[10, 10, 20, 20], [110, 10, 120, 20], [50, 40, 60, 50], [0, 60, 3, 64]]))
+    assert found.shape == (4, 12 if flat else 3) and found.min() >= 0 and found.max() <= 1
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    assert np.linalg.norm(found[0] - found[2]) > 0.1
+
+
+def test_a_backbone_of_the_hub(tmp_path, monkeypatch):
+    pytest.importorskip("transformers", minversion="5.9")
+    from tiny_networks import make
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    folder = make("dinov2", tmp_path / "dino")
+    backbone = load_backbone(f"hf:{folder}", NoDetector(), "cpu")
+    rng = np.random.default_rng(0)
+    rgb = np.zeros((64, 160, 3), dtype=np.uint8)
+    rgb[10:30, 10:30] = rgb[10:30, 110:130] = rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    found = backbone(rgb, np.array([[10, 10, 30, 30], [110, 10, 130, 30], [60, 30, 70, 40]]))
+    assert found.shape == (3, 16)
+    assert found[0] == pytest.approx(found[1], abs=1e-4) and np.abs(found[0] - found[2]).max() > 1e-3
+
+
+def test_what_is_no_backbone(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        load_backbone(str(tmp_path / "nothing.onnx"), NoDetector(), "cpu")
+    with pytest.raises(InputError, match="crops are square"):
+        load_backbone(str(write_features(tmp_path / "a.onnx", ("n", 3, 32, 64))), NoDetector(), "cpu")
+    with pytest.raises(Exception, match="is no backbone"):
+        backbone_source("dragon")

@@ -1,11 +1,13 @@
 """What is wanted of a list, and what is still to be done of it."""
 
+import argparse
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import dataset_downloader
+from labels.engine.placement import share
 from labels.records.errors import InputError
 from labels.videos.download.planning import DownloadPlan
 from labels.videos.download.requests import (
@@ -13,7 +15,6 @@ from labels.videos.download.requests import (
     ClipRequest,
     ListFilters,
     is_in_shard,
-    parse_shard,
     wanted_classes,
 )
 
@@ -110,8 +111,8 @@ def test_shards_part_what_was_drawn(tmp_path):
     assert sum(map(len, sources)) == len(set().union(*sources))
     assert all(is_in_shard("anything", (1, 1)) for _ in range(3))
     for text in ("0/4", "5/4", "1/0", "x", "1/4/2", "-1/4"):
-        with pytest.raises(ValueError, match="shard"):
-            parse_shard(text)
+        with pytest.raises(argparse.ArgumentTypeError, match="I/N"):
+            share(text)
 
 
 def test_a_video_in_train_and_test_is_kept_in_test_alone(tmp_path):

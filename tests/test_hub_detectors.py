@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", minversion="5.9")
 
-from tiny_networks import LABELS, MAKERS, SIDE, SPARSE, make  # noqa: E402
+from tiny_networks import DETECTORS, LABELS, SIDE, SPARSE, make  # noqa: E402
 
 from labels.models.detectors.ensemble import load_panel, origins_of  # noqa: E402
 from labels.models.detectors.hub_detectors import PROMPTS, read_prompts  # noqa: E402
@@ -29,7 +29,7 @@ def offline(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    return {kind: make(kind, tmp_path_factory.mktemp("hub") / kind) for kind in MAKERS}
+    return {kind: make(kind, tmp_path_factory.mktemp("hub") / kind) for kind in DETECTORS}
 
 
 def frames(count=5, width=128, height=72):
@@ -63,7 +63,7 @@ def of_library(folder, kind, rgb, texts):
     return found["boxes"].numpy(), found["scores"].numpy(), names
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_boxes_are_those_of_the_library(folders, kind):
     prompts = read_prompts(PROMPTS)
     asked = {prompt: name for name in WANTED for prompt in prompts[name]}
@@ -83,7 +83,7 @@ def test_boxes_are_those_of_the_library(folders, kind):
         assert found.class_name[order].tolist() == names[wanted][theirs].tolist()
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_a_batch_of_four_is_four_of_one(folders, kind):
     alone = list(load(folders[kind]).detect(frames()))
     together = list(load(folders[kind], DetectorOptions(score_floor=0.0, batch_size=4)).detect(frames()))

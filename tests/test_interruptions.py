@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from labels.records.command_line import interruption_waits
+from labels.engine.pools import interruption_waits
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_an_error_within_comes_through_and_the_handler_is_back() -> None:
 def test_where_nobody_listens_the_process_ends():
     script = (
         "import os, signal\n"
-        "from labels.records.command_line import interruption_waits\n"
+        "from labels.engine.pools import interruption_waits\n"
         "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
         "with interruption_waits():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

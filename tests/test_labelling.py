@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from conftest import coded_frame, read_code
 
+from labels.engine.runner import Loaded
 from labels.labelling.box_labelling import decode_stride, is_worth_a_picture, label_video
-from labels.labelling.box_round import label_round, shard_paths
+from labels.labelling.box_round import Labeller, label_round, outcome_lines, shard_paths
 from labels.labelling.settings import LabellingSettings
 from labels.models.appearance import FEATURES
 from labels.records import tables
@@ -67,7 +68,8 @@ def video_row(video_id, path: Path, frames):
 
 
 def run(work, detector=None, round_number=0, **settings):
-    return label_round(work, work.round(round_number), detector or Spelling(), LabellingSettings(**settings))
+    labeller = Loaded(Labeller(detector or Spelling()))
+    return label_round(work, work.round(round_number), labeller, LabellingSettings(**settings))
 
 
 def states(folder):
@@ -96,7 +98,7 @@ def test_stride(tmp_path, make_video, every_frame, seen):
     boxes = read_parquet(work.round(0).boxes("labelled", "a"))
     assert boxes["frame_index"].tolist() == [0, 7, 14] == boxes["x1"].tolist()
     assert detector.seen == seen == read_parquet(work.round(0).camera("a"))["frame_index"].tolist()
-    assert outcome.labelled_frames == 3
+    assert outcome.totals["labelled_frames"] == 3
     expected = {"video_id": "a", "stride": 7, "frame_count": COUNT, "width": WIDTH, "height": HEIGHT, "fps": 25.0}
     metadata = read_parquet_metadata(work.round(0).boxes("labelled", "a"))
     assert expected.items() <= metadata.items()
@@ -113,11 +115,32 @@ def test_boxes_are_clipped_and_empty_ones_counted(make_video):
     ]
 
 
+def test_a_labeller_may_not_flood_the_tables(make_video):
+    class Flood(Spelling):
+        class_names = ("sports ball", "person")
+
+        def detect(self, frames):
+            for frame in frames:
+                xyxy = [[at, 10, at + 8, 20] for at in range(40)]
+                score = [0.5] + [0.02 * at for at in range(30)] + [0.3] * 9  # the best of persons: 29, 28, 27, …
+                source = ["a"] * 35 + ["b"] * 5
+                yield frame, Detections(xyxy, score, ["sports ball"] + ["person"] * 39, source)
+
+    frames = list(decode_frames(make_video("a.mp4", 2)))
+    settings = LabellingSettings(most_boxes=3)
+    made = label_video("a", frames, Flood(), 0, settings)
+    first = made.boxes[made.boxes["frame_index"] == 0]
+    kept = {key: sorted(part["x1"].astype(int)) for key, part in first.groupby(["class_name", "source"])}
+    assert kept == {("person", "a"): [28, 29, 30], ("person", "b"): [35, 36, 37], ("sports ball", "a"): [0]}
+    assert made.surplus_boxes == 2 * 33
+    assert label_video("a", frames, Flood(), 0, LabellingSettings(most_boxes=34)).surplus_boxes == 0
+
+
 def test_a_box_said_twice_is_one_label_and_counted(tmp_path, make_video):
     work, twice = work_with(tmp_path, make_video, ["a"], 3), [[50, 1, 59, 9], [50, 1, 59, 9]]
     for outcome in (run(work, Spelling(extra=twice)), run(work, Spelling(extra=twice))):  # made, and made before
-        assert (outcome.boxes, outcome.repeated_boxes, outcome.degenerate_boxes) == (6, 3, 0)
-        assert "3 boxes left out, because the labeller gave the very same one before" in outcome.lines()
+        assert outcome.totals == {"boxes": 6, "labelled_frames": 3, "repeated_boxes": 3, "degenerate_boxes": 0}
+        assert "3 boxes left out, because the labeller gave the very same one before" in outcome_lines(outcome)
     assert len(read_parquet(work.round(0).boxes("labelled", "a"))) == 6
 
 
@@ -161,7 +184,7 @@ def test_a_shard_says_whose_features_it_holds_also_where_no_box_was_found(tmp_pa
     folder, settings = work.round(0), LabellingSettings()
     cases = [(Spelling(), None, ""), (Spelling(), Backbone(), "backbone"), (Blind(), None, "two")]
     for detector, backbone, by in cases:
-        made = [label_round(work, folder, detector, settings, backbone).made for _ in range(2)]
+        made = [label_round(work, folder, Loaded(Labeller(detector, backbone)), settings).made for _ in range(2)]
         assert made == [1, 0]  # another is a reason to label anew
         assert read_parquet_metadata(folder.boxes("labelled", "a"))["described_by"] == by
 
@@ -198,7 +221,7 @@ def test_finished_videos_are_not_touched(tmp_path, make_video):
     detector = Spelling()
     again = run(work, detector)
     assert (again.made, again.untouched) == (1, 2) and len(detector.seen) == COUNT
-    assert again.boxes == 3 * COUNT  # counted whether made now or before
+    assert again.totals["boxes"] == 3 * COUNT  # counted whether made now or before
     after = states(folder)
     assert {path: content for path, (_, content) in after.items()} == {p: content for p, (_, content) in before.items()}
     assert all(after[path] == before[path] for path in after if path.stem != "b")
@@ -230,7 +253,7 @@ def test_a_video_that_cannot_be_decoded_costs_itself_alone(tmp_path, make_video)
     detector.digest = "two"
     outcome = run(work, detector)
     assert (outcome.made, list(outcome.skipped)) == (2, ["b"])
-    assert any(line.startswith("b: skipped: ") for line in outcome.lines())
+    assert any(line.startswith("b: skipped: ") for line in outcome_lines(outcome))
     assert {path.stem for path in shard_paths(work.round(0))} == {"a", "c"}  # the old shard of b is no label of now
 
 

@@ -13,6 +13,7 @@ import dataset_cleaner
 import dataset_downloader
 import dataset_processor
 import train
+from labels.engine.runner import Loaded
 from labels.labelling.action_windows import WindowStore
 from labels.labelling.masks import RoundMasks, _FrameMasks, mask_round
 from labels.models.recognisers.clip_networks import build_clip_network, widen_first_convolution, with_mask_channel
@@ -151,7 +152,7 @@ def test_a_masked_recogniser_is_trained_labels_and_says_when_masks_are_missing(w
     assert train.main(masked) == 2
     command = f"python dataset_processor.py {work.root} --round 0 --masks facebook/sam2.1-hiera-tiny"
     assert f"there are none; make them first: {command}" in capsys.readouterr().err
-    mask_round(work, 0, Fill())
+    mask_round(work, 0, Loaded(Fill()))
     assert train.main(masked) == 0
     student = load_recogniser(str(work.round(0).recogniser))
     assert student.preset.masked and student.network.mean.flatten().tolist()[3] == 127.5

@@ -11,6 +11,7 @@ import torch
 import dataset_cleaner
 import dataset_downloader
 import dataset_processor
+from labels.engine.runner import Loaded
 from labels.labelling.masks import mask_round
 from labels.models.segmenters import FrameSegmenter, Prompt, TrackingSegmenter, fits, load_segmenter
 from labels.models.settings import SegmenterSettings
@@ -180,7 +181,7 @@ def masked_boxes(work):
 
 
 def test_masks_lie_beside_the_boxes_and_go_out_with_them(work):
-    first = mask_round(work, 0, Ellipses())
+    first = mask_round(work, 0, Loaded(Ellipses()))
     boxes = masked_boxes(work)
     standing = boxes[boxes["decision"] != "drop"]
     made = standing[standing["mask_rle"] != ""]
@@ -192,7 +193,7 @@ def test_masks_lie_beside_the_boxes_and_go_out_with_them(work):
         size = int(videos.loc[row.video_id, "height"]), int(videos.loc[row.video_id, "width"])
         inside = decode_mask(row.mask_rle, *size)
         assert inside.sum() == pytest.approx(np.pi / 4 * (row.x2 - row.x1) * (row.y2 - row.y1), rel=0.15, abs=4)
-    assert any("2 videos were segmented already" in line for line in mask_round(work, 0, Ellipses()).lines)
+    assert any("2 videos were segmented already" in line for line in mask_round(work, 0, Loaded(Ellipses())).lines)
 
     assert dataset_cleaner.main([str(work.root), "--round", "0", "--export", "coco"]) == 0
     content = json.loads((work.round(0).path / "export/coco/annotations/instances_default.json").read_text())
@@ -213,7 +214,7 @@ def test_masks_lie_beside_the_boxes_and_go_out_with_them(work):
 
 
 def test_pycocotools_sees_the_masks(work):
-    mask_round(work, 0, Ellipses())
+    mask_round(work, 0, Loaded(Ellipses()))
     pycocotools = pytest.importorskip("pycocotools.mask")
     videos = work.usable_videos().set_index("video_id")
     row = next(row for row in masked_boxes(work).itertuples() if row.mask_rle)
@@ -223,7 +224,7 @@ def test_pycocotools_sees_the_masks(work):
 
 
 def test_a_label_that_was_moved_has_no_mask_until_it_is_segmented_again(work):
-    mask_round(work, 0, Ellipses())
+    mask_round(work, 0, Loaded(Ellipses()))
     folder = work.round(0)
     video_id = next(row.video_id for row in masked_boxes(work).itertuples() if row.mask_rle)
     labels = read_video_labels(folder.boxes("cleaned", video_id))
@@ -235,7 +236,7 @@ def test_a_label_that_was_moved_has_no_mask_until_it_is_segmented_again(work):
     assert after["mask_rle"][place] == ""
     assert (after["mask_rle"].drop(place) == before["mask_rle"].drop(place)).all()
     write_video_labels(folder.boxes("cleaned", video_id), labels)
-    mask_round(work, 0, Ellipses())
+    mask_round(work, 0, Loaded(Ellipses()))
     assert with_masks(boxes, folder, video_id)["mask_rle"][place] != ""
 
 

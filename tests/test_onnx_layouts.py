@@ -207,7 +207,9 @@ def test_each_layout_of_the_table_is_tried():
     [
         ({"output0": columns(1, 0, more=51)}, {"metadata": {"names": "['person']", "task": "pose"}}, "without -pose"),
         ({"output0": columns(1, 0, more=51)}, {"metadata": {"names": "['person']"}}, "without -pose"),
+        ({"output0": columns(1, 0, more=51)}, {}, "52 classes.*without -pose"),
         ({"output0": columns(more=1)}, {"metadata": {"names": NAMES, "task": "obb"}}, "without -obb"),
+        ({"output0": columns(more=1)}, {"metadata": {"names": NAMES}}, "4 classes.*without -obb"),
         ({"output0": np.zeros((1, 1000))}, {"metadata": {"task": "classify"}}, "export a detection model"),
         ({"output0": end_to_end()}, {}, "--class-list coco"),
         ({"logits": np.zeros((1, 300, 80)), "pred_boxes": np.zeros((1, 300, 4))}, {}, "hf:FOLDER"),

@@ -169,10 +169,42 @@ def _owlv2(folder: Path):
     return t.Owlv2ForObjectDetection(config), t.Owlv2Processor(images, tokenizer)
 
 
-MAKERS = {
+def _vitpose(folder: Path):
+    import transformers as t
+
+    backbone = {
+        "model_type": "vitpose_backbone",
+        "image_size": [64, 48],
+        "patch_size": [16, 16],
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "mlp_ratio": 1,
+        "out_features": ["stage1"],
+    }
+    config = t.VitPoseConfig(
+        backbone_config=backbone, num_labels=17, initializer_range=2.0, use_simple_decoder=True, scale_factor=2
+    )
+    images = t.VitPoseImageProcessor(size={"height": 64, "width": 48})
+    return t.VitPoseForPoseEstimation(config), images
+
+
+def _dinov2(folder: Path):
+    import transformers as t
+
+    config = t.Dinov2Config(
+        image_size=56, patch_size=14, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=1
+    )
+    size = {"shortest_edge": 56}
+    images = t.BitImageProcessor(size=size, crop_size={"height": 56, "width": 56})
+    return t.Dinov2Model(config), images
+
+
+DETECTORS = {
     "rf_detr": _rf_detr,
     "d_fine": _d_fine,
     "rt_detr_v2": _rt_detr_v2,
     "mm-grounding-dino": _mm_grounding_dino,
     "owlv2": _owlv2,
 }
+MAKERS = DETECTORS | {"vitpose": _vitpose, "dinov2": _dinov2}

@@ -7,19 +7,16 @@ The labelled shards of a round cleaned, several at once: what becomes of one dep
 The accounts of a cleaned round: every box that came in was decided on, and why.
 """
 
-import multiprocessing
-import os
-from collections import Counter, deque
-from collections.abc import Generator, Iterable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from labels.cleaning.agreement import SelfAgreement
+from labels.cleaning.agreement import SelfAgreement, Share
 from labels.cleaning.audits import gather_audits
 from labels.cleaning.dataset import dataset_frames, image_rows, is_whole, write_dataset
 from labels.cleaning.features.appearance import UsualTracks, usual_tracks
@@ -29,15 +26,17 @@ from labels.cleaning.quality_estimate import Calibration, QualityEstimate
 from labels.cleaning.settings import CleaningSettings, set_by_name
 from labels.cleaning.verdict_use import is_here
 from labels.cleaning.video import CleanedVideo, clean_video
+from labels.engine.placement import Placement
+from labels.engine.pools import cores
+from labels.engine.runner import Account, Outcome, Step, Task, run
 from labels.exchange.formats.coco import IMAGES
 from labels.records import next_command, run_records, tables
 from labels.records.class_lists import family_of, same_names
-from labels.records.command_line import leave_to_parent
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord
-from labels.records.safe_writing import digest_of, read_parquet, write_parquet
+from labels.records.safe_writing import digest_of, file_digest, read_parquet, read_parquet_metadata, write_parquet
 from labels.records.verdicts import Verdict, read_verdicts
-from labels.records.video_labels import read_video_labels, write_video_labels
+from labels.records.video_labels import VideoLabels, read_video_labels, write_video_labels
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 from labels.videos.decoding.frames import DecodeError
 from labels.videos.frame_store import FrameStore
@@ -145,29 +144,72 @@ LEAST_BYTES = 200_000  # of shards; less is done before other processes have sta
 
 
 @dataclass(frozen=True)
-class ShardCleaner:
-    """Cleans the shards of one round. `usual`: how the tracks look that the round before kept in all videos."""
+class BoxCleaning(Task):
+    """The labelled shards of one round cleaned, and the frames of the dataset in the store.
+
+    `usual`: how the tracks look that the round before kept in all videos.
+    """
+
+    name, skips = "cleaning", (InputError, DecodeError)
 
     inputs: RoundInputs
     settings: CleaningSettings
     usual: UsualTracks | None
 
-    def clean(self, video_id: str) -> tuple[pd.DataFrame, CleanedVideo]:
-        """The labelled and the cleaned boxes of one video. InputError when its shard is missing or unsound."""
+    @cached_property
+    def videos(self) -> dict[str, Any]:
+        return self.inputs.work.usable_rows()
+
+    @cached_property
+    def store(self) -> FrameStore:
+        return FrameStore(self.inputs.work.frames)
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        return self.inputs.folder.boxes("cleaned", item), self.inputs.folder.evidence(item)
+
+    def key(self, item: str) -> str:
+        inputs, video = self.inputs, self.videos[item]
+        own = [inputs.folder.boxes("labelled", item), inputs.folder.camera(item)]
+        rounds = None  # only what is usual is made from all their videos
+        if inputs.before is not None:
+            own.append(inputs.before.boxes("cleaned", item))
+            rounds = [digest for name, digest in inputs.digests.items() if name.startswith("round ")]
+        made_from = [file_digest(path) if path.is_file() else "none" for path in own]
+        facts = [inputs.folder.number, inputs.labeller.get("sources", {}), inputs.digests["verdicts"], video.sha256]
+        facts.append(inputs.joined)
+        return digest_of([FORMAT, recorded_arguments(self.settings), facts, made_from, rounds])
+
+    def finished(self, item: str, key: str) -> Account | None:
+        path, evidence = self.files(item)
+        account = read_parquet_metadata(evidence) or {}
+        if account.get("key") != key or not path.is_file() or account.get("boxes") != file_digest(path):
+            return None
+        frames = dataset_frames(read_video_labels(path, decided=True), self.settings)
+        return account if self.store.is_complete(item, frames.tolist(), self.videos[item].sha256) else None
+
+    def make(self, item: str, key: str, step: Step) -> Account:
+        cleaned, video, (path, evidence) = self.clean(item), self.videos[item], self.files(item)
+        frames = dataset_frames(cleaned.labels, self.settings)
+        self.store.ensure(item, self.inputs.work.videos / str(video.file), frames.tolist(), str(video.sha256))
+        write_video_labels(path, cleaned.labels)
+        account = {"key": key, "boxes": file_digest(path), **account_of(cleaned)}
+        write_parquet(evidence, cleaned.evidence.reset_index(), account)  # last: it marks the video as cleaned
+        return account
+
+    def worth(self, items: list[str]) -> int:
+        paths = (self.inputs.folder.boxes("labelled", item) for item in items)
+        return cores() if sum(path.stat().st_size for path in paths if path.is_file()) >= LEAST_BYTES else 1
+
+    def clean(self, video_id: str) -> CleanedVideo:
+        """One video. InputError when its shard is missing or unsound."""
         inputs = self.inputs
-        path = inputs.folder.boxes("labelled", video_id)
-        if not path.is_file():
-            raise InputError("was not labelled")
-        labelled = read_video_labels(path)
-        if inputs.joined:
-            names = labelled.boxes["class_name"].replace(inputs.joined)
-            labelled = replace(labelled, boxes=labelled.boxes.assign(class_name=names))
+        labelled = read_labelled(inputs, video_id)
         camera_path = inputs.folder.camera(video_id)
         camera = read_parquet(camera_path) if camera_path.is_file() else None
         old = None
         if inputs.before is not None and inputs.before.boxes("cleaned", video_id).is_file():
             old = read_video_labels(inputs.before.boxes("cleaned", video_id), decided=True)
-        cleaned = clean_video(
+        return clean_video(
             labelled,
             inputs.folder.number,
             inputs.scales,
@@ -177,55 +219,34 @@ class ShardCleaner:
             verdicts=inputs.verdicts,
             usual=self.usual,
         )
-        return labelled.boxes, cleaned
-
-    def clean_all(self) -> Generator[tuple[pd.DataFrame, CleanedVideo] | InputError, None, None]:
-        """For each video of the round, in order, what `clean` gives or raises."""
-        video_ids = [str(video_id) for video_id in self.inputs.videos["video_id"]]
-        paths = (self.inputs.folder.boxes("labelled", video_id) for video_id in video_ids)
-        workers = min(os.cpu_count() or 1, len(video_ids))
-        if workers < 2 or sum(path.stat().st_size for path in paths if path.is_file()) < LEAST_BYTES:
-            yield from (_clean_or_tell(self, video_id) for video_id in video_ids)
-            return
-        # Not forked: a fork copies locks that threads of numpy or pyarrow may hold.
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (self,))
-        waiting: deque[Future[tuple[pd.DataFrame, CleanedVideo] | InputError]] = deque()
-        try:
-            for video_id in video_ids:
-                waiting.append(pool.submit(_clean_in_worker, video_id))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise InputError("a cleaning process died; is there enough memory?") from None
-        except BaseException:  # they write nothing: there is nothing to wait for
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
-def _clean_or_tell(cleaner: ShardCleaner, video_id: str) -> tuple[pd.DataFrame, CleanedVideo] | InputError:
-    try:
-        return cleaner.clean(video_id)
-    except InputError as error:
-        return error
+def read_labelled(inputs: RoundInputs, video_id: str) -> VideoLabels:
+    """What stage 2 found in a video, under the names that cleaning knows. InputError when there is none, or unsound."""
+    path = inputs.folder.boxes("labelled", video_id)
+    if not path.is_file():
+        raise InputError("was not labelled")
+    labelled = read_video_labels(path)
+    if not inputs.joined:
+        return labelled
+    return labelled.with_boxes(labelled.boxes.assign(class_name=labelled.boxes["class_name"].replace(inputs.joined)))
 
 
-_cleaner: ShardCleaner | None = None  # in a cleaning process
-
-
-def _start_worker(cleaner: ShardCleaner) -> None:
-    global _cleaner
-    _cleaner = cleaner
-    leave_to_parent()
-
-
-def _clean_in_worker(video_id: str) -> tuple[pd.DataFrame, CleanedVideo] | InputError:
-    assert _cleaner is not None
-    return _clean_or_tell(_cleaner, video_id)
+def account_of(cleaned: CleanedVideo) -> Account:
+    """What a video adds to the account of its round, beside what its boxes say themselves."""
+    counts = {
+        "interpolated": cleaned.interpolated,
+        "from_verdicts": cleaned.from_verdicts,
+        "believed": cleaned.confident,
+        "kept_believed": cleaned.kept_confident,
+        "kept_balls": cleaned.kept_balls,
+    }
+    return {
+        "counts": {name: int(count) for name, count in counts.items()},
+        "merged": {name: int(count) for name, count in asdict(cleaned.merged).items()},
+        "agreement": {name: [int(share.agreed), int(share.asked)] for name, share in cleaned.agreement.items()},
+        "has_confident_track": cleaned.has_confident_track,
+    }
 
 
 ROWS = (
@@ -239,48 +260,40 @@ class RoundAccounts:
     """Adds up the videos of a round."""
 
     def __init__(self, inputs: RoundInputs) -> None:
-        self._work, self._verdicts = inputs.work, inputs.verdicts
+        self._inputs, self._work, self._verdicts = inputs, inputs.work, inputs.verdicts
         self._unheard = set(inputs.verdicts)
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._kept_by_class: Counter[str] = Counter()
         self._unanchored: list[str] = []
-        self._skipped: dict[str, str] = {}
         self._class_names = {"labels": set(inputs.class_names), "truth": set[str]()}
-        self._joined = inputs.joined
         self._quality = QualityEstimate(inputs.scales, inputs.class_names)
         self._calibration, self._agreement = Calibration(inputs.class_names), SelfAgreement()
 
-    def add(self, video: pd.Series, labelled: pd.DataFrame, cleaned: CleanedVideo, truth: pd.DataFrame | None) -> None:
-        """One video: its row of the videos table, its boxes before and after, and the truth where there is any."""
+    def add(self, video: pd.Series, cleaned: VideoLabels, account: Account) -> None:
+        """One video: its row of the videos table, its cleaned boxes, and what `account_of` says of it."""
         video_id, boxes = str(video["video_id"]), cleaned.boxes
         self._unheard.difference_update(boxes["label_uid"])
         self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], cleaned.video)}
-        self._counts.update(asdict(cleaned.merged) | cleaned.decisions)
-        self._counts.update(interpolated=cleaned.interpolated, videos=1)
-        self._counts.update(
-            {"believed": cleaned.confident, "kept_believed": cleaned.kept_confident, "kept_balls": cleaned.kept_balls}
-        )
-        self._counts.update(labelled=-cleaned.from_verdicts, from_verdicts=cleaned.from_verdicts)
+        self._counts.update(account["merged"] | dict(Counter(boxes["decision"].tolist())) | {"videos": 1})
+        self._counts.update(account["counts"])
+        self._counts.update(labelled=-account["counts"]["from_verdicts"])
         self._class_names["labels"].update(boxes["class_name"][boxes["decision"] == "keep"])
         self._kept_by_class.update(boxes["class_name"][boxes["decision"] == "keep"].tolist())
-        if cleaned.confident and not cleaned.has_confident_track:
+        if account["counts"]["believed"] and not account["has_confident_track"]:
             self._unanchored.append(video_id)
-            self._counts["kept_unanchored"] += cleaned.kept_balls
+            self._counts["kept_unanchored"] += account["counts"]["kept_balls"]
         self._reasons.update(_reasons(boxes))
-        self._agreement.add(str(video["group"]) or video_id, cleaned.agreement)
-        if truth is not None:
+        shares = {name: Share(*counts) for name, counts in account["agreement"].items()}
+        self._agreement.add(str(video["group"]) or video_id, shares)
+        if (truth := self._work.read_truth(video_id)) is not None:
             # Only frames that were labelled are judged: the truth between them was never looked at.
             truth = truth[truth["frame_index"] % cleaned.video.stride == 0]
             self._class_names["truth"].update(set(truth["class_name"]) - {""})
-            self._quality.add(str(video["split"]), labelled, boxes, truth)
+            self._quality.add(str(video["split"]), read_labelled(self._inputs, video_id).boxes, boxes, truth)
             self._calibration.add(boxes, truth)
 
-    def skip(self, video_id: str, why: str) -> None:
-        """A video that could not be cleaned."""
-        self._skipped[video_id] = why
-
-    def as_counts(self, images: int) -> dict[str, Any]:
+    def as_counts(self, images: int, skipped: dict[str, str]) -> dict[str, Any]:
         """For run.json; `images`: how many the dataset has. AssertionError when a box is not accounted for."""
         unheard = self._unheard - _uids_of_actions(self._work) if self._unheard else self._unheard
         counts = {
@@ -289,11 +302,11 @@ class RoundAccounts:
             "kept_by_class": dict(sorted(self._kept_by_class.items())),
             "unanchored": self._unanchored,
             "reasons": dict(sorted(self._reasons.items())),
-            "skipped": self._skipped,
+            "skipped": skipped,
             "verdicts": len(self._verdicts),
             "verdicts_without_label": sorted(unheard),
             "class_names": {name: sorted(found) for name, found in self._class_names.items()}
-            | {"joined": self._joined},
+            | {"joined": self._inputs.joined},
             "quality": self._quality.as_counts(),
             "calibration": self._calibration.as_counts(),
             "agreement": self._agreement.as_counts(),
@@ -327,44 +340,30 @@ def _check_accounts(counts: dict[str, Any]) -> None:
         raise AssertionError(f"{rows_in} boxes came in, {rows_out} were decided on: {counts}")
 
 
-def clean_round(inputs: RoundInputs, settings: CleaningSettings, progress: Iterable[int] | None = None) -> RunRecord:
-    """Clean every video of a round and write everything, run.json last. `progress` is stepped once a video."""
-    work, folder = inputs.work, inputs.folder
-    steps = iter(progress if progress is not None else range(len(inputs.videos)))
-    run_records.start_run(folder, "cleaned")
-    store = FrameStore(work.frames)
-    accounts = RoundAccounts(inputs)
-    images, boxes, written = [], [], set()
-    cleaner = ShardCleaner(inputs, settings, usual_tracks(folder, inputs.before, settings))
-    with closing(cleaner.clean_all()) as answers:
-        for (_, video), answer in zip(inputs.videos.iterrows(), answers, strict=True):
-            next(steps, None)
-            video_id = str(video["video_id"])
-            try:
-                if isinstance(answer, InputError):
-                    raise answer
-                labelled, cleaned = answer
-                frames = dataset_frames(cleaned.labels, settings)
-                store.ensure(video_id, work.videos / str(video["file"]), frames.tolist(), str(video["sha256"]))
-            except (InputError, DecodeError) as error:
-                accounts.skip(video_id, str(error))
-                continue
-            write_video_labels(folder.boxes("cleaned", video_id), cleaned.labels)
-            write_parquet(folder.evidence(video_id), cleaned.evidence.reset_index())
-            written.add(f"{video_id}.parquet")
-            accounts.add(video, labelled, cleaned, work.read_truth(video_id))
-            if len(frames):
-                images.append(image_rows(video, cleaned.labels, frames))
-            boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
-    for kind in ("boxes", "evidence"):
-        for stale in sorted((folder.stage("cleaned") / kind).glob("*.parquet")):
-            if stale.name not in written:
-                stale.unlink()
+def clean_videos(inputs: RoundInputs, settings: CleaningSettings, where: Placement | None = None) -> Outcome:
+    """Clean every video of a round that is not cleaned yet from just this; the stage is then to be finished."""
+    run_records.start_run(inputs.folder, "cleaned")
+    usual = usual_tracks(inputs.folder, inputs.before, settings)
+    return run(BoxCleaning(inputs, settings, usual), inputs.videos["video_id"].tolist(), where)
+
+
+def finish_round(inputs: RoundInputs, settings: CleaningSettings, outcome: Outcome) -> RunRecord:
+    """What is of all videos: the dataset, the account of every box, and run.json last."""
+    folder, store, accounts = inputs.folder, FrameStore(inputs.work.frames), RoundAccounts(inputs)
+    images, boxes = [], []
+    for _, video in inputs.videos[inputs.videos["video_id"].isin(outcome.used)].iterrows():
+        video_id = str(video["video_id"])
+        cleaned = read_video_labels(folder.boxes("cleaned", video_id), decided=True)
+        accounts.add(video, cleaned, read_parquet_metadata(folder.evidence(video_id)) or {})
+        frames = dataset_frames(cleaned, settings)
+        if len(frames):
+            images.append(image_rows(video, cleaned, frames))
+        boxes.append(cleaned.boxes[cleaned.boxes["decision"] != "drop"])
     all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
     names = tuple(sorted(set(inputs.class_names) | set(all_boxes["class_name"].unique())))
     all_images = tables.concatenate(images, IMAGES)
     write_dataset(folder, all_images, all_boxes, names, store)
-    counts = accounts.as_counts(len(all_images))
+    counts = accounts.as_counts(len(all_images), outcome.skipped)
     before = run_records.read_run_record(inputs.before, "cleaned") if inputs.before is not None else None
     record = RunRecord(
         stage="cleaned",

@@ -169,11 +169,8 @@ def read_back(
     AssertionError when they do not say what the labels are.
     """
     videos = KnownVideos(work.usable_videos(), work.frame_times)
-    if format_name == "labelstudio":
-        found = kind.read(path / "tasks_video.json", videos, of_predictions=True)
-    else:
-        single = {"kinetics": path / "kinetics.csv", "ava": path / "annotations" / "ava_train_v2.2.csv"}
-        found = kind.read(single.get(format_name, path), videos)
+    said = {"of_predictions": True} if format_name == "labelstudio" else {}
+    found = kind.read(path / kind.file, videos, **said)
     boxes = found.boxes.drop(columns="mask_rle", errors="ignore")
     if videos.unknown:
         raise AssertionError(f"{format_name}: what was written names unknown videos: {sorted(videos.unknown)[:3]}")

@@ -26,6 +26,7 @@ class Format:
     needs_actions: bool = False
     holds_actions: bool = False
     holds_uids: bool = True
+    file: str = ""  # what a reader is to read of what the writer wrote; empty: the folder
     reading: str = ""  # the module of the reader, where it is another
 
     def write(self, *args: Any) -> list[str]:
@@ -47,12 +48,27 @@ FORMATS: dict[str, Format] = {
         "write_label_studio",
         "read_label_studio",
         holds_actions=True,
+        file="tasks_video.json",
         reading="label_studio_annotations",
     ),
     "kinetics": Format(
-        "kinetics_csv", "write_kinetics", "read_kinetics", needs_actions=True, holds_actions=True, holds_uids=False
+        "kinetics_csv",
+        "write_kinetics",
+        "read_kinetics",
+        needs_actions=True,
+        holds_actions=True,
+        holds_uids=False,
+        file="kinetics.csv",
     ),
-    "ava": Format("ava", "write_ava", "read_ava", needs_actions=True, holds_actions=True, holds_uids=False),
+    "ava": Format(
+        "ava",
+        "write_ava",
+        "read_ava",
+        needs_actions=True,
+        holds_actions=True,
+        holds_uids=False,
+        file="annotations/ava_train_v2.2.csv",
+    ),
     "tracknet": Format("tracknet", "write_tracknet", "read_tracknet", holds_uids=False),
     "csv": Format("box_csv", "", "read_box_csv", holds_uids=False),
 }

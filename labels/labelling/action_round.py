@@ -6,18 +6,22 @@ Actions of a round: what people said, and what a recogniser says of every video;
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+import pandas as pd
 
+from labels.engine.placement import placement_of
+from labels.engine.runner import Account, Loaded, Outcome, Step, Task, run
 from labels.labelling.action_intervals import IntervalSettings, action_rows
 from labels.labelling.action_windows import WindowStore, agreement_of, appearance_of, look_at, subjects_of
 from labels.labelling.human_actions import TEST, human_actions, videos_taught
-from labels.labelling.masks import NoMasks, RoundMasks
+from labels.labelling.masks import NoMasks, RoundMasks, inputs_of_masks
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.poses import NoJoints
-from labels.models.recognisers.recogniser import Recogniser
+from labels.models.detectors.loading import torch_device
+from labels.models.recognisers.recogniser import MappedRecogniser, Recogniser, load_recogniser, read_class_map
 from labels.models.recognisers.settings import BROUGHT
 from labels.models.settings import HUMAN
 from labels.records import next_command, tables
@@ -37,8 +41,9 @@ from labels.records.run_records import (
     start_run,
     write_run_record,
 )
-from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
+from labels.records.safe_writing import digest_of, write_parquet
 from labels.records.work_folder import ACTIONS_LABELLED, ACTIONS_TRAINED, RoundFolder, WorkFolder
+from labels.tracks.players import CropPath
 from labels.videos.decoding.frames import DecodeError
 
 FORMAT = 3  # of the shards
@@ -54,112 +59,110 @@ class ActionLabelling:
     intervals: IntervalSettings = field(default_factory=IntervalSettings)
 
 
-@dataclass
-class RoundActions:
-    """How it went; counts are over all shards, also those that were there already."""
+@dataclass(frozen=True)
+class ActionTask(Task):
+    """What people said of videos, and what a recogniser says of them; without one there are only human labels."""
 
-    made: int = 0
-    untouched: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)  # video_id -> reason
-    incomplete: int = 0  # of the skipped: no joints or masks came with them, and the recogniser looks at some
-    human: int = 0
-    held_back: int = 0  # human labels that are not used, of clips that are not held out
-    detected: int = 0
-    without_player: int = 0  # videos in which no player is known
+    name, skips, counted = "actions", (DecodeError,), ("human", "detected")
 
-    def why_skipped(self) -> dict[str, int]:
-        """Kind of reason -> videos."""
-        kinds = {
-            "without joints or masks": self.incomplete,
-            "cannot be decoded": len(self.skipped) - self.incomplete,
-        }
-        return {kind: count for kind, count in kinds.items() if count}
+    work: WorkFolder
+    folder: RoundFolder
+    recogniser: Loaded[Recogniser] | None
+    settings: ActionLabelling
 
-    def lines(self) -> list[str]:
-        lines = [f"{video_id}: skipped: {reason}" for video_id, reason in sorted(self.skipped.items())]
-        if self.untouched:
-            lines.append(f"{self.untouched} videos were labelled already and not touched")
-        if self.without_player:
-            lines.append(f"{self.without_player} videos have no player's track, so nothing was recognised in them")
-        if self.held_back:
-            lines.append(f"{self.held_back} human labels are held back to judge by (--human-share)")
-        return [*lines, f"{self.human} human labels and {self.detected} recognised actions"]
+    @cached_property
+    def videos(self) -> dict[str, Any]:
+        return self.work.usable_rows()
 
+    @cached_property
+    def taught(self) -> set[str]:
+        return videos_taught(self.work, self.work.usable_videos(), self.settings.human_share)
 
-def label_actions(
-    work: WorkFolder, folder: RoundFolder, recogniser: Recogniser | None, settings: ActionLabelling
-) -> RoundActions:
-    """Label every usable video. Without a recogniser there are only human labels.
+    @cached_property
+    def per(self) -> str:
+        return subject_of(self.work, self.settings.per)
 
-    A video that cannot be decoded is skipped with the reason, and has no shard.
-    """
-    videos = work.usable_videos()
-    taught = videos_taught(work, videos, settings.human_share)
-    start_run(folder, ACTIONS_LABELLED)
-    store = None
-    if recogniser is not None:
-        masks = RoundMasks(work, folder.number) if recogniser.preset.masked else None
-        store = WindowStore(work, recogniser.preset, device=recogniser.device, masks=masks)
-    outcome = RoundActions()
-    per = subject_of(work, settings.per)
-    wanted = set(videos["video_id"])
-    for path in folder.stage(ACTIONS_LABELLED).glob("*.parquet"):
-        if path.stem not in wanted:
-            path.unlink()
-    for video in tqdm(videos.itertuples(), total=len(videos), desc="actions", unit="video"):
-        video_id = str(video.video_id)
-        said = human_actions(work, video_id) if video.split != TEST else None
-        human = said if said is not None and video_id in taught else tables.empty_table(tables.ACTIONS)
-        looked_at = per == PLAYER and recogniser is not None
-        tracks = tracks_of(work, folder.number, video_id, video.fps) if looked_at else None
+    @cached_property
+    def store(self) -> WindowStore | None:
+        if self.recogniser is None:
+            return None
+        recogniser = self.recogniser.value
+        masks = RoundMasks(self.work, self.folder.number) if recogniser.preset.masked else None
+        return WindowStore(self.work, recogniser.preset, device=recogniser.device, masks=masks)
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        return (self.folder.actions("labelled", item),)
+
+    def kind_of(self, error: Exception) -> str:
+        return "without joints or masks" if isinstance(error, NoJoints | NoMasks) else "cannot be decoded"
+
+    def human(self, item: str) -> pd.DataFrame:
+        """The human labels of a video that are used."""
+        said = self._said(item) if item in self.taught else None
+        return tables.empty_table(tables.ACTIONS) if said is None else said
+
+    def held_back(self, item: str) -> int:
+        """How many are not, of a video that is not held out."""
+        said = self._said(item) if item not in self.taught else None
+        return 0 if said is None else len(said)
+
+    def _said(self, item: str) -> pd.DataFrame | None:
+        return human_actions(self.work, item) if self.videos[item].split != TEST else None
+
+    def tracks(self, item: str) -> list[CropPath] | None:
+        """The players whose windows are looked at; None where whole frames are, or nothing is."""
+        if self.per != PLAYER or self.recogniser is None:
+            return None
+        return tracks_of(self.work, self.folder.number, item, self.videos[item].fps)
+
+    def key(self, item: str) -> str:
+        video, recogniser = self.videos[item], self.recogniser.value if self.recogniser is not None else None
         key = digest_of(
             [
-                *(FORMAT, video.sha256, video.frame_count, human.to_dict("list"), str(video.class_name)),
-                *(recogniser.digest if recogniser else None, digest_of_tracks(tracks), asdict(settings.intervals)),
+                *(FORMAT, video.sha256, video.frame_count, self.human(item).to_dict("list"), str(video.class_name)),
+                *(recogniser.digest if recogniser else None, digest_of_tracks(self.tracks(item))),
+                asdict(self.settings.intervals),
             ]
         )
-        if store is not None:
-            key = digest_of([key, _brought(store, video_id)])
-        path = folder.actions("labelled", video_id)
-        metadata = read_parquet_metadata(path)
-        outcome.without_player += tracks == []
-        if metadata is not None and metadata.get("key") == key:
-            outcome.untouched += 1
-        else:
-            try:
-                found = tables.empty_table(tables.ACTIONS)
-                if store is not None and recogniser is not None:
-                    # The class of an archive's clip is its human label: what is not used as one must not tell.
-                    listed = "" if work.truth_actions(video_id).is_file() else str(video.class_name)
-                    listed = getattr(recogniser, "class_map", {}).get(listed, listed)  # their list's name of it
-                    windows = store.ensure(video, tracks)
-                    probabilities, seen = look_at(windows, recogniser)
-                    names, fps = recogniser.class_names, float(video.fps)
-                    subjects = subjects_of(windows, probabilities, names, listed)
-                    found = action_rows(video_id, folder.number, names, subjects, fps, settings.intervals)
-                    agreement = agreement_of(found, windows, probabilities, names)
-                    found = found.assign(appearance=appearance_of(found, windows, seen), agreement=agreement)
-                    human = human.assign(appearance=appearance_of(human, windows, seen))
-            except DecodeError as error:
-                path.unlink(missing_ok=True)
-                outcome.skipped[video_id] = str(error)
-                outcome.incomplete += isinstance(error, NoJoints | NoMasks)
-                continue
-            metadata = {
-                "key": key,
-                "video_id": video_id,
-                "fps": float(video.fps),
-                "frame_count": int(video.frame_count),
-                "human": len(human),
-                "detected": len(found),
-            }
-            rows = tables.concatenate([human[[name for name in human if name in KEPT_COLUMNS]], found], tables.ACTIONS)
-            write_parquet(path, tables.check_actions(rows, str(path)), metadata)
-            outcome.made += 1
-        outcome.human += metadata["human"]
-        outcome.held_back += len(said) - len(human) if said is not None else 0
-        outcome.detected += metadata["detected"]
-    return outcome
+        return key if self.store is None else digest_of([key, _brought(self.store, item)])
+
+    def make(self, item: str, key: str, step: Step) -> Account:
+        video, human, found = self.videos[item], self.human(item), tables.empty_table(tables.ACTIONS)
+        if self.store is not None and self.recogniser is not None:
+            recogniser = self.recogniser.value
+            # The class of an archive's clip is its human label: what is not used as one must not tell.
+            listed = "" if self.work.truth_actions(item).is_file() else str(video.class_name)
+            listed = getattr(recogniser, "class_map", {}).get(listed, listed)  # their list's name of it
+            windows = self.store.ensure(video, self.tracks(item))
+            probabilities, seen = look_at(windows, recogniser)
+            names, fps = recogniser.class_names, float(video.fps)
+            subjects = subjects_of(windows, probabilities, names, listed)
+            found = action_rows(item, self.folder.number, names, subjects, fps, self.settings.intervals)
+            agreement = agreement_of(found, windows, probabilities, names)
+            found = found.assign(appearance=appearance_of(found, windows, seen), agreement=agreement)
+            human = human.assign(appearance=appearance_of(human, windows, seen))
+        metadata = {
+            "key": key,
+            "video_id": item,
+            "fps": float(video.fps),
+            "frame_count": int(video.frame_count),
+            "human": len(human),
+            "detected": len(found),
+        }
+        rows = tables.concatenate([human[[name for name in human if name in KEPT_COLUMNS]], found], tables.ACTIONS)
+        (path,) = self.files(item)
+        write_parquet(path, tables.check_actions(rows, str(path)), metadata)
+        return metadata
+
+
+def outcome_lines(task: ActionTask, outcome: Outcome) -> list[str]:
+    """What to tell the user, a line each."""
+    lines, asked = outcome.lines("labelled"), [*outcome.used, *outcome.skipped]
+    if without_player := sum(task.tracks(item) == [] for item in asked):
+        lines.append(f"{without_player} videos have no player's track, so nothing was recognised in them")
+    if held_back := sum(map(task.held_back, outcome.used)):
+        lines.append(f"{held_back} human labels are held back to judge by (--human-share)")
+    return [*lines, f"{outcome.totals['human']} human labels and {outcome.totals['detected']} recognised actions"]
 
 
 def _brought(store: WindowStore, video_id: str) -> str:
@@ -180,16 +183,9 @@ def subject_of(work: WorkFolder, per: str) -> str:
     return FRAME
 
 
-def finish_actions(
-    folder: RoundFolder,
-    recogniser: Recogniser | None,
-    settings: ActionLabelling,
-    per: str,
-    outcome: RoundActions,
-    arguments: dict[str, Any],
-    inputs: dict[str, str],
-) -> None:
+def finish_actions(task: ActionTask, outcome: Outcome, arguments: dict[str, Any], inputs: dict[str, str]) -> None:
     """Write run.json, which marks the round's actions as labelled."""
+    recogniser, folder = task.recogniser.value if task.recogniser is not None else None, task.folder
     names = list(recogniser.class_names) if recogniser else []
     labeller = {
         "name": recogniser.name if recogniser else "human",
@@ -198,14 +194,14 @@ def finish_actions(
         "working_threshold": recogniser.working_threshold if recogniser else {},
     }
     counts = {
-        "videos": outcome.made + outcome.untouched + len(outcome.skipped),
-        "used": outcome.made + outcome.untouched,
+        "videos": outcome.found,
+        "used": len(outcome.used),
         "skipped": outcome.skipped,
-        "human": outcome.human,
-        "held_back": outcome.held_back,
-        "detected": outcome.detected,
+        "human": outcome.totals["human"],
+        "held_back": sum(map(task.held_back, outcome.used)),
+        "detected": outcome.totals["detected"],
     }
-    facts = {"labeller": labeller, "per": per, "human_share": settings.human_share}
+    facts = {"labeller": labeller, "per": task.per, "human_share": task.settings.human_share}
     output = digest_of_files(action_shards(folder, "labelled"))
     write_run_record(
         folder, RunRecord(ACTIONS_LABELLED, folder.number, arguments, inputs, counts, facts, output=output)
@@ -216,18 +212,10 @@ def action_shards(folder: RoundFolder, stage: str) -> list[Path]:
     return sorted((folder.stage(stage) / "actions").glob("[!.]*.parquet"))
 
 
-def wants_actions(args: argparse.Namespace, work: WorkFolder) -> bool:
-    """Whether actions are to be labelled: it was said, or the round before trained a recogniser and no detector."""
-    if args.recogniser is not None or args.round == 0 or args.detector is not None:
-        return args.recogniser is not None
-    before = work.round(args.round - 1)
-    return read_run_record(before, ACTIONS_TRAINED) is not None and read_run_record(before, "trained") is None
-
-
 def label_actions_of(args: argparse.Namespace) -> Summary:
     """Label the actions of one round."""
-    work = WorkFolder(args.work)
-    found = len(work.usable_videos())
+    work, where = WorkFolder(args.work), placement_of(args)
+    work.usable_videos()
     if not 0 < args.human_share <= 1:
         raise InputError(f"--human-share: a share above 0 and at most 1, not {args.human_share:g}")
     if args.detector is not None:
@@ -245,48 +233,46 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         raise InputError("--pose: human labels need no joints; leave it out")
     if args.map is not None and name == HUMAN:
         raise InputError("--map: human labels are taken as they are; leave it out")
-    with work.writing():
-        from labels.labelling.player_tracks import PLAYER
-        from labels.models.detectors.loading import torch_device
-        from labels.models.recognisers.recogniser import MappedRecogniser, Recogniser, load_recogniser, read_class_map
-
-        recogniser: Recogniser | None = None
+    with work.writing(where.name):
+        loaded = recogniser = None
         if name != HUMAN:
-            recogniser = load_recogniser(name, torch_device(args.device), args.batch_size, args.pose)
-            if args.map is not None:
-                recogniser = MappedRecogniser(recogniser, read_class_map(args.map), f"--map {args.map}")
+            loaded = Loaded(load=partial(load_labeller, name, args.device, args.batch_size, args.pose, args.map))
+            recogniser = loaded.value
             inputs["labeller"] = recogniser.digest
-        settings = ActionLabelling(args.per, args.human_share)
-        folder = work.round(args.round)
-        per = subject_of(work, args.per)
+        folder, settings = work.round(args.round), ActionLabelling(args.per, args.human_share)
+        task = ActionTask(work, folder, loaded, settings)
         inputs |= {"videos": digest_of_videos(work), "true actions": digest_of_true_actions(work)}
-        if per == PLAYER:
+        if task.per == PLAYER:
             inputs |= inputs_of_players(work, args.round)
         if recogniser is not None and recogniser.preset.masked:
-            from labels.labelling.masks import inputs_of_masks
-
             inputs |= inputs_of_masks(work, args.round)
         if recogniser is not None and recogniser.preset.joints_from == BROUGHT:
             inputs["true joints"] = digest_of_true_joints(work)
-        outcome = label_actions(work, folder, recogniser, settings)
+        start_run(folder, ACTIONS_LABELLED)
+        outcome = run(task, list(task.videos), where)
         imported = (work.root / HUMAN_ACTIONS_FILE).is_file()  # cleaning takes what stands there in
-        if not outcome.human and recogniser is None and not imported:
+        if not outcome.totals["human"] and recogniser is None and not imported and not where.is_share:
             raise InputError(
                 f"{work.videos}: no clip came with a human label; name a recogniser, or bring a labelled archive: "
                 f"{next_command.command('dataset_downloader.py', args.work)} --from kinetics-folder --path … "
                 "(or --import-labels FILE)"
             )
-        arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
-        finish_actions(folder, recogniser, settings, per, outcome, arguments, inputs)
-        lines = [*outcome.lines(), *_said_otherwise(before, arguments), *out_of_date(work)]
-    return Summary(
-        "label actions",
-        "videos",
-        found,
-        outcome.made + outcome.untouched,
-        outcome.why_skipped(),
-        lines,
-    )
+        lines = outcome_lines(task, outcome)
+        if not where.is_share:
+            arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
+            finish_actions(task, outcome, arguments, inputs)
+            lines += [*_said_otherwise(before, arguments), *out_of_date(work)]
+    return outcome.summary("label actions", lines, where)
+
+
+def load_labeller(
+    name: str, device: str, batch_size: int | None, pose: str | None, class_map: str | None
+) -> Recogniser:
+    """The recogniser that a user named, with its classes called as `class_map` says. InputError in one line."""
+    recogniser: Recogniser = load_recogniser(name, torch_device(device), batch_size, pose)
+    if class_map is not None:
+        recogniser = MappedRecogniser(recogniser, read_class_map(class_map), f"--map {class_map}")
+    return recogniser
 
 
 def _lasting(arguments: Mapping[str, Any]) -> str:

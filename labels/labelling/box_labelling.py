@@ -25,7 +25,7 @@ from labels.videos.decoding.frames import Frame
 from labels.videos.frame_store import FrameStore
 
 if TYPE_CHECKING:
-    from labels.models.deep_features import BackboneFeatures
+    from labels.models.deep_features import BoxFeatures
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class LabelledVideo:
     camera: pd.DataFrame  # CAMERA of every frame that was decoded
     labelled_frames: int
     degenerate_boxes: int  # that the detector gave and that have no area inside the frame
+    surplus_boxes: int  # beyond the most that are taken of a frame
     repeated_boxes: int  # that it had said of the same frame before, to the last bit
 
 
@@ -44,7 +45,7 @@ def label_video(
     round_number: int,
     settings: LabellingSettings,
     store: FrameStore | None = None,
-    backbone: "BackboneFeatures | None" = None,
+    backbone: "BoxFeatures | None" = None,
 ) -> LabelledVideo:
     """Label one video.
 
@@ -57,7 +58,7 @@ def label_video(
     """
     camera = CameraMotion()
     frame_index: list[int] = []
-    rows = _Rows(backbone)
+    rows = _Rows(backbone, settings.most_boxes)
     # Camera motion and JPEGs cost about as much as a small detector: they run beside it.
     with _Beside(settings.pending) as steps, _Beside(settings.pending) as pictures:
 
@@ -79,7 +80,7 @@ def label_video(
     boxes = rows.as_boxes(video_id, round_number)
     # A detector may say one box twice; a label is named by its box.
     once = sort_boxes(boxes.drop_duplicates("label_uid", keep="first"))
-    return LabelledVideo(once, table, rows.frames, rows.degenerate, len(boxes) - len(once))
+    return LabelledVideo(once, table, rows.frames, rows.degenerate, rows.surplus, len(boxes) - len(once))
 
 
 def decode_stride(detector: Detector | Panel, stride: int) -> int:
@@ -94,23 +95,36 @@ def is_worth_a_picture(found: Detections, detector: Detector | Panel, image_shar
     return bool((found.score >= image_share * np.array(needed)).any())
 
 
+def best_of_each(found: Detections, most: int) -> np.ndarray:
+    """Indices, in order, of the `most` boxes of each class and source with the highest scores."""
+    if len(found) <= most:
+        return np.arange(len(found))
+    groups = pd.Series(found.score).groupby([found.class_name, found.source])
+    return np.flatnonzero(groups.rank(method="first", ascending=False).to_numpy() <= most)
+
+
 @dataclass
 class _Rows:
     """The boxes of one video as they come in."""
 
-    backbone: "BackboneFeatures | None" = None
+    backbone: "BoxFeatures | None" = None
+    most_boxes: int = LabellingSettings.most_boxes
     parts: list[tuple[int, float, Detections, np.ndarray]] = field(default_factory=list)
     frames: int = 0
     degenerate: int = 0
+    surplus: int = 0
 
     def add(self, frame: Frame, found: Detections) -> Detections:
-        """Take one frame's detections; returns them clipped to the frame, those without area left out."""
+        """Take one frame's detections; returns them clipped to the frame, those without area or too many left out."""
         height, width = frame.rgb.shape[:2]
         clipped = replace(found, xyxy=clip_boxes(found.xyxy, width, height))
         there = (clipped.xyxy[:, 2] > clipped.xyxy[:, 0]) & (clipped.xyxy[:, 3] > clipped.xyxy[:, 1])
         clipped = clipped.where(there)
         self.frames += 1
         self.degenerate += int((~there).sum())
+        best = best_of_each(clipped, self.most_boxes)
+        self.surplus += len(clipped) - len(best)
+        clipped = clipped.where(best)
         if len(clipped):
             deep = clipped.appearance if self.backbone is None else self.backbone(frame.rgb, clipped.xyxy)
             looks = np.concatenate([appearance(frame.rgb, clipped.xyxy), deep], axis=1)

@@ -3,138 +3,199 @@
 Who labels: what the user named, or a pretrained detector in round 0 and then the round before's student.
 """
 
+import argparse
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
-from tqdm import tqdm
 
-from labels.labelling.box_labelling import LabelledVideo, decode_stride, label_video
-from labels.labelling.settings import LabellingSettings
+from labels.engine.placement import Placement, placement_of
+from labels.engine.runner import Account, Loaded, Outcome, Results, Step, Task, run
+from labels.labelling.box_labelling import decode_stride, label_video
+from labels.labelling.settings import ARGUMENTS, LabellingSettings
 from labels.models.detectors.detector import Detector
-from labels.models.detectors.ensemble import Panel, origins_of, score_scales
-from labels.models.settings import DEFAULT_DETECTOR, STUDENT
+from labels.models.detectors.ensemble import Panel, load_backbone, load_panel, origins_of, score_scales
+from labels.models.settings import DEFAULT_DETECTOR, STUDENT, DetectorOptions, Looks
 from labels.records import next_command
+from labels.records.class_lists import class_names_from
+from labels.records.command_line import Summary
 from labels.records.errors import InputError
-from labels.records.run_records import RunRecord, digest_of_files, require_run_record, start_run, write_run_record
-from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
+from labels.records.run_records import (
+    RunRecord,
+    digest_of_files,
+    digest_of_videos,
+    out_of_date,
+    require_run_record,
+    start_run,
+    write_run_record,
+)
+from labels.records.safe_writing import digest_of, write_parquet
 from labels.records.tables import check_boxes
 from labels.records.video_labels import VideoFacts, VideoLabels, write_video_labels
 from labels.records.work_folder import RoundFolder, WorkFolder
-from labels.videos.decoding.frames import DecodeError, Frame, decode_ahead
+from labels.videos.decoding.frames import DecodeError, Frame, decode_ahead, decode_frames
 from labels.videos.frame_store import FrameStore
 
 if TYPE_CHECKING:
-    from labels.models.deep_features import BackboneFeatures
+    from labels.models.deep_features import BoxFeatures
 
-FORMAT = 3  # of the shards; raise it when the same detector on the same video gives other shards
-
-
-@dataclass
-class RoundLabels:
-    """How labelling a round went. Counts are over all shards, also those that were finished before."""
-
-    made: int = 0
-    untouched: int = 0
-    removed: int = 0  # shards of videos that are no longer there
-    skipped: dict[str, str] = field(default_factory=dict)  # video_id -> reason
-    boxes: int = 0
-    labelled_frames: int = 0
-    degenerate_boxes: int = 0
-    repeated_boxes: int = 0
-
-    def lines(self) -> list[str]:
-        """What to tell the user, a line each."""
-        lines = [f"{video_id}: skipped: {reason}" for video_id, reason in sorted(self.skipped.items())]
-        if self.untouched:
-            lines.append(f"{self.untouched} videos were labelled already and not touched")
-        if self.removed:
-            lines.append(f"{self.removed} shards removed, because their videos are no longer there")
-        if self.degenerate_boxes:
-            lines.append(f"{self.degenerate_boxes} boxes left out, because nothing of them lies inside the frame")
-        if self.repeated_boxes:
-            lines.append(f"{self.repeated_boxes} boxes left out, because the labeller gave the very same one before")
-        lines.append(f"{self.boxes} boxes in {self.labelled_frames} frames")
-        return lines
-
-    def count(self, metadata: dict[str, Any]) -> None:
-        self.boxes += metadata["boxes"]
-        self.labelled_frames += metadata["labelled_frames"]
-        self.degenerate_boxes += metadata["degenerate_boxes"]
-        self.repeated_boxes += metadata.get("repeated_boxes", 0)  # older shards did not count them
+FORMAT = 4  # of the shards; raise it when the same detector on the same video gives other shards
 
 
 def shard_key(
-    video: Any, detector: Detector | Panel, settings: LabellingSettings, backbone: "BackboneFeatures | None" = None
+    video: Any, detector: Detector | Panel, settings: LabellingSettings, backbone: "BoxFeatures | None" = None
 ) -> str:
     """Changes when the shard of a video (a row of the videos table) would."""
     said = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
-    return digest_of([*said, settings.stride, settings.image_share, described_by(detector, backbone)])
+    return digest_of(
+        [*said, settings.stride, settings.image_share, settings.most_boxes, described_by(detector, backbone)]
+    )
 
 
-def described_by(detector: Detector | Panel, backbone: "BackboneFeatures | None") -> str:
+def described_by(detector: Detector | Panel, backbone: "BoxFeatures | None") -> str:
     """Who sees what is in the boxes, beside colours and edges: what two networks see cannot be compared."""
     return detector.digest if detector.describes else backbone.name if backbone is not None else ""
+
+
+class Labeller(NamedTuple):
+    """Without a backbone boxes have what the detector sees in them, if it says so."""
+
+    detector: Detector | Panel
+    backbone: "BoxFeatures | None" = None
+
+
+def load_labeller(
+    names: tuple[str, ...],
+    class_names: tuple[str, ...] | None,
+    device: str,
+    options: DetectorOptions,
+    looks: Looks,
+    stride: int,
+    backbone: str | None,
+) -> Labeller:
+    """As `load_panel` and `load_backbone`, which it raises as."""
+    detector = load_panel(names, class_names, device, options, looks, stride)
+    return Labeller(detector, load_backbone(backbone, detector, device))
+
+
+@dataclass(frozen=True)
+class BoxLabelling(Task):
+    """Videos through a detector, the next one decoded ahead of it."""
+
+    name, unit, skips = "boxes", "frame", (DecodeError,)
+    counted = ("boxes", "labelled_frames", "degenerate_boxes", "surplus_boxes", "repeated_boxes")
+
+    work: WorkFolder
+    folder: RoundFolder
+    settings: LabellingSettings
+    labeller: Loaded[Labeller]
+
+    @cached_property
+    def videos(self) -> dict[str, Any]:
+        return self.work.usable_rows()
+
+    @cached_property
+    def stride(self) -> int:
+        return decode_stride(self.labeller.value.detector, self.settings.stride)
+
+    def key(self, item: str) -> str:
+        return shard_key(self.videos[item], self.labeller.value.detector, self.settings, self.labeller.value.backbone)
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        return self.folder.camera(item), self.folder.boxes("labelled", item)
+
+    def size(self, item: str) -> int:
+        return math.ceil(self.videos[item].frame_count / self.stride)
+
+    def kind_of(self, error: Exception) -> str:
+        return "cannot be decoded"
+
+    def make_all(self, keys: Mapping[str, str], step: Step) -> Results:
+        paths = [(item, self.work.videos / self.videos[item].file, self.stride) for item in keys]
+        with closing(decode_ahead(paths, self.settings.streams)) as ahead:  # type: ignore[type-var]
+            for item, frames in ahead:
+                counted = self._counted(item, frames, step)
+                yield item, self.attempt(item, lambda: self._label(item, keys[item], counted))  # noqa: B023
+
+    def make(self, item: str, key: str, step: Step) -> Account:
+        frames = decode_frames(self.work.videos / self.videos[item].file, self.stride)
+        return self._label(item, key, self._counted(item, frames, step))
+
+    def _counted(self, item: str, frames: Iterator[Frame], step: Step) -> Iterator[Frame]:
+        """The frames as they are; DecodeError at the end when there are not as many as stage 1 counted."""
+        count, expected = 0, self.size(item)
+        for frame in frames:
+            count += 1
+            step(1)
+            yield frame
+        if count != expected:
+            raise DecodeError(f"{count} frames decoded where stage 1 counted {expected}; run stage 1 again")
+
+    def _label(self, item: str, key: str, frames: Iterator[Frame]) -> Account:
+        video, store = self.videos[item], FrameStore(self.work.frames)
+        detector, backbone = self.labeller.value
+        store.renew(item, video.sha256)
+        labelled = label_video(item, frames, detector, self.folder.number, self.settings, store, backbone)
+        counts = {
+            "key": key,
+            "labelled_frames": labelled.labelled_frames,
+            "boxes": len(labelled.boxes),
+            "degenerate_boxes": labelled.degenerate_boxes,
+            "surplus_boxes": labelled.surplus_boxes,
+            "repeated_boxes": labelled.repeated_boxes,
+        }
+        size, described = (int(video.width), int(video.height)), described_by(detector, backbone)
+        count, stride = int(video.frame_count), self.settings.stride
+        facts = VideoFacts(item, count, stride, float(video.fps), *size, described, counts)
+        boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {item}")
+        write_parquet(self.folder.camera(item), labelled.camera, facts.as_metadata())
+        write_video_labels(self.folder.boxes("labelled", item), VideoLabels(boxes, facts))  # last: it is done
+        return counts
 
 
 def label_round(
     work: WorkFolder,
     folder: RoundFolder,
-    detector: Detector | Panel,
+    labeller: Loaded[Labeller],
     settings: LabellingSettings,
-    backbone: "BackboneFeatures | None" = None,
-) -> RoundLabels:
+    where: Placement | None = None,
+) -> Outcome:
     """Label every usable video of the work folder that this detector has not labelled yet.
 
     A video that cannot be decoded is skipped with the reason, and has no shard.
     """
-    videos = work.usable_videos()
-    store = FrameStore(work.frames)
+    task = BoxLabelling(work, folder, settings, labeller)
     start_run(folder, "labelled")
-    stride = decode_stride(detector, settings.stride)
-    outcome = RoundLabels(removed=remove_strangers(folder, set(videos["video_id"])))
-    rows = {row.video_id: row for row in videos.itertuples()}
-    pending, described = {}, described_by(detector, backbone)
-    for video_id, row in rows.items():
-        key = shard_key(row, detector, settings, backbone)
-        metadata = finished_shard(folder, video_id, key)
-        if metadata is None:
-            pending[video_id] = key
-        else:
-            outcome.untouched += 1
-            outcome.count(metadata)
-    total = sum(math.ceil(rows[video_id].frame_count / stride) for video_id in pending)
-    progress = tqdm(total=total, unit="frame", dynamic_ncols=True)
-    requests = [(video_id, work.videos / rows[video_id].file, stride) for video_id in pending]
-    ahead = decode_ahead(requests, settings.streams)
-    try:
-        with progress:
-            for place, (video_id, frames) in enumerate(ahead, start=1):
-                row = rows[video_id]
-                progress.set_description(f"video {place}/{len(pending)} {video_id}"[:40])
-                store.renew(video_id, row.sha256)
-                counted = _counted(frames, progress, math.ceil(row.frame_count / stride))
-                try:
-                    labelled = label_video(video_id, counted, detector, folder.number, settings, store, backbone)
-                except DecodeError as error:
-                    remove_shard(folder, video_id)
-                    outcome.skipped[video_id] = str(error)
-                    continue
-                outcome.count(_write_shard(folder, row, pending[video_id], labelled, settings, described))
-                outcome.made += 1
-    finally:
-        ahead.close()  # type: ignore[attr-defined]
-    return outcome
+    return run(task, list(task.videos), where)
+
+
+def outcome_lines(outcome: Outcome) -> list[str]:
+    """What to tell the user, a line each."""
+    lines, totals = outcome.lines("labelled"), outcome.totals
+    if outcome.removed:
+        lines.append(f"{outcome.removed} shards removed, because their videos are no longer there")
+    if totals["degenerate_boxes"]:
+        lines.append(f"{totals['degenerate_boxes']} boxes left out, because nothing of them lies inside the frame")
+    if totals["surplus_boxes"]:
+        lines.append(
+            f"{totals['surplus_boxes']} boxes left out, because {LabellingSettings.most_boxes} boxes of a class in a "
+            "frame, the best, are all that is taken of a labeller"
+        )
+    if totals["repeated_boxes"]:
+        lines.append(f"{totals['repeated_boxes']} boxes left out, because the labeller gave the very same one before")
+    return [*lines, f"{totals['boxes']} boxes in {totals['labelled_frames']} frames"]
 
 
 def finish_round(
     folder: RoundFolder,
     detector: Detector | Panel,
     settings: LabellingSettings,
-    outcome: RoundLabels,
+    outcome: Outcome,
     arguments: dict[str, Any],
     inputs: dict[str, str],
 ) -> None:
@@ -146,26 +207,10 @@ def finish_round(
         "sources": score_scales(detector),
         "origins": origins_of(detector),
     }
-    counts = {
-        "videos": outcome.made + outcome.untouched + len(outcome.skipped),
-        "used": outcome.made + outcome.untouched,
-        "skipped": outcome.skipped,
-        "boxes": outcome.boxes,
-        "labelled_frames": outcome.labelled_frames,
-        "degenerate_boxes": outcome.degenerate_boxes,
-        "repeated_boxes": outcome.repeated_boxes,
-    }
+    counts = outcome.as_counts()
     facts = {"labeller": labeller, "stride": settings.stride}
     output = digest_of_files(shard_paths(folder))
     write_run_record(folder, RunRecord("labelled", folder.number, arguments, inputs, counts, facts, output=output))
-
-
-def finished_shard(folder: RoundFolder, video_id: str, key: str) -> dict[str, Any] | None:
-    """The metadata of a video's shard when it is whole and was made with this key."""
-    metadata = read_parquet_metadata(folder.boxes("labelled", video_id))
-    camera = read_parquet_metadata(folder.camera(video_id))
-    both = metadata is not None and camera is not None and metadata.get("key") == camera.get("key") == key
-    return metadata if both else None
 
 
 def shard_paths(folder: RoundFolder) -> list[Path]:
@@ -174,48 +219,32 @@ def shard_paths(folder: RoundFolder) -> list[Path]:
     return sorted([*labelled.glob("boxes/[!.]*.parquet"), *labelled.glob("camera/[!.]*.parquet")])
 
 
-def remove_shard(folder: RoundFolder, video_id: str) -> None:
-    folder.boxes("labelled", video_id).unlink(missing_ok=True)
-    folder.camera(video_id).unlink(missing_ok=True)
-
-
-def remove_strangers(folder: RoundFolder, video_ids: set[str]) -> int:
-    """Take away the shards of videos that are no longer in the work folder; how many videos that were."""
-    for half_written in folder.stage("labelled").glob("*/.*.aside.parquet"):  # of a run that was killed
-        half_written.unlink()
-    strangers = {path.stem for path in shard_paths(folder)} - video_ids
-    for video_id in strangers:
-        remove_shard(folder, video_id)
-    return len(strangers)
-
-
-def _counted(frames: Iterator[Frame], progress: "tqdm[Any]", expected: int) -> Iterator[Frame]:
-    """The frames as they are; DecodeError at the end when there are not as many as stage 1 counted."""
-    count = 0
-    for frame in frames:
-        count += 1
-        progress.update()
-        yield frame
-    if count != expected:
-        raise DecodeError(f"{count} frames decoded where stage 1 counted {expected}; run stage 1 again")
-
-
-def _write_shard(
-    folder: RoundFolder, video: Any, key: str, labelled: LabelledVideo, settings: LabellingSettings, described: str
-) -> dict[str, Any]:
-    counts = {
-        "key": key,
-        "labelled_frames": labelled.labelled_frames,
-        "boxes": len(labelled.boxes),
-        "degenerate_boxes": labelled.degenerate_boxes,
-        "repeated_boxes": labelled.repeated_boxes,
-    }
-    count, size = int(video.frame_count), (int(video.width), int(video.height))
-    facts = VideoFacts(video.video_id, count, settings.stride, float(video.fps), *size, described, counts)
-    boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {video.video_id}")
-    write_parquet(folder.camera(video.video_id), labelled.camera, facts.as_metadata())
-    write_video_labels(folder.boxes("labelled", video.video_id), VideoLabels(boxes, facts))  # last: it is done
-    return counts
+def label_boxes_of(args: argparse.Namespace) -> Summary:
+    """Label the boxes of one round, as the script's arguments say."""
+    work, where = WorkFolder(args.work), placement_of(args)
+    work.usable_videos()
+    teachers = next_command.with_teachers(work, args.round) if args.detector is None else {}
+    for name in ARGUMENTS:  # what the user says of looks and classes still holds
+        if teachers.get(name) and not getattr(args, name):
+            setattr(args, name, teachers[name])
+    names, inputs = choose_detectors(work, args.round, args.detector)
+    class_names = class_names_from(args.classes) if args.classes is not None else None
+    with work.writing(where.name):
+        options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list, prompts=args.prompts)
+        looks = Looks(tuple(args.input_size), args.tiles, args.mirrored)
+        load = partial(load_labeller, names, class_names, args.device, options, looks, args.stride, args.backbone)
+        labeller, settings, folder = Loaded(load=load), LabellingSettings(stride=args.stride), work.round(args.round)
+        detector = labeller.value.detector
+        inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}
+        outcome = label_round(work, folder, labeller, settings, where)
+        lines = outcome_lines(outcome)
+        if not where.is_share:
+            arguments = {name: getattr(args, name) for name in ARGUMENTS}
+            finish_round(folder, detector, settings, outcome, arguments, inputs)
+            lines += out_of_date(work)
+        if teachers:
+            lines.insert(0, f"the student of round {args.round - 1} is weak: labelled by {', '.join(args.detector)}")
+    return outcome.summary("label", lines, where)
 
 
 def choose_detectors(

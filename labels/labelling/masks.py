@@ -3,25 +3,27 @@
 The masks of a round as windows have them: of the player that is followed, or of all that is labelled.
 """
 
+import argparse
 import math
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from labels.models.segmenters import Prompt, Segmenter, fits
+from labels.engine.placement import Placement, placement_of
+from labels.engine.runner import Account, Loaded, Step, Task, run
+from labels.models.segmenters import Prompt, Segmenter, fits, load_segmenter
 from labels.models.settings import SegmenterSettings
 from labels.records import next_command, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.masks import MASKS, decode_mask, encode_mask, with_masks
 from labels.records.run_records import UNFINISHED, digest_of_files, digest_of_masks, require_run_record
-from labels.records.safe_writing import digest_of, read_parquet, read_parquet_metadata, write_parquet
+from labels.records.safe_writing import digest_of, read_parquet, write_parquet
 from labels.records.tables import BOX_COLUMNS
 from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.tracks.players import CropPath
@@ -31,90 +33,102 @@ from labels.videos.windows import Window, cut_square, shrink
 FORMAT = 1  # of the shards
 
 
-@dataclass
-class MaskCounts:
-    """`boxes` = `masks` + `unfit`; videos that were done before are counted too."""
+@dataclass(frozen=True)
+class MaskTask(Task):
+    """Every label of a cleaned round that was not dropped, segmented. `boxes` = `masks` + those that did not fit."""
 
-    videos: int = 0
-    untouched: int = 0
-    boxes: int = 0
-    masks: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)  # video_id -> reason
+    name, skips, counted = "masks", (DecodeError,), ("boxes", "masks")
+
+    work: WorkFolder
+    folder: RoundFolder
+    segmenter: Loaded[Segmenter]
+    settings: SegmenterSettings
+
+    @cached_property
+    def videos(self) -> dict[str, Any]:
+        return self.work.usable_rows()
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        return (self.folder.masks(item),)
+
+    def boxes(self, item: str) -> pd.DataFrame | None:
+        """The labels to segment; None where the video has no cleaned ones."""
+        path = self.folder.boxes("cleaned", item)
+        if not path.is_file():
+            return None
+        boxes = read_parquet(path)
+        return boxes[boxes["decision"] != "drop"].sort_values(["frame_index", "label_uid"], ignore_index=True)
+
+    def key(self, item: str) -> str:
+        boxes = self.boxes(item)
+        columns = ["label_uid", "frame_index", "track_id", *tables.BOX_COLUMNS]
+        said = [boxes[name].tolist() for name in columns] if boxes is not None else None
+        return digest_of([FORMAT, self.segmenter.value.digest, self.videos[item].sha256, said])
+
+    def make(self, item: str, key: str, step: Step) -> Account:
+        boxes, segmenter = self.boxes(item), self.segmenter.value
+        if boxes is None:
+            raise DecodeError("has no cleaned labels")
+        rle, score = [""] * len(boxes), np.zeros(len(boxes), dtype=np.float32)
+        rows_at = boxes.groupby("frame_index").indices
+        frames = sorted(rows_at)
+        prompts = _prompts(self.work.videos / str(self.videos[item].file), boxes, rows_at, frames)
+        for frame, (masks, scores) in zip(frames, segmenter.masks(prompts), strict=True):
+            for row, mask, sure in zip(rows_at[frame], masks, scores, strict=True):
+                xyxy = boxes.loc[row, tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
+                if fits(mask, xyxy, self.settings):
+                    rle[row], score[row] = encode_mask(mask), sure
+        values = {"label_uid": boxes["label_uid"].tolist(), "mask_rle": rle, "mask_score": score}
+        values |= {name: boxes[name].to_numpy() for name in tables.BOX_COLUMNS}
+        metadata = {"key": key, "boxes": len(boxes), "masks": sum(map(bool, rle)), "segmenter": segmenter.name}
+        write_parquet(self.folder.masks(item), tables.make_table(MASKS, values), metadata)
+        return metadata
 
 
 def mask_round(
-    work: WorkFolder, number: int, segmenter: Segmenter, settings: SegmenterSettings | None = None
+    work: WorkFolder,
+    number: int,
+    segmenter: Loaded[Segmenter],
+    settings: SegmenterSettings | None = None,
+    where: Placement | None = None,
 ) -> Summary:
     """Segment every label of a cleaned round that was not dropped. InputError when the round is not cleaned."""
-    folder, videos = work.round(number), work.usable_videos()
+    folder = work.round(number)
+    work.usable_videos()
     require_run_record(folder, "cleaned", next_command.clean(work, number))
-    counts, settings = MaskCounts(), settings or SegmenterSettings()
-    for video in tqdm(videos.to_dict("records"), desc="masks", unit="video", file=sys.stderr):
-        path = folder.boxes("cleaned", video["video_id"])
-        if not path.is_file():
-            counts.skipped[video["video_id"]] = "has no cleaned labels"
-            continue
-        boxes = read_parquet(path)
-        boxes = boxes[boxes["decision"] != "drop"].sort_values(["frame_index", "label_uid"], ignore_index=True)
-        try:
-            metadata = _mask_video(work, folder, video, boxes, segmenter, settings, counts)
-        except DecodeError as error:
-            folder.masks(video["video_id"]).unlink(missing_ok=True)
-            counts.skipped[video["video_id"]] = str(error)
-            continue
-        counts.videos += 1
-        counts.boxes += metadata["boxes"]
-        counts.masks += metadata["masks"]
-    known = set(videos["video_id"])
-    for stale in folder.masks("x").parent.glob("[!.]*.parquet"):
-        if stale.stem not in known:
-            stale.unlink()
-    return _summary(work, number, len(videos), counts)
+    task = MaskTask(work, folder, segmenter, settings or SegmenterSettings())
+    outcome = run(task, list(task.videos), where)
+    if outcome.skipped and not outcome.used:
+        name, reason = min(outcome.skipped.items())
+        raise InputError(f"{work.root}: no video could be segmented; {name}: {reason}")
+    boxes, masks = outcome.totals["boxes"], outcome.totals["masks"]
+    lines = [
+        *outcome.lines("segmented"),
+        f"{boxes} labels = {masks} masks + {boxes - masks} whose mask did not fit the box",
+    ]
+    summary = outcome.summary(f"masks of round {number}", lines, where)
+    is_share = where is not None and where.is_share
+    return summary if is_share else replace(summary, next_command=next_command.look(work, number))
 
 
-def _mask_video(
-    work: WorkFolder,
-    folder: RoundFolder,
-    video: dict,
-    boxes: pd.DataFrame,
-    segmenter: Segmenter,
-    settings: SegmenterSettings,
-    counts: MaskCounts,
-) -> dict:
-    """The metadata of the video's shard, which is written unless it is there already."""
-    columns = ["label_uid", "frame_index", "track_id", *tables.BOX_COLUMNS]
-    said = [boxes[name].tolist() for name in columns]
-    key = digest_of([FORMAT, segmenter.digest, video["sha256"], said])
-    path = folder.masks(video["video_id"])
-    metadata = read_parquet_metadata(path)
-    if metadata is not None and metadata.get("key") == key:
-        counts.untouched += 1
-        return metadata
-    rle, score = [""] * len(boxes), np.zeros(len(boxes), dtype=np.float32)
-    rows_at = boxes.groupby("frame_index").indices
-    frames = sorted(rows_at)
-    prompts = _prompts(work, video, boxes, rows_at, frames)
-    for frame, (masks, scores) in zip(frames, segmenter.masks(prompts), strict=True):
-        for row, mask, sure in zip(rows_at[frame], masks, scores, strict=True):
-            xyxy = boxes.loc[row, tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
-            if fits(mask, xyxy, settings):
-                rle[row], score[row] = encode_mask(mask), sure
-    values = {"label_uid": boxes["label_uid"].tolist(), "mask_rle": rle, "mask_score": score}
-    values |= {name: boxes[name].to_numpy() for name in tables.BOX_COLUMNS}
-    made = sum(map(bool, rle))
-    metadata = {"key": key, "boxes": len(boxes), "masks": made, "segmenter": segmenter.name}
-    write_parquet(path, tables.make_table(MASKS, values), metadata)
-    return metadata
+def label_masks_of(args: argparse.Namespace) -> Summary:
+    """Make the masks of one round, as the script's arguments say."""
+    if args.masks is None:
+        raise InputError("--track-masks: is of --masks; name a SAM 2 with --masks, or leave it out")
+    if args.recogniser is not None or args.detector is not None:
+        raise InputError("--masks: its prompts are the cleaned labels; leave --recogniser and --detector out")
+    work, where = WorkFolder(args.work), placement_of(args)
+    with work.writing(where.name):
+        segmenter = Loaded(load=partial(load_segmenter, args.masks, args.track_masks, args.device))
+        return mask_round(work, args.round, segmenter, where=where)
 
 
-def _prompts(
-    work: WorkFolder, video: dict, boxes: pd.DataFrame, rows_at: dict[int, np.ndarray], wanted: list[int]
-) -> Iterator[Prompt]:
+def _prompts(path: Path, boxes: pd.DataFrame, rows_at: dict[int, np.ndarray], wanted: list[int]) -> Iterator[Prompt]:
     """The frames that hold boxes, in order. DecodeError when one of them cannot be had."""
     if not wanted:
         return
     left = list(wanted)
-    frames = decode_frames(work.videos / str(video["file"]), stride=math.gcd(*wanted) or 1)
+    frames = decode_frames(path, stride=math.gcd(*wanted) or 1)
     try:
         for frame in frames:
             if frame.frame_index != left[0]:
@@ -127,22 +141,6 @@ def _prompts(
     finally:
         frames.close()
     raise DecodeError(f"it has no frame {left[0]}")
-
-
-def _summary(work: WorkFolder, number: int, found: int, counts: MaskCounts) -> Summary:
-    if counts.skipped and not counts.videos:
-        name, reason = min(counts.skipped.items())
-        raise InputError(f"{work.root}: no video could be segmented; {name}: {reason}")
-    lines = [f"{video_id}: skipped: {reason}" for video_id, reason in sorted(counts.skipped.items())]
-    if counts.untouched:
-        lines.append(f"{counts.untouched} videos were segmented already and not touched")
-    unfit = counts.boxes - counts.masks
-    lines.append(f"{counts.boxes} labels = {counts.masks} masks + {unfit} whose mask did not fit the box")
-    reasons: dict[str, int] = {}
-    for reason in counts.skipped.values():
-        reasons[reason] = reasons.get(reason, 0) + 1
-    command = next_command.look(work, number)
-    return Summary(f"masks of round {number}", "videos", found, counts.videos, reasons, lines, command)
 
 
 FRAMES_HELD = 64

@@ -7,13 +7,15 @@ they are there.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labels.labelling.player_tracks import PERSON, digest_of_tracks
+from labels.models.hub import HF
 from labels.models.pose_estimators import People, PoseEstimator, load_pose_estimator
-from labels.models.recognisers.settings import BROUGHT, KEYPOINTRCNN
+from labels.models.recognisers.settings import BROUGHT, KEYPOINTRCNN, POSES
 from labels.records.safe_writing import digest_of, file_digest, read_parquet_metadata, write_parquet
 from labels.records.tables import NO_TRACK, make_boxes
 from labels.records.work_folder import WorkFolder
@@ -34,7 +36,7 @@ class NoJoints(DecodeError):
 
 
 class PoseStore:
-    """The joints of a work folder's videos. `name` is one of `POSES`: those that came with clips, or who finds them."""
+    """The joints of a work folder's videos. `name`: `brought` are those that came with clips, else who finds them."""
 
     def __init__(self, work: WorkFolder, name: str, device: str) -> None:
         self.work, self.name, self.device = work, name, device
@@ -53,6 +55,13 @@ class PoseStore:
             self._estimator = load_pose_estimator(self.name, self.device)
         return self._estimator
 
+    @property
+    def _folder(self) -> str:
+        """Of the joints that a file or a network of the hub found: its last name, and what tells it from others."""
+        if self.name in POSES:
+            return self.name
+        return f"{Path(self.name.removeprefix(HF)).stem}_{self.estimator.digest[:8]}"
+
     def joints(self, video: Any, tracks: Sequence[CropPath] | None) -> Joints:
         """The joints of a video (a row of the videos table), found if that was not done. NoJoints without any."""
         video_id, count = str(video.video_id), int(video.frame_count)
@@ -61,7 +70,7 @@ class PoseStore:
             if brought is None:
                 raise NoJoints(f"no joints came with it (videos/truth/poses/); --pose {KEYPOINTRCNN} finds some")
             return brought
-        path = self.work.root / "poses" / self.name / f"{video_id}.parquet"
+        path = self.work.root / "poses" / self._folder / f"{video_id}.parquet"
         tracked = digest_of_tracks(None if tracks is None else list(tracks))
         key = digest_of([self.key(video_id), str(video.sha256), count, tracked])
         if (read_parquet_metadata(path) or {}).get("key") != key:

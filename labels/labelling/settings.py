@@ -7,11 +7,15 @@ What a user may say of the detectors that label a round. Imports nothing heavy.
 
 import argparse
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from labels.models.recognisers.settings import POSES
-from labels.models.settings import BACKBONES, DEFAULT_DETECTOR, HUMAN, STUDENT
+from labels.models.recognisers.settings import POSE_HELP, pose_source
+from labels.models.settings import BACKBONE_HELP, DEFAULT_DETECTOR, HUMAN, STUDENT, backbone_source
 from labels.records.command_line import above_zero, positive_number, positive_numbers, said_beside
 from labels.records.errors import InputError
+
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class LabellingSettings:
     stride: int = 1  # every how many frames are labelled
     image_share: float = 0.8  # a frame becomes a JPEG from this share of a class's working threshold
     streams: int = 2  # videos that are decoded at once, the one being labelled among them
+    most_boxes: int = 50  # a frame, of one class and one source: the best; what a flood adds, nothing can be made of
     pending: int = 8  # frames that may wait for the thread that writes JPEGs, and for the camera's
 
 
@@ -38,7 +43,10 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     )
     actions.add_argument("--map", metavar="CSV", help="kinetics_class,class_name: a recogniser's classes to ours")
     actions.add_argument(
-        "--pose", choices=POSES, help="where joints come from (default: as the recogniser was trained)"
+        "--pose",
+        type=pose_source,
+        metavar="NAME|FILE",
+        help=f"where joints come from: {POSE_HELP} (default: as the recogniser was trained)",
     )
     actions.add_argument(
         "--per", choices=SUBJECTS, default=SUBJECTS[0], help="windows of whole frames or of each player"
@@ -50,6 +58,17 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="use the human labels of this share of the source videos; the others' measure what labels are worth",
     )
+
+
+def wants_actions(args: argparse.Namespace, work: "WorkFolder") -> bool:
+    """Whether actions are to be labelled: it was said, or the round before trained a recogniser and no detector."""
+    from labels.records.run_records import read_run_record
+    from labels.records.work_folder import ACTIONS_TRAINED
+
+    if args.recogniser is not None or args.round == 0 or args.detector is not None:
+        return args.recogniser is not None
+    before = work.round(args.round - 1)
+    return read_run_record(before, ACTIONS_TRAINED) is not None and read_run_record(before, "trained") is None
 
 
 def refuse_actions(args: argparse.Namespace) -> None:
@@ -108,8 +127,9 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", metavar="CSV", help="what to ask a text-prompted hf: detector: class, prompt")
     parser.add_argument(
         "--backbone",
-        choices=BACKBONES,
-        help="by whose features of ImageNet boxes are compared too, of detectors that tell none of their own",
+        type=backbone_source,
+        metavar="NAME|FILE",
+        help=f"by whose features boxes are compared too, of detectors that tell none of their own: {BACKBONE_HELP}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Who finds joints in pixels: torchvision's Keypoint R-CNN, or rtmlib's RTMPose where it is installed.
+"""Who finds joints in pixels: torchvision's Keypoint R-CNN, rtmlib's RTMPose where it is installed, or `crop_poses`.
 
 An estimator looks at whole frames. Given boxes it finds the joints of the people in these; without, it finds the people
 too. Joints are the 13 of `pose_tables`, NaN where it is not sure of one.
@@ -8,17 +8,20 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import nn
 
-from labels.models.checkpoints import fetch_coco_weights
-from labels.models.recognisers.settings import KEYPOINTRCNN, RTMLIB
+from labels.models.hub import HF
+from labels.models.recognisers.settings import KEYPOINTRCNN, POSE_HELP, RTMLIB
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of
 from labels.videos.pose_tables import JOINTS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 NETWORK = "keypointrcnn_resnet50_fpn"
 LEAST_PERSON = 0.5  # score of a box that is taken for a person
@@ -52,12 +55,18 @@ class PoseEstimator(Protocol):
 
 
 def load_pose_estimator(name: str, device: str) -> PoseEstimator:
-    """The estimator of that name with its COCO weights. InputError when these, or rtmlib, cannot be had."""
+    """The estimator of that name, a .onnx file or `hf:…`. InputError when its weights, or rtmlib, cannot be had."""
+    if name.endswith(".onnx") or name.startswith(HF):
+        from labels.models.crop_poses import HubPoses, OnnxPoses
+
+        return HubPoses(name, device) if name.startswith(HF) else OnnxPoses(Path(name), device)
     if name == RTMLIB:
         return RtmlibPoses(*_rtmlib_models(device))
     if name != KEYPOINTRCNN:
-        raise InputError(f"--pose {name}: finds no joints in pixels; there is {KEYPOINTRCNN} and {RTMLIB}")
+        raise InputError(f"--pose {name}: finds no joints in pixels; there is {POSE_HELP}")
     from torchvision.models import get_model, get_model_weights
+
+    from labels.models.checkpoints import fetch_coco_weights
 
     weights: Any = get_model_weights(NETWORK).DEFAULT
     network = get_model(NETWORK, weights=None, weights_backbone=None)
@@ -74,7 +83,9 @@ class KeypointRcnn:
 
     name = KEYPOINTRCNN
 
-    def __init__(self, network: nn.Module, keypoint_names: tuple[str, ...], digest: str, device: str = "cpu") -> None:
+    def __init__(self, network: "nn.Module", keypoint_names: tuple[str, ...], digest: str, device: str = "cpu") -> None:
+        import torch
+
         self._order = joint_order(keypoint_names, self.name)
         self._network: Any = network.eval().to(device)
         self._device = torch.device(device)
@@ -82,13 +93,18 @@ class KeypointRcnn:
         self.digest = digest_of([self.name, digest, LEAST_PERSON, LEAST_LOGIT])
 
     def look(self, rgbs: Sequence[np.ndarray], boxes: Sequence[np.ndarray] | None = None) -> list[People]:
+        import torch
+
         images = [torch.from_numpy(np.ascontiguousarray(rgb)).to(self._device).permute(2, 0, 1) / 255 for rgb in rgbs]
         with torch.inference_mode():
             answers = self._network(images) if boxes is None else self._joints_of(images, boxes)
         return [self._people(answer) for answer in answers]
 
-    def _joints_of(self, images: list[torch.Tensor], boxes: Sequence[np.ndarray]) -> list[dict[str, torch.Tensor]]:
+    def _joints_of(self, images: "list[torch.Tensor]", boxes: Sequence[np.ndarray]) -> "list[dict[str, torch.Tensor]]":
         """What the network's own forward pass does with the boxes it has found, for boxes that are known."""
+        import torch
+        from torchvision.models.detection.roi_heads import keypointrcnn_inference
+
         given = [
             {"boxes": torch.as_tensor(own, dtype=torch.float32, device=self._device).reshape(-1, 4)} for own in boxes
         ]
@@ -98,8 +114,6 @@ class KeypointRcnn:
         heads = self._network.roi_heads
         regions = heads.keypoint_roi_pool(self._network.backbone(seen.tensors), places, seen.image_sizes)
         logits = heads.keypoint_predictor(heads.keypoint_head(regions))
-        from torchvision.models.detection.roi_heads import keypointrcnn_inference
-
         keypoints, scores = keypointrcnn_inference(logits, places)
         found = [
             {"boxes": box, "scores": torch.ones(len(box)), "keypoints": points, "keypoints_scores": score}
@@ -107,7 +121,7 @@ class KeypointRcnn:
         ]
         return self._network.transform.postprocess(found, seen.image_sizes, sizes)
 
-    def _people(self, answer: dict[str, torch.Tensor]) -> People:
+    def _people(self, answer: "dict[str, torch.Tensor]") -> People:
         plain = {name: value.float().cpu().numpy() for name, value in answer.items() if name != "labels"}
         sure = plain["scores"] >= LEAST_PERSON
         points = plain["keypoints"][sure][:, self._order, :2]

@@ -1,12 +1,21 @@
 """What the detectors go by. Imports nothing heavy, so that a script can take its defaults from here."""
 
+import argparse
 from dataclasses import dataclass
 
 BALL = "sports ball"
 HUMAN = "human"  # the labeller that is no model: what archives and people say, and nothing else
 BACKBONES = ("resnet18", "resnet34", "resnet50")  # that may say what is in boxes
+BACKBONE_HELP = f"{', '.join(BACKBONES)} (ImageNet's), a .onnx file, or hf:NAME or hf:FOLDER (DINOv2, CLIP)"
 DEFAULT_DETECTOR = "fasterrcnn_resnet50_fpn_v2"
 STUDENT = "student"  # the labeller that the round before trained
+
+
+def backbone_source(text: str) -> str:
+    """What a user may say after --backbone."""
+    if text in BACKBONES or text.endswith(".onnx") or text.startswith("hf:"):
+        return text
+    raise argparse.ArgumentTypeError(f"'{text}' is no backbone; there is {BACKBONE_HELP}")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from labels.models.recognisers.settings import BROUGHT, KEYPOINTRCNN, POSES
+from labels.models.recognisers.settings import KEYPOINTRCNN, pose_source
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def clip_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--pose",
-        choices=[name for name in POSES if name != BROUGHT],
+        type=pose_source,
+        metavar="NAME|FILE",
         help=f"who finds the joints of a recogniser of poses (default: as it was trained, or {KEYPOINTRCNN})",
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the overlay goes (default: this folder)")

@@ -1,18 +1,11 @@
 """The skeleton every stage script shares: how it parses, ends, fails and is interrupted.
 
 Imports nothing heavy, so that `--help` answers at once.
-
-Ctrl-C that waits for what must not be left half done, and worker processes that leave it to their parent.
 """
 
 import argparse
-import multiprocessing
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +45,7 @@ class _ManualFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDe
     """The manual as it is written, and the default of every option that has one worth telling."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, []) or isinstance(action.default, bool | tuple):
+        if action.default in (None, [], "") or isinstance(action.default, bool | tuple):
             return action.help
         return super()._get_help_string(action)
 
@@ -190,32 +183,3 @@ def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
 def said_beside(args: argparse.Namespace, usual: Mapping[str, object]) -> list[str]:
     """Those of some options that were given; `usual`: option -> what it is where nobody says it."""
     return [option for option, value in usual.items() if getattr(args, option[2:].replace("-", "_")) != value]
-
-
-@contextmanager
-def interruption_waits() -> Iterator[None]:
-    """Within the block Ctrl-C is only noted; KeyboardInterrupt comes at its end. In a thread Ctrl-C never comes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    noted: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-    if noted:
-        signal.raise_signal(signal.SIGINT)
-
-
-def leave_to_parent() -> None:
-    """In a worker process: Ctrl-C is for the parent, which says when to stop; when the parent dies, so does this."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

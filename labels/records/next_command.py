@@ -46,6 +46,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "tiles": Option("--tiles"),
         "mirrored": Option("--mirrored"),
         "class_list": Option("--class-list"),
+        "prompts": Option("--prompts"),
         "backbone": Option("--backbone"),
     },
     "cleaned": {

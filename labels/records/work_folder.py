@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from labels.records.safe_writing import read_parquet, write_parquet
 # players whose actions are labelled in the same round.
 ACTIONS_LABELLED, ACTIONS_CLEANED, ACTIONS_TRAINED = "labelled/actions", "cleaned/actions", "trained/actions"
 LOCK_FILE = ".lock"
+SHARES_LOOK_S = 5.0  # shares that start at once look at the folder's lock in turn
 STAGES = ("labelled", "cleaned", "trained", ACTIONS_LABELLED, ACTIONS_CLEANED, ACTIONS_TRAINED)
 
 
@@ -155,6 +157,10 @@ class WorkFolder:
             raise InputError(f"{self.videos_table}: none of its {len(videos)} videos is usable")
         return usable
 
+    def usable_rows(self) -> dict[str, SimpleNamespace]:
+        """The same by video_id, the columns as attributes."""
+        return {row["video_id"]: SimpleNamespace(**row) for row in self.usable_videos().to_dict("records")}
+
     def read_truth(self, video_id: str) -> pd.DataFrame | None:
         """The truth boxes of a video, or None where there is no truth."""
         path = self.truth_boxes(video_id)
@@ -168,28 +174,37 @@ class WorkFolder:
         write_parquet(self.videos_table, videos.sort_values("video_id", ignore_index=True))
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, share: str = "") -> Iterator[None]:
         """Hold the folder's lock. InputError when another process is writing to it.
 
+        Whoever names a `share` of a stage's work, as `Placement.name` does, writes beside those who name others: each
+        share has one writer, and none of them owns the rest of the folder (run.json and what is of all videos).
         A folder that this made, and in which a wrong input left nothing, is taken away again.
         """
         from filelock import FileLock, Timeout
 
         is_new = not self.root.exists()
-        lock = FileLock(self.root / LOCK_FILE, timeout=0)
+        own = FileLock(self.root / (f"{LOCK_FILE}.{share}" if share else LOCK_FILE), timeout=0)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            own.acquire()
         except Timeout:
             raise InputError(f"{self.root}: another stage is writing to it; wait until it has ended") from None
         except OSError as error:
             raise InputError(f"{self.root}: cannot be written to: {error.strerror}") from None
         try:
+            # Each side takes its own lock first and then looks at the other's, so that never both go on.
+            others = [self.root / LOCK_FILE] if share else self.root.glob(f"{LOCK_FILE}.*")
+            for path in others:
+                with FileLock(path, timeout=SHARES_LOOK_S if share else 0):
+                    pass
             yield
+        except Timeout:
+            raise InputError(f"{self.root}: another stage is writing to it; wait until it has ended") from None
         except InputError:
             if is_new and [path.name for path in self.root.iterdir()] == [LOCK_FILE]:
                 (self.root / LOCK_FILE).unlink()
                 self.root.rmdir()
             raise
         finally:
-            lock.release()
+            own.release()

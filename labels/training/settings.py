@@ -17,10 +17,10 @@ from labels.models.recognisers.settings import (
     DEFAULT_ON_GPU,
     JOINTS,
     KEYPOINTRCNN,
-    POSES,
+    POSE_HELP,
     PRESETS,
-    RTMLIB,
     ZOO,
+    pose_source,
 )
 from labels.records.command_line import above_zero, positive_number, whole_number
 from labels.records.errors import InputError
@@ -99,7 +99,7 @@ class RecognitionSettings:
     least_judged: int = 10  # validation labels said to be of a class that tell this; with fewer it is usual
     seconds: float = 0.0  # of a window; 0: as its architecture has it
     frames: int = 0  # of a window; the same
-    pose: str = ""  # where joints come from, one of POSES; empty: brought where clips have some, else found
+    pose: str = ""  # where joints come from; empty: brought where clips have some, else found
 
     @staticmethod
     def rate_for(architecture: str) -> float:
@@ -181,9 +181,9 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument("--window-seconds", type=above_zero, default=0.0, metavar="S", help="length of a window")
     actions.add_argument(
         "--pose",
-        choices=POSES,
-        help=f"where joints come from: {BROUGHT} (with the clips), {KEYPOINTRCNN} (found by torchvision's network) or "
-        f"{RTMLIB} (by its RTMPose, an extra); default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}",
+        type=pose_source,
+        metavar="NAME|FILE",
+        help=f"where joints come from: {POSE_HELP}; default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}",
     )
 
 

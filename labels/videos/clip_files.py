@@ -4,12 +4,11 @@ import hashlib
 import os
 import shutil
 import threading
-from collections import deque
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from labels.engine.pools import cores, in_threads
 from labels.records.frame_times import TIMES_FOLDER, keep_frame_times
 from labels.records.safe_writing import file_digest, whole_file
 from labels.videos.decoding.frames import DecodeError, VideoInfo, probe_video
@@ -52,21 +51,14 @@ def check_clip(path: Path, limits: DecodeLimits | None = None, stop: threading.E
 
 def check_clips(paths: Iterable[Path], at_once: int = 0) -> Generator[ClipCheck, None, None]:
     """`check_clip` of each path, in order, several at once. Closing the generator ends what is running."""
-    at_once = at_once or max(os.cpu_count() or 1, 2)
     stop = threading.Event()
     limits = DecodeLimits(threads=2)  # many clips side by side use the cores better than many threads on one
-    running: deque[Future[ClipCheck]] = deque()
-    with ThreadPoolExecutor(at_once) as pool:
-        try:
-            for path in paths:
-                running.append(pool.submit(check_clip, path, limits, stop))
-                if len(running) > 2 * at_once:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+    checks = in_threads(lambda path: check_clip(path, limits, stop), paths, at_once or max(cores(), 2))
+    try:
+        yield from checks
+    finally:
+        stop.set()
+        checks.close()
 
 
 def _digest(path: Path, stop: threading.Event | None) -> str:

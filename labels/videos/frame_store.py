@@ -69,16 +69,21 @@ class FrameStore:
             raise InputError(f"{path}: no readable picture; delete it and run dataset_processor.py again")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
+    def is_complete(self, video_id: str, frame_indices: Iterable[int], sha256: str) -> bool:
+        """Whether these frames are there, and known to be of the video with these bytes."""
+        return self._is_of(video_id, sha256) and all(self.has(video_id, int(index)) for index in frame_indices)
+
+    def _is_of(self, video_id: str, sha256: str) -> bool:
+        try:
+            return (self.root / video_id / MARK).read_text().strip() == sha256
+        except (OSError, UnicodeDecodeError):
+            return False
+
     def renew(self, video_id: str, sha256: str) -> None:
         """Throw the pictures away unless they are known to be of the video with these bytes; mark what comes as its."""
-        mark = self.root / video_id / MARK
-        try:
-            known = mark.read_text().strip() == sha256
-        except (OSError, UnicodeDecodeError):
-            known = False
-        if not known:
-            shutil.rmtree(mark.parent, ignore_errors=True)
-            write_text(mark, sha256 + "\n")
+        if not self._is_of(video_id, sha256):
+            shutil.rmtree(self.root / video_id, ignore_errors=True)
+            write_text(self.root / video_id / MARK, sha256 + "\n")
 
     def ensure(self, video_id: str, video_path: Path, frame_indices: Iterable[int], sha256: str | None = None) -> None:
         """Decode the video once, up to the last frame that is missing, and write those that are.

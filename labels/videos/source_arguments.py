@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labels.engine.placement import share
 from labels.records.command_line import positive_number
 from labels.videos.archives.known import ARCHIVES, ArchiveSettings
 from labels.videos.download.outcomes import FAILED, OUTCOMES
-from labels.videos.download.requests import ListFilters, parse_shard, wanted_classes
+from labels.videos.download.requests import ListFilters, wanted_classes
 from labels.videos.settings import DownloadSettings
 from labels.videos.synthetic.settings import DIFFICULTIES, MIXED, SPORTS, SyntheticSettings
 
@@ -30,7 +31,7 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     choose.add_argument("--labels", type=Path, help="Sports-1M's labels.txt (default: beside the list)")
     choose.add_argument("--min-height", type=positive_number, default=ListFilters.min_height, help="pixels")
     choose.add_argument("--max-duration", type=_seconds, help="of a clip, seconds")
-    choose.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="part I of N, for N machines")
+    choose.add_argument("--shard", type=share, default=(1, 1), metavar="I/N", help="part I of N, for N machines")
     choose.add_argument("--dry-run", action="store_true", help="say by class what would be fetched; fetch nothing")
     fetch = parser.add_argument_group("--from sports1m, kinetics, urls: how it is fetched")
     fetch.add_argument(
@@ -96,13 +97,6 @@ def _size(text: str) -> int:
         return round(float(number) * SIZES[unit])
     except (KeyError, ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"bytes such as 500K, 20M or 2G, not '{text}'") from None
-
-
-def _shard(text: str) -> tuple[int, int]:
-    try:
-        return parse_shard(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 SOURCES = ("folder", "synthetic", *LISTS, *ARCHIVES)

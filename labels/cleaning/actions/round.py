@@ -24,6 +24,7 @@ from labels.cleaning.actions.decisions import DecidedActions, decide_actions
 from labels.cleaning.actions.human_segments import heard, read_stretches
 from labels.cleaning.guard import find_action_alarms
 from labels.cleaning.settings import ActionSettings
+from labels.engine.placement import refuse_placement
 from labels.records import next_command, run_records, tables
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
@@ -287,6 +288,7 @@ def clean_actions_of(args: argparse.Namespace, said_of_boxes: list[str]) -> Summ
     """Clean the actions of one round. InputError for options that only boxes know."""
     if said_of_boxes:
         raise InputError(f"{', '.join(said_of_boxes)}: of boxes alone, and actions are cleaned here; leave it out")
+    refuse_placement(args, "the actions of a round are decided on together, in seconds")
     work = WorkFolder(args.work)
     settings = settings_of(args)
     found = len(work.usable_videos())

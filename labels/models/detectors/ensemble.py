@@ -123,7 +123,7 @@ def tile_starts(length: int, side: int, overlap: float) -> list[int]:
 
 
 if TYPE_CHECKING:
-    from labels.models.deep_features import BackboneFeatures
+    from labels.models.deep_features import BoxFeatures
     from labels.videos.decoding.frames import Frame
 
 
@@ -243,12 +243,12 @@ def _taken(looks: Looks, name: str, detector: Detector) -> Looks:
     return Looks(mirrored=looks.mirrored) if detector.every_frame else looks
 
 
-def load_backbone(name: str | None, detector: Detector | Panel, device: str) -> "BackboneFeatures | None":
+def load_backbone(name: str | None, detector: Detector | Panel, device: str) -> "BoxFeatures | None":
     """The network that says what is in the boxes of a detector that does not. InputError for one that does."""
     if name is None:
         return None
     if detector.describes:
         raise InputError(f"--backbone {name}: {detector.name} says itself what is in its boxes; leave it out")
-    from labels.models.deep_features import BackboneFeatures
+    from labels.models.deep_features import load_box_features
 
-    return BackboneFeatures(name, torch_device(device))
+    return load_box_features(name, torch_device(device))

@@ -30,6 +30,8 @@ from labels.records.safe_writing import digest_of, file_digest
 if TYPE_CHECKING:
     from labels.videos.decoding.frames import Frame
 
+JOINT_NUMBERS = 51  # of a box of a pose export: x, y and visibility of 17 joints
+
 
 class OnnxDetector:
     """The detector in a .onnx file; see `models/detector.py` for what its attributes mean.
@@ -65,7 +67,7 @@ class OnnxDetector:
         names, where = self._given_names(header.metadata, options.class_list)
         # Large enough that there are more boxes than classes, which is what tells layouts apart.
         size = self._image.size or (settings.trial_size, settings.trial_size)
-        grey = np.full((size[1], size[0], 3), settings.padding / (1 if self._image.dtype == np.uint8 else 255))
+        grey = np.full((size[1], size[0], 3), settings.padding / (1 if self._image.takes_bytes else 255))
         (outputs,) = self._run([grey], size)
         end_to_end = header.metadata.get("end2end", "").lower() == "true"
         count = None if names is None else len(names)
@@ -137,17 +139,19 @@ class OnnxDetector:
             return read_class_list("coco")
         if names is None:
             classes = "its classes" if count is None else f"its {count} classes"
+            pose = "; or is it a pose export? Export the model without -pose" if count == 1 + JOINT_NUMBERS else ""
             raise InputError(
                 f"{self._path}: does not say what {classes} are; say --class-list FILE.csv, or --class-list coco "
-                "for a model of COCO"
+                f"for a model of COCO{pose}"
             )
         if count is not None and len(names) != count:
-            if count > len(names) and (count - len(names)) % 3 == 0 and "metadata" in where:
-                raise InputError(
-                    f"{self._path}: has {count} numbers a box where {where} names {len(names)} classes: is it a pose "
-                    "export? Export the model without -pose"
-                )
-            raise InputError(f"{self._path}: has {count} classes, but {where} names {len(names)}; say --class-list")
+            kinds = {JOINT_NUMBERS: "-pose", 1: "-obb"}
+            kind = kinds.get(count - len(names)) if self._layout.name.startswith("YOLOv8") else None
+            odd = f"; or is it an export of another kind? Export the model without {kind}" if kind else ""
+            raise InputError(
+                f"{self._path}: has {count} classes, but {where} names {len(names)}; name all {count}, in their order, "
+                f"with --class-list{odd}"
+            )
         return names
 
     def _input_size(self, rgb: np.ndarray) -> tuple[int, int]:

@@ -141,7 +141,7 @@ class HeatMapDetector:
         seen = [cv2.resize(frame.rgb, self._size, interpolation=cv2.INTER_LINEAR) for frame in ordered]
         if self._colours.startswith("BGR"):
             seen = [one[..., ::-1] for one in seen]
-        if self._image.dtype == np.uint8:
+        if self._image.takes_bytes:
             return np.concatenate(seen, axis=2)
         values = [one.astype(np.float32) / (1 if self._colours.endswith("255") else 255) for one in seen]
         if self._colours == "ImageNet":

@@ -61,16 +61,25 @@ class ImageInput:
     batch: int | None  # None: any
     size: tuple[int, int] | None  # (width, height), or None: any
 
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether it takes 0-255, and what makes numbers of them is in the file."""
+        return self.dtype.kind in "iu"
+
     def feed(self, frames: list[np.ndarray], batch: int) -> np.ndarray:
         """Frames (H, W, channels) as the input wants them, the last one repeated until there are `batch`."""
         stacked = np.stack(frames + frames[-1:] * (batch - len(frames)))
         return np.ascontiguousarray(stacked if self.channels_last else stacked.transpose(0, 3, 1, 2), dtype=self.dtype)
 
 
-def image_input(path: Path, header: OnnxHeader) -> ImageInput:
-    """Raises InputError for a file whose task is another, that takes no frames, or needs what nobody can give it."""
+def image_input(path: Path, header: OnnxHeader, poses: bool = False) -> ImageInput:
+    """Raises InputError for a file whose task is another, that takes no frames, or needs what nobody can give it.
+
+    Args:
+        poses: it shall find joints, not boxes.
+    """
     task = header.metadata.get("task", "")
-    if task in REFUSED_TASKS:
+    if task in REFUSED_TASKS and not poses:
         raise InputError(f"{path}: {REFUSED_TASKS[task]}")
     images = [value for value in header.inputs if len(value.shape) == 4]
     if len(images) != 1:
@@ -84,7 +93,7 @@ def image_input(path: Path, header: OnnxHeader) -> ImageInput:
     channels_last = rest[0] not in (3, 9, None) and rest[2] in (3, 9)
     channels = rest[2 if channels_last else 0] or 3
     dtype = image.dtype
-    if channels not in (3, 9) or dtype is None or dtype.name not in ("float32", "float16", "uint8"):
+    if channels not in (3, 9) or dtype is None or dtype.name not in ("float32", "float16", "uint8", "int32"):
         raise InputError(f"{path}: its input {image} is not (1, 3, height, width) of floats or bytes, so no frame fits")
     height, width = rest[:2] if channels_last else rest[1:]
     size = None if height is None or width is None else (width, height)
@@ -160,7 +169,7 @@ class Layout:
             seen[: small[1], : small[0]] = cv2.resize(rgb, small, interpolation=cv2.INTER_LINEAR)
         if self.colours == "BGR 0-255":
             seen = seen[..., ::-1]
-        if image.dtype == np.uint8:  # what makes numbers of bytes is in the file
+        if image.takes_bytes:
             return seen
         values = seen.astype(np.float32)
         if self.colours == "BGR 0-255":

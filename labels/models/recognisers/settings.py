@@ -4,14 +4,23 @@ Rates, numbers of frames and sizes of torchvision's networks are those their Kin
 (see `_docs` of their weights); means and deviations come from the weights themselves.
 """
 
+import argparse
 from dataclasses import dataclass
 
 from labels.videos.settings import WindowShape
 
 PIXELS, JOINTS = "pixels", "joints"
 BROUGHT, KEYPOINTRCNN, RTMLIB = "brought", "keypointrcnn", "rtmlib"
-POSES = (BROUGHT, KEYPOINTRCNN, RTMLIB)  # where joints come from
+POSES = (BROUGHT, KEYPOINTRCNN, RTMLIB)  # where joints come from, beside files and the hub
+POSE_HELP = f"{BROUGHT}, {KEYPOINTRCNN}, {RTMLIB}, a .onnx file (MoveNet, RTMPose), or hf:NAME or hf:FOLDER (ViTPose)"
 CNN3D, TSN, POSE, POSE_GRU = "cnn3d", "tsn_resnet50", "pose", "pose_gru"
+
+
+def pose_source(text: str) -> str:
+    """What a user may say after --pose."""
+    if text in POSES or text.endswith(".onnx") or text.startswith("hf:"):
+        return text
+    raise argparse.ArgumentTypeError(f"'{text}' finds no joints; there is {POSE_HELP}")
 
 
 @dataclass(frozen=True)
@@ -21,12 +30,12 @@ class Preset(WindowShape):
     crop: int = 0
     reads: str = PIXELS
     masked: bool = False  # pixels have a fourth channel: the mask of who acts
-    pose: str = ""  # of what reads joints, where these come from: one of POSES
+    pose: str = ""  # of what reads joints, where these come from: see `pose_source`
     beside: "Preset | None" = None  # of a fusion: the windows of joints that go with each of these of pixels
 
     @property
     def joints_from(self) -> str:
-        """One of POSES; empty where no joints are looked at."""
+        """As of `pose_source`; empty where no joints are looked at."""
         return self.beside.pose if self.beside is not None else self.pose
 
 

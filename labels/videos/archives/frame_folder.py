@@ -6,18 +6,16 @@ its decoder, or unpacks to more than the machine holds, costs one clip.
 
 import os
 import re
-import signal
 import stat
-from collections import deque
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
 
+from labels.engine.pools import Died, cores, in_processes
 from labels.videos.clip_files import ClipCheck, check_clip
 from labels.videos.encoding import VideoWriter
 from labels.videos.settings import DecodeLimits
@@ -143,43 +141,14 @@ def encode_folder(request: EncodeRequest) -> ClipCheck:
 
 def encode_folders(requests: Iterable[EncodeRequest], at_once: int = 0) -> Generator[ClipCheck, None, None]:
     """`encode_folder` of each request, in order, in several processes. One that crashes costs its own clip."""
-    at_once = at_once or max(os.cpu_count() or 1, 1)
-    pool = _pool(at_once)
-    running: deque[tuple[EncodeRequest, Future[ClipCheck]]] = deque()
-    waiting = iter(requests)
-    try:
-        while True:
-            while len(running) <= 2 * at_once and (request := next(waiting, None)) is not None:
-                running.append((request, pool.submit(encode_folder, request)))
-            if not running:
-                return
-            request, future = running.popleft()
-            try:
-                check = future.result()
-            except BrokenProcessPool:  # whichever of those in work it was: all are done again, this one by itself
-                pool.shutdown(wait=False)
-                check = _encode_alone(request)
-                pool = _pool(at_once)
-                running = deque((later, pool.submit(encode_folder, later)) for later, _ in running)
-            yield check
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _encode_alone(request: EncodeRequest) -> ClipCheck:
-    with _pool(1) as pool:
-        try:
-            return pool.submit(encode_folder, request).result()
-        except BrokenProcessPool:
-            return ClipCheck(request.folder, reason="the image decoder crashed, or ran out of memory")
-
-
-def _pool(at_once: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(at_once, mp_context=get_context("spawn"), initializer=_limit_process)
+    requests, kept = tee(requests)
+    with closing(in_processes(encode_folder, requests, at_once or cores(), _limit_process)) as checks:
+        for request, check in zip(kept, checks, strict=True):
+            crashed = ClipCheck(request.folder, reason="the image decoder crashed, or ran out of memory")
+            yield crashed if isinstance(check, Died) else check
 
 
 def _limit_process() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process decides when to stop
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(READ_LIMITS.max_pixels)  # read when cv2 is imported
     if os.name == "nt":
         return  # Windows has no such limits

@@ -188,14 +188,6 @@ class ListFilters:
     shard: tuple[int, int] = (1, 1)  # (i, n): the i-th of n parts, from 1
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """`2/4` as (2, 4). Raises ValueError."""
-    match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise ValueError(f"a shard is i/n with i from 1 to n, such as 1/4, not '{text}'")
-    return int(match[1]), int(match[2])
-
-
 def wanted_classes(text: str | None) -> tuple[str, ...]:
     """What stands after `--classes`: a class list, or names and globs with commas between."""
     return class_names_from(text) if text is not None else ()

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labels.engine.pools import interruption_waits
 from labels.records import tables
-from labels.records.command_line import Summary, interruption_waits
+from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.frame_times import keep_frame_times
 from labels.records.work_folder import WorkFolder

@@ -15,7 +15,7 @@ What the truth means:
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -209,14 +209,13 @@ class RenderedFrame:
     truth: FrameTruth
 
 
-def render_clip(settings: SceneSettings, path: Path, before_frame: Callable[[], None] = lambda: None) -> RenderedTruth:
-    """Render one clip to an H.264 file and return its truth. `before_frame` may raise to give up; no file is left."""
+def render_clip(settings: SceneSettings, path: Path) -> RenderedTruth:
+    """Render one clip to an H.264 file and return its truth."""
     low, high = DIFFICULTIES[settings.difficulty].crf
     crf = int(_stream(settings, "encoder").integers(low, high + 1))
     truth = []
     with VideoWriter(path, settings.fps, crf) as writer:
         for frame in Scene(settings).frames():
-            before_frame()
             writer.write(frame.rgb)
             truth.append(frame.truth)
     poses = poses_table(truth, settings.width, settings.height)

@@ -1,32 +1,45 @@
 """Stage 1's own clips: rendered in several processes, with their truth, and not again when they are there already."""
 
-import multiprocessing
-import os
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
-from multiprocessing.synchronize import Event
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import pandas as pd
-from tqdm import tqdm
 
+from labels.engine.pools import cores
+from labels.engine.runner import Account, Step, Task, run
 from labels.records import tables
-from labels.records.command_line import leave_to_parent
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest, read_parquet_metadata, write_parquet
 from labels.records.work_folder import WorkFolder
 from labels.videos.synthetic.rendering import RENDERER_VERSION, render_clip
 from labels.videos.synthetic.settings import SOURCE, SceneSettings, SyntheticSettings
 
-LOOK_UP_S = 0.2  # how often a wait looks whether Ctrl-C was pressed
 
-_stop: Event | None = None  # in a rendering process: set when the others give up
+@dataclass(frozen=True)
+class Rendering(Task):
+    """Scenes by video_id, each rendered to a clip and its truth."""
 
+    name, unit, owns_folders = "rendering", "clip", False  # other sources' clips lie beside them
 
-class RenderingStopped(Exception):
-    """The rendering process was asked to end."""
+    work: WorkFolder
+    scenes: dict[str, SceneSettings]
+
+    def key(self, item: str) -> str:
+        return scene_digest(self.scenes[item])
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        truth = (self.work.truth_actions(item), self.work.truth_joints(item), self.work.truth_boxes(item))
+        return _video_path(self.work, item), *truth
+
+    def finished(self, item: str, key: str) -> Account | None:
+        return {} if is_rendered(self.work, item, self.scenes[item]) else None
+
+    def make(self, item: str, key: str, step: Step) -> Account:
+        render_into(self.work, item, self.scenes[item])
+        return {}
+
+    def worth(self, items: list[str]) -> int:
+        return cores()
 
 
 def add_synthetic_clips(work: WorkFolder, settings: SyntheticSettings) -> pd.DataFrame:
@@ -35,9 +48,12 @@ def add_synthetic_clips(work: WorkFolder, settings: SyntheticSettings) -> pd.Dat
     Returns the VIDEOS rows of all clips that `settings` asks for. Raises InputError where nothing can be written.
     """
     scenes = settings.scenes()
-    missing = {video_id: scene for video_id, scene in scenes.items() if not is_rendered(work, video_id, scene)}
-    if missing:
-        _render_all(work, missing, len(scenes))
+    try:
+        outcome = run(Rendering(work, scenes), list(scenes))
+    except OSError as error:
+        raise InputError(f"{work.videos}: a clip cannot be written: {error.strerror or error}") from None
+    for video_id, reason in outcome.skipped.items():
+        raise InputError(f"{work.videos}: {video_id}: {reason}")
     made_from = {video_id: read_parquet_metadata(work.truth_boxes(video_id)) or {} for video_id in scenes}
     return scenes_table(scenes, {video_id: made_from[video_id]["sha256"] for video_id in scenes})
 
@@ -64,7 +80,7 @@ def render_into(work: WorkFolder, video_id: str, scene: SceneSettings) -> None:
     """Render one clip. Its boxes are written last: they are the mark that the clip is whole."""
     video = _video_path(work, video_id)
     work.truth_boxes(video_id).unlink(missing_ok=True)
-    truth = render_clip(scene, video, _raise_if_stopped)
+    truth = render_clip(scene, video)
     made_from = {"scene": asdict(scene), "scene_digest": scene_digest(scene), "sha256": file_digest(video)}
     write_parquet(work.truth_actions(video_id), truth.actions, made_from)
     write_parquet(work.truth_joints(video_id), truth.poses, made_from)
@@ -77,43 +93,6 @@ def _video_path(work: WorkFolder, video_id: str) -> Path:
 
 def _file_name(video_id: str) -> str:
     return f"{video_id}.mp4"
-
-
-def _render_all(work: WorkFolder, scenes: dict[str, SceneSettings], total: int) -> None:
-    # Not forked: a fork copies locks that threads of numpy, OpenCV or the encoder may hold.
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    workers = max(1, min(os.cpu_count() or 1, len(scenes)))
-    with (
-        ProcessPoolExecutor(workers, context, _start_worker, (stop,)) as pool,
-        tqdm(total=total, initial=total - len(scenes), desc="rendering", unit="clip") as bar,
-    ):
-        try:
-            waiting = {pool.submit(render_into, work, video_id, scene) for video_id, scene in scenes.items()}
-            while waiting:
-                done, waiting = wait(waiting, LOOK_UP_S, FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    bar.update()
-        except OSError as error:
-            raise InputError(f"{work.videos}: a clip cannot be written: {error.strerror or error}") from None
-        except BrokenProcessPool:
-            raise InputError(f"{work.videos}: a rendering process died; is there enough memory?") from None
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(stop: Event) -> None:
-    global _stop
-    _stop = stop
-    leave_to_parent()
-    cv2.setNumThreads(1)
-
-
-def _raise_if_stopped() -> None:
-    if _stop is not None and _stop.is_set():
-        raise RenderingStopped
 
 
 def scenes_table(scenes: dict[str, SceneSettings], sha256: dict[str, str]) -> pd.DataFrame:

@@ -1,0 +1,181 @@
+"""Work side by side: a function over many things in threads or in processes, the answers in order.
+
+A process that dies (a crash in a library, no memory left) costs the one thing it worked on. Ctrl-C waits for what must
+not be left half done, and worker processes leave it to their parent.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+Thing = TypeVar("Thing")
+Answer = TypeVar("Answer")
+AHEAD = 4  # answers a worker may be ahead of the one that is waited for
+END_S = 5.0  # how long a process may take to clear up before it is killed
+
+
+class Died:
+    """Instead of an answer: the process that worked on it died, also when it had nothing else to do."""
+
+
+DIED: Final = Died()
+
+
+def cores() -> int:
+    """Those this process may run on, which on a shared machine are fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[Thing], Answer], things: Iterable[Thing], threads: int) -> Generator[Answer, None, None]:
+    """`work` of each thing, in order. Closing the generator waits for those that have begun."""
+    running: deque[Future[Answer]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for thing in things:
+            running.append(pool.submit(work, thing))
+            if len(running) > AHEAD * threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_processes(
+    work: Callable[[Thing], Answer],
+    things: Iterable[Thing],
+    processes: int,
+    start: Callable[[], None] | None = None,
+) -> Generator[Answer | Died, None, None]:
+    """`work` of each thing, in order; raises what it raises. Closing the generator ends the processes.
+
+    Args:
+        work, things: both are pickled.
+        start: called once in each process, before anything else; what it raises, `work` raises.
+    """
+    others = set(multiprocessing.active_children())
+    pool = _pool(processes, start)
+    running: deque[tuple[Thing, Future[Answer]]] = deque()
+    waiting = iter(things)
+    more = True
+    try:
+        while more or running:
+            while more and len(running) < AHEAD * processes:
+                try:
+                    thing = next(waiting)
+                except StopIteration:
+                    more = False
+                else:
+                    running.append((thing, pool.submit(_call, work, thing)))
+            if not running:
+                return
+            thing, future = running.popleft()
+            answer: Answer | Died
+            try:
+                answer = future.result()
+            except BrokenProcessPool:  # by whichever of those in work: this one is tried by itself, the others again
+                pool.shutdown(wait=True)
+                answer = _call_alone(work, thing, start)
+                pool = _pool(processes, start)
+                running = deque(
+                    (later, told if _is_whole(told) else pool.submit(_call, work, later)) for later, told in running
+                )
+            yield answer
+    except BaseException:
+        _end(others)
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(processes: int, start: Callable[[], None] | None) -> ProcessPoolExecutor:
+    # Not forked: a fork copies locks that threads of numpy, OpenCV or pyarrow may hold.
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, (start,))
+
+
+def _is_whole(future: "Future[Answer]") -> bool:
+    return future.done() and future.exception() is None
+
+
+def _call_alone(work: Callable[[Thing], Answer], thing: Thing, start: Callable[[], None] | None) -> Answer | Died:
+    pool = _pool(1, start)
+    try:
+        return pool.submit(_call, work, thing).result()
+    except BrokenProcessPool:
+        return DIED
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end(others: set[multiprocessing.process.BaseProcess]) -> None:
+    """End the processes that are not `others`; what they wrote half is taken away by themselves."""
+    own = [process for process in multiprocessing.active_children() if process not in others]
+    for process in own:
+        process.terminate()
+    for process in own:
+        process.join(END_S)
+        if process.is_alive():
+            process.kill()
+
+
+_failure: Exception | None = None  # in a worker process: why it could not be started
+
+
+def _start(start: Callable[[], None] | None) -> None:
+    global _failure
+    leave_to_parent()
+    try:
+        if start is not None:
+            start()
+    except Exception as error:  # it is for the one who asked: a pool would only say that it is broken
+        _failure = error
+
+
+def _call(work: Callable[[Thing], Answer], thing: Thing) -> Answer:
+    if _failure is not None:
+        raise _failure
+    try:
+        return work(thing)
+    except SystemExit:  # told to end: a pool would take it for an answer
+        os._exit(1)
+
+
+@contextmanager
+def interruption_waits() -> Iterator[None]:
+    """Within the block Ctrl-C is only noted; KeyboardInterrupt comes at its end. In a thread Ctrl-C never comes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    if noted:
+        signal.raise_signal(signal.SIGINT)
+
+
+def leave_to_parent() -> None:
+    """In a worker process: the parent says when to stop, and when it dies, so does this one.
+
+    Ctrl-C is not for workers. SIGTERM raises SystemExit, so that files that are half written are taken away.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
