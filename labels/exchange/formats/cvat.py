@@ -195,8 +195,8 @@ class _Reading:
             if found is not None and last is not None:
                 start, before = last
                 for inner in task.frames[(task.frames > start) & (task.frames < frame)].tolist():
-                    shape = before.between(found, (inner - start) / (frame - start))
-                    self._add(where, task, inner, shape, name)
+                    between = before.between(found, (inner - start) / (frame - start))
+                    self._add(where, task, inner, between, name)
             if found is not None:
                 self._add(where, task, frame, found, name)
             last = None if found is None else (frame, found)
