@@ -2,7 +2,7 @@ r"""How good the labels of rounds 0, 1 and 2 are on synthetic clips of several s
 
     python tests/bench/rounds_by_seed.py --seeds 1 2 3 [--keep FOLDER]
     python tests/bench/rounds_by_seed.py --seeds 1 --difficulty hard --clips 40 --frames 60 --width 640 --epochs 12 \
-        --more-looks
+        --more-views
 
 Prints precision, recall and F1 (centre in the box) of the kept labels against the truth, on the clips that are trained
 on, on the held-out ones and on all; where balls lie about, also of the balls in play alone, which are all that
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=WIDTH, help="of a frame that is 16:9, a multiple of 32")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument(
-        "--more-looks", action="store_true", help="later rounds: motion too, and the student in a mirror"
+        "--more-views", action="store_true", help="later rounds: motion too, and the student in a mirror"
     )
     parser.add_argument("--keep", type=Path, help="keep the work folders here")
     args = parser.parse_args()
@@ -49,7 +49,7 @@ def main() -> None:
             clips = ["--seed", str(seed), "--difficulty", args.difficulty, *CLIPS]
             clips += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
             stage("dataset_downloader.py", work, "--from", "synthetic", *clips)
-            later = ["--detector", "student", *MOTION, "--mirrored"] if args.more_looks else []
+            later = ["--detector", "student", *MOTION, "--mirrored"] if args.more_views else []
             run_rounds(work, MOTION, CLEANING, ["--epochs", str(args.epochs)], later=later)
             held_out = WorkFolder(work).usable_videos().set_index("video_id")["split"] == "test"
             for number in WorkFolder(work).round_numbers():
