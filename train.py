@@ -46,9 +46,9 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
 def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
     from labels.records import next_command
-    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.work_folder import WorkFolder
     from labels.training.actions.round import train_actions_of, wants_actions
+    from labels.videos.replaced_clips import refuse_replaced_clips
 
     if wants_actions(WorkFolder(args.work), args.round, args.task):
         refuse_replaced_clips(WorkFolder(args.work), args.force)
