@@ -11,15 +11,15 @@ from labels.records.work_folder import WorkFolder
 
 
 def counts(
-    kept=100, believed=100, kept_believed=90, old_kept=100, found_again=80, f1=0.8, classes=None, unanchored=0, videos=2
+    kept=100, confident=100, kept_confident=90, old_kept=100, found_again=80, f1=0.8, classes=None, no_confident_track=0, videos=2
 ):
     return {
         "kept_by_class": classes or {"sports ball": kept},
-        "believed": believed,
-        "kept_believed": kept_believed,
+        "confident": confident,
+        "kept_confident": kept_confident,
         "videos": videos,
         "kept_balls": kept,
-        "kept_unanchored": unanchored,
+        "kept_without_confident_track": no_confident_track,
         "old_kept": old_kept,
         "found_again": found_again,
         "quality": {"training": {"kept": {"centre": {"f1": f1}}}},
@@ -36,10 +36,10 @@ def counts(
         ({"found_again": 30}, []),
         ({"found_again": 29}, ["survival: 0.29"]),
         ({"old_kept": 49, "found_again": 0}, []),  # too few to say anything
-        ({"kept_believed": 4}, ["believed: 0.04"]),
-        ({"believed": 49, "kept_believed": 0}, []),
-        ({"unanchored": 80}, []),
-        ({"unanchored": 81}, ["unanchored: 0.81"]),
+        ({"kept_confident": 4}, ["confident: 0.04"]),
+        ({"confident": 49, "kept_confident": 0}, []),
+        ({"no_confident_track": 80}, []),
+        ({"no_confident_track": 81}, ["no_confident_track: 0.81"]),
         ({"f1": 0.71}, []),
         ({"f1": 0.69}, ["probe: 0.11"]),
         ({"classes": {"sports ball": 69, "person": 31}}, ["classes: 0.31"]),
@@ -54,7 +54,7 @@ def test_each_sign_against_its_limit(now, signs):
 
 def test_the_first_round_has_nothing_to_be_held_against():
     assert find_alarms(counts(kept=10_000, old_kept=0, found_again=0), None) == []
-    assert find_alarms(counts(kept_believed=0), None)[0].startswith("believed: 0.00 < 0.05: of 100 boxes")
+    assert find_alarms(counts(kept_confident=0), None)[0].startswith("confident: 0.00 < 0.05: of 100 boxes")
 
 
 def test_a_detector_that_sees_the_scoreboard_trips_the_guard_on_rendered_clips(tmp_path, capsys):
@@ -70,5 +70,5 @@ def test_a_detector_that_sees_the_scoreboard_trips_the_guard_on_rendered_clips(t
     assert dataset_cleaner.main([work, "--round", "0"]) == 3
     assert "alarm: " in capsys.readouterr().err
     counts = read_run_record(WorkFolder(tmp_path / "work").round(0), "cleaned").counts
-    assert counts["believed"] == 90
-    assert counts["kept_believed"] == 0 or counts["kept_unanchored"] == counts["kept_balls"]
+    assert counts["confident"] == 90
+    assert counts["kept_confident"] == 0 or counts["kept_without_confident_track"] == counts["kept_balls"]

@@ -10,8 +10,8 @@ from labels.cleaning.actions.confident_learning import (
     confident_joint,
     find_faults,
     prune_by_class,
-    read_believed,
-    sure_enough,
+    read_out_of_fold,
+    trusted_confidence,
 )
 from labels.cleaning.actions.decisions import decide_actions, find_outliers
 from labels.cleaning.guard import find_action_alarms
@@ -58,14 +58,14 @@ def left_by_training(path, origins):
 
 def test_a_machines_label_is_set_aside_and_a_humans_is_looked_at_again(tmp_path):
     path = left_by_training(tmp_path / "a.parquet", ["detected"] * 8)
-    machine = find_faults(read_believed(path), 0.2)
+    machine = find_faults(read_out_of_fold(path), 0.2)
     assert machine.by_machine() == {"l4": "out_of_fold: 0.10 < 0.70: rather run"} and not len(machine.of_humans())
     labelled = actions(*((f"l{at}", f"v{at}", ("kick", "run")[GIVEN[at]], 0.97) for at in range(8)))
     rows = decide_actions(labelled, None, ("kick", "run"), ActionSettings(), faults=machine).actions
     rows = rows.set_index("label_uid")
     assert rows.loc["l4", "decision"] == "ignore" and rows.loc["l4", "reason"].startswith("out_of_fold")
     assert (rows["decision"] == "keep").sum() == 7
-    human = find_faults(read_believed(left_by_training(tmp_path / "b.parquet", ["human"] * 8)), 0.2)
+    human = find_faults(read_out_of_fold(left_by_training(tmp_path / "b.parquet", ["human"] * 8)), 0.2)
     labelled = labelled.assign(origin="human", score=np.float32(1))
     found = decide_actions(labelled, None, ("kick", "run"), ActionSettings(), faults=human)
     assert (found.actions["decision"] == "keep").all()
@@ -75,19 +75,19 @@ def test_a_machines_label_is_set_aside_and_a_humans_is_looked_at_again(tmp_path)
 def test_from_which_sureness_on_students_are_right(tmp_path):
     path = left_by_training(tmp_path / "a.parquet", ["human"] * 8)
     # Said to be kick: 0.9, 0.9, 0.8, 0.8 right, 0.55 wrong; to be run: 0.9 right, 0.9 wrong, 0.8 right.
-    assert sure_enough(read_believed(path), 0.95, 3) == {"kick": 0.8, "run": 1.0}
-    assert sure_enough(read_believed(path), 0.6, 3) == {"kick": 0.55, "run": 0.8}
-    assert sure_enough(read_believed(path), 0.85, 8) == {"kick": 0.8, "run": 0.8}  # all together: 6 of 7
-    assert sure_enough(read_believed(path), 0.85, 9) == {} == sure_enough(None, 0.85, 3)
+    assert trusted_confidence(read_out_of_fold(path), 0.95, 3) == {"kick": 0.8, "run": 1.0}
+    assert trusted_confidence(read_out_of_fold(path), 0.6, 3) == {"kick": 0.55, "run": 0.8}
+    assert trusted_confidence(read_out_of_fold(path), 0.85, 8) == {"kick": 0.8, "run": 0.8}  # all together: 6 of 7
+    assert trusted_confidence(read_out_of_fold(path), 0.85, 9) == {} == trusted_confidence(None, 0.85, 3)
     machine = left_by_training(tmp_path / "b.parquet", ["detected"] * 8)
-    assert sure_enough(read_believed(machine), 0.5, 3) == {}
+    assert trusted_confidence(read_out_of_fold(machine), 0.5, 3) == {}
 
 
 def test_another_file_is_named(tmp_path):
     write_parquet(tmp_path / "a.parquet", pd.DataFrame({"label_uid": ["a"]}), {})
     with pytest.raises(InputError, match="--folds writes"):
-        read_believed(tmp_path / "a.parquet")
-    assert read_believed(tmp_path / "none.parquet") is None
+        read_out_of_fold(tmp_path / "a.parquet")
+    assert read_out_of_fold(tmp_path / "none.parquet") is None
 
 
 def test_what_looks_unlike_its_class_is_an_outlier_and_a_human_never():
@@ -123,12 +123,12 @@ def test_denied_human_labels_are_no_company_for_what_looks_like_them():
     assert rows.loc["l7", "reason"].startswith("outlier: ")
 
 
-def counts(found=100, believed=100, kept_believed=90, old_kept=100, found_again=80, right=0.8, classes=None, videos=2):
+def counts(found=100, confident=100, kept_confident=90, old_kept=100, found_again=80, right=0.8, classes=None, videos=2):
     return {
         "kept_by_class": classes or {"kick": 50, "run": 50},
         "kept_found": found,
-        "believed": believed,
-        "kept_believed": kept_believed,
+        "confident": confident,
+        "kept_confident": kept_confident,
         "videos": videos,
         "old_kept": old_kept,
         "found_again": found_again,
@@ -145,7 +145,7 @@ def counts(found=100, believed=100, kept_believed=90, old_kept=100, found_again=
         ({"found": 600, "videos": 6}, []),  # more clips, not more in each
         ({"found_again": 29}, ["survival: 0.29"]),
         ({"old_kept": 49, "found_again": 0}, []),  # too few to say anything
-        ({"kept_believed": 4}, ["believed: 0.04"]),
+        ({"kept_confident": 4}, ["confident: 0.04"]),
         ({"right": 0.71}, []),
         ({"right": 0.69}, ["probe: 0.11"]),
         ({"right": None}, []),
@@ -161,4 +161,4 @@ def test_each_sign_against_its_limit(now, signs):
 def test_the_first_round_has_nothing_to_be_held_against():
     assert find_action_alarms(counts(found=10_000), None) == []
     assert find_action_alarms(counts(found=10_000), {"keep": 5}) == []  # of a version before this one
-    assert find_action_alarms(counts(kept_believed=0), None)[0].startswith("believed: 0.00 < 0.05: of 100 actions")
+    assert find_action_alarms(counts(kept_confident=0), None)[0].startswith("confident: 0.00 < 0.05: of 100 actions")

@@ -1,10 +1,8 @@
-"""Stage 3 over one round: read the labelled shards, clean each, write the cleaned ones, the dataset and run.json.
+"""Stage 3 for boxes: clean a round's labelled shards, and write the cleaned shards, the dataset and run.json.
 
-What a round's cleaning is made from, and whether it was made already from just that.
-
-The labelled shards of a round cleaned, several at once: what becomes of one depends on it and its past alone.
-
-The accounts of a cleaned round: every box that came in was decided on, and why.
+Shards are cleaned several at once; each depends only on its own video and on the round before. A round is up to date
+when the digests of its inputs and its settings are those in run.json. The counts account for every box that came in:
+what was decided, and why.
 """
 
 from collections import Counter
@@ -237,8 +235,8 @@ def account_of(cleaned: CleanedVideo) -> Account:
     counts = {
         "interpolated": cleaned.interpolated,
         "from_verdicts": cleaned.from_verdicts,
-        "believed": cleaned.confident,
-        "kept_believed": cleaned.kept_confident,
+        "confident": cleaned.confident,
+        "kept_confident": cleaned.kept_confident,
         "kept_balls": cleaned.kept_balls,
     }
     return {
@@ -253,7 +251,7 @@ ROWS = (
     *("videos", "labelled", "merged_in", "interpolated", "fused", "from_verdicts", "left_behind"),
     *("keep", "ignore", "drop"),
 )
-SIGNS = ("believed", "kept_believed", "kept_balls", "kept_unanchored", "old_kept", "found_again")  # for the guard
+SIGNS = ("confident", "kept_confident", "kept_balls", "kept_without_confident_track", "old_kept", "found_again")  # for the guard
 
 
 class RoundAccounts:
@@ -265,7 +263,7 @@ class RoundAccounts:
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._kept_by_class: Counter[str] = Counter()
-        self._unanchored: list[str] = []
+        self._no_confident_track: list[str] = []
         self._class_names = {"labels": set(inputs.class_names), "truth": set[str]()}
         self._quality = QualityEstimate(inputs.scales, inputs.class_names)
         self._calibration, self._agreement = Calibration(inputs.class_names), SelfAgreement()
@@ -280,9 +278,9 @@ class RoundAccounts:
         self._counts.update(labelled=-account["counts"]["from_verdicts"])
         self._class_names["labels"].update(boxes["class_name"][boxes["decision"] == "keep"])
         self._kept_by_class.update(boxes["class_name"][boxes["decision"] == "keep"].tolist())
-        if account["counts"]["believed"] and not account["has_confident_track"]:
-            self._unanchored.append(video_id)
-            self._counts["kept_unanchored"] += account["counts"]["kept_balls"]
+        if account["counts"]["confident"] and not account["has_confident_track"]:
+            self._no_confident_track.append(video_id)
+            self._counts["kept_without_confident_track"] += account["counts"]["kept_balls"]
         self._reasons.update(_reasons(boxes))
         shares = {name: Share(*counts) for name, counts in account["agreement"].items()}
         self._agreement.add(str(video["group"]) or video_id, shares)
@@ -300,7 +298,7 @@ class RoundAccounts:
             **{name: self._counts[name] for name in (*ROWS, *SIGNS)},
             "images": images,
             "kept_by_class": dict(sorted(self._kept_by_class.items())),
-            "unanchored": self._unanchored,
+            "no_confident_track": self._no_confident_track,
             "reasons": dict(sorted(self._reasons.items())),
             "skipped": skipped,
             "verdicts": len(self._verdicts),

@@ -1,4 +1,4 @@
-"""Rules applied to columns: what each box is, and why."""
+"""Decisions: the rules applied to the features, giving each box its decision and the reason."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

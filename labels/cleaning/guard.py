@@ -1,9 +1,8 @@
-"""The guard: signs that a loop feeds on its own mistakes, in boxes or in actions.
+"""The guard: signs that the loop reinforces its own mistakes, for boxes and for actions.
 
-A loop that learns its own mistakes keeps more and more labels, or other ones than before, or only some of the classes,
-or almost nothing of what its labeller is confident of. Each sign compares a number with a limit and gives a line when
-the limit is passed; too few labels say nothing. A round with an alarm should not be trained on before a person has
-looked.
+Such a loop keeps more and more labels, or other ones than before, or only some of the classes, or almost nothing of
+what its labeller is confident of. Each sign compares a number with a limit and gives a line when the limit is passed;
+too few labels give no sign. A round with an alarm should be looked at before it is trained on.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,8 +18,8 @@ class GuardSettings:
     max_growth: float = 4.0  # kept labels a video, against the round before
     min_survival: float = 0.3  # share of the kept labels of the round before that this round's labeller finds again
     max_class_drift: float = 0.3  # total variation distance of the classes' shares of the kept labels
-    min_believed: float = 0.05  # share of the labels the labeller is sure of that are kept
-    max_unanchored: float = 0.8  # share of the kept boxes in videos where nothing surely flies
+    min_confident: float = 0.05  # share of the labels the labeller is sure of that are kept
+    max_without_confident_track: float = 0.8  # share of the kept boxes in videos where nothing surely flies
     max_probe_fall: float = 0.1  # of the measure against truth, where there is truth
 
 
@@ -41,11 +40,11 @@ class Signs:
             return []
         return [f"{sign}: {value:.2f} {'<' if too == 'low' else '>'} {limit}: {told}"]
 
-    def believed(self, now: Mapping[str, Any], therefore: str = "") -> list[str]:
-        """Of what the labeller is sure of (`believed`), hardly anything is kept (`kept_believed`)."""
-        kept, believed = now["kept_believed"], now["believed"]
-        told = f"of {believed} {self.labels} that the {self.labeller} is sure of, cleaning keeps {kept}{therefore}"
-        return self.share("believed", kept, believed, self.settings.min_believed, told)
+    def confident(self, now: Mapping[str, Any], therefore: str = "") -> list[str]:
+        """Of what the labeller is sure of (`confident`), hardly anything is kept (`kept_confident`)."""
+        kept, confident = now["kept_confident"], now["confident"]
+        told = f"of {confident} {self.labels} that the {self.labeller} is sure of, cleaning keeps {kept}{therefore}"
+        return self.share("confident", kept, confident, self.settings.min_confident, told)
 
     def growth(self, kept: int, videos: int, old_kept: int, old_videos: int, found: str = "") -> list[str]:
         """Many more labels are kept than before; `found` says which are counted."""
@@ -96,14 +95,14 @@ def find_alarms(
 ) -> list[str]:
     """A line for each sign, from the counts of this round's run record and of the round before; none is well.
 
-    Used of both: `videos`, `kept_by_class`, `quality`. Of this one also `kept_balls` and of those `kept_unanchored` (in
-    videos without a sure flight), `believed` (boxes from the working threshold on), `kept_believed`, `old_kept` and
+    Used of both: `videos`, `kept_by_class`, `quality`. Of this one also `kept_balls` and of those `kept_without_confident_track` (in
+    videos without a sure flight), `confident` (boxes from the working threshold on), `kept_confident`, `old_kept` and
     `found_again` (kept labels of the round before, and those that were found again).
     """
     signs = Signs("boxes", "labeller", settings or GuardSettings())
     alarms = [
-        *signs.believed(now, "; it sees something else than what is looked for"),
-        *_unanchored(now, signs),
+        *signs.confident(now, "; it sees something else than what is looked for"),
+        *_no_confident_track(now, signs),
     ]
     if before is None:
         return alarms
@@ -117,11 +116,11 @@ def find_alarms(
     ]
 
 
-def _unanchored(now: Mapping[str, Any], signs: Signs) -> list[str]:
+def _no_confident_track(now: Mapping[str, Any], signs: Signs) -> list[str]:
     """Most of what is kept is in videos where nothing moves as a ball does."""
-    part, kept = now["kept_unanchored"], now["kept_balls"]
+    part, kept = now["kept_without_confident_track"], now["kept_balls"]
     told = f"of {kept} boxes that are kept, {part} are in videos where nothing surely flies as a ball does"
-    return signs.share("unanchored", part, kept, signs.settings.max_unanchored, told, "high")
+    return signs.share("no_confident_track", part, kept, signs.settings.max_without_confident_track, told, "high")
 
 
 def _f1(counts: Mapping[str, Any]) -> dict[str, float]:
@@ -129,7 +128,7 @@ def _f1(counts: Mapping[str, Any]) -> dict[str, float]:
     return {part: float(found["kept"]["centre"]["f1"]) for part, found in counts.get("quality", {}).items()}
 
 
-def unanchored_lines(video_ids: list[str]) -> list[str]:
+def no_confident_track_lines(video_ids: list[str]) -> list[str]:
     """A line on the videos in which boxes are believed and nothing surely moves as a ball does."""
     if not video_ids:
         return []
@@ -143,11 +142,11 @@ def find_action_alarms(
     """A line for each sign, from the counts of this round's run record and of the round before; none is well.
 
     Used of both: `videos`, `kept_by_class` (human labels too), `kept_found` (those that no human gave), `quality`. Of
-    this one also `believed` (labels the recogniser is sure of), `kept_believed`, `old_kept` and `found_again` (kept
+    this one also `confident` (labels the recogniser is sure of), `kept_confident`, `old_kept` and `found_again` (kept
     labels of the round before that no human gave, and those that were found again).
     """
     signs = Signs("actions", "recogniser", settings or GuardSettings())
-    alarms = signs.believed(now)
+    alarms = signs.confident(now)
     if before is None or "kept_by_class" not in before:
         return alarms
     return [

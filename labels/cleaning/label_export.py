@@ -1,9 +1,8 @@
-"""A cleaned round in a foreign format: `rounds/NN/export/<format>/`, checked by reading it back.
+"""Exporting a cleaned round to a foreign format, `rounds/NN/export/<format>/`, checked by reading it back.
 
-Beside it, `rounds/NN/export/history/` keeps what each export said of which label, as read back from its files: by that
-an edited file is compared later with what the person was given, and not with what the round has become since.
-
-Which box of a foreign file is which of ours, where names do not tell: by the place in the same frame.
+`rounds/NN/export/history/` keeps every export as read back from its files: an edited file is later compared with what
+the person was given, and not with what the round has become since. Where a format has no place for `label_uid`, boxes
+are identified by their place in the frame.
 """
 
 import csv

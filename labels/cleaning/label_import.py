@@ -1,10 +1,8 @@
-"""Labels of a person from a foreign file, compared with what went out, into `verdicts.csv` and `human_actions.csv`.
+"""Importing a person's labels from a foreign file: compared with the export, into verdicts and `human_actions.csv`.
 
-What a person changed in labels that went out and came back, as verdicts. A pure function of tables.
-
-A label that is as it went out says nothing, since a file that was only sent and fetched was not looked at; with
-`confirm` the person says that it was. A moved or renamed one is a correction, a missing one is denied, a new one is the
-person's own. What did not go out (another video, a frame without a picture) is not missing.
+A label that is unchanged means nothing, since a file that was only sent and fetched back was not checked; `confirm`
+states that it was. A moved or renamed label is a correction, a missing one is denied, a new one is the person's own.
+What was not exported (another video, a frame without a picture) does not count as missing.
 """
 
 import csv

@@ -1,9 +1,9 @@
-"""How good a round's labels are where there is truth, and the lines that a cleaned round prints at its end.
+"""Label quality against truth, its calibration, and the summary that a cleaned round prints.
 
-`QualityEstimate` holds kept labels and the labeller's own against truth, on training and held-out clips. `Calibration`
-asks whether a quality is the share of such labels that are right: a reliability diagram in numbers (Niculescu-Mizil and
-Caruana, 2005), with the expected calibration error (Guo et al., 2017), the distance between quality and share of right
-ones, averaged over the bins by their labels.
+`QualityEstimate` compares kept labels, and the labeller's own, with truth, on training and held-out clips.
+`Calibration` compares a predicted quality with the share of such labels that are right: a reliability diagram in
+numbers (Niculescu-Mizil and Caruana, 2005), with the expected calibration error (Guo et al., 2017): the gap between the
+two, averaged over bins by their number of labels.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ import pandas as pd
 from labels.cleaning.agreement import agreement_lines
 from labels.cleaning.features.box_pairs import overlap_with_better
 from labels.cleaning.features.scores import Scales, calibrated
-from labels.cleaning.guard import unanchored_lines
+from labels.cleaning.guard import no_confident_track_lines
 from labels.records.class_lists import same_names
 from labels.records.matching import MatchCounts, count_matches, match_video
 from labels.records.run_records import VERDICTS_FILE
@@ -150,7 +150,7 @@ def summary_lines(counts: dict[str, Any]) -> list[str]:
     most_first = sorted(counts["reasons"].items(), key=lambda item: (item[0].split()[0], -item[1]))
     lines += [f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in most_first]
     lines.append(f"dataset: {counts['images']} images")
-    lines += unanchored_lines(counts["unanchored"])
+    lines += no_confident_track_lines(counts["no_confident_track"])
     lines += agreement_lines(counts.get("agreement", {}))
     return [*lines, *verdict_lines(counts), *class_lines(counts), *quality_lines(counts["quality"])]
 

@@ -1,4 +1,4 @@
-"""Where a stage's work is done: in this process or in several, all of it or one share. Imports nothing heavy."""
+"""Placement: where a stage's work runs (this process or several) and which share of it. Imports nothing heavy."""
 
 import argparse
 from collections.abc import Sequence

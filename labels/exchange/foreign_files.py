@@ -1,8 +1,7 @@
-"""XML that comes from outside: refused when it declares a document type, as only XML does whose entities explode.
+"""Opening foreign label files safely: XML without a document type, .zip archives, CSV without a header.
 
-Label files out of a .zip, as CVAT and Label Studio give them: unpacked to a folder that is gone afterwards.
-
-The lines of a foreign CSV without a header.
+XML that declares a document type is refused, because entities that expand exponentially need one. Archives of CVAT and
+Label Studio are unpacked within limits into a temporary folder.
 """
 
 import csv

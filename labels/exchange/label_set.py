@@ -1,9 +1,8 @@
-"""What the formats share: the labels that go out, and those that come in.
+"""What all formats share: the labels to export, the labels found on import, and the pictures beside them.
 
-A writer takes a `LabelSet` and a folder and gives lines on what its format could not hold. A reader takes a path and
-the `KnownVideos` and gives `FoundLabels`, in Rally's own numbers: frames from 0, half-open pixel boxes.
-
-The pictures of a dataset on their way out, linked where the disk can, and the small files beside them.
+A writer takes a `LabelSet` and a folder and returns lines on what its format could not hold. A reader takes a path and
+the `KnownVideos` and returns `FoundLabels` in Rally's own numbers: frames from 0, half-open pixel boxes. Pictures of a
+dataset are hard links where the file system allows it.
 """
 
 import os

@@ -1,7 +1,4 @@
-"""Stage 2 for actions, as the script calls it.
-
-Actions of a round: what people said, and what a recogniser says of every video; one shard a video.
-"""
+"""Stage 2 for actions: human labels, and a recogniser's predictions for every video, one shard a video."""
 
 import argparse
 from collections.abc import Mapping

@@ -1,13 +1,9 @@
-"""Windows as a recogniser wants them, one after another: of pixels, of joints, or of both.
+"""Windows of a video as a recogniser's input (pixels, joints or both), cached on disk; and its probabilities by frame.
 
-Windows on disk, so that an epoch does not decode videos: `windows/<what they are>/<video_id>.npy` and `.parquet`.
-
-A table row a window: its track, the frames it was taken from, and where its subject (the player in sight, or the
-video) ends. The pixels (or joints, or both) lie beside it, written as they are cut and mapped into memory when they are
-read. What they were made from is their name: another rate, size or crop is another folder; another video, other tracks
-or other joints make the same file anew.
-
-What a recogniser says of the windows of a video: by frame of each subject, and how its views of an action agree.
+The cache `windows/<digest>/<video_id>.npy` and `.parquet` saves an epoch from decoding videos. A table row is a window:
+its track, the frames it was sampled from, and where its subject (a player in sight, or the whole video) ends. The
+arrays beside it are memory-mapped. The folder is named by rate, size and crop; a shard is made again when its video,
+tracks or joints change.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

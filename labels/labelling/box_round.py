@@ -1,6 +1,7 @@
-"""All videos of a work folder through a detector: one shard a video, finished ones left alone.
+"""Stage 2 for boxes: every video of a work folder through the round's detectors, one shard a video.
 
-Who labels: what the user named, or a pretrained detector in round 0 and then the round before's student.
+The detectors are those the user named; by default a pretrained one in round 0, and the round before's student later.
+Finished shards are left alone.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What people said of clips: the labels that came with archives, as the first labels of the loop."""
+"""Human action labels as the first labels of the loop: those that came with an archive's clips."""
 
 import hashlib
 from collections.abc import Iterable

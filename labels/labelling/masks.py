@@ -1,6 +1,6 @@
-"""Masks for the labels that stand after cleaning: one shard a video in `rounds/NN/masks/`, finished ones left alone.
+"""Masks of cleaned labels: one shard a video in `rounds/NN/masks/`, and the mask channel cut from them for windows.
 
-The masks of a round as windows have them: of the player that is followed, or of all that is labelled.
+The channel of a window shows the player that the window follows, or everything that is labelled.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Whose windows are cut: the players of a video by their tracks, or nobody's, which is the whole frame."""
+"""The subjects of windows: each player of a video by its track, or the whole frame."""
 
 from dataclasses import replace
 from pathlib import Path

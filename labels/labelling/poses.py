@@ -1,8 +1,7 @@
-"""Joints of a clip's players, found in its pixels and kept: `poses/<who finds them>/<video_id>.parquet`.
+"""Poses of a clip's players, estimated from its pixels and cached: `poses/<estimator>/<video_id>.parquet`.
 
-Of players whose tracks are known, each one's joints; of a whole clip, those of its main person: people are found,
-tracked in camera-steady coordinates, and whoever fills most of the picture over the clip counts, in each frame in which
-they are there.
+Where players are tracked, the joints of each; otherwise those of the clip's main person: people are detected, tracked
+in camera-steady coordinates, and the one that fills most of the picture over the clip counts, in every frame it is in.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,8 +1,6 @@
-"""What stage 2 goes by. Imports nothing heavy, so that the script can take its defaults from here.
+"""The settings and arguments of stage 2, for boxes and for actions.
 
-What labelling actions goes by, and its arguments. Imports nothing heavy.
-
-What a user may say of the detectors that label a round. Imports nothing heavy.
+Nothing heavy is imported: the script takes its defaults from here.
 """
 
 import argparse

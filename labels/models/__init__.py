@@ -1,1 +1,1 @@
-"""What looks at pixels: detectors, the ball heat-map net, recognisers, checkpoints."""
+"""Networks and other models on pixels: detectors, recognisers, pose estimators, segmenters, features, checkpoints."""

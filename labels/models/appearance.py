@@ -1,4 +1,4 @@
-"""What a box looks like, in a few numbers: colours inside it and the directions of its edges. Needs no weights.
+"""Appearance features of a box: colours inside it and the directions of its edges. Needs no weights.
 
 `(N, 56)` shares: 3 x 8 shares of lightness, green-red and blue-yellow (CIE Lab) within the ellipse the
 box holds, then a histogram of oriented gradients (Dalal & Triggs, 2005) with 2 x 2 cells of 8 directions over the box

@@ -1,4 +1,4 @@
-"""Detector and recogniser files: a network's weights with what they mean, checked when read.
+"""Checkpoints: a network's weights with all that is needed to use them, checked when read; and building the networks.
 
 A file is a dict of plain values and tensors, so that it can be read with `weights_only=True`, which runs no code:
 
@@ -11,9 +11,7 @@ A file is a dict of plain values and tensors, so that it can be read with `weigh
     network            the state dict
     metrics            what validation measured; anything else may stand beside these
 
-One way to build every network that can be trained: ours by its name, torchvision's detectors by theirs.
-
-Background is torchvision's own business: its builders get one class more, id 0, and the labels' classes are 1 to K.
+torchvision's builders count background as class 0, so they get one class more: the labels' classes are 1 to K there.
 """
 
 import io

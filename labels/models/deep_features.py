@@ -1,14 +1,14 @@
-"""What networks see in boxes: a feature map, averaged over each box (RoIAlign, He et al. 2017, arXiv 1703.06870).
+"""Deep features of boxes: a network's feature map averaged over each box (RoIAlign, He et al. 2017, arXiv 1703.06870).
+
+The network is the first half of a ResNet trained on ImageNet, or any network run on crops around the boxes: a .onnx
+file (RGB normalised as for ImageNet, (N, F) out) or one of the Hugging Face hub (DINOv2, CLIP, …).
 
 Only the direction of a feature vector is kept, in at most LENGTH numbers of 0-1, as labels carry them
-(`records/features`). Longer vectors are projected at random first, which keeps distances (Johnson and Lindenstrauss,
-1984).
+(`records.detections`). Longer vectors are projected at random first, which nearly preserves distances (Johnson and
+Lindenstrauss, 1984).
 
-BallNet does not tell its own: on rendered clips what its heat map is read from tells wrong tracks from right ones no
-better than chance, and its earlier maps not better than colours and edges do. It errs where it sees nothing amiss.
-
-What the first half of a ResNet that was trained on ImageNet sees in boxes; or what any network sees in crops around
-them, of a .onnx file (RGB as of ImageNet, (N, F) out) or of the Hugging Face hub (DINOv2, CLIP, …).
+BallNet has no features of its own here: on rendered clips its last map told wrong tracks from right ones no better
+than chance, and its earlier maps no better than colours and edges.
 """
 
 import math

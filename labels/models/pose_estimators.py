@@ -1,7 +1,7 @@
-"""Who finds joints in pixels: torchvision's Keypoint R-CNN, rtmlib's RTMPose where it is installed, or `crop_poses`.
+"""Pose estimators: torchvision's Keypoint R-CNN, rtmlib's RTMPose where it is installed, or `crop_poses`.
 
-An estimator looks at whole frames. Given boxes it finds the joints of the people in these; without, it finds the people
-too. Joints are the 13 of `pose_tables`, NaN where it is not sure of one.
+An estimator sees whole frames. Given boxes, it finds the joints of the people in them; without boxes, it finds the
+people too. Joints are the 13 of `videos.pose_tables`, NaN where the estimator is not confident.
 """
 
 import contextlib

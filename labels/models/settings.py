@@ -1,4 +1,4 @@
-"""What the detectors go by. Imports nothing heavy, so that a script can take its defaults from here."""
+"""Settings of the detectors. Imports nothing heavy, so that a script can take its defaults from here."""
 
 import argparse
 from dataclasses import dataclass

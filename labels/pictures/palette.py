@@ -1,6 +1,6 @@
-"""Colours and lines of every picture. A decision is told by its line as well as by its colour.
+"""The colours and line styles of every picture. A decision is shown by its line style as well as by its colour.
 
-Okabe and Ito's palette (jfly.uni-koeln.de/color), which keeps apart under the common kinds of colour blindness.
+Okabe and Ito's palette (jfly.uni-koeln.de/color), which stays distinct under the common kinds of colour blindness.
 """
 
 from dataclasses import dataclass

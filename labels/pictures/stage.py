@@ -1,4 +1,4 @@
-"""What stage 5 does when it is asked for something: the pictures of a round, an audit, a difference, a label's life."""
+"""Stage 5, option by option: the pictures of a round, an audit, a difference between rounds, the life of a label."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,1 +1,1 @@
-"""What a label is and where it lies: geometry, tables, the work folder, run records, safe writing."""
+"""What a label is and where it is stored: geometry, tables, the work folder, run records, safe writing."""

@@ -1,6 +1,6 @@
-"""Class lists: which names count, one a line, as CSV files in `labels/classes/`. A sport is data, not code.
+"""Class lists: the names that count, one a line, as CSV files in `labels/classes/`. A sport is data, not code.
 
-Names that mean the same, `classes/aliases.csv`: a model's «ball» is the truth's «sports ball».
+`classes/aliases.csv` maps names that mean the same: a model's "ball" is the truth's "sports ball".
 """
 
 import csv

@@ -1,6 +1,6 @@
-"""What a detector says of one frame, as arrays that are checked where they are made.
+"""Detections: the boxes a detector found in one frame, as arrays that are checked when they are made.
 
-Features of boxes as a column of text: shares in 0-1, a byte each, in hexadecimal, as any table can hold them.
+Features of boxes are stored as text, so that any table can hold them: values in 0-1, one byte each, in hexadecimal.
 """
 
 from collections.abc import Iterable

@@ -1,9 +1,8 @@
-"""Masks as text: COCO's compressed run lengths of the upright frame, column by column, beginning with background.
+"""Masks: COCO's compressed run-length encoding (RLE) of the upright frame, and the shards that store a round's masks.
 
-`counts` is what pycocotools calls so: each run's length (from the third on less the one two before it) in groups of
-five bits, lowest first, a sixth bit saying that more follow, 48 added to make it a letter.
-
-The masks of a round: a shard a video beside its boxes, a row for every label that was segmented.
+Runs go column by column and begin with background. In `counts`, as in pycocotools, each run length (from the third on
+the difference to the one two before it) is written in groups of five bits, lowest first, a sixth bit marking that more
+follow, plus 48 to make it a letter. A shard lies beside each video's boxes, with a row for every segmented label.
 """
 
 import numpy as np

@@ -1,17 +1,15 @@
-"""Labels against truth: precision, recall and F1, by one rule for every stage and every table in the README.
+"""Matching labels with truth: precision, recall and F1, by one rule in every stage and every table.
 
-A label is right when it takes a truth box of its class that no better label took, where «takes» is either
+A box is right when it takes a truth box of its class that no better label took. It takes one by
 
 - `centre`: the label's centre lies in the truth box (for a truth point: the point lies in the label's box), or
 - `iou`: their intersection over union is at least 0.5 (truth points are left out).
 
-Labels are taken in the order of their score, as COCO does. Truth that can hardly be seen (visibility below 0.25) is
-neither missed when not found nor wrong when found. Only frames that the truth names count.
+Labels are matched in descending order of score, as in COCO. Truth that can hardly be seen (visibility below 0.25)
+counts neither as missed nor as a false positive. Only frames that the truth names count.
 
-Action labels against true actions, by one plain rule: what goes on in the middle of the label is what it says.
-
-A true action without a class (`class_name` empty) is a time in which nobody could name what goes on: labels whose
-middle lies there are not judged.
+An action label is right when the true action at its middle frame has its class. A true action without a class is time
+that nobody could name: labels whose middle lies there are not judged.
 """
 
 from collections.abc import Collection

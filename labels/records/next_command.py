@@ -1,8 +1,8 @@
-"""The commands that stages name: what to run next, what must run first, what made a round.
+"""The command lines that stages print: what to run next, what has to run first, what made a round.
 
-They are put together from the arguments that run.json keeps, so that what was said once is said again. `OPTIONS` is all
-that is known of them here: the option of each argument, and the value that need not be said. Options of older versions
-stay in it, as they would be typed today.
+Each is rebuilt from the arguments in run.json, so that options given once are repeated. `OPTIONS` lists, for every
+argument, its option and the default that need not be repeated; options of older versions stay in it under the name
+they have today.
 """
 
 import shlex

@@ -1,4 +1,4 @@
-"""Names that were given up, and what they are called now: in old work folders, and on the command line."""
+"""Old names of cleaning's parts and rules, still understood on the command line and in existing work folders."""
 
 NEW_NAMES = {
     # parts of cleaning

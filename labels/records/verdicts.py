@@ -1,16 +1,14 @@
-"""What a human said of a single label: a line of `verdicts.csv`, which `verdict_file` reads and appends to.
+"""Verdicts: what a human decided about single labels, kept in `verdicts.csv` in the work folder and only appended to.
 
     label_uid,verdict,class_name,x1,y1,x2,y2,video_id,frame_index,judged_class,judged_x1,judged_y1,judged_x2,judged_y2
 
-Only the first two columns must be there. `verdict` is y or n; the last line of a label counts, and a line whose
-verdict is empty takes back what was said of that label before.
+Only the first two columns are required. `verdict` is y or n. The last line of a label counts; a line with an empty
+verdict withdraws the earlier ones.
 
-- `class_name`, `x1` to `y2`: how the label should be, where it is not right as it is; empty: unchanged. Only with y.
-- `video_id`, `frame_index` and `judged_…`: the label as it was when it was judged. By them the same object is known
-  again when a labeller that ran anew gives it another name. `append_verdicts` is told them by whoever shows the label.
-- A line without a label_uid, but with y, a video_id, a frame_index, a class and a box, is a box that no machine drew.
-
-`verdicts.csv` in the work folder, kept for ever: read whole, and only ever appended to (see `human_verdicts`).
+- `class_name`, `x1` to `y2`: the corrected label, where it was not right as it was (empty: unchanged). Only with y.
+- `video_id`, `frame_index` and `judged_…`: the label as it was when it was judged. They identify the same object again
+  after a labeller ran anew and gave it another `label_uid`.
+- A line with y, a video_id, a frame_index, a class and a box but no label_uid is a box that a human drew.
 """
 
 import csv

@@ -1,8 +1,7 @@
-"""The optimiser's part of training: an epoch's steps, and the state from which a killed run goes on.
+"""Optimisation: the steps of an epoch, the weight average (EMA), resuming after a kill, the choice of the best epoch.
 
-A moving average of a network's weights: steadier than the last step's, and what is validated and saved.
-
-Which epoch of a training is kept: as good as the best, within what the validation clips can tell.
+The exponential moving average of the weights is steadier than the last step's weights; it is what is validated and
+saved. The epoch that is kept is one whose difference to the best is within the uncertainty of the validation clips.
 """
 
 import math

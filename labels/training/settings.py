@@ -1,10 +1,6 @@
-"""What training a detector goes by. Imports nothing heavy: the script takes its defaults from here.
+"""The settings and arguments of stage 4, for detectors and for recognisers.
 
-What training a recogniser goes by. Imports nothing heavy: the script takes its defaults from here.
-
-The arguments of stage 4, but those of actions alone. Imports nothing heavy.
-
-The arguments of stage 4 that are of actions. Imports nothing heavy.
+Nothing heavy is imported: the script takes its defaults from here.
 """
 
 import argparse

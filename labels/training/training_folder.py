@@ -1,4 +1,4 @@
-"""What training leaves in `trained/` of a round, file by file."""
+"""The files of a round's `trained/` folder."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Clips on their way into `videos/`: looked at, several at once, and put in place whole or not at all."""
+"""Clips on their way into `videos/`: probed, several at once, and put in place whole or not at all."""
 
 import hashlib
 import os

@@ -1,6 +1,7 @@
-"""Clips that are not those that were labelled any more: every stage looks before it goes on.
+"""Replaced clips: every stage checks that each video is still the file that was labelled.
 
-By size and time of a file first; its digest is taken where these are not known, and kept in `videos/.clips.json`.
+Size and modification time are compared first; the digest is computed only where they differ or are unknown, and cached
+in `videos/.clips.json`.
 """
 
 from contextlib import suppress

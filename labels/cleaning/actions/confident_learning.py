@@ -20,7 +20,7 @@ OUT_OF_FOLD = {"label_uid": "str", "class_name": "str", "origin": "str", "probab
 
 
 @dataclass(frozen=True)
-class Believed:
+class OutOfFold:
     """What out-of-fold students say of N labels: `own` (N,) is the probability of the label's class."""
 
     labels: pd.DataFrame  # OUT_OF_FOLD
@@ -57,7 +57,7 @@ FAULT = {
 NO_FAULTS = Faults(empty_table(FAULT))
 
 
-def read_believed(path: Path) -> Believed | None:
+def read_out_of_fold(path: Path) -> OutOfFold | None:
     """What `train.py --folds` left there; None where it left nothing. InputError for another file."""
     if not path.is_file():
         return None
@@ -66,43 +66,43 @@ def read_believed(path: Path) -> Believed | None:
         said = [json.loads(text) for text in table["probabilities"]]
         names = tuple(said[0]) if said else ()
         probabilities = np.array([[row[name] for name in names] for row in said], dtype=np.float64)
-        found = Believed(table[list(OUT_OF_FOLD)], names, probabilities.reshape(len(said), len(names)))
+        found = OutOfFold(table[list(OUT_OF_FOLD)], names, probabilities.reshape(len(said), len(names)))
         found.given  # noqa: B018 - its classes are among those of the probabilities
     except (KeyError, ValueError, TypeError, AttributeError):
         raise InputError(f"{path}: not what train.py --folds writes; run it again") from None
     return found
 
 
-def find_faults(believed: Believed | None, most_share: float) -> Faults:
+def find_faults(students: OutOfFold | None, most_share: float) -> Faults:
     """At most `most_share` of a class's labels; the least probable first, and none that the students agree with."""
-    if believed is None or not len(believed.labels):
+    if students is None or not len(students.labels):
         return NO_FAULTS
-    given, said = believed.given, believed.probabilities
+    given, said = students.given, students.probabilities
     average = averages(given, said)
     wrong = prune_by_class(given, said, average, most_share)
     own, best = said[np.arange(len(said)), given], said.argmax(axis=1)
-    table = believed.labels[["label_uid", "origin"]].assign(
+    table = students.labels[["label_uid", "origin"]].assign(
         own=own,
         average=average[given],
-        student_class=[believed.class_names[at] for at in best],
+        student_class=[students.class_names[at] for at in best],
         student_score=said.max(axis=1),
     )
     return Faults(table[wrong].reset_index(drop=True))
 
 
-def sure_enough(believed: Believed | None, precision: float, least_labels: int) -> dict[str, float]:
+def trusted_confidence(students: OutOfFold | None, precision: float, least_labels: int) -> dict[str, float]:
     """class -> the probability from which the students are this often right, where humans said what is right.
 
     A class that they say of fewer than `least_labels` goes by what holds for all classes together; 1 where none is
     enough. Empty where there is nothing to go by.
     """
-    human = np.zeros(0, dtype=bool) if believed is None else (believed.labels["origin"] == "human").to_numpy()
-    if believed is None or human.sum() < least_labels:
+    human = np.zeros(0, dtype=bool) if students is None else (students.labels["origin"] == "human").to_numpy()
+    if students is None or human.sum() < least_labels:
         return {}
-    said, given = believed.probabilities[human], believed.given[human]
+    said, given = students.probabilities[human], students.given[human]
     best, sure = said.argmax(axis=1), said.max(axis=1)
     found = {}
-    for class_id, name in enumerate(believed.class_names):
+    for class_id, name in enumerate(students.class_names):
         own = best == class_id
         own = own if own.sum() >= least_labels else np.ones(len(best), dtype=bool)
         right = (best == given)[own]

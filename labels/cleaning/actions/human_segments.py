@@ -1,9 +1,9 @@
-"""Human labels of actions: verdicts on labels, and whole segments in `human_actions.csv` (see label_import).
+"""Human labels of actions: verdicts on labels, and whole segments in `human_actions.csv` (written by label_import).
 
     label_uid,video_id,track_id,start_frame,end_frame,class_name
 
-A line with a label_uid says how that label should be and stands in its place; the last line of a label counts. A line
-without one is a segment of the person's own. Frames are half-open.
+A line with a label_uid replaces that label; the last line of a label counts. A line without one is a segment that a
+human added. Frames are half-open.
 """
 
 import csv
@@ -26,14 +26,14 @@ NUMBERS = ("track_id", "start_frame", "end_frame")
 
 
 @dataclass(frozen=True)
-class HumanStretches:
+class HumanSegments:
     """`actions` is an ACTIONS table; `elsewhere` counts the lines of videos that are not usable here."""
 
     actions: pd.DataFrame
     elsewhere: int
 
 
-def read_stretches(work: WorkFolder) -> HumanStretches:
+def read_segments(work: WorkFolder) -> HumanSegments:
     """What the file says of usable videos; empty when there is no file. InputError names the bad line."""
     path = work.root / HUMAN_ACTIONS_FILE
     videos = work.usable_videos().set_index("video_id")
@@ -60,15 +60,15 @@ def read_stretches(work: WorkFolder) -> HumanStretches:
         own = own.sort_values(["start_frame", "track_id", "class_name"], ignore_index=True)
         times = read_frame_times(work.frame_times, videos.loc[video_id].to_dict() | {"video_id": video_id})
         parts.append(human_actions(own, times).assign(label_uid=own["label_uid"]))
-    return HumanStretches(tables.concatenate(parts, tables.ACTIONS), elsewhere)
+    return HumanSegments(tables.concatenate(parts, tables.ACTIONS), elsewhere)
 
 
-def heard(actions: pd.DataFrame, stretches: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
+def with_verdicts_applied(actions: pd.DataFrame, segments: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
     """Actions (of any kind) without those that a stretch replaces; what was confirmed is a human's, in its right class.
 
     Done before anything is decided, so that what a student says in the same place counts for less.
     """
-    actions = actions[~actions["label_uid"].isin(stretches["label_uid"])].reset_index(drop=True)
+    actions = actions[~actions["label_uid"].isin(segments["label_uid"])].reset_index(drop=True)
     said = [verdicts.get(uid) for uid in actions["label_uid"]]
     right = np.array([verdict is not None and verdict.verdict == "y" for verdict in said], dtype=bool)
     names = [

@@ -1,10 +1,7 @@
-"""Stage 3 for actions, as the script calls it.
+"""Stage 3 for actions: read a round's labelled shards, decide, write the cleaned ones, the dataset and run.json.
 
-How good recognised actions are where a human said what happens: how often right, how much of the time covered.
-
-Stage 3 over the actions of one round: read the labelled shards, decide, write the cleaned ones and the dataset.
-
-What a round whose actions are cleaned tells at its end, from its run record.
+The summary compares predicted actions with human ones where there are any: the share that is right, and the share of
+the time that is covered.
 """
 
 import argparse
@@ -19,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.actions.confident_learning import NO_FAULTS, find_faults, read_believed, sure_enough
+from labels.cleaning.actions.confident_learning import NO_FAULTS, find_faults, read_out_of_fold, trusted_confidence
 from labels.cleaning.actions.decisions import DecidedActions, decide_actions
-from labels.cleaning.actions.human_segments import heard, read_stretches
+from labels.cleaning.actions.human_segments import with_verdicts_applied, read_segments
 from labels.cleaning.guard import find_action_alarms
 from labels.cleaning.settings import ActionSettings
 from labels.engine.placement import refuse_placement
@@ -104,21 +101,21 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
         inputs[f"round {number - 1} {ACTIONS_CLEANED}"] = before.output
         old = _read_all(work, work.round(number - 1), "cleaned", decided=True)
         inputs[f"round {number - 1} out of fold"] = run_records.digest_of_opinions(work, number - 1)
-        opinions = read_believed(work.round(number - 1).out_of_fold)
+        opinions = read_out_of_fold(work.round(number - 1).out_of_fold)
         faults = find_faults(opinions, settings.prune_share)
-        sure = sure_enough(opinions, settings.trusted_precision, settings.least_trusted)
+        sure = trusted_confidence(opinions, settings.trusted_precision, settings.least_trusted)
     finished = run_records.read_run_record(folder, ACTIONS_CLEANED)
     same = finished is not None and finished.is_made_from(asdict(settings), inputs)
     if finished is not None and same and finished.output == _output(folder):
         return finished
-    verdicts, stretches = read_verdicts(work), read_stretches(work)
+    verdicts, segments = read_verdicts(work), read_segments(work)
     run_records.start_run(folder, ACTIONS_CLEANED)
     labelled = _read_all(work, folder, "labelled", decided=False)
     found = len(labelled)
-    labelled = heard(labelled, stretches.actions, verdicts)
+    labelled = with_verdicts_applied(labelled, segments.actions, verdicts)
     replaced = found - len(labelled)
-    labelled = tables.concatenate([labelled, stretches.actions], tables.ACTIONS)
-    old = heard(old, stretches.actions, verdicts) if old is not None else None
+    labelled = tables.concatenate([labelled, segments.actions], tables.ACTIONS)
+    old = with_verdicts_applied(old, segments.actions, verdicts) if old is not None else None
     names = sorted({*labelled["class_name"], *(labelled_record.facts.get("labeller", {}).get("class_names", []))})
     words = {uid: said.verdict for uid, said in verdicts.items()}
     trusted = labelled_record.facts.get("labeller", {}).get("working_threshold", {}) | sure
@@ -128,8 +125,8 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
     counts = {
         "labelled": found,
         "replaced": replaced,
-        "stretches": len(stretches.actions),
-        "stretches_elsewhere": stretches.elsewhere,
+        "segments": len(segments.actions),
+        "stretches_elsewhere": segments.elsewhere,
         "merged_in": decided.merged_in,
         "left_behind": decided.left_behind,
         **{each: int((actions["decision"] == each).sum()) for each in tables.DECISIONS},
@@ -142,7 +139,7 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
         "videos": len(work.usable_videos()),
     }
     counts["alarms"] = find_action_alarms(counts, before.counts if before is not None else None)
-    came_in = found - replaced + len(stretches.actions) + decided.merged_in
+    came_in = found - replaced + len(segments.actions) + decided.merged_in
     if came_in != sum(counts[each] for each in tables.DECISIONS):
         raise AssertionError(f"actions that came in are not those that were decided on: {counts}")
     facts = {"class_names": names, "per": labelled_record.facts.get("per")}
@@ -158,12 +155,12 @@ def _guarded(decided: DecidedActions, trusted: dict[str, float], settings: Actio
     not_asked = actions["reason"].str.split(":").str[0].isin(["lost", "human", "overruled"])  # or a human said it
     found = actions[(actions["origin"] != "human") & ~not_asked]
     bar = [max(settings.keep_quality, trusted.get(str(name), 0.0)) for name in found["class_name"]]
-    believed = found[found["score"].to_numpy(np.float64) >= np.array(bar, dtype=np.float64)]
+    confident = found[found["score"].to_numpy(np.float64) >= np.array(bar, dtype=np.float64)]
     return {
         "kept_by_class": {str(name): int(count) for name, count in sorted(kept["class_name"].value_counts().items())},
         "kept_found": int((kept["origin"] != "human").sum()),
-        "believed": len(believed),
-        "kept_believed": int((believed["decision"] == "keep").sum()),
+        "confident": len(confident),
+        "kept_confident": int((confident["decision"] == "keep").sum()),
         "old_kept": decided.old_kept,
         "found_again": decided.found_again,
     }
@@ -262,7 +259,7 @@ def action_lines(record: RunRecord) -> list[str]:
 
 def _stretches(counts: dict[str, Any]) -> str:
     """What the account adds for what people said themselves; empty where they did not."""
-    own, replaced = counts["stretches"], counts["replaced"]
+    own, replaced = counts["segments"], counts["replaced"]
     return f" + {own} of {HUMAN_ACTIONS_FILE} - {replaced} that they replace" if own else ""
 
 

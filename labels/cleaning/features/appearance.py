@@ -1,15 +1,14 @@
-"""Appearance: how similar a box looks to this video's confident tracks, and which tracks look unlike all others.
+"""Appearance: how similar a box is to this video's confident tracks, and which tracks are outliers.
 
-Similarity: what surely flies as a ball does shows what this video's ball looks like, in size and colours. Everything
-else is compared with it, also what lies still and tells nothing by its motion.
+Similarity: confident tracks show what this video's ball looks like, in size and colour. All other boxes are compared
+with them, including those at rest, whose motion says nothing.
 
 Outliers: the appearance of a track is the mean of its boxes' features (colours and edges, and those of a network where
-there is one). The tracks that the round before kept, as this round sees them, are brought to their principal
-components, and a track of this round is compared with those of other videos by the local outlier factor (Breunig et
-al., 2000): how much farther off its nearest are than they are from theirs, so that balls of several colours may be
-usual. The factor that counts as too much is the one that at most a stated share of the tracks before exceed, and never
-a small one. A confident track is no outlier whatever it looks like; the others are ignored, not dropped: to look
-strange proves nothing.
+there is one). The tracks that the round before kept, with this round's features, are projected on their principal
+components, and each track is compared with those of other videos by the local outlier factor (Breunig et al., 2000),
+which allows for several clusters, as of balls of several colours. The limit is the factor that a stated share of the
+earlier tracks exceed, and never below a minimum. A confident track is never an outlier; other outliers are ignored, not
+dropped, because an unusual appearance proves nothing.
 """
 
 import zlib

@@ -1,4 +1,4 @@
-"""What the paths through a video say of its boxes, and which of them are strongest in each frame."""
+"""Features of the paths through a video, and which path is the strongest in each frame."""
 
 from collections.abc import Mapping
 

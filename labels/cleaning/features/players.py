@@ -1,12 +1,12 @@
-"""What players tell of things: what stays on a player, and how large a thing on the ground is beside them.
+"""Features relative to players: things that stay on a player, and the size of a thing on the ground beside them.
 
-On-player: what stays in its place at the head or the feet of a player is a shoe or a head that a labeller takes for the
+On-player: what keeps its place at the head or the feet of a player is a shoe or a head that a labeller takes for the
 ball. Elsewhere in the player's box it may be a ball in hand.
 
-Size prior: a camera held upright sees a person who stands on flat ground the larger, the lower the feet are in the
-picture, and in proportion (Hoiem, Efros and Hebert, Putting Objects in Perspective, IJCV 2008, section 3.2). So players
-tell how high one would be where a thing lies, and a ball has its size against that: 0.04 of a player in tennis, 0.13 in
-football and basketball. What is painted on a board, or stands far behind the players, is often larger.
+Size prior: an upright camera sees a person on flat ground the larger, the lower the feet are in the picture, and in
+proportion (Hoiem, Efros and Hebert, Putting Objects in Perspective, IJCV 2008, section 3.2). So players predict a
+player's height anywhere on the ground, and a ball's size is measured against it: 0.04 of a player in tennis, 0.13 in
+football and basketball. What is painted on a board, or is far behind the players, is often larger.
 """
 
 from collections.abc import Mapping

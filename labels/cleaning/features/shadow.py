@@ -1,6 +1,6 @@
-"""The shadow of a ball: it lies flat on the ground, goes along below the ball, and rises and falls less.
+"""Shadow of a ball: flat on the ground, it moves along below the ball, and rises and falls less.
 
-A detector sees it flat, but a student that learnt the size of balls draws its box as round as theirs: then it is the
+A detector sees it flat, but a student that learnt the size of balls draws its box as round as theirs. Then it is the
 shadow where the labeller is also less confident of its path than of the ball's.
 """
 

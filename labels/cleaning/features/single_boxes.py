@@ -1,4 +1,4 @@
-"""What is known of a box before paths are sought: shape, overlap, whether it is static, what its score is worth."""
+"""Features of a box before paths are sought: shape, overlap, whether it is static, the log-odds of its score."""
 
 from collections.abc import Mapping
 

@@ -1,11 +1,9 @@
-"""COCO object detection, each way: the file that pycocotools, FiftyOne, CVAT and Datumaro load unchanged.
+"""COCO object detection, both ways: the file that pycocotools, FiftyOne, CVAT and Datumaro load unchanged.
 
-Ids count from 1 (pycocotools takes an annotation id of 0 for «no match»), `bbox` is x, y, width, height, `score` stands
-at the top of an annotation and all else in its `attributes`, where CVAT and FiftyOne look. A label that is to be
-ignored has `iscrowd` 1. A mask (column `mask_rle` of the boxes) is the annotation's `segmentation`, COCO's compressed
-run lengths. `coco_reading.py` reads it.
-
-Reading COCO object detection, ours or anybody's: everything is checked before it is used.
+Ids count from 1 (pycocotools takes an annotation id of 0 for "no match"), `bbox` is x, y, width, height, `score` is a
+field of the annotation, and everything else is in its `attributes`, where CVAT and FiftyOne look. An ignored label has
+`iscrowd` 1. A mask (column `mask_rle` of the boxes) is the annotation's `segmentation`, as compressed RLE. A file that
+is read may come from anybody: everything is checked before it is used.
 """
 
 import json

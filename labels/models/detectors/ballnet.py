@@ -1,16 +1,11 @@
-"""BallNet: our own small detector for small, fast, blurred things. Three frames in, a heat map of centres out.
+"""BallNet: our own small detector for small, fast, blurred objects. Three frames in, a heat map of centres out.
 
 Three consecutive frames are the idea of TrackNet (Huang et al. 2019, arXiv 1907.03698) and WASB (Tarashima et al. 2023,
 arXiv 2311.05237); heat map of centres, size and offset are CenterNet's (Zhou et al. 2019, arXiv 1904.07850). A U-Net of
 plain 3x3 convolutions in channels_last is the fastest form of it on a CPU: 7 ms for 320x180 on one core.
 
-The network works at a reduced size (`long_side`), on frames that are laid over each other (`aligned_frames`); boxes are
-given in pixels of the frame that came in.
-
-A frame between its neighbours, which are laid over it as if the camera had stood still.
-
-What then differs is what moved by itself: a ball is a small thing that is in this frame and in neither neighbour. When
-the camera pans and shakes, neighbours that are not laid over show a background that moves everywhere.
+The neighbours are aligned to the middle frame as if the camera had stood still, so that what differs is what moved by
+itself. The network works at a reduced size (`long_side`); boxes are returned in pixels of the original frame.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,6 @@
-"""What every detector is: a stream of frames goes in, the same frames come out, each with its boxes.
+"""The interface of every detector: a stream of frames goes in, the same frames come out, each with its boxes.
 
-`--detector human`: nobody looks, so that a round's labels are those that a human drew or imported, and no others.
+`--detector human` finds nothing: the round's labels are those that a human drew or imported, and no others.
 """
 
 from collections.abc import Iterable, Iterator

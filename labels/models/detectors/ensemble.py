@@ -1,6 +1,6 @@
-"""Several detectors, or looks of one, at the same frames. Whose each box is stays beside it: cleaning weighs them.
+"""An ensemble of views: several detectors, or one at several sizes, in tiles or mirrored, on the same frames.
 
-Other looks at the same frame through one detector: in tiles, and mirrored. Boxes come back in the frame's pixels.
+Every view's boxes are returned in the frame's pixels, with the view they came from as `source`; cleaning fuses them.
 """
 
 from collections import deque

@@ -1,6 +1,6 @@
-"""From what a user writes after `--detector` to a detector. torch is imported only for those that need it.
+"""Loading detectors by the names given to `--detector`. torch is imported only for those that need it.
 
-How the C library hands out memory to networks on a CPU.
+Also sets how the C library returns freed memory when networks run on a CPU.
 """
 
 import ctypes

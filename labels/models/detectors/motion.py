@@ -1,17 +1,15 @@
 """`--detector motion`: small fast balls found by how they move. Nothing to download, no torch.
 
-`motion_blobs` finds what differs from the background, `motion_scoring` says how like a flying ball it is. Here is what
-holds them together: frames stream through, each is judged by those around it in its shot. The weights of the scores
-were fitted on rendered clips (`tests/bench/motion_weights.py`) and checked on filmed ones.
+`motion_blobs` finds what differs from the background. Here blobs are scored twice by how much they resemble a flying
+ball, streaming, each with the frames around it in its shot:
 
-Balls that lie still, and balls hidden by a player, are not found: it is a teacher, not a judge.
+- by appearance, with a network of one hidden layer: compact or an even streak, clear against the background, of a
+  ball's size, alone rather than part of a runner or above a body, no shadow;
+- then by its path too, with a logistic regression: are there blobs of its size and colour in the neighbouring frames,
+  where an even flight would have them.
 
-How like a flying ball a moving blob is: the second half of the `motion` labeller.
-
-A blob is judged twice. By its look, with a network of one hidden layer: compact or an even streak, clear against what
-is behind it, of a ball's size, alone rather than part of a runner or above a body, no shadow. Then by its path as well,
-with a logistic sum: whether there are blobs of its size and colour in the frames beside it where an even flight would
-have them.
+The weights were fitted on rendered clips (`tests/bench/motion_weights.py`) and checked on filmed ones. Balls at rest
+and balls hidden by a player are not found: it is a teacher, not a judge.
 """
 
 import json

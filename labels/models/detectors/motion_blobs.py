@@ -1,13 +1,11 @@
-"""What moves against the background of one shot: the first half of the `motion` labeller.
+"""Moving blobs: the first half of the `motion` detector finds what differs from the background of one shot.
 
-Each frame is compared with its neighbours laid over it (`tracks.camera_motion`). The background of a pixel is the
-middle of what the neighbours show there, so what passes leaves no ghost, and a slow ball is seen whole. A pixel differs
-by as much as it lies outside the background's range in its 3 x 3 surroundings: edges half a pixel off do not count.
+Each frame is compared with its neighbours, aligned to it (`tracks.camera_motion`). The background of a pixel is the
+median of the neighbours there, so that a passing object leaves no ghost and a slow ball is seen whole. A pixel differs
+by as much as it lies outside the background's range in its 3 x 3 neighbourhood: edges half a pixel off do not count.
 
-Blobs are the connected pieces of what differs, at several thresholds: a ball that touches a runner at the lowest one
-comes apart from him at a higher one.
-
-What moves around the blobs of the `motion` labeller: a ball flies alone, a head, a hand or a foot does not.
+Blobs are connected components of the difference at several thresholds: a ball that touches a runner at the lowest one
+separates at a higher one. The motion around a blob is measured too: a ball flies alone, a hand or a foot does not.
 """
 
 from collections.abc import Sequence

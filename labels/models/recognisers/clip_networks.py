@@ -1,11 +1,10 @@
 """Networks that recognise actions in pixels: our own `cnn3d`, `tsn_resnet50`, and torchvision's by their names.
 
-All are a `ClipNetwork`: it takes windows as they are cut, (B, T, H, W, 3) uint8, brings them to what its backbone was
-made for, and gives logits (B, K).
+Each is a `ClipNetwork`: it takes windows as they are cut, (B, T, H, W, 3) uint8, resizes and normalises them for its
+backbone, and returns logits (B, K).
 
-A mask as the fourth channel of what a recogniser looks at: who acts, beside how it looks.
-
-The new weights of the first layer begin at zero, so that a pretrained recogniser gives at first what it gave before.
+A mask can be a fourth input channel that marks who acts. The new weights of the first layer start at zero, so that a
+pretrained recogniser begins with the same output as without it.
 """
 
 from dataclasses import replace

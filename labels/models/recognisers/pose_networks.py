@@ -1,12 +1,11 @@
-"""Small networks that tell from joints over time what a body does.
+"""Small networks that recognise actions from joints over time, and the normalised joints they take.
 
 `stgcn` follows Yan et al. 2018 (arxiv.org/abs/1801.07455): graph convolutions over the joints, convolutions over time;
-the graph has a learnt part, as in ST-GCN++ (arxiv.org/abs/2205.09443). `gru` is the baseline. Both take what
-`pose_inputs.normalise` gives, and make positions, bones and speeds of it themselves.
-
-Joints as a network of poses gets them: from where the hips usually are, in torso lengths, at set times.
+the graph has a learnt part, as in ST-GCN++ (arxiv.org/abs/2205.09443). `gru` is the baseline. Both compute positions,
+bones and speeds from what `normalise` returns.
 
 Joints are (T, J, 2) float, x and y in pixels or any unit that is the same for both, NaN where a joint was not seen.
+Normalised, they are sampled at fixed times, relative to the median place of the hips, in torso lengths.
 """
 
 import math

@@ -1,15 +1,14 @@
-"""What every recogniser is: windows go in, class probabilities come out. And how one is built, saved and opened.
+"""Recognisers: windows go in, class probabilities come out. How one is built, fused, saved and loaded.
 
-Class probabilities and their logarithms, finite also where a probability is 0.
+A fusion is a recogniser of pixels and one of joints on the same windows; their probabilities are averaged (late
+fusion).
 
-Late fusion: a recogniser of pixels and one of joints look at the same moment, and what they say is averaged.
+Features of a window are the input of the last layer, projected at random to fewer numbers and squashed into 0-1. A
+random projection nearly preserves distances (Johnson and Lindenstrauss, 1984) and is the same in every run; features
+are comparable within one recogniser only.
 
-What a recogniser sees in windows, as a few numbers: what goes into its last layer, projected and squeezed into 0-1.
-
-A random projection keeps who lies near whom (Johnson and Lindenstrauss); it is the same in every run. Features are
-comparable within one recogniser only.
-
-Another data set's classes as ours: a CSV `kinetics_class,class_name`, many to one; an empty name is none of ours.
+Classes of another data set are mapped to ours by a CSV `kinetics_class,class_name`, many to one; an empty name means
+none of ours.
 """
 
 import csv

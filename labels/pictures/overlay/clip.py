@@ -1,6 +1,6 @@
-"""A clip in, an answer out: what a recogniser says of a video over time, in words and drawn over it (mp4, gif).
+"""One clip through a recogniser: its actions over time as text, and drawn over the video (mp4, gif).
 
-The clip is in no work folder. It is decoded within limits, and the answer is about its players or the whole frame.
+The clip is in no work folder. It is decoded within limits; actions are of its players or of the whole frame.
 """
 
 import argparse

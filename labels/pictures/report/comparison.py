@@ -1,4 +1,4 @@
-"""Whether a round is better than the one before: by how much, on what, and with what confidence.
+"""Whether a round is better than the one before: by how much, by which measure, and with what confidence.
 
 Intervals are a percentile bootstrap over source videos (Efron and Tibshirani, 1993), because frames of one video are
 alike. Both rounds of a difference are resampled together.

@@ -1,6 +1,6 @@
-"""The life of one label over the rounds: where it was born, what labellers and rules said of it, what became of it.
+"""The life of one label over the rounds: where it was born, how labellers and rules scored it, what was decided.
 
-What every rule of cleaning said of one label is read from what cleaning kept beside its boxes.
+The values of every rule are read from the features that cleaning stored beside its boxes.
 """
 
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""Charts of how sure the cleaning was: its own probability that a label is right, which is no measurement."""
+"""Charts of label quality: cleaning's own probability that a label is right, which is no measurement."""
 
 from typing import Any
 

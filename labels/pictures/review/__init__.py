@@ -1,1 +1,1 @@
-"""The review page: its server, what it asks and is told, its files."""
+"""The review page: its server, its requests, its files."""

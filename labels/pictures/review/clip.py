@@ -1,4 +1,4 @@
-"""What the current models say of one clip from outside: run as a process of its own, so that it can be ended.
+"""A clip from outside through the current models, in a process of its own, so that it can be stopped.
 
     python -m labels.pictures.review.clip CLIP OUT MODELS SETTINGS
 

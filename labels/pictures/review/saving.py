@@ -1,6 +1,6 @@
-"""Verdicts of the review page: saved at once, recognised again, taken back.
+"""Saving the review page's verdicts: appended at once, recognised when repeated, undone on request.
 
-Writes are synced to disk in the background: a busy disk must not keep a person waiting.
+Writes are synced to disk in the background, so that a busy disk does not keep a person waiting.
 """
 
 import threading

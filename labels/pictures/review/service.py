@@ -1,4 +1,4 @@
-"""What the review page asks for, without HTTP: items, labels around a frame, verdicts and rounds, ready for JSON."""
+"""The review service: what the page asks for, without HTTP (items, labels around a frame, verdicts), as JSON values.
 
 import math
 import threading

@@ -1,4 +1,4 @@
-"""What a recogniser of a round is trained, validated and tested on: its cleaned actions, as labelled windows."""
+"""The windows that a round's recogniser is trained, validated and tested on, from the cleaned actions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

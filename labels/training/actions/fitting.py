@@ -1,6 +1,6 @@
 """Training a recogniser: epochs over labelled windows, validation after each, the best weights, exact resuming.
 
-As for detectors (see `detector_training`): an epoch depends on the seed and its own number alone.
+As in `training.fit`, an epoch depends on the seed and its own number alone.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""Out-of-fold opinions: students trained on a round's labels without some groups say what they think of those groups.
+"""Out-of-fold predictions: students trained without some groups predict the labels of those groups.
 
-A student agrees with labels that it was trained on. What one says that never saw a label's group is what the next
-cleaning goes by (`cleaning/confident_learning`).
+A student agrees with labels it was trained on. What counts for the next cleaning is the prediction of one that never
+saw the label's group (`cleaning/actions/confident_learning`).
 """
 
 from collections.abc import Callable, Sequence

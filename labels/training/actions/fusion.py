@@ -1,4 +1,4 @@
-"""Training a fusion: its two recognisers on the same windows, then the weight between them, on validation."""
+"""Training a fusion: its two recognisers on the same windows, then the weight between them, chosen on validation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,8 +1,7 @@
-"""How good class probabilities are: accuracy, macro-F1, balanced accuracy, calibration, confusion, and their intervals.
+"""Metrics of class probabilities on held-out labels: accuracy, macro-F1, balanced accuracy, calibration, confusion.
 
-Everything takes `truth` (N,) class ids and `probabilities` (N, K) that add up to 1.
-
-What a trained recogniser comes to on the labels that are held out: validation's and the test clips'.
+Everything takes `truth` (N,) class ids and `probabilities` (N, K) that add up to 1. Intervals are a bootstrap over
+groups.
 """
 
 import csv

@@ -1,10 +1,7 @@
-"""Stage 4 for actions, as the script calls it.
+"""Stage 4 for actions: from a round's cleaned actions to `recogniser.pt`, its metrics and its run record.
 
-The windows that a recogniser is trained on: its architecture's own, or what was said of them.
-
-Stage 4 for the actions of one round: from cleaned actions to `recogniser.pt`, its metrics and its record.
-
-Whether rounds still gain anything: by the validation clips that humans labelled, the same in every round.
+Windows are the architecture's own unless options change them. Whether rounds still improve is measured on the human
+validation clips, which are the same in every round.
 """
 
 import argparse

@@ -1,8 +1,7 @@
-"""A recogniser as the training loop sees it: labelled windows in, augmented batches, the loss, probabilities out.
+"""The recogniser as a training task: labelled windows in, augmented batches, the loss, probabilities out.
 
-Windows as training sees them: turned, moved, mirrored, lit otherwise; all frames of a window alike.
-
-Everything is drawn from torch's global generator, so that an epoch depends on its seed alone.
+All frames of a window are augmented alike. Random numbers come from torch's global generator, so that an epoch depends
+on its seed alone.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,11 +1,11 @@
-"""Crops, flips and light for training. Geometry goes through torchvision's v2 transforms, which move the boxes along.
+"""Augmentation for detectors: crops, flips, colour and copy-paste, applied alike to a frame and its neighbours.
 
-A frame and its neighbours are treated alike: what differs between them must be what moved.
+Geometry goes through torchvision's v2 transforms, which move the boxes along. What differs between the frames of a
+triple must be what moved, hence the same parameters for all three.
 
-Copy-paste: objects that are surely there, shown once more in other places (Ghiasi et al. 2021, arXiv 2012.07177).
-
-A few clips show a ball against few backgrounds. Pasted, it is seen before all of them. In the neighbouring frames of a
-triple, what lay still lies in the same place, and what flew is laid where it would be if it flew on evenly.
+Copy-paste shows certain objects again in other places (Ghiasi et al. 2021, arXiv 2012.07177), because a few clips show
+a ball against few backgrounds. In the neighbouring frames, an object at rest is pasted in the same place, one in flight
+where it would be at constant speed.
 """
 
 from collections.abc import Sequence

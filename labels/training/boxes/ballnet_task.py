@@ -1,8 +1,6 @@
-"""BallNet as the training loop sees it: crops of aligned frames in, heat maps out.
+"""BallNet as a training task: crops of aligned frames in, heat maps out, and the loss between them and their targets.
 
-What BallNet should say, as maps, and how far it is from it.
-
-Focal loss on a heat map with Gaussian bumps as in CornerNet and CenterNet (arXiv 1808.01244, section 3.2; arXiv
+Focal loss on a heat map with Gaussian peaks as in CornerNet and CenterNet (arXiv 1808.01244, section 3.2; arXiv
 1904.07850, section 3); L1 on the logarithm of the size and on the offset, in the 3x3 cells around a centre, so that a
 peak that is a cell off still finds the centre.
 """

@@ -1,17 +1,12 @@
-"""What a detector may learn from: frames of the cleaned labels, with what is sure, what is not, and what is neither.
+"""What a round's detector is trained and validated on: frames of the cleaned labels, divided by `split.csv`.
 
 - kept boxes are positives, weighted by their quality;
-- ignored boxes, and kept ones that were interpolated, are regions that teach nothing: neither object nor background;
-- dropped boxes are background, and worth looking at, because someone once took them for the object.
+- ignored boxes, and kept ones that were interpolated, are ignore regions: neither object nor background;
+- dropped boxes are hard negatives: background that a labeller once took for the object.
 
 A frame is used when it has a kept box. A frame without one may merely have been missed: it is used as background only
-when the labelled frames around it are as empty, and only so many are.
-
-The frames that training goes through again and again: at their working size, in memory while it lasts.
-
-What the training loop asks of a kind of detector: how a batch is made, what the loss is, how it detects.
-
-What a round is trained and validated on: its cleaned labels, divided by `split.csv`, and the frames they are of.
+when the labelled frames around it are empty too, and only up to a limit. Frames are cached at their working size, in
+memory as far as the memory limit allows. `DetectorTask` is what the training loop needs from each kind of detector.
 """
 
 from collections.abc import Mapping, Sequence

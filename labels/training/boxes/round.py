@@ -1,14 +1,10 @@
-"""Stage 4 for one round: from cleaned labels to `detector.pt`, its metrics, and the record of how it was made.
+"""Stage 4 for boxes: from cleaned labels to `detector.pt`, its metrics, and the record of how it was made.
 
-What training a round's detector came to, for the summary.
+With `--folds`, K students are each trained without some groups, and their agreement with those groups' labels is
+recorded. A student agrees with labels it was trained on, right or wrong; agreement of one that never saw them says
+more. It is still agreement, not accuracy: a mistake that all groups share is learnt from the others.
 
-How far a round's labels agree with students that never saw them: K students, each trained without some groups.
-
-A student agrees with labels that it was trained on, right or wrong. One that was trained on the other groups' labels
-agrees with a label for a better reason: it knows the object. It is still agreement, not accuracy: what is wrong in all
-groups alike is learnt from the others.
-
-How good a detector is where more is known than labels: against truth, or against what a human said.
+The detector is also measured where more is known than labels: against truth, and against human verdicts.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""A torchvision detector as the training loop sees it. Its own transform resizes and normalises.
+"""A torchvision detector as a training task. Its own transform resizes and normalises.
 
-torchvision's losses know no region to be left alone, so the pixels of one are replaced by the mean colour: they then
-show neither the object nor its background. They know no weights either: a frame is drawn as often as its labels are
-sure (`weighs_boxes`), which weighs the loss on average.
+torchvision's losses have no ignore regions, so the pixels of one are replaced by the mean colour: they then show
+neither the object nor its background. Nor do they take weights: a frame is sampled in proportion to its labels' quality
+(`weighs_boxes`), which weights the loss on average.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
