@@ -123,7 +123,9 @@ def test_denied_human_labels_are_no_company_for_what_looks_like_them():
     assert rows.loc["l7", "reason"].startswith("outlier: ")
 
 
-def counts(found=100, confident=100, kept_confident=90, old_kept=100, found_again=80, right=0.8, classes=None, videos=2):
+def counts(
+    found=100, confident=100, kept_confident=90, old_kept=100, found_again=80, right=0.8, classes=None, videos=2
+):
     return {
         "kept_by_class": classes or {"kick": 50, "run": 50},
         "kept_found": found,

@@ -251,7 +251,14 @@ ROWS = (
     *("videos", "labelled", "merged_in", "interpolated", "fused", "from_verdicts", "left_behind"),
     *("keep", "ignore", "drop"),
 )
-SIGNS = ("confident", "kept_confident", "kept_balls", "kept_without_confident_track", "old_kept", "found_again")  # for the guard
+SIGNS = (
+    "confident",
+    "kept_confident",
+    "kept_balls",
+    "kept_without_confident_track",
+    "old_kept",
+    "found_again",
+)  # for the guard
 
 
 class RoundAccounts:

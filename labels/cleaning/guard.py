@@ -95,8 +95,8 @@ def find_alarms(
 ) -> list[str]:
     """A line for each sign, from the counts of this round's run record and of the round before; none is well.
 
-    Used of both: `videos`, `kept_by_class`, `quality`. Of this one also `kept_balls` and of those `kept_without_confident_track` (in
-    videos without a sure flight), `confident` (boxes from the working threshold on), `kept_confident`, `old_kept` and
+    Used of both: `videos`, `kept_by_class`, `quality`. Of this one also `kept_balls` and of those
+    `kept_without_confident_track` (in videos without one), `confident` (boxes from the working threshold on), `kept_confident`, `old_kept` and
     `found_again` (kept labels of the round before, and those that were found again).
     """
     signs = Signs("boxes", "labeller", settings or GuardSettings())

@@ -63,7 +63,9 @@ def read_segments(work: WorkFolder) -> HumanSegments:
     return HumanSegments(tables.concatenate(parts, tables.ACTIONS), elsewhere)
 
 
-def with_verdicts_applied(actions: pd.DataFrame, segments: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
+def with_verdicts_applied(
+    actions: pd.DataFrame, segments: pd.DataFrame, verdicts: Mapping[str, Verdict]
+) -> pd.DataFrame:
     """Actions (of any kind) without those that a stretch replaces; what was confirmed is a human's, in its right class.
 
     Done before anything is decided, so that what a student says in the same place counts for less.

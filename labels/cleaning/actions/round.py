@@ -18,7 +18,7 @@ import pandas as pd
 
 from labels.cleaning.actions.confident_learning import NO_FAULTS, find_faults, read_out_of_fold, trusted_confidence
 from labels.cleaning.actions.decisions import DecidedActions, decide_actions
-from labels.cleaning.actions.human_segments import with_verdicts_applied, read_segments
+from labels.cleaning.actions.human_segments import read_segments, with_verdicts_applied
 from labels.cleaning.guard import find_action_alarms
 from labels.cleaning.settings import ActionSettings
 from labels.engine.placement import refuse_placement

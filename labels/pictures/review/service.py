@@ -1,4 +1,4 @@
-"""The review service: what the page asks for, without HTTP (items, labels around a frame, verdicts), as JSON values.
+"""The review service: what the page asks for, without HTTP (items, labels around a frame, verdicts), as JSON values."""
 
 import math
 import threading
