@@ -11,7 +11,15 @@ from labels.records.work_folder import WorkFolder
 
 
 def counts(
-    kept=100, confident=100, kept_confident=90, old_kept=100, found_again=80, f1=0.8, classes=None, no_confident_track=0, videos=2
+    kept=100,
+    confident=100,
+    kept_confident=90,
+    old_kept=100,
+    found_again=80,
+    f1=0.8,
+    classes=None,
+    no_confident_track=0,
+    videos=2,
 ):
     return {
         "kept_by_class": classes or {"sports ball": kept},
