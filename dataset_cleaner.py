@@ -25,7 +25,7 @@ from collections import Counter
 from dataclasses import replace
 
 from labels.cleaning.rules import SWITCH_HELP, switch_name
-from labels.cleaning.settings import add_threshold_arguments, said_of_boxes, settings_from
+from labels.cleaning.settings import add_threshold_arguments, box_options_given, settings_from
 from labels.engine.placement import add_placement_arguments, placement_of
 from labels.exchange.known_formats import add_export_argument
 from labels.records.command_line import Summary, add_force, round_number, run_stage, stage_parser
@@ -60,7 +60,7 @@ def clean(args: argparse.Namespace) -> Summary:
     work = WorkFolder(args.work)
     if wants_actions(work, args.round, args.task):
         refuse_replaced_clips(work, args.force)
-        summary = clean_actions_of(args, said_of_boxes(args))
+        summary = clean_actions_of(args, box_options_given(args))
         return replace(summary, next_command=next_command.train(work, args.round, actions=True))
     from labels.cleaning.box_round import clean_videos, finish_round, finished_record, round_inputs
     from labels.cleaning.quality_estimate import summary_lines

@@ -28,7 +28,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from labels.exchange.known_formats import LABELLED, OF_LABELS, add_import_arguments, said_of
+from labels.exchange.known_formats import LABELLED, OF_LABELS, add_import_arguments, import_hints
 from labels.records.command_line import Summary, run_stage, stage_parser
 from labels.videos.archives.known import ARCHIVES
 from labels.videos.source_arguments import (
@@ -76,7 +76,7 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
             from labels.exchange.labelled_clips import add_labelled_clips
 
             until_damage = args.damaged == "until"
-            return add_labelled_clips(work, table, args.source, args.path, args.copy, said_of(args), until_damage)
+            return add_labelled_clips(work, table, args.source, args.path, args.copy, import_hints(args), until_damage)
         if args.source in ARCHIVES:
             result = ARCHIVES[args.source](work, archive_settings(args), table)
             return Summary("download", "clips", result.found, result.used, dict(result.refused), result.lines)
@@ -97,7 +97,7 @@ def download(args: argparse.Namespace) -> Summary:
     if args.import_labels is not None:
         from labels.cleaning.label_import import import_stage
 
-        return import_stage(work, args.import_labels, args.format, args.confirm, said_of(args))
+        return import_stage(work, args.import_labels, args.format, args.confirm, import_hints(args))
     if args.dry_run:
         from labels.videos.download.source import download_list
 

@@ -12,7 +12,7 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0 --detector ssdlite320_mobilenet_v3_large --classes "sports ball,person"
     python dataset_processor.py work --round 0 --detector yolox.onnx --detector motion --input-size 416,1280 --tiles 480
     python dataset_processor.py work --round 1                          # the student that round 0 trained
-    python dataset_processor.py work --round 1 --detector student --detector motion --mirrored   # with more looks
+    python dataset_processor.py work --round 1 --detector student --detector motion --mirrored   # more views
     python dataset_processor.py work --round 0 --masks facebook/sam2.1-hiera-tiny   # masks of the cleaned labels
     python dataset_processor.py work --round 0 --recogniser human       # actions: what an archive says of its clips
     python dataset_processor.py work --round 0 --shard 2/8              # one of eight shares, beside the others
@@ -21,7 +21,7 @@ A detector is `motion`, the name of any torchvision detection model (its COCO we
 `hf:FOLDER` of the Hugging Face hub, a .onnx file of any common export (labels/models/detectors/onnx_layouts.py lists
 them), a .pt file of train.py, `student`, which is the round before's, or `human`, who leaves the round to the boxes
 that you drew or imported. From round 1 on it is `student` unless --detector says otherwise. Small things are found
-better at several sizes and in tiles: all boxes are kept with their source, and cleaning weighs them. Stop it when you
+better at several sizes and in tiles: all boxes are kept with their source, and cleaning fuses them. Stop it when you
 like: finished videos are not done again.
 """
 

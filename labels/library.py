@@ -25,7 +25,7 @@ from labels.labelling.box_round import described_by
 from labels.labelling.settings import LabellingSettings
 from labels.models.detectors import loading
 from labels.models.detectors.detector import Detector
-from labels.models.detectors.ensemble import Panel, score_scales
+from labels.models.detectors.ensemble import Ensemble, score_scales
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.verdicts import Verdict
@@ -66,7 +66,7 @@ def load_detector(name: str, class_names: tuple[str, ...] | None = None, device:
 
 def label_video(
     clip: str | os.PathLike[str] | Iterable[np.ndarray],
-    detector: Detector | Panel,
+    detector: Detector | Ensemble,
     stride: int = 1,
     *,
     fps: float | None = None,

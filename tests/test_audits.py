@@ -9,7 +9,7 @@ from picture_work import FRAMES, Clip, ball_box, make_work, write_labelled
 
 import dataset_cleaner
 import visualise
-from labels.cleaning.audits import gather_audits, precision_of, read_audits, wilson_interval, words_ever_said
+from labels.cleaning.audits import all_audit_answers, gather_audits, precision_of, read_audits, wilson_interval
 from labels.pictures.overlay.audits import OTHER_CLASSES, draw_sample, shares_of, strata_of
 from labels.pictures.overlay.round_pictures import sheet_path
 from labels.pictures.report.rounds import read_round
@@ -149,7 +149,7 @@ def test_an_audit_goes_round(work, capsys):
     out = capsys.readouterr().out
     assert "9 of 10 answered; 9 new ones are in verdicts.csv" in out
     assert f"8 of 9 looked at were right, weighted to all {rows[0]['stratum_size']}" in out
-    assert words_ever_said(work) == [(row["label_uid"], row["verdict"].strip().lower()) for row in rows[:9]]
+    assert all_audit_answers(work) == [(row["label_uid"], row["verdict"].strip().lower()) for row in rows[:9]]
     boxes = pd.concat([read_round(work, 0).boxes(name) for name in "ab"]).set_index("label_uid")
     assert boxes.loc[rows[8]["label_uid"], ["decision", "reason"]].tolist() == ["drop", "human: no"]
     assert (boxes.loc[[row["label_uid"] for row in rows[:8]], "origin"] == "human").all()

@@ -74,7 +74,7 @@ def test_a_machines_label_is_set_aside_and_a_humans_is_looked_at_again(tmp_path)
 
 def test_from_which_sureness_on_students_are_right(tmp_path):
     path = left_by_training(tmp_path / "a.parquet", ["human"] * 8)
-    # Said to be kick: 0.9, 0.9, 0.8, 0.8 right, 0.55 wrong; to be run: 0.9 right, 0.9 wrong, 0.8 right.
+    # ImportHints to be kick: 0.9, 0.9, 0.8, 0.8 right, 0.55 wrong; to be run: 0.9 right, 0.9 wrong, 0.8 right.
     assert trusted_confidence(read_out_of_fold(path), 0.95, 3) == {"kick": 0.8, "run": 1.0}
     assert trusted_confidence(read_out_of_fold(path), 0.6, 3) == {"kick": 0.55, "run": 0.8}
     assert trusted_confidence(read_out_of_fold(path), 0.85, 8) == {"kick": 0.8, "run": 0.8}  # all together: 6 of 7

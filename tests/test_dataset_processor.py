@@ -148,8 +148,8 @@ def test_a_video_that_is_skipped(balls, capsys):
         (["--round", "0", "--detector", "motion", "--classes", ","], "--classes"),
         (["--round", "0", "--detector", "motion", "--device", "cuda"], "CPU"),
         (["--round", "0", "--detector", "motion", "--class-list", "coco"], "--class-list"),
-        (["--round", "0", "--detector", "motion", "--tiles", "480"], "motion looks once"),
-        (["--round", "0", "--detector", "human", "--mirrored"], "human looks once"),
+        (["--round", "0", "--detector", "motion", "--tiles", "480"], "motion has a single view"),
+        (["--round", "0", "--detector", "human", "--mirrored"], "human has a single view"),
     ],
 )
 def test_wrong_input_is_one_line(balls, capsys, arguments, message):

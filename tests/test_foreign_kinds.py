@@ -18,7 +18,7 @@ import dataset_processor
 from labels.cleaning.label_export import export_round
 from labels.cleaning.label_import import import_labels
 from labels.exchange.known_formats import FORMATS
-from labels.exchange.known_videos import KnownVideos, Said, origin_of
+from labels.exchange.known_videos import ImportHints, KnownVideos, origin_of
 from labels.exchange.labelled_clips import truth_table
 from labels.records import tables
 from labels.records.class_lists import family_of, same_names
@@ -35,7 +35,7 @@ def work(tmp_path):
 
 
 def read(work, name, path, **said):
-    return FORMATS[name].read(path, KnownVideos(work.usable_videos(), work.frame_times, Said(**said)))
+    return FORMATS[name].read(path, KnownVideos(work.usable_videos(), work.frame_times, ImportHints(**said)))
 
 
 def boxes_of(found):
@@ -108,13 +108,13 @@ def test_a_bare_frame_is_of_the_only_clip_or_of_the_one_that_is_said():
     one, two = videos_called("/match.mp4"), videos_called("/match.mp4", "/serve.mp4")
     assert KnownVideos(one).find_frame("frame_000123.PNG")[1] == 123
     assert KnownVideos(two).find_frame("frame_000123", "serve")[0]["video_id"] == "serve"
-    assert KnownVideos(two, said=Said("serve")).find_frame("frame_000123")[0]["video_id"] == "serve"
-    said = KnownVideos(two, said=Said("match.mp4"))
+    assert KnownVideos(two, said=ImportHints("serve")).find_frame("frame_000123")[0]["video_id"] == "serve"
+    said = KnownVideos(two, said=ImportHints("match.mp4"))
     assert said.find("final_cut.mp4")["video_id"] == "match"
     with pytest.raises(InputError, match="names several videos"):
         said.find("another.mp4")
     with pytest.raises(InputError, match="no such video"):
-        KnownVideos(two, said=Said("nobody"))
+        KnownVideos(two, said=ImportHints("nobody"))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ transformers = pytest.importorskip("transformers", minversion="5.9")
 
 from tiny_networks import DETECTORS, LABELS, SIDE, SPARSE, make  # noqa: E402
 
-from labels.models.detectors.ensemble import load_panel, origins_of  # noqa: E402
+from labels.models.detectors.ensemble import load_ensemble, origins_of  # noqa: E402
 from labels.models.detectors.hub_detectors import PROMPTS, read_prompts  # noqa: E402
 from labels.models.detectors.loading import load_detector  # noqa: E402
-from labels.models.settings import DetectorOptions, Looks  # noqa: E402
+from labels.models.settings import DetectorOptions, Views  # noqa: E402
 from labels.records.errors import InputError  # noqa: E402
 from labels.videos.decoding.frames import Frame  # noqa: E402
 
@@ -124,15 +124,15 @@ class RedSquare:
 
 def test_sizes_tiles_and_mirrors_map_back(folders, monkeypatch):
     monkeypatch.setattr("labels.models.hub.HubModel.load_network", lambda self, kind, device: RedSquare())
-    looks = Looks(input_sizes=(64, 128), tile_side=64, mirrored=True)
-    panel = load_panel((f"hf:{folders['rt_detr_v2']}",), None, "cpu", DetectorOptions(), looks, 1)
-    assert set(panel.members) == {f"rt_detr_v2 {look}" for look in ("64", "128", "tiles 64", "mirrored")}
+    views = Views(input_sizes=(64, 128), tile_side=64, mirrored=True)
+    ensemble = load_ensemble((f"hf:{folders['rt_detr_v2']}",), None, "cpu", DetectorOptions(), views, 1)
+    assert set(ensemble.members) == {f"rt_detr_v2 {look}" for look in ("64", "128", "tiles 64", "mirrored")}
     rgb = np.zeros((64, 160, 3), dtype=np.uint8)
     rgb[20:30, 100:110, 0] = 255
-    ((_, found),) = panel.detect([Frame(0, 0.0, rgb)])
-    assert set(found.source) == set(panel.members)
+    ((_, found),) = ensemble.detect([Frame(0, 0.0, rgb)])
+    assert set(found.source) == set(ensemble.members)
     assert np.abs(found.xyxy - [100, 20, 110, 30]).max() <= 2.5  # a pixel of the smallest look
-    assert origins_of(panel)["rt_detr_v2 tiles 64"]["licence"] == "apache-2.0"
+    assert origins_of(ensemble)["rt_detr_v2 tiles 64"]["licence"] == "apache-2.0"
 
 
 def test_a_size_that_it_does_not_take(folders):

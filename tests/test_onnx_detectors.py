@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from labels.models.detectors.ensemble import load_panel
+from labels.models.detectors.ensemble import load_ensemble
 from labels.models.detectors.onnx_detectors import OnnxDetector
 from labels.models.detectors.onnx_files import names_from_metadata, read_header
 from labels.models.detectors.onnx_layouts import Answer, decode_columns, decode_yolox
-from labels.models.settings import DetectorOptions, Looks
+from labels.models.settings import DetectorOptions, Views
 from labels.records.errors import InputError
 from labels.videos.decoding.frames import Frame
 
@@ -272,8 +272,8 @@ def test_input_sizes_that_do_not_fit(tmp_path):
 
 def test_a_tile_is_scaled_to_a_fixed_input(tmp_path, library):
     path = write_model(tmp_path / "a.onnx", pixel_answer([(32, 16, 8, 8, 1, 0.9)]), names=NAMES)
-    looks = load_panel((str(path),), None, "cpu", DetectorOptions(), Looks(tile_side=128), 1)
-    ((_, found),) = looks.detect([frame(0, 224, 128)])  # tiles from 0 and 96
+    views = load_ensemble((str(path),), None, "cpu", DetectorOptions(), Views(tile_side=128), 1)
+    ((_, found),) = views.detect([frame(0, 224, 128)])  # tiles from 0 and 96
     tiled = found.where(found.source == "a tiles 128")
     order = np.argsort(tiled.xyxy[:, 0])
     assert tiled.xyxy[order] == pytest.approx(np.array([[56, 24, 72, 40], [152, 24, 168, 40]]))

@@ -13,7 +13,7 @@ from labels.models.checkpoints import RECOGNISER, save_checkpoint
 from labels.models.pose_estimators import People
 from labels.models.recognisers.recogniser import build_recogniser, preset_of
 from labels.pictures.overlay.clip import ClipActions, ClipShape
-from labels.pictures.review.clip import look_at, told_actions, told_boxes, told_players
+from labels.pictures.review.clip import actions_as_json, boxes_as_json, look_at, players_as_json
 from labels.pictures.review.settings import ReviewSettings
 from labels.pictures.review.uploads import CurrentModels
 from labels.records import tables
@@ -142,11 +142,11 @@ def test_boxes_and_players_are_counted_by_hand():
         ],
         tables.BOXES | tables.DECIDED,
     )
-    assert told_boxes(boxes) == {
+    assert boxes_as_json(boxes) == {
         "person": {"keep": 3, "ignore": 2, "drop": 1, "tracks": 1, "frames": 3},
         "sports ball": {"keep": 1, "ignore": 0, "drop": 0, "tracks": 0, "frames": 1},
     }
-    players = told_players(boxes, SHAPE)
+    players = players_as_json(boxes, SHAPE)
     assert [(each["track"], each["start_s"], each["end_s"], each["frames"]) for each in players] == [
         (3, 0.2, 0.32, 3),
         (4, 0.28, 0.4, 2),
@@ -157,7 +157,7 @@ def test_a_strip_shows_the_means_of_its_stretches(monkeypatch):
     monkeypatch.setattr("labels.pictures.review.clip.MOST_TIMES", 2)
     likely = np.array([[0.2, 0.8], [0.4, 0.6], [1.0, 0.0], [1.0, 0.0]])
     decided = action_rows("clip", [(-1, 5, 9, "run", 0.65, "keep", "")])
-    told = told_actions(ClipActions([FrameProbabilities(-1, np.arange(5, 9), likely)], NAMES, decided), SHAPE)
+    told = actions_as_json(ClipActions([FrameProbabilities(-1, np.arange(5, 9), likely)], NAMES, decided), SHAPE)
     assert told["strips"] == [
         {
             "track": -1, "start_s": 0.2, "end_s": 0.36, "classes": ["run", "walk"], "means": [0.65, 0.35],
@@ -176,7 +176,7 @@ def test_a_player_who_was_out_of_sight_has_one_strip_with_a_gap():
         FrameProbabilities(3, np.arange(4, 5), np.array([[0.9, 0.1]])),
     ]
     decided = action_rows("clip", [(3, 0, 2, "run", 0.7, "keep", "")])
-    told = told_actions(ClipActions(sights, NAMES, decided), SHAPE)
+    told = actions_as_json(ClipActions(sights, NAMES, decided), SHAPE)
     mine, other = told["strips"]
     assert (mine["track"], mine["start_s"], mine["end_s"], other["track"]) == (3, 0.0, 0.2, 4)
     assert mine["classes"] == ["run", "walk"]

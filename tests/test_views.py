@@ -1,12 +1,12 @@
-"""Looks at a frame through tiles and mirrors, and several detectors side by side, with one that finds dots."""
+"""Views of a frame through tiles and mirrors, and several detectors side by side, with one that finds dots."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from labels.models.detectors.ensemble import MirroredDetector, Panel, TiledDetector, sources_of, tile_starts
-from labels.models.settings import DetectorOptions, Looks, TileSettings
+from labels.models.detectors.ensemble import Ensemble, MirroredDetector, TiledDetector, sources_of, tile_starts
+from labels.models.settings import DetectorOptions, TileSettings, Views
 from labels.records.detections import Detections, as_text, from_text
 from labels.records.errors import InputError
 from labels.videos.decoding.frames import Frame
@@ -109,14 +109,14 @@ def test_views_have_digests_of_their_own():
 
 def test_a_panel_keeps_whose_each_box_is_and_asks_only_for_the_frames_needed():
     still, moving = Dots(score=0.3), Dots(every_frame=True, ahead=2)
-    panel = Panel({"a": still, "b": moving}, stride=3)
-    found = list(panel.detect([frame_with((10, 5, 3), index=index) for index in range(7)]))
+    ensemble = Ensemble({"a": still, "b": moving}, stride=3)
+    found = list(ensemble.detect([frame_with((10, 5, 3), index=index) for index in range(7)]))
     assert still.seen == [0, 3, 6]
     assert moving.seen == list(range(7))
     assert [frame.frame_index for frame, _ in found] == list(range(7))
     assert [boxes.source.tolist() for _, boxes in found] == [["a", "b"] if i % 3 == 0 else ["b"] for i in range(7)]
     assert found[0][1].score.tolist() == pytest.approx([0.3, 0.9])
-    assert sources_of(panel) == {"a": still, "b": moving}
+    assert sources_of(ensemble) == {"a": still, "b": moving}
     assert sources_of(still) == {"": still}
 
 
@@ -133,47 +133,47 @@ def test_features_survive_as_text():
 
 @pytest.fixture
 def loaded(monkeypatch):
-    """`load_panel` with detectors that only remember how they were loaded."""
-    from labels.models.detectors import ensemble as panel
+    """`load_ensemble` with detectors that only remember how they were loaded."""
+    from labels.models.detectors import ensemble
 
     def load(name, class_names, device, options):
         size = options.input_size or options.tile_side
         return Dots(digest=f"{name} {size}", every_frame=name in ("motion", "ballnet.pt"))
 
-    monkeypatch.setattr(panel, "load_detector", load)
-    return panel
+    monkeypatch.setattr(ensemble, "load_detector", load)
+    return ensemble
 
 
-def load(panel, names, **looks):
-    return panel.load_panel(names, None, "cpu", DetectorOptions(), Looks(**looks), 1)
+def load(ensemble, names, **views):
+    return ensemble.load_ensemble(names, None, "cpu", DetectorOptions(), Views(**views), 1)
 
 
 def test_each_detector_gets_the_looks_that_it_takes(loaded):
-    panel = load(loaded, ("yolox.onnx", "motion"), input_sizes=(416, 1280), tile_side=480, mirrored=True)
-    assert set(panel.members) == {
+    ensemble = load(loaded, ("yolox.onnx", "motion"), input_sizes=(416, 1280), tile_side=480, mirrored=True)
+    assert set(ensemble.members) == {
         "yolox 416", "yolox 1280", "yolox tiles 480", "yolox mirrored", "motion",
     }  # fmt: skip
-    assert panel.members["yolox 1280"].digest == "yolox.onnx 1280"
-    assert panel.members["yolox tiles 480"]._detector.digest == "yolox.onnx 480"
-    assert panel.members["yolox mirrored"]._detector is panel.members["yolox 416"]  # at the first size
-    assert panel.every_frame
+    assert ensemble.members["yolox 1280"].digest == "yolox.onnx 1280"
+    assert ensemble.members["yolox tiles 480"]._detector.digest == "yolox.onnx 480"
+    assert ensemble.members["yolox mirrored"]._detector is ensemble.members["yolox 416"]  # at the first size
+    assert ensemble.every_frame
     assert load(loaded, ("yolox.onnx",), input_sizes=(416,)).digest == "yolox.onnx 416"  # one look is itself
     assert list(load(loaded, ("ballnet.pt", "motion"), mirrored=True).members) == [
         "ballnet", "ballnet mirrored", "motion",
     ]  # fmt: skip
-    for looks in ({"input_sizes": (640,)}, {"tile_side": 480}):
-        with pytest.raises(InputError, match="and motion look once"):
-            load(loaded, ("ballnet.pt", "motion"), **looks)
-    panel = load(loaded, ("human", "yolox.onnx"), mirrored=True)
-    assert list(panel.members) == ["human", "yolox", "yolox mirrored"]
+    for views in ({"input_sizes": (640,)}, {"tile_side": 480}):
+        with pytest.raises(InputError, match="and motion have a single view"):
+            load(loaded, ("ballnet.pt", "motion"), **views)
+    ensemble = load(loaded, ("human", "yolox.onnx"), mirrored=True)
+    assert list(ensemble.members) == ["human", "yolox", "yolox mirrored"]
 
 
 def test_detectors_of_one_name_are_told_apart(loaded):
-    panel = load(loaded, ("a/detector.pt", "b/detector.pt"))
-    assert {source: each.digest for source, each in panel.members.items()} == {
+    ensemble = load(loaded, ("a/detector.pt", "b/detector.pt"))
+    assert {source: each.digest for source, each in ensemble.members.items()} == {
         "a/detector.pt": "a/detector.pt None", "b/detector.pt": "b/detector.pt None",
     }  # fmt: skip
-    panel = load(loaded, ("yolox_s.onnx", "yolox.onnx"), mirrored=True)
-    assert panel.members["yolox mirrored"]._detector is panel.members["yolox"]
+    ensemble = load(loaded, ("yolox_s.onnx", "yolox.onnx"), mirrored=True)
+    assert ensemble.members["yolox mirrored"]._detector is ensemble.members["yolox"]
     with pytest.raises(InputError, match="named twice"):
         load(loaded, ("motion", "motion"))

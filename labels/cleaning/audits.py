@@ -155,7 +155,7 @@ def gather_audits(work: WorkFolder) -> list[str]:
 
     A word that stands in `verdicts.csv` already is not written again, so that what was said there later holds.
     """
-    said = set(words_ever_said(work))
+    said = set(all_audit_answers(work))
     lines = []
     for audit in read_audits(work):
         answered = audit.answered
@@ -173,7 +173,7 @@ def gather_audits(work: WorkFolder) -> list[str]:
     return lines
 
 
-def words_ever_said(work: WorkFolder) -> list[tuple[str, str]]:
+def all_audit_answers(work: WorkFolder) -> list[tuple[str, str]]:
     """Every (label_uid, verdict) that was written to `verdicts.csv`, in order, also those taken back or overruled."""
     path = work.root / VERDICTS_FILE
     if not path.is_file():

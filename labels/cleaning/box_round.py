@@ -39,7 +39,7 @@ from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundF
 from labels.videos.decoding.frames import DecodeError
 from labels.videos.frame_store import FrameStore
 
-FORMAT = 18  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 19  # of what is written; raise it when the same settings on the same labels give something else
 
 
 @dataclass

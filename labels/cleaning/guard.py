@@ -93,11 +93,11 @@ MOST_NAMED = 5
 def find_alarms(
     now: Mapping[str, Any], before: Mapping[str, Any] | None, settings: GuardSettings | None = None
 ) -> list[str]:
-    """A line for each sign, from the counts of this round's run record and of the round before; none is well.
+    """A line for each sign, from the counts of this round's run record and of the round before; no line means no alarm.
 
-    Used of both: `videos`, `kept_by_class`, `quality`. Of this one also `kept_balls` and of those
-    `kept_without_confident_track` (in videos without one), `confident` (boxes from the working threshold on), `kept_confident`, `old_kept` and
-    `found_again` (kept labels of the round before, and those that were found again).
+    Of both rounds `videos`, `kept_by_class` and `quality` are used; of this one also `kept_balls` and, of those,
+    `kept_without_confident_track` (in videos without a confident track), `confident` (boxes above the working
+    threshold), `kept_confident`, `old_kept` and `found_again` (kept labels of the round before, and those found again).
     """
     signs = Signs("boxes", "labeller", settings or GuardSettings())
     alarms = [
@@ -129,7 +129,7 @@ def _f1(counts: Mapping[str, Any]) -> dict[str, float]:
 
 
 def no_confident_track_lines(video_ids: list[str]) -> list[str]:
-    """A line on the videos in which boxes are believed and nothing surely moves as a ball does."""
+    """A line on the videos in which the labeller is confident of boxes and nothing surely moves as a ball does."""
     if not video_ids:
         return []
     named = ", ".join(video_ids[:MOST_NAMED]) + (", …" if len(video_ids) > MOST_NAMED else "")

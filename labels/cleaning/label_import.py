@@ -19,7 +19,7 @@ import pandas as pd
 from labels.cleaning.label_export import JUDGED, match_boxes, with_sizes
 from labels.exchange.foreign_files import unzipped
 from labels.exchange.known_formats import FORMATS, recognise
-from labels.exchange.known_videos import KnownVideos, Said
+from labels.exchange.known_videos import ImportHints, KnownVideos
 from labels.exchange.label_set import FOUND_ACTIONS, FOUND_BOXES, FoundLabels
 from labels.records import next_command, tables
 from labels.records.class_lists import same_names
@@ -147,20 +147,20 @@ def _is_covered(went_out: pd.DataFrame, covered: dict[str, np.ndarray]) -> np.nd
 
 
 def compare_actions(found: FoundLabels, went_out: pd.DataFrame, denies: bool, confirm: bool, told: Comparison) -> None:
-    """Add what the actions of a file say: on labels that went out as verdicts, on other stretches as human actions."""
+    """Add what the actions of a file say: on labels that went out as verdicts, on other segments as human actions."""
     left = dict(enumerate(went_out.to_dict("records")))
     for row in found.actions.to_dict("records"):
         at = next((at for at, label in left.items() if _is_same_action(row, label, found.tolerance_frames)), None)
         label = left.pop(at) if at is not None else None
-        stretch = {name: row[name] for name in ("video_id", "track_id", "start_frame", "end_frame", "class_name")}
+        segment = {name: row[name] for name in ("video_id", "track_id", "start_frame", "end_frame", "class_name")}
         if label is None:
-            told.actions.append({"label_uid": ""} | stretch)
+            told.actions.append({"label_uid": ""} | segment)
             told.counts["new actions"] += 1
             continue
         moved = max(abs(row[name] - label[name]) for name in ("start_frame", "end_frame")) > found.tolerance_frames
         renamed = row["class_name"] != label["class_name"]
         if moved and label["label_uid"]:
-            told.actions.append({"label_uid": label["label_uid"]} | stretch)
+            told.actions.append({"label_uid": label["label_uid"]} | segment)
             if renamed:  # a verdict of before may name another class
                 told.boxes.append({"label_uid": label["label_uid"], "verdict": "y", "class_name": row["class_name"]})
             told.counts["moved actions"] += 1
@@ -181,7 +181,7 @@ def compare_actions(found: FoundLabels, went_out: pd.DataFrame, denies: bool, co
 
 
 def _is_same_action(row: Row, label: Row, tolerance: int) -> bool:
-    """By name where both have one, else by class, player and stretch."""
+    """By name where both have one, else by class, player and segment."""
     if row["label_uid"] and label["label_uid"]:
         return row["label_uid"] == label["label_uid"]
     near = max(abs(row[name] - label[name]) for name in ("start_frame", "end_frame")) <= tolerance
@@ -225,7 +225,7 @@ class _Export:
 
 
 def import_stage(
-    work: WorkFolder, path: Path, format_name: str | None, confirm: bool, said: Said | None = None
+    work: WorkFolder, path: Path, format_name: str | None, confirm: bool, said: ImportHints | None = None
 ) -> Summary:
     """`dataset_downloader.py ROOT --import-labels PATH`."""
     work.read_videos()
@@ -238,7 +238,7 @@ def import_labels(
     path: Path,
     format_name: str | None = None,
     confirm: bool = False,
-    said: Said | None = None,
+    said: ImportHints | None = None,
 ) -> Imported:
     """Read a file (or folder) and append what it says. InputError when it is unsound or names no known video."""
     if not path.exists():

@@ -49,10 +49,6 @@ class Rule:
     means_other: bool = False
 
 
-def _is_ball(columns: Columns, settings: Any) -> Any:
-    return ~columns["is_player"]
-
-
 def _is_off_paths(columns: Columns, settings: Any) -> Any:
     return columns["path"] < 0
 

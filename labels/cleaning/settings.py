@@ -181,7 +181,7 @@ def set_by_name(settings: CleaningSettings) -> list[str]:
     return [f"{name}={value}" for name, value in sorted(own.items()) if value != usual[name]]
 
 
-def said_of_boxes(args: argparse.Namespace) -> list[str]:
+def box_options_given(args: argparse.Namespace) -> list[str]:
     """The options that were given and that only boxes know."""
     said = [option for option in ("--without", "--set") if getattr(args, option[2:])]
     own = [

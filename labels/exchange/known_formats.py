@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from labels.records.errors import InputError
 
 if TYPE_CHECKING:
-    from labels.exchange.known_videos import Said
+    from labels.exchange.known_videos import ImportHints
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     labels.add_argument("--confirm", action="store_true", help="its maker looked at all: what is unchanged is right")
 
 
-def said_of(args: argparse.Namespace) -> "Said":
+def import_hints(args: argparse.Namespace) -> "ImportHints":
     """What the arguments say of labels that were made elsewhere."""
-    from labels.exchange.known_videos import Said
+    from labels.exchange.known_videos import ImportHints
 
-    return Said(args.video, args.fps, args.first_frame)
+    return ImportHints(args.video, args.fps, args.first_frame)
 
 
 def recognise(path: Path) -> str:

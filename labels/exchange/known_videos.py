@@ -32,7 +32,7 @@ DEEPEST = 4  # folders of a path that are compared
 
 
 @dataclass(frozen=True)
-class Said:
+class ImportHints:
     """What a user says of a label file where the file itself does not."""
 
     video_id: str = ""  # of which video it is
@@ -46,9 +46,9 @@ class KnownVideos:
     `times` is the folder with the time stamps of uneven videos. InputError when `said` names a video that is not here.
     """
 
-    def __init__(self, videos: pd.DataFrame, times: Path | None = None, said: Said | None = None):
+    def __init__(self, videos: pd.DataFrame, times: Path | None = None, said: ImportHints | None = None):
         self.rows = {str(row["video_id"]): row for row in videos.to_dict("records")}
-        self.said = said or Said()
+        self.said = said or ImportHints()
         self.unknown: dict[str, int] = {}  # names that are no video here -> labels under them
         self.ambiguous: dict[str, list[str]] = {}  # names -> the videos that are called so
         self._times_folder, self._times = times, dict[str, FrameTimes]()
@@ -57,7 +57,7 @@ class KnownVideos:
             found = self._look_up(self.said.video_id, note=False)
             if found is None:
                 raise InputError(f"--video {self.said.video_id}: no such video here, but {_few(self.rows)}")
-            self.said = Said(found, self.said.fps, self.said.first_frame)
+            self.said = ImportHints(found, self.said.fps, self.said.first_frame)
 
     @cached_property
     def _by_name(self) -> dict[str, set[str]]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from labels.exchange.formats.mot import sequence_info
 from labels.exchange.known_formats import FORMATS, Format, recognise_or_none
-from labels.exchange.known_videos import KnownVideos, Said
+from labels.exchange.known_videos import ImportHints, KnownVideos
 from labels.exchange.label_set import FOUND_ACTIONS, FoundLabels
 from labels.records import tables
 from labels.records.command_line import Summary
@@ -39,7 +39,7 @@ def add_labelled_clips(
     format_name: str,
     path: Path,
     copy: bool,
-    said: Said | None = None,
+    said: ImportHints | None = None,
     until_damage: bool = True,
 ) -> Summary:
     """Take the clips below `path`, and their labels as truth. InputError when there is no clip, or no sound label."""

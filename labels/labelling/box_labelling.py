@@ -16,7 +16,7 @@ import pandas as pd
 from labels.labelling.settings import LabellingSettings
 from labels.models.appearance import appearance
 from labels.models.detectors.detector import Detector
-from labels.models.detectors.ensemble import Panel, sources_of
+from labels.models.detectors.ensemble import Ensemble, sources_of
 from labels.records.detections import Detections, as_text
 from labels.records.geometry import clip_boxes
 from labels.records.tables import make_boxes, sort_boxes
@@ -42,7 +42,7 @@ class LabelledVideo:
 def label_video(
     video_id: str,
     frames: Iterable[Frame],
-    detector: Detector | Panel,
+    detector: Detector | Ensemble,
     round_number: int,
     settings: LabellingSettings,
     store: FrameStore | None = None,
@@ -114,12 +114,12 @@ def _standing_still() -> CameraStep:
     return CameraStep(IDENTITY.copy(), False)
 
 
-def decode_stride(detector: Detector | Panel, stride: int) -> int:
+def decode_stride(detector: Detector | Ensemble, stride: int) -> int:
     """Every how many frames must be decoded so that each `stride`th can be labelled."""
     return 1 if detector.every_frame else stride
 
 
-def is_worth_a_picture(found: Detections, detector: Detector | Panel, image_share: float) -> bool:
+def is_worth_a_picture(found: Detections, detector: Detector | Ensemble, image_share: float) -> bool:
     """Whether a box is likely enough to be kept by cleaning; a frame that turns out needed is decoded again there."""
     sources = sources_of(detector)
     needed = [sources[who].working_threshold[name] for who, name in zip(found.source, found.class_name, strict=True)]
@@ -158,8 +158,8 @@ class _Rows:
         clipped = clipped.where(best)
         if len(clipped):
             deep = clipped.appearance if self.backbone is None else self.backbone(frame.rgb, clipped.xyxy)
-            looks = np.concatenate([appearance(frame.rgb, clipped.xyxy), deep], axis=1)
-            self.parts.append((frame.frame_index, frame.time_s, clipped, as_text(looks)))
+            features = np.concatenate([appearance(frame.rgb, clipped.xyxy), deep], axis=1)
+            self.parts.append((frame.frame_index, frame.time_s, clipped, as_text(features)))
         return clipped
 
     def as_boxes(self, video_id: str, round_number: int) -> pd.DataFrame:
@@ -174,7 +174,7 @@ class _Rows:
             np.concatenate([np.zeros(0, dtype=object), *(detections.class_name for detections in found)]),
             np.concatenate([np.zeros(0, np.float32), *(detections.score for detections in found)]),
             source=np.concatenate([np.zeros(0, dtype=object), *(detections.source for detections in found)]),
-            appearance=np.concatenate([np.zeros(0, dtype=object), *(looks for _, _, _, looks in self.parts)]),
+            appearance=np.concatenate([np.zeros(0, dtype=object), *(features for _, _, _, features in self.parts)]),
         )
 
 

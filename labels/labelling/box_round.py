@@ -20,8 +20,8 @@ from labels.engine.runner import Account, Loaded, Outcome, Results, Step, Task, 
 from labels.labelling.box_labelling import decode_stride, label_video
 from labels.labelling.settings import ARGUMENTS, LabellingSettings
 from labels.models.detectors.detector import Detector
-from labels.models.detectors.ensemble import Panel, load_backbone, load_panel, origins_of, score_scales
-from labels.models.settings import DEFAULT_DETECTOR, STUDENT, DetectorOptions, Looks
+from labels.models.detectors.ensemble import Ensemble, load_backbone, load_ensemble, origins_of, score_scales
+from labels.models.settings import DEFAULT_DETECTOR, STUDENT, DetectorOptions, Views
 from labels.records import next_command
 from labels.records.class_lists import class_names_from
 from labels.records.command_line import Summary
@@ -49,7 +49,7 @@ FORMAT = 4  # of the shards; raise it when the same detector on the same video g
 
 
 def shard_key(
-    video: Any, detector: Detector | Panel, settings: LabellingSettings, backbone: "BoxFeatures | None" = None
+    video: Any, detector: Detector | Ensemble, settings: LabellingSettings, backbone: "BoxFeatures | None" = None
 ) -> str:
     """Changes when the shard of a video (a row of the videos table) would."""
     said = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
@@ -58,7 +58,7 @@ def shard_key(
     )
 
 
-def described_by(detector: Detector | Panel, backbone: "BoxFeatures | None") -> str:
+def described_by(detector: Detector | Ensemble, backbone: "BoxFeatures | None") -> str:
     """Who sees what is in the boxes, beside colours and edges: what two networks see cannot be compared."""
     return detector.digest if detector.describes else backbone.name if backbone is not None else ""
 
@@ -66,7 +66,7 @@ def described_by(detector: Detector | Panel, backbone: "BoxFeatures | None") -> 
 class Labeller(NamedTuple):
     """Without a backbone boxes have what the detector sees in them, if it says so."""
 
-    detector: Detector | Panel
+    detector: Detector | Ensemble
     backbone: "BoxFeatures | None" = None
 
 
@@ -75,12 +75,12 @@ def load_labeller(
     class_names: tuple[str, ...] | None,
     device: str,
     options: DetectorOptions,
-    looks: Looks,
+    views: Views,
     stride: int,
     backbone: str | None,
 ) -> Labeller:
-    """As `load_panel` and `load_backbone`, which it raises as."""
-    detector = load_panel(names, class_names, device, options, looks, stride)
+    """As `load_ensemble` and `load_backbone`, which it raises as."""
+    detector = load_ensemble(names, class_names, device, options, views, stride)
     return Labeller(detector, load_backbone(backbone, detector, device))
 
 
@@ -196,7 +196,7 @@ def outcome_lines(outcome: Outcome) -> list[str]:
 
 def finish_round(
     folder: RoundFolder,
-    detector: Detector | Panel,
+    detector: Detector | Ensemble,
     settings: LabellingSettings,
     outcome: Outcome,
     arguments: dict[str, Any],
@@ -227,15 +227,15 @@ def label_boxes_of(args: argparse.Namespace) -> Summary:
     work, where = WorkFolder(args.work), placement_of(args)
     work.usable_videos()
     teachers = next_command.with_teachers(work, args.round) if args.detector is None else {}
-    for name in ARGUMENTS:  # what the user says of looks and classes still holds
+    for name in ARGUMENTS:  # the views and classes that the user chose still hold
         if teachers.get(name) and not getattr(args, name):
             setattr(args, name, teachers[name])
     names, inputs = choose_detectors(work, args.round, args.detector)
     class_names = class_names_from(args.classes) if args.classes is not None else None
     with work.writing(where.name):
         options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list, prompts=args.prompts)
-        looks = Looks(tuple(args.input_size), args.tiles, args.mirrored)
-        load = partial(load_labeller, names, class_names, args.device, options, looks, args.stride, args.backbone)
+        views = Views(tuple(args.input_size), args.tiles, args.mirrored)
+        load = partial(load_labeller, names, class_names, args.device, options, views, args.stride, args.backbone)
         labeller, settings, folder = Loaded(load=load), LabellingSettings(stride=args.stride), work.round(args.round)
         detector = labeller.value.detector
         inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from labels.models.recognisers.settings import POSE_HELP, pose_source
 from labels.models.settings import BACKBONE_HELP, DEFAULT_DETECTOR, HUMAN, STUDENT, backbone_source
-from labels.records.command_line import above_zero, positive_number, positive_numbers, said_beside
+from labels.records.command_line import above_zero, options_given, positive_number, positive_numbers
 from labels.records.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def wants_actions(args: argparse.Namespace, work: "WorkFolder") -> bool:
 
 def refuse_actions(args: argparse.Namespace) -> None:
     """InputError for options that labelling boxes would ignore."""
-    said = said_beside(args, ACTION_OPTIONS)
+    said = options_given(args, ACTION_OPTIONS)
     if said:
         raise InputError(f"{', '.join(said)}: of actions alone; name a --recogniser, or leave it out")
 
@@ -112,7 +112,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_numbers,
         default=(),
         metavar="PX",
-        help="longer side at which a detector looks; several with commas between",
+        help="longer side in pixels to which frames are resized; several, separated by commas, are several views",
     )
     parser.add_argument(
         "--tiles", type=positive_number, metavar="PX", help="look in overlapping tiles of this side too"
@@ -133,6 +133,6 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 
 def refuse_boxes(args: argparse.Namespace) -> None:
     """InputError for options that labelling actions would ignore."""
-    said = said_beside(args, BOX_OPTIONS)
+    said = options_given(args, BOX_OPTIONS)
     if said:
         raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")

@@ -35,8 +35,8 @@ AS_IT_COMES = DetectorOptions()
 
 
 @dataclass(frozen=True)
-class Looks:
-    """How often, and how, a detector looks at each frame."""
+class Views:
+    """The views of each frame that a detector is run on (test-time augmentation)."""
 
     input_sizes: tuple[int, ...] = ()  # long sides in pixels; none: the detector's own
     tile_side: int | None = None  # pixels of the frame: square tiles besides

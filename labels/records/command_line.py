@@ -200,6 +200,6 @@ def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
     return EXIT_SKIPPED if to_look_at or (strict and summary.skipped) else EXIT_DONE
 
 
-def said_beside(args: argparse.Namespace, usual: Mapping[str, object]) -> list[str]:
+def options_given(args: argparse.Namespace, usual: Mapping[str, object]) -> list[str]:
     """Those of some options that were given; `usual`: option -> what it is where nobody says it."""
     return [option for option, value in usual.items() if getattr(args, option[2:].replace("-", "_")) != value]

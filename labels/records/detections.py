@@ -15,7 +15,7 @@ from labels.records.geometry import as_xyxy
 class Detections:
     """N boxes of one frame: `xyxy` (N, 4) float32 pixels, `score` (N,) float32 in 0-1, `class_name` (N,) str.
 
-    `source` (N,) str says which of several detectors, or looks of one, found each; "" where there is only one.
+    `source` (N,) str names the view (detector, size, tiles) that found each; "" where there is only one.
     `appearance` (N, F) float32 in 0-1 is what the detector itself sees in each (see `models/deep_features`); F is 0
     where it does not tell.
     """

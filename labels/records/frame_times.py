@@ -49,7 +49,7 @@ class FrameTimes:
         return self.edges_s[np.clip(frame_index, 0, self.frame_count)]
 
     def edge_at(self, second: float) -> int:
-        """Where a stretch that begins or ends at this second begins or ends: the nearest edge, 0 to frame_count."""
+        """Where a segment that begins or ends at this second begins or ends: the nearest edge, 0 to frame_count."""
         after = int(np.clip(np.searchsorted(self.edges_s, second), 1, self.frame_count))
         before = after - 1
         return before if second - self.edges_s[before] <= self.edges_s[after] - second else after

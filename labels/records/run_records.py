@@ -13,7 +13,7 @@ from labels.records.safe_writing import digest_of, file_digest, read_json, write
 from labels.records.work_folder import STAGES, RoundFolder, WorkFolder
 
 VERDICTS_FILE = "verdicts.csv"  # in the work folder: what a human said of single labels
-HUMAN_ACTIONS_FILE = "human_actions.csv"  # beside it: stretches of a person's own, or as they should be
+HUMAN_ACTIONS_FILE = "human_actions.csv"  # beside it: segments of a person's own, or as they should be
 UNFINISHED = "unfinished"  # stands for the digest of a stage that has no record
 VIDEO_FACTS = ["video_id", "sha256", "file", "group", "split", "fps", "frame_count", "width", "height"]
 VERSIONED_PACKAGES = ("numpy", "pandas", "torch", "torchvision", "opencv-python-headless", "av", "scikit-learn")

@@ -79,14 +79,6 @@ def even_places(count: int, wanted: int) -> np.ndarray:
     return np.arange(wanted) * count // wanted
 
 
-def window_places(count: int, shape: WindowShape) -> list[np.ndarray]:
-    """Which of `count` samples each window holds, as `sample_windows` would cut a source of at least one window."""
-    starts = list(range(0, count - shape.frames + 1, shape.step))
-    if starts and starts[-1] + shape.frames < count:
-        starts.append(count - shape.frames)
-    return [np.arange(start, start + shape.frames) for start in starts]
-
-
 def _samples_until(first: int, time_s: float, rate: float) -> int:
     """How many samples from number `first` on are taken before this time."""
     return max(0, int(np.ceil(time_s * rate - TIME_SLACK_S * rate)) - first)

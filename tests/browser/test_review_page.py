@@ -213,20 +213,20 @@ def test_keys_that_move_play_enlarge_reclass_and_draw(page, server, work):
 
 
 def until_played(page, uid: str) -> None:
-    page.wait_for_function("uid => document.documentElement.dataset.stretch === uid", arg=uid, timeout=WAIT_MS)
+    page.wait_for_function("uid => document.documentElement.dataset.segment === uid", arg=uid, timeout=WAIT_MS)
 
 
 def test_actions_are_played_and_judged_by_keyboard(actions, page, work):
     doubted, sure = actions
-    page.click("#tab-stretches")
+    page.click("#tab-segments")
     until_played(page, doubted)
-    assert "a student says jump" in page.inner_text("#stretch-facts")
-    shown = {page.inner_text("#stretch-where") for _ in range(12) if page.wait_for_timeout(60) is None}
+    assert "a student says jump" in page.inner_text("#segment-facts")
+    shown = {page.inner_text("#segment-where") for _ in range(12) if page.wait_for_timeout(60) is None}
     assert len(shown) > 1  # it plays
     page.keyboard.press(" ")
-    still = page.inner_text("#stretch-where")
+    still = page.inner_text("#segment-where")
     page.wait_for_timeout(300)
-    assert page.inner_text("#stretch-where") == still
+    assert page.inner_text("#segment-where") == still
     page.keyboard.press("3")
     said = said_of(work, lambda said: doubted in said, page)
     assert (said[doubted].verdict, said[doubted].class_name) == ("y", "throw")
@@ -234,41 +234,41 @@ def test_actions_are_played_and_judged_by_keyboard(actions, page, work):
     shoot(page, "actions")
     page.keyboard.press("n")
     said_of(work, lambda said: said.get(sure) is not None and said[sure].verdict == "n", page)
-    page.wait_for_selector("#stretch-empty:not([hidden])", timeout=WAIT_MS)
+    page.wait_for_selector("#segment-empty:not([hidden])", timeout=WAIT_MS)
     # What was judged last is taken back where it was judged, whatever tab is open.
     page.click("#tab-judge")
     page.keyboard.press("u")
     said_of(work, lambda said: sure not in said, page)
-    page.wait_for_selector("#stretches:not([hidden])", timeout=WAIT_MS)
+    page.wait_for_selector("#segments:not([hidden])", timeout=WAIT_MS)
     until_played(page, sure)
 
 
 def test_another_round_while_an_action_plays(actions, later_round, page, work):
     page.select_option("#round", "0")
-    page.click("#tab-stretches")
+    page.click("#tab-segments")
     until_played(page, actions[0])
     page.keyboard.press("n")
     said_of(work, lambda said: actions[0] in said, page)
     until_played(page, actions[1])
     page.select_option("#round", str(later_round))
     page.wait_for_selector("#judge:not([hidden])", timeout=WAIT_MS)
-    assert not page.is_visible("#tab-stretches")
+    assert not page.is_visible("#tab-segments")
     page.wait_for_timeout(300)  # what played would tick
     page.keyboard.press("u")  # it was said of the other round: it is taken back, and this one stays open
     said_of(work, lambda said: actions[0] not in said, page)
     page.wait_for_timeout(200)
-    assert page.is_visible("#judge") and not page.is_visible("#stretches") and not page.is_visible("#trouble")
+    assert page.is_visible("#judge") and not page.is_visible("#segments") and not page.is_visible("#trouble")
 
 
 def test_a_held_key_judges_one_action_and_a_refused_verdict_is_not_shown_as_said(actions, page, work):
-    page.click("#tab-stretches")
+    page.click("#tab-segments")
     until_played(page, actions[0])
     page.route("**/api/action-verdict*", lambda route: route.fulfill(json={"error": "no space left"}))
     page.keyboard.press("y")
     page.wait_for_selector("#trouble:not([hidden])", timeout=WAIT_MS)
     page.keyboard.press("ArrowUp")
     until_played(page, actions[0])
-    assert "no space left" in page.inner_text("#trouble") and "you said" not in page.inner_text("#stretch-facts")
+    assert "no space left" in page.inner_text("#trouble") and "you said" not in page.inner_text("#segment-facts")
     page.unroute("**/api/action-verdict*")
     page.keyboard.down("1")
     until_played(page, actions[1])
@@ -280,7 +280,7 @@ def test_a_held_key_judges_one_action_and_a_refused_verdict_is_not_shown_as_said
 
 
 def test_a_round_without_actions_offers_none(page, server):
-    assert not page.is_visible("#tab-stretches") and page.is_visible("#tab-judge")
+    assert not page.is_visible("#tab-segments") and page.is_visible("#tab-judge")
 
 
 def test_a_clip_is_labelled_and_shown(page, work):

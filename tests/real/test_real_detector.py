@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from labels.models.detectors.detector import NoDetector
-from labels.models.detectors.ensemble import load_backbone, load_panel
+from labels.models.detectors.ensemble import load_backbone, load_ensemble
 from labels.models.detectors.loading import load_detector
 from labels.models.pose_estimators import load_pose_estimator
-from labels.models.settings import BALL, DetectorOptions, Looks
+from labels.models.settings import BALL, DetectorOptions, Views
 from labels.records import tables
 from labels.records.matching import count_matches
 from labels.videos.decoding.frames import decode_frames
@@ -59,7 +59,7 @@ def test_a_yolox_file_finds_the_ball(input_size, expected):
 def test_a_centernet_file_of_a_fixed_size_finds_the_ball(tile_side, expected):
     """(1, 4 + C, N) with RGB 0-1; a tile of 640 is scaled to its 512. Its scores run low."""
     name = str(REAL / "detectors" / "centernet_mobilenet.onnx")
-    detector = load_panel((name,), (BALL,), "cpu", DetectorOptions(), Looks(tile_side=tile_side), 1)
+    detector = load_ensemble((name,), (BALL,), "cpu", DetectorOptions(), Views(tile_side=tile_side), 1)
     found = best_f1(*labels_and_truth(detector, REAL / "balls" / "soccer_park.mp4"))
     assert found == pytest.approx(expected, abs=0.04)
 

@@ -51,8 +51,8 @@ def read_segments(work: WorkFolder) -> HumanSegments:
                         elsewhere += 1
                         continue
                     frame_count = int(videos.at[video_id, "frame_count"])
-                    stretch = _stretch_of(row, frame_count, f"{path}: line {number}")
-                    said[stretch[0]] = stretch
+                    segment = _segment_of(row, frame_count, f"{path}: line {number}")
+                    said[segment[0]] = segment
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path}: cannot be read as CSV: {error}") from None
     parts = []
@@ -66,7 +66,7 @@ def read_segments(work: WorkFolder) -> HumanSegments:
 def with_verdicts_applied(
     actions: pd.DataFrame, segments: pd.DataFrame, verdicts: Mapping[str, Verdict]
 ) -> pd.DataFrame:
-    """Actions (of any kind) without those that a stretch replaces; what was confirmed is a human's, in its right class.
+    """Actions (of any kind) without those that a segment replaces; what was confirmed is a human's, in its right class.
 
     Done before anything is decided, so that what a student says in the same place counts for less.
     """
@@ -83,8 +83,8 @@ def with_verdicts_applied(
     )
 
 
-def _stretch_of(row: Mapping[str, str | None], frame_count: int, where: str) -> tuple[str, str, int, int, int, str]:
-    """A line in the order of FOUND_ACTIONS; a person's own stretch is given its name."""
+def _segment_of(row: Mapping[str, str | None], frame_count: int, where: str) -> tuple[str, str, int, int, int, str]:
+    """A line in the order of FOUND_ACTIONS; a person's own segment is given its name."""
     texts = {name: (row.get(name) or "").strip() for name in FOUND_ACTIONS}
     try:
         track_id, start, end = (int(texts[name]) for name in NUMBERS)
@@ -94,5 +94,5 @@ def _stretch_of(row: Mapping[str, str | None], frame_count: int, where: str) -> 
         raise InputError(f"{where}: frames {start} to {end} of player {track_id}, but the video has {frame_count}")
     if not texts["class_name"] or not texts["class_name"].isprintable():
         raise InputError(f"{where}: '{texts['class_name'][:40]}' is no name of a class")
-    stretch = (texts["video_id"], track_id, start, end, texts["class_name"])
-    return texts["label_uid"] or human_action_uid(*stretch), *stretch
+    segment = (texts["video_id"], track_id, start, end, texts["class_name"])
+    return texts["label_uid"] or human_action_uid(*segment), *segment

@@ -76,7 +76,7 @@ def action_quality_lines(quality: dict[str, Any]) -> list[str]:
     return lines
 
 
-FORMAT = 6  # of what is written; raise it when the same settings on the same labels give something else
+FORMAT = 7  # of what is written; raise it when the same settings on the same labels give something else
 DATASET_COLUMNS = ("label", "video_id", "file", "time_start", "time_end", "split", "track_id", "score", "origin")
 
 
@@ -126,7 +126,7 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
         "labelled": found,
         "replaced": replaced,
         "segments": len(segments.actions),
-        "stretches_elsewhere": segments.elsewhere,
+        "segments_elsewhere": segments.elsewhere,
         "merged_in": decided.merged_in,
         "left_behind": decided.left_behind,
         **{each: int((actions["decision"] == each).sum()) for each in tables.DECISIONS},
@@ -239,14 +239,14 @@ def action_lines(record: RunRecord) -> list[str]:
     counts = record.counts
     lines = [
         f"{counts['keep']} kept + {counts['ignore']} ignored + {counts['drop']} dropped"
-        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in{_stretches(counts)}"
+        f" = {counts['labelled']} labelled + {counts['merged_in']} merged in{_segment_counts(counts)}"
         f" ({counts['left_behind']} dropped of the round before stay there)"
     ]
     lines += [
         f"  {reason.split()[0]:<7} {reason.split()[1]:<13} {count:>8}" for reason, count in counts["reasons"].items()
     ]
-    if counts["stretches_elsewhere"]:
-        lines.append(f"{HUMAN_ACTIONS_FILE}: {counts['stretches_elsewhere']} lines are of videos not usable here")
+    if counts["segments_elsewhere"]:
+        lines.append(f"{HUMAN_ACTIONS_FILE}: {counts['segments_elsewhere']} lines are of videos not usable here")
     if any(reason.endswith("detected") for reason in counts["reasons"]):
         lines.append("kept from: " + ", ".join(f"{name} {bar:.2f}" for name, bar in counts["bars"].items()))
     if counts["doubts"]:
@@ -257,7 +257,7 @@ def action_lines(record: RunRecord) -> list[str]:
     return [*lines, *action_quality_lines(counts["quality"])]
 
 
-def _stretches(counts: dict[str, Any]) -> str:
+def _segment_counts(counts: dict[str, Any]) -> str:
     """What the account adds for what people said themselves; empty where they did not."""
     own, replaced = counts["segments"], counts["replaced"]
     return f" + {own} of {HUMAN_ACTIONS_FILE} - {replaced} that they replace" if own else ""
@@ -281,10 +281,10 @@ def settings_of(args: argparse.Namespace) -> ActionSettings:
     return ActionSettings(keep_quality=keep, least_quality=min(settings.least_quality, keep), ignore_quality=ignore)
 
 
-def clean_actions_of(args: argparse.Namespace, said_of_boxes: list[str]) -> Summary:
+def clean_actions_of(args: argparse.Namespace, box_options_given: list[str]) -> Summary:
     """Clean the actions of one round. InputError for options that only boxes know."""
-    if said_of_boxes:
-        raise InputError(f"{', '.join(said_of_boxes)}: of boxes alone, and actions are cleaned here; leave it out")
+    if box_options_given:
+        raise InputError(f"{', '.join(box_options_given)}: of boxes alone, and actions are cleaned here; leave it out")
     refuse_placement(args, "the actions of a round are decided on together, in seconds")
     work = WorkFolder(args.work)
     settings = settings_of(args)

@@ -74,7 +74,7 @@ def write_ava(folder: Path, labels: LabelSet) -> list[str]:
 
 
 def _seconds_of(action: dict[str, Any], track: pd.DataFrame, times: FrameTimes) -> list[tuple[int, list[float]]]:
-    """The whole seconds in an action's stretch, each with the track's box nearest to it, at most half a second away."""
+    """The whole seconds in an action's segment, each with the track's box nearest to it, at most half a second away."""
     inside = track["frame_index"].between(action["start_frame"], action["end_frame"] - 1)
     shown, found = times.seconds(track["frame_index"][inside].to_numpy()), []
     first, last = times.seconds([action["start_frame"], action["end_frame"] - 1])
@@ -132,7 +132,7 @@ def read_ava(path: Path, videos: KnownVideos) -> FoundLabels:
     actions = [
         ("", video_id, person, start, end, name)
         for (video_id, person, name), seconds in sorted(doing.items())
-        for start, end in _stretches(sorted(seconds), videos.times(videos.rows[video_id]))
+        for start, end in _segments(sorted(seconds), videos.times(videos.rows[video_id]))
     ]
     table = rows.table(videos.rows)
     covered = {str(name): np.unique(found["frame_index"]) for name, found in table.groupby("video_id")}
@@ -164,7 +164,7 @@ def _when(row: _Row) -> tuple[str, float]:
     return str(row.video["video_id"]), row.second
 
 
-def _stretches(seconds: list[float], times: FrameTimes) -> list[tuple[int, int]]:
+def _segments(seconds: list[float], times: FrameTimes) -> list[tuple[int, int]]:
     found: list[list[float]] = []
     for second in seconds:
         if found and second - found[-1][1] <= 1.0:

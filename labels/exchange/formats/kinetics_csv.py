@@ -1,4 +1,4 @@
-"""Kinetics CSV, each way: `label,youtube_id,time_start,time_end,split`, an action over a stretch of a whole video.
+"""Kinetics CSV, each way: `label,youtube_id,time_start,time_end,split`, an action over a segment of a whole video.
 
 Times are seconds of the video the clip was cut from: where that is on YouTube, its id is written and the clip's own
 start is added; otherwise the clip stands for itself. Whole seconds are written without decimals, as Kinetics has them.
@@ -58,7 +58,7 @@ def _seconds(value: float) -> str:
 
 
 def read_kinetics(path: Path, videos: KnownVideos) -> FoundLabels:
-    """Read the CSV. A row means the clip of that id whose own stretch it lies in."""
+    """Read the CSV. A row means the clip of that id whose own segment it lies in."""
     clips: dict[str, list[tuple[float, Row]]] = {}
     for row in videos.rows.values():
         name, offset_s = origin_of(row)

@@ -209,10 +209,10 @@ class _Reading:
                     frame_number(span.get(name) if isinstance(span, dict) else None) for name in ("start", "end")
                 )
                 if not 1 <= start <= end:
-                    raise OddEntry("stretches that are not frames counted from 1")
+                    raise OddEntry("segments that are not frames counted from 1")
                 first, last = clock.edge(start - 1), clock.edge(end)
                 if first >= last:
-                    raise OddEntry("stretches of which nothing lies in their clip")
+                    raise OddEntry("segments of which nothing lies in their clip")
                 uid = _uid(region) if place == 0 else ""
                 self.actions.append((uid, str(video["video_id"]), track_id, first, last, label))
 
@@ -329,7 +329,7 @@ class _Clock:
         return (number - 1) / self.rate if self.rate is not None else float(number - 1)
 
     def edge(self, count: int) -> int:
-        """Where a stretch begins or ends before or after which so many frames were counted."""
+        """Where a segment begins or ends before or after which so many frames were counted."""
         if self.rate is None:
             return min(count, self.count)
         return self.times.edge_at(count / self.rate)
@@ -369,7 +369,7 @@ def _rate_of(region: Task) -> float | None:
 
 
 def _last_frame(result: list[Task]) -> int:
-    """The highest number of a frame in a task's stretches; where it is that of the video's last, so are the others."""
+    """The highest number of a frame in a task's segments; where it is that of the video's last, so are the others."""
     last = 0
     for region in result:
         ranges = region["value"].get("ranges") if _has_value(region) else None

@@ -16,7 +16,7 @@ import numpy as np
 from labels.models.detectors.detector import Detector
 from labels.models.detectors.loading import load_detector, torch_device
 from labels.models.hub import HF
-from labels.models.settings import BALL, HUMAN, DetectorOptions, Looks, TileSettings
+from labels.models.settings import BALL, HUMAN, DetectorOptions, TileSettings, Views
 from labels.records.detections import Detections
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class _View:
-    """A detector that looks in another way, otherwise the same."""
+    """Another view of the frames by the same detector."""
 
-    describes = False  # looks stand beside each other, and are compared in what all of them have
+    describes = False  # features of different views cannot be compared
 
-    def __init__(self, detector: Detector, *looks: object) -> None:
+    def __init__(self, detector: Detector, *views: object) -> None:
         self._detector = detector
         self.name, self.every_frame, self.class_names = detector.name, detector.every_frame, detector.class_names
         self.working_threshold, self.score_slope = detector.working_threshold, detector.score_slope
         if hasattr(detector, "origin"):
             self.origin = detector.origin
-        self.digest = digest_of([detector.digest, type(self).__name__, *looks])
+        self.digest = digest_of([detector.digest, type(self).__name__, *views])
 
 
 class MirroredDetector(_View):
@@ -127,7 +127,7 @@ if TYPE_CHECKING:
     from labels.videos.decoding.frames import Frame
 
 
-class Panel:
+class Ensemble:
     """The boxes of all its members, each with the member's name as `source`.
 
     Members that do not need every frame are asked of every `stride`th one only; for the others they have no boxes.
@@ -159,12 +159,12 @@ class Panel:
             yield Detections(found.xyxy, found.score, found.class_name, np.full(len(found), source, dtype=object))
 
 
-def sources_of(detector: Detector | Panel) -> dict[str, Detector]:
-    """Who looked, by the `source` of its boxes."""
-    return detector.members if isinstance(detector, Panel) else {"": detector}
+def sources_of(detector: Detector | Ensemble) -> dict[str, Detector]:
+    """The detector of each view, by the `source` of its boxes."""
+    return detector.members if isinstance(detector, Ensemble) else {"": detector}
 
 
-def score_scales(detector: Detector | Panel) -> dict[str, dict[str, dict[str, float]]]:
+def score_scales(detector: Detector | Ensemble) -> dict[str, dict[str, dict[str, float]]]:
     """How the scores of each source are to be read: source -> working_threshold and score_slope, by class."""
     return {
         source: {"working_threshold": each.working_threshold, "score_slope": each.score_slope}
@@ -172,7 +172,7 @@ def score_scales(detector: Detector | Panel) -> dict[str, dict[str, dict[str, fl
     }
 
 
-def origins_of(detector: Detector | Panel) -> dict[str, dict[str, str]]:
+def origins_of(detector: Detector | Ensemble) -> dict[str, dict[str, str]]:
     """Where the networks are from that come from elsewhere, by source: place, revision, licence."""
     return {source: each.origin for source, each in sources_of(detector).items() if hasattr(each, "origin")}
 
@@ -183,27 +183,27 @@ def together(parts: list[Detections]) -> Detections:
     return Detections(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def load_panel(
+def load_ensemble(
     names: tuple[str, ...],
     class_names: tuple[str, ...] | None,
     device: str,
     options: DetectorOptions,
-    looks: Looks,
+    views: Views,
     stride: int,
-) -> Detector | Panel:
-    """The detectors that a user named, each with the looks that it takes; one detector with one look is itself.
+) -> Detector | Ensemble:
+    """The detectors that a user named, each with the views it supports; a single one with a single view as it is.
 
-    Raises InputError for whatever is wrong with one of them, and for looks that none of several would take.
+    Raises InputError for whatever is wrong with one of them, and for views that none of the detectors supports.
     """
     if len(set(names)) < len(names):
         raise InputError("--detector: one of them is named twice")
-    if len(names) == 1 and not looks.are_several:
-        size = looks.input_sizes[0] if looks.input_sizes else None
+    if len(names) == 1 and not views.are_several:
+        size = views.input_sizes[0] if views.input_sizes else None
         return load_detector(names[0], class_names, device, replace(options, input_size=size))
     options = replace(options, describes=False)
     members: dict[str, Detector] = {}
     stems = [Path(name).stem for name in names]
-    all_look_once = True
+    all_single_view = True
     for name in names:
         known = (BALL,) if name == "motion" and class_names is not None and BALL in class_names else class_names
         if len(names) > 1 and name.endswith(".pt"):
@@ -215,8 +215,8 @@ def load_panel(
         )
         first = load_detector(name, known, device, own)
         label = Path(name).stem if stems.count(Path(name).stem) == 1 else name
-        whole_frame, taken = first, _taken(looks, name, first)
-        all_look_once &= taken == Looks()
+        whole_frame, taken = first, _taken(views, name, first)
+        all_single_view &= taken == Views()
         for size in reversed(taken.input_sizes):
             whole_frame = load_detector(name, known, device, replace(own, input_size=size))
             members[f"{label} {size}"] = whole_frame
@@ -227,23 +227,25 @@ def load_panel(
             members[f"{label} tiles {taken.tile_side}"] = TiledDetector(side, taken.tile_side)
         if taken.mirrored:
             members[f"{label} mirrored"] = MirroredDetector(whole_frame)
-    if all_look_once and looks != Looks():
-        verb = "look" if len(names) > 1 else "looks"
-        raise InputError(f"--input-size, --tiles, --mirrored: {' and '.join(names)} {verb} once; leave them out")
-    return Panel(members, stride)
+    if all_single_view and views != Views():
+        verb = "have" if len(names) > 1 else "has"
+        raise InputError(
+            f"--input-size, --tiles, --mirrored: {' and '.join(names)} {verb} a single view of a frame; leave them out"
+        )
+    return Ensemble(members, stride)
 
 
-def _taken(looks: Looks, name: str, detector: Detector) -> Looks:
-    """Those of the looks that a detector takes.
+def _taken(views: Views, name: str, detector: Detector) -> Views:
+    """The views that a detector supports.
 
     What lays frames over each other does so at the size that it learnt; `motion` would see the same in a mirror.
     """
     if name in ("motion", HUMAN):
-        return Looks()
-    return Looks(mirrored=looks.mirrored) if detector.every_frame else looks
+        return Views()
+    return Views(mirrored=views.mirrored) if detector.every_frame else views
 
 
-def load_backbone(name: str | None, detector: Detector | Panel, device: str) -> "BoxFeatures | None":
+def load_backbone(name: str | None, detector: Detector | Ensemble, device: str) -> "BoxFeatures | None":
     """The network that says what is in the boxes of a detector that does not. InputError for one that does."""
     if name is None:
         return None

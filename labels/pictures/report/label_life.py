@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.audits import words_ever_said
+from labels.cleaning.audits import all_audit_answers
 from labels.cleaning.decisions import limit_values, rule_values
 from labels.cleaning.rules import RULES, rule_of
 from labels.cleaning.settings import CleaningSettings
@@ -84,7 +84,7 @@ def life_of(work: WorkFolder, rounds: list[CleanedRound], label_uid: str) -> Lab
             told = fused
             break
     lines.insert(0, f"label {label_uid} in {video_id}")
-    for word in [word for uid, word in words_ever_said(work) if uid == told]:
+    for word in [word for uid, word in all_audit_answers(work) if uid == told]:
         lines.append(f"a person said: {word or 'taken back'} (verdicts.csv; the last word counts)")
     for here in rounds:
         if not here.has_boxes:

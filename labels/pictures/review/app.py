@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from labels.pictures.palette import STYLES, hexadecimal
-from labels.pictures.review.segments import StretchDesk
-from labels.pictures.review.service import ReviewDesk
-from labels.pictures.review.uploads import ClipDesk
+from labels.pictures.review.segments import SegmentService
+from labels.pictures.review.service import ReviewService
+from labels.pictures.review.uploads import ClipService
 from labels.records.errors import InputError
 
 HEADERS = {
@@ -144,13 +144,18 @@ PAGE_FILES = {
     "review_actions.js": "text/javascript; charset=utf-8",
     "review_items.js": "text/javascript; charset=utf-8",
     "review_playing.js": "text/javascript; charset=utf-8",
-    "review_stretches.js": "text/javascript; charset=utf-8",
+    "review_segments.js": "text/javascript; charset=utf-8",
     "review_browsing.js": "text/javascript; charset=utf-8",
 }
 
 
 def make_app(
-    desk: ReviewDesk, stretches: StretchDesk, clips: ClipDesk, first_round: int, port: int, sessions: Sessions
+    service: ReviewService,
+    segments: SegmentService,
+    clips: ClipService,
+    first_round: int,
+    port: int,
+    sessions: Sessions,
 ) -> Any:
     """The whole page as an ASGI application."""
     from starlette.applications import Starlette
@@ -195,7 +200,7 @@ def make_app(
     def frame(request: Request) -> Response:
         video_id, frame_index = request.path_params["video"], request.path_params["frame"]
         try:
-            jpeg = desk.frame(round_of(request), video_id, frame_index, number(request, "width", 0))
+            jpeg = service.frame(round_of(request), video_id, frame_index, number(request, "width", 0))
         except InputError as error:
             return JSONResponse({"error": str(error)}, 404)
         return Response(jpeg, headers={"content-type": "image/jpeg", "cache-control": "private, max-age=600"})
@@ -223,16 +228,16 @@ def make_app(
             return Response(status_code=400)
 
     async def verdict(request: Request) -> Response:
-        return await posted(request, lambda asked: desk.judge(round_of(request), asked, client_of(request)))
+        return await posted(request, lambda asked: service.judge(round_of(request), asked, client_of(request)))
 
     async def action_verdict(request: Request) -> Response:
-        return await posted(request, lambda asked: stretches.judge(round_of(request), asked, client_of(request)))
+        return await posted(request, lambda asked: segments.judge(round_of(request), asked, client_of(request)))
 
     async def drawn(request: Request) -> Response:
-        return await posted(request, lambda asked: desk.draw(round_of(request), asked, client_of(request)))
+        return await posted(request, lambda asked: service.draw(round_of(request), asked, client_of(request)))
 
     async def undone(request: Request) -> Response:
-        return await posted(request, lambda asked: desk.take_back(client_of(request)))
+        return await posted(request, lambda asked: service.take_back(client_of(request)))
 
     async def clip(request: Request) -> Response:
         name = unquote(request.headers.get("x-clip-name", ""))
@@ -262,7 +267,7 @@ def make_app(
 
     def strip(request: Request) -> Response:
         try:
-            jpeg = desk.strip(round_of(request), request.path_params["video"], request.path_params["frame"])
+            jpeg = service.strip(round_of(request), request.path_params["video"], request.path_params["frame"])
         except InputError as error:
             return JSONResponse({"error": str(error)}, 404)
         if jpeg is None:
@@ -271,7 +276,7 @@ def make_app(
 
     def crop(request: Request) -> Response:
         try:
-            jpeg = desk.crop(round_of(request), request.path_params["label"])
+            jpeg = service.crop(round_of(request), request.path_params["label"])
         except InputError as error:
             return JSONResponse({"error": str(error)}, 404)
         return Response(jpeg, headers={"content-type": "image/jpeg", "cache-control": "private, max-age=600"})
@@ -281,21 +286,21 @@ def make_app(
 
     def around(request: Request) -> dict[str, Any]:
         first, last = number(request, "first", 0), number(request, "last", 0)
-        return desk.around(round_of(request), request.query_params.get("video", ""), first, last)
+        return service.around(round_of(request), request.query_params.get("video", ""), first, last)
 
     def items(request: Request) -> dict[str, Any]:
-        return desk.items(
+        return service.items(
             round_of(request), number(request, "offset", 0), number(request, "count", 40), filters(request)
         )
 
     def about(request: Request) -> dict[str, Any]:
-        return desk.about(round_of(request)) | stretches.about(round_of(request))
+        return service.about(round_of(request)) | segments.about(round_of(request))
 
     def actions(request: Request) -> dict[str, Any]:
-        return stretches.items(round_of(request), number(request, "offset", 0), number(request, "count", 40))
+        return segments.items(round_of(request), number(request, "offset", 0), number(request, "count", 40))
 
     def action(request: Request) -> dict[str, Any]:
-        return stretches.item(round_of(request), filters(request).get("label", ""))
+        return segments.item(round_of(request), filters(request).get("label", ""))
 
     starlette = Starlette(
         routes=[
@@ -305,12 +310,12 @@ def make_app(
             Route("/api/items", answered(items)),
             Route(
                 "/api/item",
-                answered(lambda request: desk.item_of(round_of(request), filters(request).get("label", ""))),
+                answered(lambda request: service.item_of(round_of(request), filters(request).get("label", ""))),
             ),
             Route("/api/actions", answered(actions)),
             Route("/api/action", answered(action)),
             Route("/api/around", answered(around)),
-            Route("/api/browse", answered(lambda request: desk.browse(round_of(request), filters(request)))),
+            Route("/api/browse", answered(lambda request: service.browse(round_of(request), filters(request)))),
             Route("/api/verdict", verdict, methods=["POST"]),
             Route("/api/action-verdict", action_verdict, methods=["POST"]),
             Route("/api/drawn", drawn, methods=["POST"]),

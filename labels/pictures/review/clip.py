@@ -37,7 +37,7 @@ MOST_CLASSES = 5  # of a strip: those that are likeliest somewhere
 MOST_PLAYERS = 40
 
 
-def told_boxes(boxes: pd.DataFrame) -> dict[str, dict[str, int]]:
+def boxes_as_json(boxes: pd.DataFrame) -> dict[str, dict[str, int]]:
     """By class: how many boxes of each decision, how many kept tracks, in how many frames something is kept."""
     counts: dict[str, dict[str, int]] = {}
     for class_name, rows in boxes.groupby("class_name"):
@@ -51,7 +51,7 @@ def told_boxes(boxes: pd.DataFrame) -> dict[str, dict[str, int]]:
     return counts
 
 
-def told_players(boxes: pd.DataFrame, shape: ClipShape) -> list[dict[str, Any]]:
+def players_as_json(boxes: pd.DataFrame, shape: ClipShape) -> list[dict[str, Any]]:
     """The people on tracks, those seen longest first: when, in how many frames, how sure."""
     people = boxes[(boxes["class_name"] == PERSON) & (boxes["track_id"] != NO_TRACK) & (boxes["decision"] != "drop")]
     players = [
@@ -67,7 +67,7 @@ def told_players(boxes: pd.DataFrame, shape: ClipShape) -> list[dict[str, Any]]:
     return sorted(players, key=lambda player: (-player["frames"], player["track"]))[:MOST_PLAYERS]
 
 
-def told_actions(actions: "ClipActions", shape: ClipShape) -> dict[str, Any]:
+def actions_as_json(actions: "ClipActions", shape: ClipShape) -> dict[str, Any]:
     """The intervals, and of each player (or the frame) the likeliest classes, with their probabilities."""
     rows = actions.rows.sort_values(["track_id", "start_frame"], kind="stable")
     intervals = [
@@ -89,7 +89,7 @@ def told_actions(actions: "ClipActions", shape: ClipShape) -> dict[str, Any]:
 
 
 def _strip(track_id: int, times: list["FrameProbabilities"], names: tuple[str, ...], fps: float) -> dict[str, Any]:
-    """`values` are by class, then time: means over stretches of equal length from `start_s` to `end_s`, in which
+    """`values` are by class, then time: means over segments of equal length from `start_s` to `end_s`, in which
     a player out of sight does nothing; `means` are over the frames in sight alone.
     """
     frames = np.concatenate([each.frame_index for each in times])
@@ -98,15 +98,15 @@ def _strip(track_id: int, times: list["FrameProbabilities"], names: tuple[str, .
     probabilities = np.zeros((end - first, len(names)))
     probabilities[frames - first] = seen
     parts = np.array_split(probabilities, min(MOST_TIMES, len(probabilities)))
-    stretches = np.stack([part.mean(axis=0) for part in parts])  # (times, K)
-    shown = np.argsort(-stretches.max(axis=0), kind="stable")[:MOST_CLASSES]
+    segments = np.stack([part.mean(axis=0) for part in parts])  # (times, K)
+    shown = np.argsort(-segments.max(axis=0), kind="stable")[:MOST_CLASSES]
     return {
         "track": track_id,
         "start_s": round(first / fps, 3),
         "end_s": round(end / fps, 3),
         "classes": [names[class_id] for class_id in shown],
         "means": [round(float(seen[:, class_id].mean()), 3) for class_id in shown],
-        "values": [stretches[:, class_id].round(3).tolist() for class_id in shown],
+        "values": [segments[:, class_id].round(3).tolist() for class_id in shown],
     }
 
 
@@ -129,12 +129,12 @@ def look_at(clip: Path, out: Path, models: CurrentModels, settings: ReviewSettin
         yield {"step": "looking for boxes"}
         boxes, camera = find_boxes(clip, models.detector, shape, settings)
     rows = tables.empty_table(tables.ACTIONS | tables.DECIDED)
-    told: dict[str, Any] = {"counts": told_boxes(boxes), "players": told_players(boxes, shape)}
+    told: dict[str, Any] = {"counts": boxes_as_json(boxes), "players": players_as_json(boxes, shape)}
     if models.recogniser:
         yield {"step": "recognising actions"}
         try:
             actions = find_actions(clip, models, boxes, shape, settings)
-            rows, told["actions"] = actions.rows, told_actions(actions, shape)
+            rows, told["actions"] = actions.rows, actions_as_json(actions, shape)
         except InputError as error:  # what the detector found is worth seeing without
             told["actions"] = {"intervals": [], "strips": [], "notes": [str(error)]}
     yield {"step": "drawing"}

@@ -4,9 +4,9 @@ import { ask, element, tell } from "./review_asking.js";
 import { Browsing } from "./review_browsing.js";
 import { ClipTab } from "./review_clip.js";
 import { Judging } from "./review_judging.js";
-import { Stretches } from "./review_stretches.js";
+import { Segments } from "./review_segments.js";
 
-const TABS = ["judge", "stretches", "clip", "browse"];
+const TABS = ["judge", "segments", "clip", "browse"];
 const byId = (id) => document.getElementById(id);
 let sending = Promise.resolve();
 const page = {
@@ -69,7 +69,7 @@ const page = {
     if (!labels) return list.notice("nothing to take back");
     const words = `taken back: ${labels === 1 ? "1 label" : `${labels} labels`}`;
     list.notice(words);
-    const where = ofActions ? "stretches" : "judge";
+    const where = ofActions ? "segments" : "judge";
     if (byId(`tab-${where}`).hidden) return; // it was said of another round
     if (tab !== where) openTab(where);
     lists[where].notice(words);
@@ -83,8 +83,8 @@ const page = {
 };
 
 const judging = new Judging(page);
-const stretches = new Stretches(page);
-const lists = { judge: judging, stretches };
+const segments = new Segments(page);
+const lists = { judge: judging, segments };
 const clipTab = new ClipTab(page);
 const browsing = new Browsing(page);
 
@@ -99,7 +99,7 @@ function openTab(name) {
   for (const [each, list] of Object.entries(lists)) if (each !== name) list.stop();
   if (name === "browse") browsing.open();
   if (name === "judge") judging.paint();
-  if (name === "stretches") stretches.start();
+  if (name === "segments") segments.start();
   document.activeElement?.blur();
 }
 
@@ -114,11 +114,11 @@ async function openRound(number) {
   clipTab.limits(about);
   page.saved(about.saved);
   const unreadable = Object.values({ ...about.unreadable, ...about.unreadable_actions });
-  byId("tab-judge").hidden = byId("tab-browse").hidden = !about.labels && Boolean(about.stretches);
-  byId("tab-stretches").hidden = !about.stretches;
+  byId("tab-judge").hidden = byId("tab-browse").hidden = !about.labels && Boolean(about.segments);
+  byId("tab-segments").hidden = !about.segments;
   const gone = byId(`tab-${tab}`).hidden;
-  if (gone) openTab(about.labels || !about.stretches ? "judge" : "stretches");
-  await Promise.all([judging.open(), stretches.open()]);
+  if (gone) openTab(about.labels || !about.segments ? "judge" : "segments");
+  await Promise.all([judging.open(), segments.open()]);
   if (unreadable.length) throw new Error(`Not shown: ${unreadable.join("; ")}`);
 }
 

@@ -9,15 +9,15 @@ const LEAST_PACE_MS = 40;
 const FRAME_WIDTH = 960;
 const FETCHED_AHEAD = 4; // frames of the next action
 
-// `items` and `place` say which; `Stretches` moves them.
+// `items` and `place` say which; `Segments` moves them.
 export class Playing extends ItemList {
   constructor(page) {
-    super(page, "/api/actions", "stretch-");
+    super(page, "/api/actions", "segment-");
     this.frame = new FrameView(this.byId("frame"));
     this.zoom = new FrameView(this.byId("zoom"), { close: true, surroundings: 1.4 });
     this.at = 0; // of the item's frames
     this.plays = !matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.tab = document.getElementById("stretches");
+    this.tab = document.getElementById("segments");
   }
 
   // Loads the frames of an item one after the other, and plays what is there.
@@ -44,7 +44,7 @@ export class Playing extends ItemList {
     this.painted = item.id;
     this.paintFrame();
     this.tab.classList.remove("waiting");
-    document.documentElement.dataset.stretch = item.id;
+    document.documentElement.dataset.segment = item.id;
     this.page.wasShown();
     if (this.plays) this.play();
   }

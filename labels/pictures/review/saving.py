@@ -94,7 +94,7 @@ class Judged:
 
 
 @dataclass
-class VerdictDesk:
+class VerdictService:
     """What was said so far, by whomever, and what this session said. May be used from many threads.
 
     Each browser (`client`) takes back its own verdicts only, and only where nobody judged the label again since.

@@ -25,7 +25,7 @@ from labels.labelling.player_tracks import tracks_of
 from labels.pictures.palette import style_names
 from labels.pictures.report.rounds import CleanedRound, read_round
 from labels.pictures.review.labels import ReviewVideo, nearness
-from labels.pictures.review.service import ReviewDesk
+from labels.pictures.review.service import ReviewService
 from labels.pictures.review.settings import REVIEW, ReviewSettings
 from labels.records import tables
 from labels.records.errors import InputError
@@ -39,7 +39,7 @@ REVIEW_FILE = "review.csv"
 
 
 @dataclass
-class ReviewStretches:
+class ReviewSegments:
     """`actions`: decided ACTIONS of all videos with `style`, in the order in which they are worth a look."""
 
     number: int
@@ -53,13 +53,13 @@ class ReviewStretches:
         self.place_of = {uid: place for place, uid in enumerate(self.actions["label_uid"])}
 
 
-def load_stretches(work: WorkFolder, number: int, settings: ReviewSettings = REVIEW) -> ReviewStretches:
+def load_segments(work: WorkFolder, number: int, settings: ReviewSettings = REVIEW) -> ReviewSegments:
     """The actions of a round; none where it has none. What cannot be read is named, not fatal."""
     found = read_round(work, number)
     record = found.records[ACTIONS_CLEANED]
     kinds = tables.ACTIONS | tables.DECIDED
     if record is None:
-        return ReviewStretches(number, None, tables.empty_table(kinds))
+        return ReviewSegments(number, None, tables.empty_table(kinds))
     parts, unreadable = [], {}
     for video_id in map(str, work.usable_videos()["video_id"]):
         try:
@@ -76,11 +76,11 @@ def load_stretches(work: WorkFolder, number: int, settings: ReviewSettings = REV
     ordered = _most_worth_first(actions, doubts, record, work.usable_videos(), settings)
     names = sorted({*record.facts.get("class_names", ()), *actions["class_name"]} - {""})
     styled = ordered.assign(style=style_names(ordered))
-    return ReviewStretches(number, digest_of_stretches(work, number), styled, names, doubts, unreadable)
+    return ReviewSegments(number, digest_of_segments(work, number), styled, names, doubts, unreadable)
 
 
-def told_stretch(
-    held: ReviewStretches,
+def segment_as_json(
+    held: ReviewSegments,
     place: int,
     video: ReviewVideo,
     players: Sequence[CropPath],
@@ -109,8 +109,8 @@ def told_stretch(
 
 def shown_frames(start: int, end: int, fps: float, settings: ReviewSettings = REVIEW) -> list[int]:
     """Frames from `start` to before `end`, evenly: all of them where they are few, else some each second."""
-    wanted = round((end - start) / max(fps, 1e-6) * settings.stretch_fps)
-    count = int(np.clip(wanted, settings.stretch_least_frames, settings.stretch_most_frames))
+    wanted = round((end - start) / max(fps, 1e-6) * settings.segment_fps)
+    count = int(np.clip(wanted, settings.segment_least_frames, settings.segment_most_frames))
     if end - start <= count:
         return list(range(start, end))
     return np.linspace(start, end - 1, count).round().astype(int).tolist()
@@ -124,7 +124,7 @@ def players_of(work: WorkFolder, number: int, video: ReviewVideo) -> list[CropPa
         return []
 
 
-def digest_of_stretches(work: WorkFolder, number: int) -> str | None:
+def digest_of_segments(work: WorkFolder, number: int) -> str | None:
     """Changes when a round's actions are cleaned anew, or are doubted otherwise; None where there are none."""
     found = read_round(work, number)
     record, doubts = found.records[ACTIONS_CLEANED], _doubts_file(found)
@@ -201,27 +201,27 @@ def _likely(probabilities: str, most: int = 3) -> list[tuple[str, float]]:
     return [(name, round(share, 3)) for share, name in best[:most] if math.isfinite(share)]
 
 
-class StretchDesk:
-    """The actions of the rounds that `desk` shows, judged into the same verdicts. May be used from many threads."""
+class SegmentService:
+    """The actions of the rounds that `service` shows, judged into the same verdicts. May be used from many threads."""
 
-    def __init__(self, desk: ReviewDesk) -> None:
-        self._desk = desk
-        self._rounds: dict[int, ReviewStretches] = {}
+    def __init__(self, service: ReviewService) -> None:
+        self._service = service
+        self._rounds: dict[int, ReviewSegments] = {}
         self._loading = threading.Lock()
 
-    def round(self, number: int, fresh: bool = False) -> ReviewStretches:
+    def round(self, number: int, fresh: bool = False) -> ReviewSegments:
         """A round's actions, empty where it has none; `fresh` looks whether they were cleaned anew meanwhile."""
-        work = self._desk.work
+        work = self._service.work
         with self._loading:
             held = self._rounds.get(number)
-            if held is None or (fresh and digest_of_stretches(work, number) != held.digest):
-                held = self._rounds[number] = load_stretches(work, number, self._desk.settings)
+            if held is None or (fresh and digest_of_segments(work, number) != held.digest):
+                held = self._rounds[number] = load_segments(work, number, self._service.settings)
             return held
 
     def about(self, number: int) -> dict[str, Any]:
         """What the page is told first."""
         held = self.round(number, fresh=True)
-        return {"stretches": len(held.actions), "actions": held.class_names, "unreadable_actions": held.unreadable}
+        return {"segments": len(held.actions), "actions": held.class_names, "unreadable_actions": held.unreadable}
 
     def items(self, number: int, offset: int, count: int) -> dict[str, Any]:
         """Actions from place `offset` on: those that are not judged yet, then the others.
@@ -229,11 +229,11 @@ class StretchDesk:
         Places count twice through the round, once for what is open and once for what is judged. `next` is where to go
         on, None at the end; `more`: there is something open.
         """
-        held, said = self.round(number), self._desk.verdicts.said()
+        held, said = self.round(number), self._service.verdicts.said()
         judged = held.actions["label_uid"].isin(list(said)).to_numpy()
         places = np.flatnonzero(np.concatenate([~judged, judged]))
         left = places[places >= offset]
-        count = max(1, min(count, self._desk.settings.items_at_once))
+        count = max(1, min(count, self._service.settings.items_at_once))
         told = self._told(held, (left[:count] % max(len(judged), 1)).tolist())
         later = int(left[count]) if len(left) > count else None
         return {"items": told, "next": later, "more": later is not None and later < len(judged)}
@@ -251,14 +251,14 @@ class StretchDesk:
         held = self.round(number)
         label = held.actions.iloc[_place_of(held, str(asked.get("item", "")))]
         word, class_name = str(asked.get("verdict", "")), str(asked.get("class_name") or "")
-        verdicts = self._desk.verdicts
+        verdicts = self._service.verdicts
         said = verdicts.judge_action(label["label_uid"], label["class_name"], word, class_name, client)
         return {"total": verdicts.saved, "verdict": said.verdict, "right_class": said.class_name}
 
-    def _told(self, held: ReviewStretches, places: list[int]) -> list[dict[str, Any]]:
+    def _told(self, held: ReviewSegments, places: list[int]) -> list[dict[str, Any]]:
         """Those of videos that can be shown. Their frames are decoded meanwhile, the first one's first."""
-        desk, said = self._desk, self._desk.verdicts.said()
-        videos = desk.round(held.number).videos
+        service, said = self._service, self._service.verdicts.said()
+        videos = service.round(held.number).videos
         players: dict[str, list[CropPath]] = {}
         told = []
         for place in places:
@@ -266,14 +266,14 @@ class StretchDesk:
             if video_id not in videos:
                 continue
             if video_id not in players:
-                players[video_id] = players_of(desk.work, held.number, videos[video_id])
-            item = told_stretch(held, place, videos[video_id], players[video_id], said.get(uid), desk.settings)
+                players[video_id] = players_of(service.work, held.number, videos[video_id])
+            item = segment_as_json(held, place, videos[video_id], players[video_id], said.get(uid), service.settings)
             told.append(item)
-            desk.frames.expect(videos[video_id], item["frames"])
+            service.frames.expect(videos[video_id], item["frames"])
         return told
 
 
-def _place_of(held: ReviewStretches, label_uid: str) -> int:
+def _place_of(held: ReviewSegments, label_uid: str) -> int:
     place = held.place_of.get(label_uid)
     if place is None:
         raise InputError("this action is not in the round any more; load the page again")

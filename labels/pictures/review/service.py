@@ -1,4 +1,4 @@
-"""The review service: what the page asks for, without HTTP (items, labels around a frame, verdicts), as JSON values."""
+"""The review service: what the page asks for, without HTTP (items, labels around a frame, verdicts), as JSON."""
 
 import math
 import threading
@@ -12,7 +12,7 @@ from labels.pictures.palette import STYLES
 from labels.pictures.report.rounds import read_round
 from labels.pictures.review.frames import ReviewFrames
 from labels.pictures.review.labels import ReviewItem, ReviewRound, browse, load_round, outputs_of
-from labels.pictures.review.saving import VerdictDesk
+from labels.pictures.review.saving import VerdictService
 from labels.pictures.review.settings import REVIEW, ReviewSettings
 from labels.records.errors import InputError
 from labels.records.tables import BOX_COLUMNS, NO_TRACK
@@ -27,7 +27,7 @@ NUMBERS = {"frame": "frame_index", "track": "track_id", "born": "round_born"}
 SHARES = {"time": "time_s", "score": "score", "quality": "quality"}
 
 
-def told_item(
+def item_as_json(
     held: ReviewRound, item: ReviewItem, said: Mapping[str, Verdict], most: int, shown: int | None = None
 ) -> dict[str, Any]:
     """An item with at most `most` of its labels, evenly, and the label in row `shown` among them."""
@@ -42,14 +42,14 @@ def told_item(
         "step": strip_step(video.fps, video.stride), "held_out": video.held_out,
         "count": len(item.rows), "duplicates": len(item.duplicates),
         "change": round(item.change, 3), "track": int(held.columns["track_id"][shown]) != NO_TRACK,
-        "shown": held.columns["label_uid"][shown], "rows": told_rows(held, rows, said),
+        "shown": held.columns["label_uid"][shown], "rows": rows_as_json(held, rows, said),
     }  # fmt: skip
 
 
-def told_rows(held: ReviewRound, rows: np.ndarray, said: Mapping[str, Verdict]) -> list[dict[str, Any]]:
+def rows_as_json(held: ReviewRound, rows: np.ndarray, said: Mapping[str, Verdict]) -> list[dict[str, Any]]:
     """The labels in some rows, with what was said of them."""
     uid = held.columns["label_uid"]
-    return [_told_row(held.columns, int(row), said.get(uid[row])) for row in rows]
+    return [_row_as_json(held.columns, int(row), said.get(uid[row])) for row in rows]
 
 
 def strip_step(fps: float, stride: int) -> int:
@@ -57,7 +57,7 @@ def strip_step(fps: float, stride: int) -> int:
     return max(1, round(AROUND_S * fps / STRIP_EACH_SIDE / stride)) * stride
 
 
-def _told_row(columns: Mapping[str, np.ndarray], row: int, verdict: Verdict | None) -> dict[str, Any]:
+def _row_as_json(columns: Mapping[str, np.ndarray], row: int, verdict: Verdict | None) -> dict[str, Any]:
     told: dict[str, Any] = {key: columns[name][row] for key, name in WORDS.items()}
     told |= {key: int(columns[name][row]) for key, name in NUMBERS.items()}
     told |= {key: round(float(columns[name][row]), 3) for key, name in SHARES.items()}
@@ -75,12 +75,12 @@ CROP_PX = 112
 STRIP_PX = 240
 
 
-class ReviewDesk:
+class ReviewService:
     """The rounds of a work folder, looked at and judged. May be used from many threads."""
 
     def __init__(self, work: WorkFolder, frames: ReviewFrames, settings: ReviewSettings = REVIEW) -> None:
         self.work, self.frames, self.settings = work, frames, settings
-        self.verdicts = VerdictDesk(work)
+        self.verdicts = VerdictService(work)
         self._rounds: dict[int, ReviewRound] = {}
         self._loading = threading.Lock()
 
@@ -116,7 +116,7 @@ class ReviewDesk:
             item = held.items[place]
             place += 1
             if any(uid[row] not in said for row in item.rows) and self._fits(held, item, wanted or {}):
-                found.append(told_item(held, item, said, self.settings.rows_shown))
+                found.append(item_as_json(held, item, said, self.settings.rows_shown))
         for item in held.items[offset:place]:
             self._expect(held, item.shown)
         return {"items": found, "next": place if place < len(held.items) else None}
@@ -127,7 +127,7 @@ class ReviewDesk:
         row = self._row(held, label_uid)
         item = held.items[held.item_of_row[row]]
         self._expect(held, row)
-        return told_item(held, item, self.verdicts.said(), self.settings.rows_shown, row)
+        return item_as_json(held, item, self.verdicts.said(), self.settings.rows_shown, row)
 
     def around(self, number: int, video_id: str, first: int, last: int) -> dict[str, Any]:
         """All labels of a video in some frames, and the boxes a person drew there."""
@@ -140,7 +140,7 @@ class ReviewDesk:
             if verdict.video_id == video_id and verdict.frame_index is not None and verdict.judged_xyxy is None
             and verdict.verdict == "y" and first <= verdict.frame_index <= last and uid not in held.place_of
         ]  # fmt: skip
-        return {"labels": told_rows(held, rows, said), "drawn": drawn}
+        return {"labels": rows_as_json(held, rows, said), "drawn": drawn}
 
     def judge(self, number: int, asked: Mapping[str, Any], client: str = "") -> dict[str, Any]:
         """Save a verdict on an item, or on one label of it (`only`), with a right class or box where one is given."""
@@ -165,7 +165,7 @@ class ReviewDesk:
         is_alone = only is not None and not boxes
         saved = self.verdicts.judge(name, self._labels(held, rows), word, class_name, boxes, is_alone, client)
         said = self.verdicts.said()
-        return {"saved": saved, "total": self.verdicts.saved, "rows": told_rows(held, rows[:1000], said)}
+        return {"saved": saved, "total": self.verdicts.saved, "rows": rows_as_json(held, rows[:1000], said)}
 
     def draw(self, number: int, asked: Mapping[str, Any], client: str = "") -> dict[str, Any]:
         """Save a box that no machine drew."""
@@ -195,7 +195,7 @@ class ReviewDesk:
         here = rows[max(0, offset) : max(0, offset) + self.settings.browse_rows]
         for row in here:
             self._expect(held, int(row), strip=False)
-        return {"total": len(rows), "labels": told_rows(held, here, self.verdicts.said()), "counts": counts}
+        return {"total": len(rows), "labels": rows_as_json(held, here, self.verdicts.said()), "counts": counts}
 
     def frame(self, number: int, video_id: str, frame_index: int, width: int) -> bytes:
         video = self.round(number).videos.get(video_id)

@@ -12,10 +12,10 @@ from pathlib import Path
 from labels.pictures.report.rounds import read_round, require_cleaned_round
 from labels.pictures.review.app import Sessions, make_app
 from labels.pictures.review.frames import ReviewFrames
-from labels.pictures.review.segments import StretchDesk
-from labels.pictures.review.service import ReviewDesk
+from labels.pictures.review.segments import SegmentService
+from labels.pictures.review.service import ReviewService
 from labels.pictures.review.settings import REVIEW, ReviewSettings
-from labels.pictures.review.uploads import ClipDesk
+from labels.pictures.review.uploads import ClipService
 from labels.records import next_command
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
@@ -43,17 +43,17 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
     port = listening.getsockname()[1]
     with scratch_folder("review") as folder:
         frames = ReviewFrames(work, folder / "frames", settings)
-        desk = ReviewDesk(work, frames, settings)
-        stretches = StretchDesk(desk)
-        clips = ClipDesk(work, folder / "clips", settings)
+        service = ReviewService(work, frames, settings)
+        segments = SegmentService(service)
+        clips = ClipService(work, folder / "clips", settings)
         try:
-            held, actions = desk.round(here), stretches.round(here)
+            held, actions = service.round(here), segments.round(here)
             found = [f"{len(held.labels)} boxes in {len(held.items)} items"] if len(held.labels) else []
             found += [f"{len(actions.actions)} actions"] if len(actions.actions) else []
             print(f"round {here}: {' and '.join(found) or 'nothing'} to judge. Ctrl-C ends this page.")
             print("Open this link, it works once; for another browser, take the newest one:", flush=True)
             sessions = Sessions(port, lambda path: print(f"http://127.0.0.1:{port}{path}", flush=True))
-            app = make_app(desk, stretches, clips, here, port, sessions)
+            app = make_app(service, segments, clips, here, port, sessions)
             config = uvicorn.Config(
                 app, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="off"
             )
@@ -65,8 +65,8 @@ def review(root: Path, number: int | None, port: int, settings: ReviewSettings =
             clips.close()
             frames.close()
             listening.close()
-            desk.verdicts.close()
-        saved, of_actions = desk.verdicts.saved, desk.verdicts.saved_actions
+            service.verdicts.close()
+        saved, of_actions = service.verdicts.saved, service.verdicts.saved_actions
     unreadable = held.unreadable | actions.unreadable
     lines = [f"{name}: not shown: {reason}" for name, reason in unreadable.items()]
     lines.append(f"verdicts on {saved} labels saved: {work.root / VERDICTS_FILE}")

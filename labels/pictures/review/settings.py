@@ -23,9 +23,9 @@ class ReviewSettings:
     frames_kept: int = 4000  # of frames decoded for the page, in a temporary folder
     frames_ahead: int = 400  # decoded in one go for the items to come
     browse_rows: int = 60
-    stretch_fps: float = 25.0  # frames of an action that are shown of each of its seconds
-    stretch_least_frames: int = 12  # where it has so many
-    stretch_most_frames: int = 60
+    segment_fps: float = 25.0  # frames of an action that are shown of each of its seconds
+    segment_least_frames: int = 12  # where it has so many
+    segment_most_frames: int = 60
 
     # Clips from outside
     clip_bytes: int = 200 * 2**20

@@ -86,7 +86,7 @@ class Clip:
         return {"name": self.name, "state": self.state, "step": self.step, "error": self.error, "result": self.result}
 
 
-class ClipDesk:
+class ClipService:
     """Takes clips in and has them looked at, one at a time, each in a process that can be ended."""
 
     def __init__(self, work: WorkFolder, folder: Path, settings: ReviewSettings = REVIEW) -> None:

@@ -141,7 +141,7 @@ def actions_table(frames: list[FrameTruth], video_id: str, fps: float) -> pd.Dat
     rows = []
     for track_id in sorted({track for frame in frames for track in frame.doing}):
         names = [frame.doing.get(track_id) for frame in frames]
-        rows += [(track_id, *stretch) for stretch in _stretches(names, math.ceil(SHORTEST_S * fps))]
+        rows += [(track_id, *segment) for segment in _segments(names, math.ceil(SHORTEST_S * fps))]
     return tables.make_table(
         tables.ACTIONS,
         {
@@ -174,7 +174,7 @@ def poses_table(frames: list[FrameTruth], width: int, height: int) -> pd.DataFra
     return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
 
 
-def _stretches(names: list[str | None], shortest: int) -> list[tuple[int, int, str]]:
+def _segments(names: list[str | None], shortest: int) -> list[tuple[int, int, str]]:
     """(start, end, name) of what is done while in sight; name is empty where it is for fewer frames than `shortest`.
 
     Fewer of the other gait between do not end a gait.

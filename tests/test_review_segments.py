@@ -9,8 +9,8 @@ from review_server import ReviewServer
 
 from labels.cleaning.actions.decisions import OVERRULED
 from labels.pictures.review.frames import ReviewFrames
-from labels.pictures.review.segments import StretchDesk, shown_frames
-from labels.pictures.review.service import ReviewDesk
+from labels.pictures.review.segments import SegmentService, shown_frames
+from labels.pictures.review.service import ReviewService
 from labels.pictures.review.settings import REVIEW, ReviewSettings
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
@@ -68,90 +68,92 @@ def work(tmp_path):
 
 @pytest.fixture
 def boxes_of(tmp_path):
-    """A desk for the boxes of a work folder; its decoding ends with the test."""
+    """A service for the boxes of a work folder; its decoding ends with the test."""
     opened = []
 
-    def open_desk(work, settings=REVIEW):
+    def open_service(work, settings=REVIEW):
         opened.append(ReviewFrames(work, tmp_path / f"frames{len(opened)}", settings))
-        return ReviewDesk(work, opened[-1], settings)
+        return ReviewService(work, opened[-1], settings)
 
-    yield open_desk
+    yield open_service
     for frames in opened:
         frames.close()
 
 
 @pytest.fixture
-def desk(work, boxes_of):
-    return StretchDesk(boxes_of(work))
+def service(work, boxes_of):
+    return SegmentService(boxes_of(work))
 
 
-def ids(desk, offset=0, count=40, judged=False):
-    items = desk.items(0, offset, count)["items"]
+def ids(service, offset=0, count=40, judged=False):
+    items = service.items(0, offset, count)["items"]
     return [item["id"][-2:] for item in items if judged or "verdict" not in item]
 
 
-def test_what_a_student_doubts_comes_first_then_what_a_verdict_changes_most(desk):
+def test_what_a_student_doubts_comes_first_then_what_a_verdict_changes_most(service):
     # Then by nearness to the bar of their class times seconds; what a person said last, what was overruled never.
-    assert ids(desk) == ["a3", "a2", "a1", "a0", "a4"]
+    assert ids(service) == ["a3", "a2", "a1", "a0", "a4"]
 
 
-def test_it_is_told_what_there_is_to_judge(desk):
-    doubted, thrown, *_ = desk.items(0, 0, 40)["items"]
+def test_it_is_told_what_there_is_to_judge(service):
+    doubted, thrown, *_ = service.items(0, 0, 40)["items"]
     assert doubted["doubt"] == {"class": "throw", "score": 0.93} and doubted["origin"] == "human"
     assert thrown["doubt"] is None and (thrown["track"], thrown["class"]) == (3, "throw")
     assert (thrown["start_s"], thrown["end_s"], thrown["quality"]) == (0.0, 0.8, 0.61)
     assert thrown["likely"] == [("throw", 0.6), ("run", 0.3), ("jump", 0.06)]
-    assert desk.about(0) == {"stretches": 5, "actions": ["jump", "run", "throw"], "unreadable_actions": {}}
+    assert service.about(0) == {"segments": 5, "actions": ["jump", "run", "throw"], "unreadable_actions": {}}
 
 
-def test_a_players_box_is_told_for_each_frame_while_it_is_seen(desk):
-    thrown = desk.item(0, "clip_a-a2")
+def test_a_players_box_is_told_for_each_frame_while_it_is_seen(service):
+    thrown = service.item(0, "clip_a-a2")
     assert thrown["frames"] == shown_frames(0, 20, FPS)
     boxes = dict(zip(thrown["frames"], thrown["boxes"], strict=True))
     assert boxes[0] == [0, 10, 20, 60] and boxes[19] is None
     between = next(frame for frame in thrown["frames"] if frame % 4)
     assert boxes[between] == [between, 10, between + 20, 60]
-    assert set(map(str, desk.item(0, "clip_a-a0")["boxes"])) == {"None"}  # of the whole frame
+    assert set(map(str, service.item(0, "clip_a-a0")["boxes"])) == {"None"}  # of the whole frame
 
 
 def test_of_long_actions_some_frames_are_shown_of_short_ones_all():
     assert shown_frames(5, 9, 25.0) == [5, 6, 7, 8]
     long = shown_frames(100, 1100, 25.0)
-    assert len(long) == REVIEW.stretch_most_frames and (long[0], long[-1]) == (100, 1099)
+    assert len(long) == REVIEW.segment_most_frames and (long[0], long[-1]) == (100, 1099)
     second = shown_frames(0, 50, 25.0)
-    assert len(second) == 2 * REVIEW.stretch_fps
+    assert len(second) == 2 * REVIEW.segment_fps
 
 
-def test_verdicts_are_saved_and_what_is_judged_is_not_asked_again(desk, work):
-    assert desk.judge(0, {"item": "clip_a-a2", "verdict": "n"})["total"] == 1
-    assert desk.judge(0, {"item": "clip_a-a3", "verdict": "y", "class_name": "throw"})["right_class"] == "throw"
-    assert desk.judge(0, {"item": "clip_a-a1", "verdict": "y", "class_name": "run"})["right_class"] == ""  # it is that
+def test_verdicts_are_saved_and_what_is_judged_is_not_asked_again(service, work):
+    assert service.judge(0, {"item": "clip_a-a2", "verdict": "n"})["total"] == 1
+    assert service.judge(0, {"item": "clip_a-a3", "verdict": "y", "class_name": "throw"})["right_class"] == "throw"
+    assert (
+        service.judge(0, {"item": "clip_a-a1", "verdict": "y", "class_name": "run"})["right_class"] == ""
+    )  # it is that
     said = {uid: (verdict.verdict, verdict.class_name) for uid, verdict in read_verdicts(work).items()}
     assert said == {"clip_a-a2": ("n", ""), "clip_a-a3": ("y", "throw"), "clip_a-a1": ("y", "")}
-    assert ids(desk) == ["a0", "a4"]
-    assert ids(desk, judged=True) == ["a0", "a4", "a3", "a2", "a1"]  # what was judged comes last
-    assert (desk.item(0, "clip_a-a3")["verdict"], desk.item(0, "clip_a-a3")["right_class"]) == ("y", "throw")
+    assert ids(service) == ["a0", "a4"]
+    assert ids(service, judged=True) == ["a0", "a4", "a3", "a2", "a1"]  # what was judged comes last
+    assert (service.item(0, "clip_a-a3")["verdict"], service.item(0, "clip_a-a3")["right_class"]) == ("y", "throw")
 
 
-def test_pages_go_on_where_the_one_before_ended(desk):
-    first = desk.items(0, 0, 2)
+def test_pages_go_on_where_the_one_before_ended(service):
+    first = service.items(0, 0, 2)
     assert [item["id"][-2:] for item in first["items"]] == ["a3", "a2"] and (first["next"], first["more"]) == (2, True)
-    assert ids(desk, 2, 2) == ["a1", "a0"] and desk.items(0, 4, 2)["next"] is None
-    desk.judge(0, {"item": "clip_a-a2", "verdict": "y"})
-    last = desk.items(0, 2, 3)
+    assert ids(service, 2, 2) == ["a1", "a0"] and service.items(0, 4, 2)["next"] is None
+    service.judge(0, {"item": "clip_a-a2", "verdict": "y"})
+    last = service.items(0, 2, 3)
     assert [item["id"][-2:] for item in last["items"]] == ["a1", "a0", "a4"] and not last["more"]
-    after = desk.items(0, last["next"], 3)
+    after = service.items(0, last["next"], 3)
     assert ([item["id"][-2:] for item in after["items"]], after["next"]) == (["a2"], None)
 
 
-def test_what_was_denied_and_cleaned_can_be_seen_and_what_is_held_out_comes_last(desk, work):
+def test_what_was_denied_and_cleaned_can_be_seen_and_what_is_held_out_comes_last(service, work):
     said = [(*SAID[0][:5], "drop", "human: no"), *SAID[1:]]
     write_actions(work, said=said, output="a2")
     write_actions_of(work, "clip_b")
     videos = work.read_videos()
     work.write_videos(videos.assign(split=videos["split"].where(videos["video_id"] != "clip_a", "test")))
-    desk.about(0)
-    assert [(item["id"], item["held_out"]) for item in desk.items(0, 0, 40)["items"]] == [
+    service.about(0)
+    assert [(item["id"], item["held_out"]) for item in service.items(0, 0, 40)["items"]] == [
         ("clip_b-a0", False),
         *((f"clip_a-a{number}", True) for number in (3, 2, 1, 0, 4)),
     ]
@@ -159,10 +161,10 @@ def test_what_was_denied_and_cleaned_can_be_seen_and_what_is_held_out_comes_last
 
 def test_taking_back_tells_boxes_from_actions(work, boxes_of):
     boxes = boxes_of(work)
-    desk = StretchDesk(boxes)
+    service = SegmentService(boxes)
     label = boxes.items(0, 0, 40)["items"][0]
     boxes.judge(0, {"item": label["id"], "verdict": "y"})
-    desk.judge(0, {"item": "clip_a-a2", "verdict": "n"})
+    service.judge(0, {"item": "clip_a-a2", "verdict": "n"})
     assert boxes.verdicts.saved_actions == 1
     assert boxes.take_back() == {"item": "clip_a-a2", "labels": 1, "of_actions": True, "total": label["count"]}
     assert (boxes.take_back()["of_actions"], boxes.verdicts.saved, boxes.verdicts.saved_actions) == (False, 0, 0)
@@ -179,99 +181,99 @@ def test_taking_back_tells_boxes_from_actions(work, boxes_of):
         ({"item": "clip_a-a1", "verdict": "y", "class_name": "a\nb"}, "no name of a class"),
     ],
 )
-def test_what_cannot_be_is_refused(desk, work, said, message):
+def test_what_cannot_be_is_refused(service, work, said, message):
     with pytest.raises(InputError, match=message):
-        desk.judge(0, said)
+        service.judge(0, said)
     assert not read_verdicts(work)
 
 
-def test_actions_that_were_cleaned_anew_are_read_anew(desk, work):
-    assert len(ids(desk)) == 5
+def test_actions_that_were_cleaned_anew_are_read_anew(service, work):
+    assert len(ids(service)) == 5
     write_actions(work, said=SAID[:1], human=(), output="a2")
-    assert desk.about(0)["stretches"] == 1 and len(ids(desk)) == 1
+    assert service.about(0)["segments"] == 1 and len(ids(service)) == 1
 
 
 def test_a_round_without_actions_has_none(tmp_path, boxes_of):
     work = make_work(tmp_path / "work", [Clip("clip_a", [range(12)])], 1)
-    desk = StretchDesk(boxes_of(work))
-    assert desk.about(0)["stretches"] == 0 and desk.items(0, 0, 40) == {"items": [], "next": None, "more": False}
+    service = SegmentService(boxes_of(work))
+    assert service.about(0)["segments"] == 0 and service.items(0, 0, 40) == {"items": [], "next": None, "more": False}
 
 
 @pytest.mark.parametrize(
     "listed", ["", "label_uid,score\na,1\n", f"{DOUBTS}clip_a-a3,,,,,,run,sure\n", f"{DOUBTS}clip_a-a3,,,,,,run,nan\n"]
 )
-def test_doubts_that_cannot_be_read_are_named_and_the_actions_are_there(desk, work, listed):
+def test_doubts_that_cannot_be_read_are_named_and_the_actions_are_there(service, work, listed):
     path = work.round(0).stage(ACTIONS_CLEANED) / "review.csv"
     path.write_text(listed)
-    about = desk.about(0)
-    assert about["stretches"] == 5 and desk.item(0, "clip_a-a3")["doubt"] is None
+    about = service.about(0)
+    assert about["segments"] == 5 and service.item(0, "clip_a-a3")["doubt"] is None
     assert list(about["unreadable_actions"].values()) == (
         [] if not listed else [about["unreadable_actions"]["review.csv"]]
     )
     path.write_bytes(b"\xff\xfe\x00")
-    assert str(path) in desk.about(0)["unreadable_actions"]["review.csv"]
+    assert str(path) in service.about(0)["unreadable_actions"]["review.csv"]
 
 
-def test_a_class_may_be_called_none(desk, work):
+def test_a_class_may_be_called_none(service, work):
     path = work.round(0).stage(ACTIONS_CLEANED) / "review.csv"
     path.write_text(f"{DOUBTS}clip_a-a3,clip_a,3,0,1,run,None,0.9\n")
-    desk.about(0)
-    assert desk.item(0, "clip_a-a3")["doubt"] == {"class": "None", "score": 0.9}
+    service.about(0)
+    assert service.item(0, "clip_a-a3")["doubt"] == {"class": "None", "score": 0.9}
 
 
 @pytest.mark.parametrize("probabilities", ["", "3", "[1]", '{"run": "x"}', '{"run": NaN}'])
-def test_probabilities_that_cannot_be_read_are_left_out(desk, work, probabilities):
+def test_probabilities_that_cannot_be_read_are_left_out(service, work, probabilities):
     actions = action_rows("clip_a", SAID[:1]).assign(probabilities=probabilities)
     write_parquet(work.round(0).actions("cleaned", "clip_a"), actions, {"video_id": "clip_a"})
-    assert desk.item(0, "clip_a-a0")["likely"] == []
+    assert service.item(0, "clip_a-a0")["likely"] == []
 
 
-def test_a_shard_that_cannot_be_read_is_named_and_the_others_are_shown(desk, work):
+def test_a_shard_that_cannot_be_read_is_named_and_the_others_are_shown(service, work):
     write_parquet(work.round(0).actions("cleaned", "clip_b"), action_rows("clip_b", SAID[:1]).drop(columns="score"), {})
-    about = desk.about(0)
-    assert about["stretches"] == 5 and "score" in about["unreadable_actions"]["clip_b"]
+    about = service.about(0)
+    assert about["segments"] == 5 and "score" in about["unreadable_actions"]["clip_b"]
 
 
-def test_where_players_cannot_be_read_their_actions_are_told_without_boxes(desk, work):
+def test_where_players_cannot_be_read_their_actions_are_told_without_boxes(service, work):
     boxes = read_parquet(work.round(0).boxes("cleaned", "clip_a"))
-    assert any(desk.item(0, "clip_a-a2")["boxes"])
+    assert any(service.item(0, "clip_a-a2")["boxes"])
     write_parquet(work.round(0).boxes("cleaned", "clip_a"), boxes.drop(columns="track_id"), {})
-    assert not any(desk.item(0, "clip_a-a2")["boxes"])
+    assert not any(service.item(0, "clip_a-a2")["boxes"])
 
 
-def test_a_player_out_of_sight_has_no_box(desk, work):
+def test_a_player_out_of_sight_has_no_box(service, work):
     frames = [0, 1, 2, 3, 4, 5, 18, 19]  # half a second without
     people = rows("clip_a", 0, frames, [[f, 10, f + 20, 60] for f in frames], class_name="person", track_id=3)
     metadata = {"video_id": "clip_a", "stride": 1, "frame_count": FRAMES, "fps": FPS, "width": 160, "height": 96}
     write_parquet(work.round(0).boxes("cleaned", "clip_a"), people, metadata)
-    thrown = desk.item(0, "clip_a-a2")
+    thrown = service.item(0, "clip_a-a2")
     seen = [frame for frame, box in zip(thrown["frames"], thrown["boxes"], strict=True) if box]
     assert max(seen) <= 5 and min(seen) == 0
 
 
-def test_actions_of_videos_whose_boxes_cannot_be_read_are_left_out(desk, work):
+def test_actions_of_videos_whose_boxes_cannot_be_read_are_left_out(service, work):
     write_actions_of(work, "clip_b")
     write_parquet(work.round(0).boxes("cleaned", "clip_b"), action_rows("clip_b", SAID[:1]), {})
-    assert desk.about(0)["stretches"] == 6
-    assert {item["video"] for item in desk.items(0, 0, 40)["items"]} == {"clip_a"}
+    assert service.about(0)["segments"] == 6
+    assert {item["video"] for item in service.items(0, 0, 40)["items"]} == {"clip_a"}
     with pytest.raises(InputError, match="cannot be read"):
-        desk.item(0, "clip_b-a0")
+        service.item(0, "clip_b-a0")
 
 
 def test_videos_that_come_to_a_round_of_actions_alone_are_shown(tmp_path, boxes_of):
     work = make_work(tmp_path / "work", [Clip("clip_a", []), Clip("clip_b", [])], 0)
     write_actions(work)
     boxes = boxes_of(work)
-    desk = StretchDesk(boxes)
-    assert len(ids(desk)) == 5
+    service = SegmentService(boxes)
+    assert len(ids(service)) == 5
     write_actions_of(work, "clip_b")
     boxes.about(0)
-    assert desk.about(0)["stretches"] == 6 and len(ids(desk)) == 6
+    assert service.about(0)["segments"] == 6 and len(ids(service)) == 6
 
 
 def test_all_frames_that_will_be_shown_are_decoded_ahead(work, boxes_of):
     boxes = boxes_of(work, ReviewSettings(frames_ahead=3))
-    shown = [item["frames"] for item in StretchDesk(boxes).items(0, 0, 40)["items"]]
+    shown = [item["frames"] for item in SegmentService(boxes).items(0, 0, 40)["items"]]
     video = boxes.round(0).videos["clip_a"]
     end = time.monotonic() + 60
     while not all(boxes.frames.has(video, frame) for each in shown for frame in each):
@@ -299,7 +301,7 @@ def test_a_round_of_actions_alone_is_served_and_its_end_names_the_right_cleaning
     with ReviewServer(work.root) as server:
         assert "round 0: 5 actions to judge" in server.said
         about = server.json("/api/about")
-        assert (about["labels"], about["stretches"], about["rounds"]) == (0, 5, [0])
+        assert (about["labels"], about["segments"], about["rounds"]) == (0, 5, [0])
         items = server.json("/api/actions?round=0")["items"]
         frame = items[0]["frames"][0]
         assert server.get(f"/frames/clip_a/{frame}.jpg?round=0&width=80")[:2] == b"\xff\xd8"
@@ -311,6 +313,6 @@ def test_a_round_of_actions_alone_is_served_and_its_end_names_the_right_cleaning
     assert (code, wrong) == (0, "") and f"next: python dataset_cleaner.py {work.root} --round 0" in printed
 
 
-def test_what_another_process_says_meanwhile_is_known(desk, work):
+def test_what_another_process_says_meanwhile_is_known(service, work):
     append_verdicts(work, [{"label_uid": "clip_a-a3", "verdict": "y"}])
-    assert ids(desk) == ["a2", "a1", "a0", "a4"]
+    assert ids(service) == ["a2", "a1", "a0", "a4"]

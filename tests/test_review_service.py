@@ -15,10 +15,10 @@ import visualise
 from labels.pictures.overlay.clip import measured
 from labels.pictures.review.app import Guard, Sessions
 from labels.pictures.review.frames import ReviewFrames
-from labels.pictures.review.segments import StretchDesk
-from labels.pictures.review.service import ReviewDesk, strip_step
+from labels.pictures.review.segments import SegmentService
+from labels.pictures.review.service import ReviewService, strip_step
 from labels.pictures.review.settings import ReviewSettings
-from labels.pictures.review.uploads import ClipDesk, current_models, shown_name
+from labels.pictures.review.uploads import ClipService, current_models, shown_name
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, write_run_record
 from labels.records.verdicts import append_verdicts, read_verdicts
@@ -32,54 +32,54 @@ def work(tmp_path):
 
 
 @pytest.fixture
-def desk(work, tmp_path):
-    return ReviewDesk(work, ReviewFrames(work, tmp_path / "frames"))
+def service(work, tmp_path):
+    return ReviewService(work, ReviewFrames(work, tmp_path / "frames"))
 
 
-def track_of(desk, video_id="clip_a"):
-    return next(item for item in desk.items(0, 0, 40)["items"] if item["track"] and item["video"] == video_id)
+def track_of(service, video_id="clip_a"):
+    return next(item for item in service.items(0, 0, 40)["items"] if item["track"] and item["video"] == video_id)
 
 
 # --- items and verdicts ---
 
 
-def test_a_verdict_on_a_track_is_a_line_for_each_of_its_labels_and_its_item_is_done(desk, work):
-    item = track_of(desk)
+def test_a_verdict_on_a_track_is_a_line_for_each_of_its_labels_and_its_item_is_done(service, work):
+    item = track_of(service)
     assert item["count"] == 12
-    answer = desk.judge(0, {"item": item["id"], "verdict": "y"})
+    answer = service.judge(0, {"item": item["id"], "verdict": "y"})
     assert (answer["saved"], answer["total"]) == (12, 12)
     said = read_verdicts(work)
     assert set(said) == {row["uid"] for row in item["rows"]}
     assert {verdict.frame_index for verdict in said.values()} == set(range(12))
     first = said[item["rows"][0]["uid"]]
     assert (first.verdict, first.xyxy, first.judged_xyxy) == ("y", None, tuple(ball_box(0)))
-    assert item["id"] not in {each["id"] for each in desk.items(0, 0, 40)["items"]}
+    assert item["id"] not in {each["id"] for each in service.items(0, 0, 40)["items"]}
 
 
-def test_one_label_of_a_track_can_be_judged_alone(desk, work):
-    item = track_of(desk)
-    desk.judge(0, {"item": item["id"], "verdict": "n", "only": item["rows"][5]["uid"]})
+def test_one_label_of_a_track_can_be_judged_alone(service, work):
+    item = track_of(service)
+    service.judge(0, {"item": item["id"], "verdict": "n", "only": item["rows"][5]["uid"]})
     assert [(uid, verdict.verdict) for uid, verdict in read_verdicts(work).items()] == [(item["rows"][5]["uid"], "n")]
-    assert item["id"] in {each["id"] for each in desk.items(0, 0, 40)["items"]}
+    assert item["id"] in {each["id"] for each in service.items(0, 0, 40)["items"]}
 
 
-def test_what_was_said_of_one_label_stands_when_its_track_is_judged(desk, work):
-    item = track_of(desk)
+def test_what_was_said_of_one_label_stands_when_its_track_is_judged(service, work):
+    item = track_of(service)
     wrong = item["rows"][5]["uid"]
-    desk.judge(0, {"item": item["id"], "verdict": "n", "only": wrong})
-    assert desk.judge(0, {"item": item["id"], "verdict": "y"})["saved"] == 11
+    service.judge(0, {"item": item["id"], "verdict": "n", "only": wrong})
+    assert service.judge(0, {"item": item["id"], "verdict": "y"})["saved"] == 11
     assert [uid for uid, verdict in read_verdicts(work).items() if verdict.verdict == "n"] == [wrong]
-    desk.take_back()
-    desk.take_back()  # then it is one of the track again
-    assert desk.judge(0, {"item": item["id"], "verdict": "y"})["saved"] == 12
+    service.take_back()
+    service.take_back()  # then it is one of the track again
+    assert service.judge(0, {"item": item["id"], "verdict": "y"})["saved"] == 12
 
 
-def test_a_corrected_box_and_class_stay_when_the_label_is_confirmed_and_go_when_it_is_denied(desk, work):
-    item = track_of(desk)
+def test_a_corrected_box_and_class_stay_when_the_label_is_confirmed_and_go_when_it_is_denied(service, work):
+    item = track_of(service)
     uid = item["rows"][3]["uid"]
-    desk.judge(0, {"item": item["id"], "verdict": "y", "only": uid, "box": [20, 41, 36, 55]})
-    desk.judge(0, {"item": item["id"], "verdict": "y", "class_name": "person"})
-    desk.judge(0, {"item": item["id"], "verdict": "y"})
+    service.judge(0, {"item": item["id"], "verdict": "y", "only": uid, "box": [20, 41, 36, 55]})
+    service.judge(0, {"item": item["id"], "verdict": "y", "class_name": "person"})
+    service.judge(0, {"item": item["id"], "verdict": "y"})
     said = read_verdicts(work)
     assert (said[uid].xyxy, said[uid].class_name, said[uid].judged_xyxy) == (
         (20, 41, 36, 55),
@@ -87,34 +87,34 @@ def test_a_corrected_box_and_class_stay_when_the_label_is_confirmed_and_go_when_
         tuple(ball_box(3)),
     )
     assert {verdict.class_name for verdict in said.values()} == {"person"}
-    desk.judge(0, {"item": item["id"], "verdict": "n"})
+    service.judge(0, {"item": item["id"], "verdict": "n"})
     assert read_verdicts(work)[uid].xyxy is None
 
 
-def test_taking_back_gives_what_was_said_before_step_by_step(desk, work):
-    item = track_of(desk)
+def test_taking_back_gives_what_was_said_before_step_by_step(service, work):
+    item = track_of(service)
     uid = item["rows"][0]["uid"]
     append_verdicts(work, [{"label_uid": uid, "verdict": "n"}])  # somebody else, before
-    desk.judge(0, {"item": item["id"], "verdict": "y"})
-    desk.judge(0, {"item": item["id"], "verdict": "y", "only": uid, "box": [20, 41, 36, 55]})
-    assert desk.take_back()["labels"] == 1
+    service.judge(0, {"item": item["id"], "verdict": "y"})
+    service.judge(0, {"item": item["id"], "verdict": "y", "only": uid, "box": [20, 41, 36, 55]})
+    assert service.take_back()["labels"] == 1
     assert read_verdicts(work)[uid].xyxy is None
-    assert desk.take_back() == {"item": item["id"], "labels": 12, "of_actions": False, "total": 0}
+    assert service.take_back() == {"item": item["id"], "labels": 12, "of_actions": False, "total": 0}
     assert {uid: verdict.verdict for uid, verdict in read_verdicts(work).items()} == {uid: "n"}
-    assert desk.take_back() == {"item": "", "labels": 0, "of_actions": False, "total": 0}
+    assert service.take_back() == {"item": "", "labels": 0, "of_actions": False, "total": 0}
 
 
-def test_what_another_process_says_meanwhile_is_known(desk, work):
-    item = track_of(desk)
+def test_what_another_process_says_meanwhile_is_known(service, work):
+    item = track_of(service)
     append_verdicts(work, [{"label_uid": row["uid"], "verdict": "y"} for row in item["rows"]])
-    assert item["id"] not in {each["id"] for each in desk.items(0, 0, 40)["items"]}
+    assert item["id"] not in {each["id"] for each in service.items(0, 0, 40)["items"]}
 
 
-def test_a_drawn_box_is_saved_and_shown(desk, work):
+def test_a_drawn_box_is_saved_and_shown(service, work):
     asked = {"video": "clip_b", "frame": 9, "class_name": "sports ball", "box": [150, 90, 400, 400]}
-    uid = desk.draw(0, asked)["uid"]
+    uid = service.draw(0, asked)["uid"]
     assert read_verdicts(work)[uid].xyxy == (150, 90, 160, 96)  # no further than the frame
-    assert [each["box"] for each in desk.around(0, "clip_b", 5, 12)["drawn"]] == [(150, 90, 160, 96)]
+    assert [each["box"] for each in service.around(0, "clip_b", 5, 12)["drawn"]] == [(150, 90, 160, 96)]
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_a_drawn_box_is_saved_and_shown(desk, work):
         ({"verdict": "n", "class_name": "person"}, "cannot be corrected"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_and_nothing_is_written(desk, work, said, message):
-    item = track_of(desk)
+def test_what_cannot_be_saved_is_refused_and_nothing_is_written(service, work, said, message):
+    item = track_of(service)
     given = {"item": item["id"]} | said
     if given.get("box_of") == "first":
         given["box_of"] = item["rows"][0]["uid"]
     with pytest.raises(InputError, match=message):
-        desk.judge(0, given)
+        service.judge(0, given)
     assert read_verdicts(work) == {}
 
 
@@ -144,20 +144,20 @@ def test_the_strip_goes_in_whole_strides_about_a_second_each_way():
     assert [strip_step(25, 1), strip_step(25, 10), strip_step(30, 2), strip_step(1, 1)] == [6, 10, 8, 1]
 
 
-def test_frames_are_those_of_the_video_also_where_none_is_stored(desk):
+def test_frames_are_those_of_the_video_also_where_none_is_stored(service):
     import cv2
     import numpy as np
 
     for frame in (3, 17):
-        bgr = cv2.imdecode(np.frombuffer(desk.frame(0, "clip_a", frame, 0), dtype=np.uint8), cv2.IMREAD_COLOR)
+        bgr = cv2.imdecode(np.frombuffer(service.frame(0, "clip_a", frame, 0), dtype=np.uint8), cv2.IMREAD_COLOR)
         assert bgr.shape == (96, 160, 3)
         bright = np.flatnonzero(bgr[BALL_TOP + 6].min(axis=1) > 200)
         assert bright.mean() == pytest.approx(10 + 4 * frame + 5.5, abs=1.0)
-    assert len(desk.crop(0, track_of(desk)["rows"][0]["uid"])) > 500
+    assert len(service.crop(0, track_of(service)["rows"][0]["uid"])) > 500
     with pytest.raises(InputError, match="has no frame 20"):
-        desk.frame(0, "clip_a", 20, 0)
+        service.frame(0, "clip_a", 20, 0)
     with pytest.raises(InputError, match="no such video"):
-        desk.frame(0, "../../etc/passwd", 0, 0)
+        service.frame(0, "../../etc/passwd", 0, 0)
 
 
 # --- who may speak ---
@@ -216,15 +216,15 @@ def test_what_is_sent_is_bounded_as_it_comes(work):
         assert (answer.status, b"too much" in answer.read()) == (400, True)
 
 
-def test_a_browser_takes_back_its_own_verdicts_only(desk, work):
-    item = track_of(desk)
+def test_a_browser_takes_back_its_own_verdicts_only(service, work):
+    item = track_of(service)
     uid = item["rows"][5]["uid"]
-    desk.judge(0, {"item": item["id"], "verdict": "y"}, "first")
-    desk.judge(0, {"item": item["id"], "verdict": "n", "only": uid}, "second")
-    assert desk.take_back("third")["labels"] == 0
-    assert desk.take_back("first")["labels"] == 11  # not the one that another browser judged since
+    service.judge(0, {"item": item["id"], "verdict": "y"}, "first")
+    service.judge(0, {"item": item["id"], "verdict": "n", "only": uid}, "second")
+    assert service.take_back("third")["labels"] == 0
+    assert service.take_back("first")["labels"] == 11  # not the one that another browser judged since
     assert {name: verdict.verdict for name, verdict in read_verdicts(work).items()} == {uid: "n"}
-    assert desk.take_back("second")["labels"] == 1
+    assert service.take_back("second")["labels"] == 1
     assert read_verdicts(work)[uid].verdict == "y"  # as it stood before
 
 
@@ -238,9 +238,11 @@ async def _chunks(parts):
 
 @pytest.fixture
 def clips(work, tmp_path):
-    desk = ClipDesk(work, tmp_path / "clips", ReviewSettings(clip_bytes=200_000, clip_seconds=0.5, clip_pixels=500_000))
-    yield desk
-    desk.close()
+    service = ClipService(
+        work, tmp_path / "clips", ReviewSettings(clip_bytes=200_000, clip_seconds=0.5, clip_pixels=500_000)
+    )
+    yield service
+    service.close()
 
 
 def given(clips, name, data, said_bytes=None):
@@ -379,7 +381,7 @@ def test_the_page_is_served_judged_and_ended_with_ctrl_c(work):
         ]
 
 
-def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(desk, clips, tmp_path):
+def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(service, clips, tmp_path):
     """A browser whose connection ends while it sends shows no message."""
     pytest.importorskip("starlette")
     from labels.pictures.review.app import make_app
@@ -387,7 +389,7 @@ def test_a_clip_without_a_stated_length_is_heard_out_before_it_is_refused(desk, 
     links: list[str] = []
     sessions = Sessions(8777, links.append)
     cookie = sessions.opened(links[0].partition("key=")[2]).partition(";")[0]
-    app = make_app(desk, StretchDesk(desk), clips, 0, 8777, sessions)
+    app = make_app(service, SegmentService(service), clips, 0, 8777, sessions)
     waiting, said = [b"x" * 100_000] * 5, []
 
     async def receive():

@@ -7,7 +7,7 @@ import { Playing } from "./review_playing.js";
 const FIRST_ITEMS = 3; // the first view does not wait for more
 const ITEMS = 12;
 
-export class Stretches extends Playing {
+export class Segments extends Playing {
   isJudged(item) { return Boolean(item.verdict); }
 
   open() { return this.begin(FIRST_ITEMS); }
@@ -28,7 +28,7 @@ export class Stretches extends Playing {
     this.stop();
     const { item } = this;
     this.painted = null;
-    document.documentElement.dataset.stretch = "";
+    document.documentElement.dataset.segment = "";
     this.tab.classList.toggle("done", !item);
     this.tellProgress();
     if (!item || this.tab.hidden) return;
