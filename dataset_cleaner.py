@@ -54,8 +54,8 @@ def clean(args: argparse.Namespace) -> Summary:
         return export_stage(args.work, args.round, args.export)
     from labels.cleaning.actions.round import clean_actions_of, wants_actions
     from labels.records import next_command
-    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.work_folder import WorkFolder
+    from labels.videos.replaced_clips import refuse_replaced_clips
 
     work = WorkFolder(args.work)
     if wants_actions(work, args.round, args.task):

@@ -56,8 +56,8 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
     from labels.records import next_command
-    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.work_folder import WorkFolder
+    from labels.videos.replaced_clips import refuse_replaced_clips
 
     work = WorkFolder(args.work)
     replaced = refuse_replaced_clips(work, args.force)

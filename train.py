@@ -45,9 +45,10 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
-    from labels.records.replaced_clips import refuse_replaced_clips
+    from labels.records import next_command
     from labels.records.work_folder import WorkFolder
     from labels.training.actions.round import train_actions_of, wants_actions
+    from labels.videos.replaced_clips import refuse_replaced_clips
 
     if wants_actions(WorkFolder(args.work), args.round, args.task):
         refuse_replaced_clips(WorkFolder(args.work), args.force)
@@ -55,7 +56,6 @@ def train(args: argparse.Namespace) -> Summary:
 
         return train_actions_of(args, draw_training_curves, draw_confusion)
     refuse_actions(args)
-    from labels.cleaning.settings import cleaning_command
     from labels.models.checkpoints import own_long_side
     from labels.models.detectors.loading import torch_device
     from labels.pictures.report.training import draw_training_curves
@@ -64,7 +64,7 @@ def train(args: argparse.Namespace) -> Summary:
 
     work = WorkFolder(args.work)
     # Says, too, what is missing before the folder's lock would make it.
-    replaced = refuse_replaced_clips(work, args.force, args.round, "cleaned", cleaning_command(work, args.round))
+    replaced = refuse_replaced_clips(work, args.force, args.round, "cleaned", next_command.clean(work, args.round))
     architecture = args.architecture or TrainingSettings.architecture
     settings = replace(
         TrainingSettings(),

@@ -65,8 +65,8 @@ def visualise(args: argparse.Namespace) -> Summary:
 
     from labels.pictures import stage as round_pictures
     from labels.records.errors import InputError
-    from labels.records.replaced_clips import refuse_replaced_clips
     from labels.records.work_folder import WorkFolder
+    from labels.videos.replaced_clips import refuse_replaced_clips
 
     if args.limit < 0 or not 0 <= args.seconds < 1e6:
         raise InputError("--limit and --seconds must be 0 or more")

@@ -235,7 +235,7 @@ def test_a_row_that_gets_lost_is_an_error(monkeypatch):
 def test_counts_that_do_not_add_up_are_an_error():
     whole = clean(boxes_from(GAPPY, 30))
     with pytest.raises(AssertionError, match="do not add up"):
-        video_cleaning.CleanedVideo(whole.boxes, whole.merged, whole.interpolated - 1)
+        video_cleaning.CleanedVideo(whole.boxes, whole.video, whole.merged, whole.interpolated - 1)
 
 
 def test_overlap_is_greedy_suppression():

@@ -41,8 +41,8 @@ def frozen(tmp_path_factory):
 
 def stages(work, *options, shares=1):
     """Label and clean round 0; in several shares each stage is ended by a run without --shard."""
-    label = [str(work.root), "--round", "0", "--detector", "motion", *options]
-    clean = [str(work.root), "--round", "0", "--max-per-frame", "1", *options]
+    label = [str(work.root), "--round", "0", "--detector", "motion", "--force", *options]
+    clean = [str(work.root), "--round", "0", "--max-per-frame", "1", "--force", *options]
     for main, arguments in ((dataset_processor.main, label), (dataset_cleaner.main, clean)):
         for number in range(1, shares + 1) if shares > 1 else ():
             assert main([*arguments, "--shard", f"{number}/{shares}"]) == 0
@@ -82,7 +82,7 @@ def test_the_same_files_wherever_they_are_made(frozen, expected, tmp_path, optio
 
 def test_a_share_ends_no_stage_and_says_how_it_is_ended(frozen, tmp_path, capsys):
     work = copy_of(frozen, tmp_path)
-    label = [str(work.root), "--round", "0", "--detector", "motion"]
+    label = [str(work.root), "--round", "0", "--detector", "motion", "--force"]
     dataset_processor.main([*label, "--shard", "2/10"])
     printed = capsys.readouterr().out
     assert "label, shard-2-of-10: 2 videos = 2 used + 0 skipped" in printed

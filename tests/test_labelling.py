@@ -178,7 +178,13 @@ def test_a_labeller_may_not_flood_the_tables(make_video):
 def test_a_box_said_twice_is_one_label_and_counted(tmp_path, make_video):
     work, twice = work_with(tmp_path, make_video, ["a"], 3), [[50, 1, 59, 9], [50, 1, 59, 9]]
     for outcome in (run(work, Spelling(extra=twice)), run(work, Spelling(extra=twice))):  # made, and made before
-        assert outcome.totals == {"boxes": 6, "labelled_frames": 3, "repeated_boxes": 3, "degenerate_boxes": 0}
+        assert outcome.totals == {
+            "boxes": 6,
+            "labelled_frames": 3,
+            "repeated_boxes": 3,
+            "degenerate_boxes": 0,
+            "surplus_boxes": 0,
+        }
         assert "3 boxes left out, because the labeller gave the very same one before" in outcome_lines(outcome)
     assert len(read_parquet(work.round(0).boxes("labelled", "a"))) == 6
 

@@ -14,10 +14,10 @@ import dataset_downloader
 import dataset_processor
 import train
 import visualise
-from labels.records import replaced_clips
-from labels.records.replaced_clips import KNOWN_CLIPS, refuse_replaced_clips
 from labels.records.work_folder import WorkFolder
+from labels.videos import replaced_clips
 from labels.videos.decoding import frames as decoding
+from labels.videos.replaced_clips import KNOWN_CLIPS, refuse_replaced_clips
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_overlapping_segments_come_out_of_one_pass(tmp_path, monkeypatch):
 
     source = write_test_video(tmp_path / "source.mp4", 100)
     passes = []
-    monkeypatch.setattr(cutting, "decode_frames", lambda path: passes.append(path) or decode_frames(path))
+    monkeypatch.setattr(cutting, "decode_frames", lambda path, **how: passes.append(path) or decode_frames(path, **how))
     made = cut_segments(source, [Segment("b", 1.0, 3.0), Segment("a", 0.4, 2.0), Segment("c", 0.4, 2.0)], tmp_path)
     assert passes == [source]
     assert codes_and_times(made["a"].path)[0] == codes_and_times(made["c"].path)[0] == list(range(10, 50))

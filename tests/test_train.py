@@ -22,7 +22,7 @@ from labels.models.detectors.loading import detector_from_checkpoint
 from labels.records import next_command, tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
-from labels.records.safe_writing import read_parquet_and_metadata, write_parquet
+from labels.records.safe_writing import file_digest, read_parquet_and_metadata, write_parquet
 from labels.records.video_labels import write_video_labels
 from labels.records.work_folder import WorkFolder
 from labels.training.boxes import round as box_folds
@@ -90,11 +90,17 @@ def make_work(
             known = boxes[["frame_index", *tables.BOX_COLUMNS, "class_name"]].assign(track_id=0, visibility=1.0)
             write_parquet(work.truth_boxes(video_id), known.astype({"visibility": "float32"}))
         empty = {name: "" if kind == "str" else 0 for name, kind in tables.VIDEOS.items()}
-        split = "test" if seed >= clips - test_clips else ""
+        split, sha256 = "test" if seed >= clips - test_clips else "", file_digest(path)
         rows.append(
             empty
             | {"video_id": video_id, "status": "ok", "file": path.name, "group": f"group{seed}", "split": split}
-            | {"fps": 25.0, "frame_count": FRAMES, "width": WIDTH, "height": HEIGHT, "sha256": f"bytes{seed}"}
+            | {
+                "fps": 25.0,
+                "frame_count": FRAMES,
+                "width": WIDTH,
+                "height": HEIGHT,
+                "sha256": sha256,
+            }
         )
     work.write_videos(pd.DataFrame(rows).astype(tables.VIDEOS))
     write_run_record(folder, RunRecord("cleaned", 0, {}, {}, output=f"cleaned {clips} {decision}"))
@@ -365,7 +371,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, small, capsys):
     whole = make_work(tmp_path / "whole").root
     for clip in (whole / "videos").glob("*.mp4"):
         clip.write_bytes(b"no video")
-    assert "no kept box in the clips to train on" in error_of(str(whole), "--round", "0")
+    assert "no kept box in the clips to train on" in error_of(str(whole), "--round", "0", "--force")
 
 
 @pytest.mark.parametrize("architecture", ["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn"])

@@ -156,10 +156,11 @@ def test_videos_worth_seeing_are_the_same_every_time_and_as_many_as_asked(tmp_pa
 def test_a_video_that_cannot_be_decoded_costs_only_itself(tmp_path, capsys):
     work = make_work(tmp_path / "w", [Clip("a", [range(5)]), Clip("b", [range(5)])], 1)
     (work.videos / "b.mp4").write_bytes(b"not a video")
-    assert visualise.main([str(work.root)]) == 0
+    assert visualise.main([str(work.root)]) == 2  # it is not the clip that was labelled
+    assert visualise.main([str(work.root), "--force"]) == 0
     out = capsys.readouterr().out
     assert "visualise: 2 videos = 1 used + 1 skipped" in out and "b: no overlay" in out
-    assert visualise.main([str(work.root), "--strict"]) == 3
+    assert visualise.main([str(work.root), "--force", "--strict"]) == 3
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,8 @@ def test_a_run_record_knows_what_it_was_made_from(tmp_path):
     assert not record.is_made_from({"stride": 1}, {"videos": "v"})
     assert not record.is_made_from({"stride": 2}, {"videos": "w"})
     folder.run_record("labelled").write_text(json.dumps({"other": 1}))
+    assert read_run_record(folder, "labelled") is None  # damaged: the stage is not finished
+    folder.run_record("labelled").write_text(json.dumps({"stage": "labelled", "other": 1}))
     with pytest.raises(InputError, match="run the stage again"):
         read_run_record(folder, "labelled")
 

@@ -132,7 +132,7 @@ def recognise(path: Path) -> str:
             return "mot"
         if any(path.glob("config_*.xml")):
             raise InputError(f"{path}: Label Studio's settings; name the JSON file that it exported")
-        for inside in sorted(inside for suffix in ("xml", "json", "csv") for inside in path.rglob(f"*.{suffix}")):
+        for inside in (inside for suffix in ("xml", "json", "csv") for inside in sorted(path.rglob(f"*.{suffix}"))):
             if (kind := recognise_or_none(inside)) is not None and kind not in ("kinetics", "csv"):
                 return kind
         raise InputError(f"{path}: in no format known by its files; say which one it is: {', '.join(FORMATS)}")

@@ -13,7 +13,6 @@ A damaged video ends before the damage (UNTIL_DAMAGE 1), or is refused (0). Wher
 of threads, so it is decoded once more with one thread: what several threads hold is lost at the damage.
 """
 
-import fcntl
 import json
 import os
 import signal
@@ -149,6 +148,8 @@ def end_with_lifeline(fd: int) -> None:
 
     The system sends SIGIO, which ends whoever does not catch it: also a decoder that hangs and never looks.
     """
+    import fcntl
+
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     with suppress(BlockingIOError):
@@ -175,6 +176,8 @@ class Decoding:
         av.logging.set_level(av.logging.WARNING)
         av.logging.restore_default_callback()
         threads = self.limits.threads or min(os.cpu_count() or 1, 8)
+        if self.lost and not until_damage:  # known before a frame is decoded: a download is worth another try
+            raise BadVideo(self.cut_off())
         try:
             try:
                 return self.decode(threads)
