@@ -7,7 +7,7 @@ is not right.
   paths, how many are made both ways (F1 of the steps).
 - `views`: where there are several views (detectors, scales), the share of the others that see what is kept.
 - `survival`: of the labels that the round before kept, those that this round's labeller finds again.
-- `folds`: of what is kept, what students find that were trained on other groups (F1; `training.box_folds`).
+- `folds`: of what is kept, what students find that were trained on other groups (F1; `training.boxes.round`).
 
 Each with an interval from drawing whole groups of videos anew (percentile bootstrap over clusters, Efron and
 Tibshirani, 1993), because the frames of one video are alike.

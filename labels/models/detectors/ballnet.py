@@ -178,7 +178,7 @@ class BallNet(nn.Module):
             last.bias[class_count + 2 :] = 0.5
 
     def forward(self, triples: Tensor) -> HeatMaps:
-        """Args: triples: (B, 5, H, W) of 0-255, uint8 or float (see `aligned_frames`)."""
+        """Args: triples: (B, 5, H, W) of 0-255, uint8 or float (see `align`)."""
         features = [self.stem(network_input(triples))]
         for down in self.down:
             features.append(down(features[-1]))
@@ -201,7 +201,7 @@ class BallNet(nn.Module):
 
 
 def network_input(triples: Tensor) -> Tensor:
-    """(B, 5, H, W) of 0-255 (see `aligned_frames`) to (B, 6, H, W): colours around 0, and what moved.
+    """(B, 5, H, W) of 0-255 (see `align`) to (B, 6, H, W): colours around 0, and what moved.
 
     The last three channels are the grey differences to the frame before and after, and the smaller of both: what is in
     this frame and in neither neighbour.

@@ -183,7 +183,7 @@ class ReviewService:
         return told | {"total": self.verdicts.saved}
 
     def browse(self, number: int, wanted: Mapping[str, str]) -> dict[str, Any]:
-        """A page of a round's labels that fit a filter; see `review_labels.browse`."""
+        """A page of a round's labels that fit a filter; see `labels.browse`."""
         held = self.round(number, fresh=True)
         filters: dict[str, Any] = dict(wanted)
         try:
