@@ -1,4 +1,4 @@
-"""Stage 2, label: put every video through a detector or a recogniser and keep all that is not hopeless.
+"""Stage 2, label: put every video through a detector or a recogniser and keep every box above a low score.
 
 Reads   videos/, videos.parquet, a detector
 Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its score

@@ -19,7 +19,7 @@ class GuardSettings:
     min_survival: float = 0.3  # share of the kept labels of the round before that this round's labeller finds again
     max_class_drift: float = 0.3  # total variation distance of the classes' shares of the kept labels
     min_confident: float = 0.05  # share of the labels the labeller is sure of that are kept
-    max_without_confident_track: float = 0.8  # share of the kept boxes in videos where nothing surely flies
+    max_without_confident_track: float = 0.8  # share of the kept boxes in videos without a confident track
     max_probe_fall: float = 0.1  # of the measure against truth, where there is truth
 
 
@@ -119,7 +119,7 @@ def find_alarms(
 def _no_confident_track(now: Mapping[str, Any], signs: Signs) -> list[str]:
     """Most of what is kept is in videos where nothing moves as a ball does."""
     part, kept = now["kept_without_confident_track"], now["kept_balls"]
-    told = f"of {kept} boxes that are kept, {part} are in videos where nothing surely flies as a ball does"
+    told = f"of {kept} kept boxes, {part} are in videos without a confident track"
     return signs.share("no_confident_track", part, kept, signs.settings.max_without_confident_track, told, "high")
 
 
@@ -133,7 +133,7 @@ def no_confident_track_lines(video_ids: list[str]) -> list[str]:
     if not video_ids:
         return []
     named = ", ".join(video_ids[:MOST_NAMED]) + (", …" if len(video_ids) > MOST_NAMED else "")
-    return [f"nothing surely flies as a ball does in {len(video_ids)} videos; look at them first: {named}"]
+    return [f"no confident track in {len(video_ids)} videos; look at them first: {named}"]
 
 
 def find_action_alarms(

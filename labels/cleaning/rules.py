@@ -103,7 +103,7 @@ RULES = (
         "rounds_lost", "high", drop=1, ignore=0, asked=_is_off_paths, reads=("path",),
     ),
     Rule(
-        "isolated", "on no path through the frames around it, and the labeller alone is not sure enough",
+        "isolated", "on no path through the frames around it, and the score alone is too low",
         "log_odds", "low", drop=_isolated_drops, ignore=_isolated_ignores,
         asked=_is_off_paths, reads=("path", "isolated_needs"),
     ),
@@ -124,7 +124,7 @@ RULES = (
         "flat", "high", ignore=1.5, means_other=True,  # width over height, less what its speed explains
     ),
     Rule(
-        "still", "never leaves its place, and the labeller is not sure enough to call it a ball that lies",
+        "still", "never leaves its place, and its score is too low for a ball at rest",
         "displacement", "low", ignore=1.2, asked=_is_unsure_and_long,
         reads=("is_player", "support", "has_ball_size", "duration_s"),
     ),
@@ -141,7 +141,7 @@ RULES = (
         "outlier", "high", ignore=1,
     ),
     Rule(
-        "no_confident_track", "next to nothing in the video flies as a ball does, so a label there must be surer",
+        "no_confident_track", "the video has almost no confident track, so quality must be higher there",
         "quality", "low", ignore=0.9, asked=_lacks_confident_tracks,
         reads=("is_player", "support", "confident_boxes"),
     ),

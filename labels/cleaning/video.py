@@ -35,7 +35,7 @@ class CleanedVideo:
     confident: int = 0  # boxes of this round from the labeller's working threshold on, players aside
     kept_confident: int = 0
     kept_balls: int = 0  # of whatever class is no player's
-    has_confident_track: bool = True  # something surely flies as a ball does, or frames are too far apart to say
+    has_confident_track: bool = True  # the video has a confident track, or frames are too far apart to say
     from_verdicts: int = 0  # of the labelled: boxes that a human saw or drew and this labeller did not give
     agreement: dict[str, Share] = field(default_factory=dict)  # of the labels with themselves, by measure
     decisions: dict[str, int] = field(default_factory=dict)
