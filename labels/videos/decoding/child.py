@@ -176,8 +176,6 @@ class Decoding:
         av.logging.set_level(av.logging.WARNING)
         av.logging.restore_default_callback()
         threads = self.limits.threads or min(os.cpu_count() or 1, 8)
-        if self.lost and not until_damage:  # known before a frame is decoded: a download is worth another try
-            raise BadVideo(self.cut_off())
         try:
             try:
                 return self.decode(threads)

@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from labels.records.safe_writing import whole_file
+from labels.videos.decoding.containers import missing_bytes
 from labels.videos.decoding.frames import DecodeError, VideoInfo, decode_frames, probe_video
 from labels.videos.download.outcomes import FetchError, one_line
 from labels.videos.settings import EncodeSettings
@@ -55,6 +56,11 @@ def cut_segments(
     settings = settings or EncodeSettings()
     ends = [segment.end_s for segment in segments]
     last_s = None if None in ends else max(end for end in ends if end is not None)
+    with open(source, "rb") as opened:
+        lost = missing_bytes(opened.fileno())
+    if lost:  # a download that broke off is worth another try, whatever of it decodes
+        short = FetchError("short", f"the file breaks off: its last {lost} bytes are missing")
+        return {each.video_id: short for each in segments}
     failure: FetchError | None = None
     frame_s = 0.0  # how long the last frame lasted
     time_s, seen = 0.0, 0
