@@ -123,7 +123,7 @@ def write_cleaned(work: WorkFolder, number: int, boxes: dict[str, pd.DataFrame],
     arguments = {"detector": None, "stride": stride}
     write_run_record(folder, RunRecord("labelled", number, arguments, inputs, {}, facts, 0, f"l{number}"))
     inputs = {f"round {number} labelled": f"l{number}"}
-    write_run_record(folder, RunRecord("cleaned", number, {"keep_quality": 0.5}, inputs, {}, {}, 0, f"c{number}"))
+    write_run_record(folder, RunRecord("cleaned", number, {"keep_quality": 0.6}, inputs, {}, {}, 0, f"c{number}"))
 
 
 def write_labelled(work: WorkFolder, number: int, found: dict[str, list[tuple[int, list[float], float]]]) -> None:

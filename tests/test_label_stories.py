@@ -50,7 +50,7 @@ def test_a_label_found_again_is_told_with_what_was_fused_with_it(work, capsys):
     assert f"label {uid} in a" in born and "born here: found by motion with score 0.900" in born
     assert "round 0: keep, quality" in born
     assert f"with score 0.800, as {later}" in again and "found in 2 rounds, missed by the last 0" in again
-    assert "  isolated" in again and "max_objects" in again and "← decided" not in again
+    assert "  quality" in again and "max_objects" in again and "← decided" not in again
     assert sheet_path(work.round(1), f"why_{uid}").is_file()
     # The name that went up in it tells the same life.
     assert f"became one with the older label {uid}" in told(work, capsys, later)
@@ -67,6 +67,7 @@ def test_the_rule_that_decided_is_marked_and_what_is_left_behind_is_said(work, c
     out = told(work, capsys, stray["label_uid"])
     (decided,) = [line for line in out.splitlines() if "← decided" in line]
     assert decided.split()[0] == stray["reason"].split(":")[0]
+    assert "its quality is the sum of constant -" in out
     assert "round 1: not there; it was dropped before, and not found again" in out
 
 

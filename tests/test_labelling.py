@@ -8,7 +8,7 @@ import pytest
 from conftest import coded_frame, read_code
 
 from labels.engine.runner import Loaded
-from labels.labelling.box_labelling import decode_stride, is_worth_a_picture, label_video
+from labels.labelling.box_labelling import decode_stride, is_worth_a_picture, is_worth_a_row, label_video
 from labels.labelling.box_round import Labeller, label_round, outcome_lines, shard_paths
 from labels.labelling.settings import LabellingSettings
 from labels.models.appearance import FEATURES
@@ -187,6 +187,15 @@ def test_a_box_said_twice_is_one_label_and_counted(tmp_path, make_video):
         }
         assert "3 boxes left out, because the labeller gave the very same one before" in outcome_lines(outcome)
     assert len(read_parquet(work.round(0).boxes("labelled", "a"))) == 6
+
+
+def test_people_whom_the_detector_hardly_sees_stay_out_and_balls_do_not():
+    score, names = np.array([0.9, 0.2, 0.3, 0.05]), np.array(["person"] * 3 + ["sports ball"], dtype=object)
+    detector = Spelling()
+    detector.working_threshold = {"person": 0.3, "sports ball": 0.3}
+    found = Detections(np.tile([0.0, 0, 9, 9], (4, 1)), score, names)
+    assert is_worth_a_row(found, detector).tolist() == [True, False, True, True]
+    assert is_worth_a_row(found.where(names != "person"), detector).tolist() == [True]
 
 
 class SelfDescribing(Spelling):

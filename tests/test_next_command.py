@@ -60,9 +60,9 @@ def test_what_is_called_by_name_is_called_so():
 
 
 def test_what_was_said_is_said_again():
-    cleaned = asdict(CleaningSettings(max_per_frame=1, keep_quality=0.75, without=("still",)))
+    cleaned = asdict(CleaningSettings(max_per_frame=1, keep_quality=0.75, without=("flat",)))
     assert options_of("cleaned", cleaned) == [
-        "--keep", "0.75", "--max-per-frame", "1", "--without", "still"
+        "--keep", "0.75", "--max-per-frame", "1", "--without", "flat"
     ]  # fmt: skip
     trained = asdict(TrainingSettings(epochs=8)) | {"continue": True, "from_scratch": False, "device": "cpu"}
     assert options_of("trained", trained) == ["--epochs", "8", "--continue"]

@@ -87,7 +87,7 @@ def test_it_says_whether_the_last_round_is_better_by_how_much_and_why(words):
     assert "Of 40 true objects, 36 were found instead of 16, and 0 of its labels were wrong instead of 0." in words
     assert "Intervals over few source videos (2 held-out and 3 training) are rough ones." in words
     assert "broken" in words and "no video stream" in words
-    assert "python dataset_cleaner.py work --round 1 --keep 0.5" in words
+    assert "python dataset_cleaner.py work --round 1 --keep 0.6" in words
     assert "No finished stage is out of date" in words
 
 
@@ -154,7 +154,7 @@ def test_unfinished_and_outdated_stages_are_named(tmp_path):
     write_run_record(work.round(0), cleaned)
     words = page_of(work, "--round", "0").words
     assert "round 0 cleaned: out of date, because round 0 labelled changed" in words
-    assert words.count("python dataset_cleaner.py w --round 1 --keep 0.5 --max-per-frame 1") == 1
+    assert words.count("python dataset_cleaner.py w --round 1 --keep 0.6 --max-per-frame 1") == 1
 
 
 def test_half_finished_actions_beside_finished_boxes_are_named_with_their_labeller(tmp_path):

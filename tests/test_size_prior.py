@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from simulated_balls import boxes_from, clean_table
-from test_cleaning import THRESHOLD, clean, flight
+from test_cleaning import THRESHOLD, clean, flight, terms_of
 
+from labels.cleaning.features.scores import log_odds
 from labels.cleaning.settings import CleaningSettings
 from labels.tracks.camera_motion import MATRIX_COLUMNS
 
@@ -42,25 +43,17 @@ def size_prior_of(rows, camera=None):
     return float(known[0]) if len(known) == 1 else np.nan
 
 
-@pytest.mark.parametrize("size", [8.0, 22.0, 26.0])  # of tennis, football, and a large one
-def test_what_lies_still_and_has_the_size_of_a_ball_is_kept_though_the_labeller_is_unsure(size):
-    rows = [*players(), *lying(size, 0.75)]
-    assert (thing_in(rows)["decision"] == "keep").all()
-    without = thing_in(rows, without=("size_prior",))
-    assert (without["decision"] == "ignore").all()
-    assert without["reason"].str.startswith("still: ").all()
-
-
-def test_what_is_too_large_for_a_ball_beside_the_players_is_none_though_the_labeller_is_sure():
-    rows = [*players(), *lying(40.0, 0.95)]
-    assert (thing_in(rows)["decision"] == "ignore").all()
-    assert thing_in(rows)["reason"].str.startswith("quality: ").all()
-    assert (thing_in([*players(), *lying(40.0, 0.3)])["decision"] == "drop").all()
-    assert (thing_in(rows, without=("size_prior",))["decision"] == "keep").all()
+def test_what_is_too_large_for_a_ball_beside_the_players_is_less_likely():
+    for size, expected in ((22.0, 0.0), (26.0, 0.0), (40.0, np.log(40 / 175 / 0.15))):
+        rows = scene([*players(), *lying(size, 0.95)])
+        lies = rows["label_uid"][(rows["class_name"] == "sports ball") & (rows["x1"] > 1000)]
+        terms = terms_of(rows).loc[lies]
+        assert terms["size_prior"].to_numpy() == pytest.approx(expected, abs=0.02)
+        off = log_odds(terms_of(rows, without=("size_prior",)).loc[lies, "quality"])
+        assert (log_odds(terms["quality"]) < off - 0.5).all() == (size == 40.0)
 
 
 def test_a_spot_is_too_small_to_tell():
-    assert (thing_in([*players(), *lying(5.0, 0.75)])["decision"] == "ignore").all()
     assert size_prior_of([*players(), *lying(5.0, 0.75)]) == pytest.approx(5 / 175)
 
 
@@ -120,15 +113,14 @@ def test_what_a_human_drew_has_the_size_it_has():
 
 
 def test_what_the_round_before_kept_is_not_measured_again():
-    first = clean(boxes_from([*players(), *lying(22.0, 0.75), *HIGH], len(FRAMES), width=1280, height=720))
+    first = clean(boxes_from([*players(), *lying(22.0, 0.95), *HIGH], len(FRAMES), width=1280, height=720))
+    assert (first["decision"][(first["x1"] > 1000) & (first["class_name"] == "sports ball")] == "keep").all()
     boxes_shrunk = players(heights=(50.0, 75.0, 100.0))  # a student that boxes players badly
     again = boxes_from([*boxes_shrunk, *lying(22.0, 0.95), *HIGH], len(FRAMES), round_born=1, width=1280, height=720)
-    lies = (again["x1"] > 1000) & (again["class_name"] == "sports ball")
-    kept = clean(again, first, number=1)
-    assert (kept["decision"][kept["label_uid"].isin(first["label_uid"][first["x1"] > 1000])] == "keep").all()
-    assert lies.sum() == len(FRAMES)
-    fresh = clean(again)
-    assert not (fresh["decision"][(fresh["x1"] > 1000) & (fresh["class_name"] == "sports ball")] == "keep").any()
+    later = clean_table(again, 1, THRESHOLD, CleaningSettings(), first).evidence
+    fresh = clean_table(again, 0, THRESHOLD, CleaningSettings()).evidence
+    assert later["size_prior"].isna().all()
+    assert fresh["size_prior"].dropna().unique() == pytest.approx(22 / 87.5, rel=0.02)
 
 
 def test_a_spectator_far_away_does_not_bend_the_size_prior():

@@ -26,6 +26,10 @@ def decide(columns: Mapping[str, Any], settings: CleaningSettings) -> tuple[np.n
             reason[bad] = [
                 f"{rule.name}: {one:.3g} {sign} {other:.3g}" for one, other in zip(value[bad], bounds[bad], strict=True)
             ]
+            if rule.name == "quality":
+                reason[bad] = [
+                    ", ".join(filter(None, pair)) for pair in zip(reason[bad], columns["against"][bad], strict=True)
+                ]
     return decision, reason
 
 

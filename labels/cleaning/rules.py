@@ -1,5 +1,9 @@
 """The rules of cleaning: each holds one column of the features against a limit, and says what a box beyond it is.
 
+Rules are for what no evidence can outweigh: a box that a better one covers, a shape no ball has, a logo on the screen.
+All the rest is weighed in the quality (`features/quality.py`); its reason names the term that costs a box the most:
+«quality: 0.12 < 0.2, on_player -2.1».
+
 Beyond `drop` a box is dropped, beyond `ignore` it is neither a label nor background. The first rule that objects, in
 the order of `RULES`, is the reason: «rule: value > limit». A human's word is above all rules.
 
@@ -34,7 +38,6 @@ class Rule:
         asked: which boxes the rule is about, (N,) bool of the columns `reads`; without it, all.
         stage: "shape" rules look at a box alone and "box" rules at its surroundings; what either drops is on no path.
             The others are "path" rules.
-        means_other: a box to which it objects is surely another thing, so it takes no place among those in play.
     """
 
     name: str
@@ -46,17 +49,10 @@ class Rule:
     asked: Callable[[Columns, Any], Any] | None = None
     reads: tuple[str, ...] = ()
     stage: str = "path"
-    means_other: bool = False
 
 
 def _is_off_paths(columns: Columns, settings: Any) -> Any:
     return columns["path"] < 0
-
-
-def _is_unsure_and_long(columns: Columns, settings: Any) -> Any:
-    """Not where the labeller is sure, or its size tells."""
-    sure = (columns["support"] >= settings.sure_still_log_odds) | columns["has_ball_size"]
-    return ~columns["is_player"] & ~sure & (columns["duration_s"] >= settings.min_still_s)
 
 
 def _are_counted(columns: Columns, settings: Any) -> Any:
@@ -67,14 +63,6 @@ def _lacks_confident_tracks(columns: Columns, settings: Any) -> Any:
     """No sure labeller speaks for its path (off paths the labeller is sure, or the box is out already)."""
     unsure = columns["support"] < settings.sure_still_log_odds
     return ~columns["is_player"] & unsure & (columns["confident_boxes"] < settings.min_confident_boxes)
-
-
-def _isolated_drops(columns: Columns, settings: Any) -> Any:
-    return columns["isolated_needs"] - settings.isolated_drop_below
-
-
-def _isolated_ignores(columns: Columns, settings: Any) -> Any:
-    return columns["isolated_needs"]
 
 
 RULES = (
@@ -103,30 +91,8 @@ RULES = (
         "rounds_lost", "high", drop=1, ignore=0, asked=_is_off_paths, reads=("path",),
     ),
     Rule(
-        "isolated", "on no path through the frames around it, and the score alone is too low",
-        "log_odds", "low", drop=_isolated_drops, ignore=_isolated_ignores,
-        asked=_is_off_paths, reads=("path", "isolated_needs"),
-    ),
-    Rule(
-        "shadow", "moves along below a ball and rises and falls less: its shadow",
-        "shadow", "high", drop=2.0, means_other=True,  # how much more the ball above rises and falls
-    ),
-    Rule(
         "quality", "all in all not likely enough to be right",
         "quality", "low", drop="ignore_quality",
-    ),
-    Rule(
-        "on_player", "stays in one place at a player's head or feet: a shoe, a head, or a ball that lies there",
-        "on_player", "high", ignore="max_on_player_share", means_other=True,
-    ),
-    Rule(
-        "flat", "all along its path wider than high, as a shadow on the ground",
-        "flat", "high", ignore=1.5, means_other=True,  # width over height, less what its speed explains
-    ),
-    Rule(
-        "still", "never leaves its place, and its score is too low for a ball at rest",
-        "displacement", "low", ignore=1.2, asked=_is_unsure_and_long,
-        reads=("is_player", "support", "has_ball_size", "duration_s"),
     ),
     Rule(
         "quality", "all in all not likely enough to be right",
@@ -148,8 +114,37 @@ RULES = (
 )  # fmt: skip
 SHAPE_RULES = tuple(rule for rule in RULES if rule.stage == "shape")
 BOX_RULES = tuple(rule for rule in RULES if rule.stage in ("shape", "box"))
-OTHER_THING_RULES = tuple(rule for rule in RULES if rule.means_other)
 RULE_HELP = {rule.name: rule.help for rule in RULES}
+
+# The terms of the quality (`features/quality.py`), which --without silences too.
+TERM_HELP = {
+    "score": "the labeller's own word, log-odds",
+    "views": "how many detectors or views see it, log 2",
+    "one_view": "nothing in its video is seen by two detectors or views, so none can agree",
+    "margin": "surer than the best other box of its frame, log-odds",
+    "on_path": "a path leads through it",
+    "support": "the labeller's word on the boxes around it on its path, log-odds",
+    "lasting": "seconds that its path lasts",
+    "covered": "share of its path's frames in which something is seen",
+    "length": "boxes of its path, log",
+    "strength": "its path's expected balls over those of the strongest path of its frame, log",
+    "displacement": "how far its path gets around it",
+    "segment": "how far it gets between two bounces, hits or gaps",
+    "segment_time": "seconds that this lasts",
+    "turns": "share of its path's boxes beyond a tenth where the motion starts anew",
+    "residual": "distance from the smoothed path, sizes",
+    "static": "share of the time around it that something like it is in its place",
+    "still_unsure": "its path stays where it is, and the labeller is not sure of it",
+    "on_screen": "the same on the screen while the camera moves",
+    "on_player": "share of its path in one place at a player's head or feet",
+    "shadow": "goes along below a ball that rises and falls more, log of how much",
+    "flat": "all along its path wider than high, log",
+    "aspect": "longer than wide, log",
+    "size_jump": "of another size than its path around it, log",
+    "small": "smaller than 1.5 % of the frame, log of how much",
+    "size_prior": "larger beside the players than a ball is that lies there, log",
+    "appearance": "looks like the video's surest balls, log-odds",
+}
 
 # Parts of cleaning that are no rules and can be switched off too, for a bench or a doubt.
 PART_HELP = {
@@ -163,10 +158,10 @@ PART_HELP = {
     "gaps": "boxes are interpolated where a path was not seen",
     "merging": "the round before is merged in",
 }
-SWITCH_HELP = PART_HELP | RULE_HELP  # what --without takes
+SWITCH_HELP = TERM_HELP | PART_HELP | RULE_HELP  # what --without takes
 
 # What a reason can begin with beside rules, for a reader.
-REASON_HELP = RULE_HELP | {
+REASON_HELP = SWITCH_HELP | {
     **REMOVED_RULES,
     "gap": "interpolated across a gap that is too long, or between ends that are not kept",
     "human": "a person said so",
@@ -181,7 +176,7 @@ REASON_HELP = RULE_HELP | {
 def switch_name(text: str) -> str:
     """A value of `--without`, by its present name; empty for a rule that there is no more. A line says what is old."""
     name = new_name(text)
-    if name in REMOVED_RULES:
+    if name in REMOVED_RULES and name not in SWITCH_HELP:
         print(f"--without {text}: there is no such rule any more", file=sys.stderr)
         return ""
     if name not in SWITCH_HELP:

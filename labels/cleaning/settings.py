@@ -17,7 +17,7 @@ class CleaningSettings:
     """Thresholds of boxes. `size` is sqrt(width x height) of a box in pixels."""
 
     # What counts
-    keep_quality: float = 0.7  # from here a label is trained on
+    keep_quality: float = 0.5  # from here a label is trained on: more likely right than wrong
     ignore_quality: float = 0.2  # from here it is neither a positive nor background
     without: tuple[str, ...] = ()  # names of rules and parts that are switched off
     max_per_frame: int = 0  # balls in play at once, as far as the user knows; 0: nobody knows
@@ -42,6 +42,7 @@ class CleaningSettings:
     view_gain: float = 1.0  # log-odds each time the number of views that agree doubles
 
     # Confident tracks, and similarity to them
+    confident_quality: float = 0.9  # what shows how the video's balls look must be surer than what is kept
     confident_displacement_sizes: float = 5.0  # a confident track gets so far
     confident_segment_sizes: float = 2.0  # and so far between two bounces, hits or gaps
     min_confident_boxes: int = 5  # on such tracks; fewer show nothing
@@ -61,12 +62,10 @@ class CleaningSettings:
     min_static_share: float = 0.4  # share of the frames around it in which it is in its place: it lies still
     sure_still_log_odds: float = 2.0  # a still thing that the labeller is this sure of is a ball lying still
     vouched_log_odds: float = 3.0  # the least support of a path on which a human drew a box, all along
-    isolated_log_odds: float = 2.0  # what a box on no path needs to be kept
     isolated_log_odds_sparse: float = (
         0.6  # the same where labelled frames are so far apart that no ball can be followed
     )
     isolated_player_log_odds: float = 0.7
-    isolated_drop_below: float = 1.7  # dropped when it falls short by more than this
     sparse_step_s: float = 0.3
     min_shadow_flatness: float = 1.2  # width over height, against that ball; what is rounder must be less sure
     min_shadow_steps: int = 6  # labelled frames that tell whether a path is flat, or follows another that is seen too
@@ -114,7 +113,7 @@ class ActionSettings:
 
 # The thresholds people change; every other one can be said with --set.
 OPTIONS = {
-    "keep_quality": ("--keep", "quality from which a label is trained on; that of boxes on no path moves with it"),
+    "keep_quality": ("--keep", "quality from which a label is trained on"),
     "ignore_quality": ("--ignore", "quality from which it is neither trained on nor background"),
     "max_per_frame": ("--max-per-frame", "balls in play at once, where you know it; 0: not known"),
 }

@@ -21,6 +21,7 @@ from labels.records.detections import Detections, as_text
 from labels.records.geometry import clip_boxes
 from labels.records.tables import make_boxes, sort_boxes
 from labels.tracks.camera_motion import IDENTITY, CameraMotion, CameraStep, camera_table
+from labels.tracks.trajectories import PLAYER_CLASSES
 from labels.videos.decoding.frames import Frame
 from labels.videos.frame_store import FrameStore
 
@@ -83,7 +84,9 @@ def label_video(
         def take(frame: Frame, found: Detections) -> None:
             if frame.frame_index % settings.stride:
                 return
-            found = rows.add(frame, found)
+            worth = is_worth_a_row(found, detector)
+            rows.surplus += int((~worth).sum())
+            found = rows.add(frame, found.where(worth))
             wanted = store is not None and is_worth_a_picture(found, detector, settings.image_share)
             if store is not None and wanted and not store.has(video_id, frame.frame_index):
                 pictures.submit(store.write, video_id, frame.frame_index, frame.rgb)
@@ -117,6 +120,21 @@ def _standing_still() -> CameraStep:
 def decode_stride(detector: Detector | Ensemble, stride: int) -> int:
     """Every how many frames must be decoded so that each `stride`th can be labelled."""
     return 1 if detector.every_frame else stride
+
+
+def is_worth_a_row(found: Detections, detector: Detector | Ensemble) -> np.ndarray:
+    """(N,) bool: all but people below their detector's working threshold.
+
+    Spectators whom it hardly sees are nine of ten boxes of a broadcast, and tell nothing of the players.
+    """
+    is_person = np.isin(found.class_name.astype(str), list(PLAYER_CLASSES))
+    if not is_person.any():
+        return ~is_person
+    sources, worth = sources_of(detector), ~is_person
+    for row in np.flatnonzero(is_person):
+        known = sources[found.source[row]].working_threshold if found.source[row] in sources else {}
+        worth[row] = found.score[row] >= known.get(found.class_name[row], 0.0)
+    return worth
 
 
 def is_worth_a_picture(found: Detections, detector: Detector | Ensemble, image_share: float) -> bool:

@@ -45,7 +45,7 @@ from labels.videos.frame_store import FrameStore
 if TYPE_CHECKING:
     from labels.models.deep_features import BoxFeatures
 
-FORMAT = 4  # of the shards; raise it when the same detector on the same video gives other shards
+FORMAT = 5  # of the shards; raise it when the same detector on the same video gives other shards
 
 
 def shard_key(

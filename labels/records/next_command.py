@@ -50,7 +50,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "backbone": Option("--backbone"),
     },
     "cleaned": {
-        "keep_quality": Option("--keep", (0.7,)),
+        "keep_quality": Option("--keep", (0.5,)),
         "ignore_quality": Option("--ignore", (0.2,)),
         "max_per_frame": Option("--max-per-frame", (0,)),
         "without": Option("--without", repeated=True),

@@ -76,7 +76,7 @@ def similarity(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
 
 
 def with_similarity(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
-    """`row_log_odds` and `log_odds` of all boxes once their similarity is known."""
+    """`appearance`, `row_log_odds` and `log_odds` of all boxes once their similarity is known."""
     boxes, settings = scene.boxes, scene.settings
     agreed = columns["views"] >= settings.agreeing_views
     own = np.where(agreed, boxes["log_odds"].to_numpy(dtype=np.float64), columns["row_log_odds"])
@@ -85,6 +85,7 @@ def with_similarity(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
     of_this_round = np.where(boxes["rounds_lost"] > 0, 0.0, seen_before)
     odds = np.clip(own + columns["similarity"] * of_this_round, -LIMIT, LIMIT)
     return {
+        "appearance": columns["similarity"],
         "row_log_odds": odds.astype(np.float32),
         "log_odds": np.where(columns["human"], HUMAN_LOG_ODDS, odds),
     }

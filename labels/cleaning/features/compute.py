@@ -8,7 +8,7 @@ from labels.cleaning.features.appearance import outlier, similarity, with_simila
 from labels.cleaning.features.feature import Columns, Feature, following_from, in_order, needed_for
 from labels.cleaning.features.paths import paths, rank
 from labels.cleaning.features.players import on_player, size_prior
-from labels.cleaning.features.quality import confident_boxes, confident_tracks, quality
+from labels.cleaning.features.quality import among_others, confident_boxes, confident_tracks, quality
 from labels.cleaning.features.shadow import shadow
 from labels.cleaning.features.single_boxes import overlap, recalibration, shape, static, usable, views, well_shaped
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 FEATURES = in_order(
     [
         *(shape, well_shaped, overlap, static, usable, views, recalibration),
-        *(paths, on_player, size_prior, quality, confident_tracks, similarity),
-        *(confident_boxes, shadow, rank, outlier),
+        *(paths, on_player, size_prior, shadow, among_others, quality, confident_tracks, similarity),
+        *(confident_boxes, rank, outlier),
     ]
 )
 FIRST_PASS = needed_for("similarity", FEATURES)

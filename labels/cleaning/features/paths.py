@@ -5,9 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from labels.cleaning.decisions import rejected_by
 from labels.cleaning.features.feature import Columns, Scene, feature
-from labels.cleaning.rules import OTHER_THING_RULES, values_read
 from labels.tracks.trajectories import find_trajectories
 
 OF_BOXES = {  # column -> what `Trajectories` calls it
@@ -85,18 +83,18 @@ def paths(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
 
 
 @feature(
-    reads=("human", "usable", "quality", "path", *values_read(OTHER_THING_RULES)),
+    reads=("usable", "quality", "path"),
     writes=("rank",),
 )
 def rank(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
-    """1 for the box on the strongest of the paths that span its frame, 2 for the next, and so on; NaN for what is
-    surely another thing.
+    """1 for the box on the strongest of the paths that span its frame, 2 for the next, and so on; NaN for what is not
+    likely enough to be kept, which takes no place among those in play.
 
     A path is as strong as the number of its boxes that are expected to be right, so that a frame's ball is not chosen
     by that frame alone; a gap in the strongest path is not an opening for another.
     """
     result = np.full(len(scene), np.nan)
-    asked = columns["usable"] & ~rejected_by(OTHER_THING_RULES, columns, scene.settings)
+    asked = columns["usable"] & (columns["quality"] >= scene.settings.keep_quality)
     for class_name in scene.boxes["class_name"][asked].unique():
         rows = np.flatnonzero(asked & scene.of_class(class_name))
         frame = scene.frame_index[rows]

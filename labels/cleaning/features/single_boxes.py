@@ -121,7 +121,7 @@ def views(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
     return {"views": count, "xyxy": fused}
 
 
-@feature(reads=("human", "is_player", "usable", "score_log_odds"), writes=("row_log_odds", "log_odds"))
+@feature(reads=("human", "is_player", "usable", "score_log_odds"), writes=("row_log_odds", "log_odds", "appearance"))
 def recalibration(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
     """Log-odds that count for less where a labeller sees balls everywhere in this video.
 
@@ -130,6 +130,7 @@ def recalibration(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
     a frame reach. Labels of earlier rounds that this one did not find, and people, keep what they had.
 
     `row_log_odds` (float32) is what the next round is told of a box, `log_odds` what paths are sought with.
+    `appearance` is 0 until it is known how similar a box is to those on confident tracks (`with_similarity`).
     """
     boxes, settings = scene.boxes, scene.settings
     log_odds = boxes["log_odds"].to_numpy(dtype=np.float64, copy=True)
@@ -145,6 +146,7 @@ def recalibration(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
         log_odds[asked] -= np.clip(excess, 0.0, settings.max_recalibration)
     row_log_odds = np.clip(log_odds, -LIMIT, LIMIT).astype(np.float32)
     return {
+        "appearance": np.zeros(len(scene)),
         "row_log_odds": row_log_odds,
         "log_odds": np.where(columns["human"], columns["score_log_odds"], row_log_odds),
     }

@@ -11,6 +11,7 @@ import pandas as pd
 
 from labels.cleaning.audits import all_audit_answers
 from labels.cleaning.decisions import limit_values, rule_values
+from labels.cleaning.features.quality import WEIGHTS, quality_terms, weighted
 from labels.cleaning.rules import RULES, rule_of
 from labels.cleaning.settings import CleaningSettings
 from labels.pictures.report.rounds import CleanedRound
@@ -33,7 +34,13 @@ def rule_lines(here: CleanedRound, row: pd.Series) -> list[str]:
     if not len(evidence):
         return ["  the rules were not asked: it was filled in after them"]
     rows = rule_rows(evidence, _settings_of(here), row["reason"])
-    return [f"    {line}" for line in text_table(["rule", "value", "drops", "ignores", ""], rows, [0, 4])]
+    lines = [f"    {line}" for line in text_table(["rule", "value", "drops", "ignores", ""], rows, [0, 4])]
+    if bool(evidence["is_player"].iloc[0]):
+        return lines
+    parts = weighted(quality_terms(evidence), _settings_of(here).without).iloc[0]
+    named = [f"{name} {part:+.1f}" for name, part in parts.sort_values(key=np.abs, ascending=False).items()]
+    told = ", ".join([f"constant {WEIGHTS['constant']:+.1f}", *(one for one in named if not one.endswith("0.0"))])
+    return [*lines, f"  its quality is the sum of {told}"]
 
 
 def rule_rows(features: pd.DataFrame, settings: CleaningSettings, reason: str) -> list[list[str]]:
@@ -47,7 +54,7 @@ def rule_rows(features: pd.DataFrame, settings: CleaningSettings, reason: str) -
             f"{sign} {limit_values(limit, columns, settings, 1)[0]:.3g}" if limit is not None else "–"
             for limit in (rule.drop, rule.ignore)
         ]
-        decided = rule_of(reason) == rule.name and any(reason.endswith(f" {limit}") for limit in limits)
+        decided = rule_of(reason) == rule.name and any(reason.split(", ")[0].endswith(f" {limit}") for limit in limits)
         text = "switched off" if rule.name in settings.without else "–" if np.isnan(value) else f"{value:.3g}"
         rows.append([rule.name, text, *limits, "← decided" if decided else ""])
     return rows
