@@ -368,7 +368,7 @@ def test_a_teacher_that_labels_the_scoreboard_trips_the_guard(work, capsys):
     label(work, 0, scoreboard)
     assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 3
     printed = capsys.readouterr()
-    assert "alarm: no_confident_track: 1.00 > 0.8: of 60 boxes that are kept" in printed.err
+    assert "alarm: no_confident_track: 1.00 > 0.8: of 60 kept boxes" in printed.err
     assert "next:" not in printed.out
     assert "no confident track in 2 videos" in printed.out
     assert read_run_record(work.round(0), "cleaned") is not None  # nothing is lost
