@@ -242,7 +242,6 @@ def _features(candidates: Candidates, path: Path, residual: np.ndarray) -> dict[
         "duration_s": float(time_s[-1] - time_s[0]),
         "hit_share": len(nodes) / float(step[-1] - step[0] + 1),
         "evidence": path.evidence,
-        "mean_log_odds": float(candidates.evidence[nodes].mean()),
         "top_log_odds": float(np.quantile(candidates.evidence[nodes], 0.8)),
         "size": size,
         "residual": float(np.median(residual)),

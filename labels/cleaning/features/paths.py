@@ -18,15 +18,14 @@ OF_BOXES = {  # column -> what `Trajectories` calls it
 OF_PATHS = {
     "duration_s": "duration_s",
     "hit_share": "hit_share",
-    "mean_log_odds": "mean_log_odds",
     "turn_share": "turn_share",
     "path_displacement": "displacement",
 }
 
 
 @feature(
-    reads=("usable", "static_in_scene", "is_player", "human", "size", "xyxy", "log_odds"),
-    writes=("path", "path_size_ratio", "class_size_ratio", "vouched", *OF_BOXES, *OF_PATHS, "gaps"),
+    reads=("usable", "static_in_scene", "is_player", "human", "xyxy", "log_odds"),
+    writes=("path", "path_size_ratio", "vouched", *OF_BOXES, *OF_PATHS, "gaps"),
 )
 def paths(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
     """The path of each box, -1 for none, and what `labels.tracks` says of it; NaN on none.
@@ -36,9 +35,9 @@ def paths(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
     the path; all in sizes, as `residual` is. Size ratios are at least 1. `vouched` (bool): a human drew a box of the
     path. `gaps` is a table of the boxes between, see `labels.tracks.trajectories`.
     """
-    settings, log_odds, size = scene.settings, columns["log_odds"], columns["size"]
+    settings, log_odds = scene.settings, columns["log_odds"]
     count = len(scene)
-    found = {name: np.full(count, np.nan) for name in ("path_size_ratio", "class_size_ratio", *OF_BOXES, *OF_PATHS)}
+    found = {name: np.full(count, np.nan) for name in ("path_size_ratio", *OF_BOXES, *OF_PATHS)}
     path = np.full(count, -1)
     gaps, first = [], 0
     boxes = scene.boxes_at(columns["xyxy"])
@@ -70,10 +69,6 @@ def paths(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
             if len(tracks.gaps):
                 gaps.append(tracks.gaps.assign(path=tracks.gaps["path"] + first, class_name=class_name))
             first += len(tracks.features)
-        likely = of_class & linked & (log_odds >= 0) & (path >= 0)
-        if likely.any():
-            ratio = size[of_class] / np.median(size[likely])
-            found["class_size_ratio"][of_class] = np.maximum(ratio, 1 / ratio)
     # What a human's box lies on the path of is what the human says, all along the path.
     drawn = np.unique(path[columns["human"]])
     vouched = np.isin(path, drawn[drawn >= 0])

@@ -3,9 +3,12 @@
 `--detector human` finds nothing: the round's labels are those that a human drew or imported, and no others.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from labels.models.settings import BALL, HUMAN
 from labels.records.detections import Detections
@@ -65,3 +68,16 @@ class NoDetector:
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
         for frame in frames:
             yield frame, Detections.none()
+
+
+def in_batches(
+    frames: "Iterable[Frame]", size: int, detect: Callable[[list[np.ndarray]], list[Detections]]
+) -> "Iterator[tuple[Frame, Detections]]":
+    """The frames with what `detect` finds in lists of at most `size` of them; the pictures of a list have one shape."""
+    stream = iter(frames)
+    while batch := list(islice(stream, size)):
+        if len({frame.rgb.shape for frame in batch}) == 1:
+            yield from zip(batch, detect([frame.rgb for frame in batch]), strict=True)
+        else:  # the video changes its size
+            for frame in batch:
+                yield frame, detect([frame.rgb])[0]

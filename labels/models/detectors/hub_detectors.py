@@ -8,14 +8,13 @@ Closed sets (RF-DETR, D-FINE, RT-DETR, DEIMv2, LW-DETR, DETR, …) know their ow
 import csv
 import inspect
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from labels.models.detectors.detector import chosen_classes
+from labels.models.detectors.detector import chosen_classes, in_batches
 from labels.models.hub import HubModel, find_hub_model
 from labels.models.settings import DetectorOptions, HubSettings
 from labels.records.class_lists import CLASSES_FOLDER
@@ -81,13 +80,7 @@ class HubDetector:
         self.digest = digest_of([hub.digest, *said])
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
-        stream = iter(frames)
-        while batch := list(islice(stream, self._batch_size)):
-            if len({frame.rgb.shape for frame in batch}) == 1:
-                yield from zip(batch, self._detect_batch([frame.rgb for frame in batch]), strict=True)
-            else:  # the video changes its size
-                for frame in batch:
-                    yield frame, self._detect_batch([frame.rgb])[0]
+        return in_batches(frames, self._batch_size, self._detect_batch)
 
     def _inputs(self, rgbs: list[np.ndarray], more: dict[str, Any]) -> Any:
         raise NotImplementedError

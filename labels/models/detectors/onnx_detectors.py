@@ -1,14 +1,13 @@
 """A .onnx file as a detector. How its outputs are told apart and read is the table in `onnx_layouts`."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from labels.models.detectors.detector import Detector, chosen_classes
+from labels.models.detectors.detector import Detector, chosen_classes, in_batches
 from labels.models.detectors.onnx_files import names_from_metadata, open_session, read_header
 from labels.models.detectors.onnx_heat_maps import HeatMapDetector
 from labels.models.detectors.onnx_layouts import (
@@ -86,13 +85,7 @@ class OnnxDetector:
         self.digest = digest_of([file_digest(path), *said])
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
-        stream = iter(frames)
-        while batch := list(islice(stream, self._batch_size)):
-            if len({frame.rgb.shape for frame in batch}) == 1:
-                yield from zip(batch, self._detect_batch([frame.rgb for frame in batch]), strict=True)
-            else:  # the video changes its size
-                for frame in batch:
-                    yield frame, self._detect_batch([frame.rgb])[0]
+        return in_batches(frames, self._batch_size, self._detect_batch)
 
     def _detect_batch(self, rgbs: list[np.ndarray]) -> list[Detections]:
         """Frames of one size: their detections."""
