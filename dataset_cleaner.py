@@ -12,6 +12,7 @@ Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, 
     python dataset_cleaner.py work --round 0 --without still --without flat
     python dataset_cleaner.py work --round 0 --shard 2/8                # one of eight shares, beside the others
     python dataset_cleaner.py work --round 0 --export cvat              # what is cleaned, in a foreign format
+    python dataset_cleaner.py work --round 0 --export hf --push me/balls  # and on Hugging Face, private
 
 Boxes are linked to paths over time, in coordinates from which the camera's motion is taken out. Cleaning keeps a weak
 box on a confident track, needs a high score of one on no path, and interpolates short gaps. Nothing is deleted: a
@@ -48,10 +49,10 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def clean(args: argparse.Namespace) -> Summary:
     """Clean one round, its actions or its boxes, or write a cleaned one in a foreign format."""
-    if args.export is not None:
+    if args.export is not None or args.push is not None:
         from labels.cleaning.label_export import export_stage
 
-        return export_stage(args.work, args.round, args.export)
+        return export_stage(args.work, args.round, args.export, args.push)
     from labels.cleaning.actions.round import clean_actions_of, wants_actions
     from labels.records import next_command
     from labels.records.work_folder import WorkFolder
