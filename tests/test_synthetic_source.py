@@ -37,8 +37,8 @@ def test_wrong_settings_are_named(wrong):
 
 
 def test_sports_take_turns_and_held_out_seeds_are_others():
-    scenes = SyntheticSettings(clips=5, held_out=3).scenes()
-    assert [scene.sport for scene in scenes.values()] == [*SPORTS, SPORTS[0], *SPORTS[:3]]
+    sports, scenes = tuple(SPORTS), SyntheticSettings(clips=5, held_out=3).scenes()
+    assert [scene.sport for scene in scenes.values()] == [*sports, sports[0], *sports[:3]]
     assert len({scene.seed for scene in scenes.values()}) == 8
     one_sport = SyntheticSettings(clips=2, held_out=1, sport="tennis").scenes()
     assert {scene.sport for scene in one_sport.values()} == {"tennis"}

@@ -30,13 +30,11 @@ from labels.videos.encoding import VideoWriter
 from labels.videos.pose_tables import JOINTS
 from labels.videos.synthetic import poses as body
 from labels.videos.synthetic.camera import Camera, Shot, plan_shots
-from labels.videos.synthetic.effects import Lens, make_overlay, pan_blur
 from labels.videos.synthetic.figures import BallLook, Light, draw_ball, draw_figure, dress_players, make_light, mixed
-from labels.videos.synthetic.layers import Canvas, Patch, Seen, mean_patch
+from labels.videos.synthetic.layers import Canvas, Lens, Patch, Seen, make_overlay, mean_patch, pan_blur
 from labels.videos.synthetic.play import LEAD_S, plan_play
 from labels.videos.synthetic.scenery import draw_net, draw_surroundings, flash, make_net, make_surroundings
-from labels.videos.synthetic.settings import SceneSettings
-from labels.videos.synthetic.sports import DIFFICULTIES, SPORTS
+from labels.videos.synthetic.settings import DIFFICULTIES, SPORTS, SceneSettings
 
 SHIFT = 3  # bits of sub-pixel precision in cv2's drawing
 ONE_PX = 2**SHIFT
