@@ -10,9 +10,8 @@ from labels.records.errors import InputError
 from labels.records.safe_writing import file_digest, read_parquet_metadata
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding.frames import probe_video
-from labels.videos.synthetic.rendering import Scene, render_clip
+from labels.videos.synthetic.rendering import Scene, add_synthetic_clips, render_clip
 from labels.videos.synthetic.settings import SPORTS, SceneSettings, SyntheticSettings, scene_seed
-from labels.videos.synthetic.source import add_synthetic_clips
 
 SMALL = {"width": 128, "height": 72, "frame_count": 8}
 
