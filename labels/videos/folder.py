@@ -1,7 +1,7 @@
 """Stage 1 from a folder of clips: every file of the tree ends as a row, sound clips go into the work folder.
 
-What is left out (no video, no truth, a broken link) is listed with its reason. Clips are probed several at once, and put
-in place whole or not at all.
+What is left out (no video, no truth, a broken link) is listed with its reason. Clips are probed several at once,
+and put in place whole or not at all.
 """
 
 import hashlib

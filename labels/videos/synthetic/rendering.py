@@ -184,8 +184,8 @@ def _segments(names: list[str | None], shortest: int) -> list[tuple[int, int, st
     """
     found: list[tuple[int, int, str | None]] = []
     start = 0
-    for name, run in groupby(names):
-        end = start + len(list(run))
+    for name, same in groupby(names):
+        end = start + len(list(same))
         found.append((start, end, name))
         start = end
     joined: list[tuple[int, int, str | None]] = []
