@@ -5,6 +5,7 @@
     python train.py work --round 0 --architecture fasterrcnn_mobilenet_v3_large_320_fpn --epochs 8 --batch-size 4
     python train.py work --round 1 --continue            # from the weights of round 0, not from the start
     python train.py work --round 0 --task actions --architecture cnn3d
+    python train.py work --round 0 --export onnx         # trains nothing: writes the round's student as ONNX
 
 Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which groups train, which validate). Writes into
 `rounds/NN/trained/`:
@@ -14,6 +15,7 @@ Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which gr
     metrics.csv    a row an epoch: loss, and how far validation agrees with its labels, which are not truth
     metrics.json   the best weights on all validation frames; accuracy too where there is truth; curves.png, run.json
     folds.json     with --folds: how far students agree with the labels that never saw their groups
+    detector.onnx  with --export onnx: what runs without this project (docs/library.md); recogniser.onnx the same
     recogniser.pt, confusion.csv and .png; actions/ with its own last.pt, metrics, curves and run.json, and of two
                    recognisers that are fused (cnn3d+pose) each one's own folder
 
@@ -39,6 +41,7 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--round", type=round_number, required=True, help="whose cleaned labels to train on")
     add_training_arguments(parser)
     add_action_arguments(parser)
+    parser.add_argument("--export", choices=("onnx",), help="train nothing; write the round's student in this format")
     add_force(parser)
     return parser.parse_args(argv)
 
@@ -47,6 +50,11 @@ def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
     from labels.records import next_command
     from labels.records.work_folder import WorkFolder
+
+    if args.export:
+        from labels.models.exported import export_students
+
+        return export_students(WorkFolder(args.work), args.round, args.task)
     from labels.training.actions.round import train_actions_of, wants_actions
     from labels.videos.replaced_clips import refuse_replaced_clips
 

@@ -159,13 +159,18 @@ def network_from_file(checkpoint: dict[str, Any], where: str) -> nn.Module:
 def load_recogniser(
     name_or_file: str, device: str = "cpu", batch_size: int | None = None, pose: str | None = None
 ) -> Recogniser:
-    """A file that train.py made, or a network of torchvision with its Kinetics-400 weights and classes.
+    """A file that train.py made (.pt or .onnx), or a network of torchvision with its Kinetics-400 weights and classes.
 
     Args:
         pose: where joints come from, one of POSES; None: from where it was trained with. InputError for what looks at
             no joints.
     """
     path = Path(name_or_file)
+    if path.suffix == ".onnx":
+        from labels.models.exported import exported_recogniser
+
+        found: Recogniser = exported_recogniser(path, batch_size)
+        return found if pose is None else with_pose(found, pose)
     if path.suffix == ".pt" or path.is_file():
         found = recogniser_from_file(path, device, batch_size)
         return found if pose is None else with_pose(found, pose)
