@@ -21,7 +21,8 @@ Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which gr
 
 The architecture is `ballnet`, our own small network for balls, which looks at three frames and learns in minutes on a
 CPU, or the name of a torchvision detector, which starts from its COCO weights. Of actions: `cnn3d`, our own small one,
-`tsn_resnet50`, `pose` and `pose_gru` on joints, or a torchvision video network, which starts from Kinetics-400.
+`tsn_resnet50`, `pose` and `pose_gru` on joints, a torchvision video network, which starts from Kinetics-400, or
+`probe:FILE.onnx` or `probe:hf:NAME`, a small head on a frozen backbone of pictures or clips.
 """
 
 import argparse

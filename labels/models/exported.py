@@ -19,7 +19,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from labels.models.detectors.onnx_files import (
 )
 from labels.models.recognisers.clip_networks import ClipNetwork
 from labels.models.recognisers.recogniser import NetworkRecogniser, is_fusion, network_from_file, preset_from_file
-from labels.models.recognisers.settings import JOINTS, PRESETS, Preset
+from labels.models.recognisers.settings import FEATURES, JOINTS, PIXELS
 from labels.models.settings import AS_IT_COMES, DetectorOptions
 from labels.records import next_command
 from labels.records.command_line import Summary
@@ -144,7 +144,10 @@ def export_recogniser(source: Path, target: Path) -> None:
         raise InputError(f"{source}: is {checkpoint['architecture']}, two networks; train and export one of them")
     preset = preset_from_file(checkpoint, str(source))
     network = network_from_file(checkpoint, str(source))
-    if preset.reads == JOINTS:
+    if preset.reads == FEATURES:
+        values, given = torch.rand(2, 2, *preset.features), "features"
+        preprocessing = f"features of {preset.backbone} of {preset.frames} frames, as they are and mirrored"
+    elif preset.reads == JOINTS:
         values, given = torch.rand(2, preset.frames, 13, 3), "joints"
         preprocessing = "13 joints relative to the hips in torso lengths, and whether they were seen"
     else:
@@ -283,12 +286,12 @@ def exported_recogniser(path: Path, batch_size: int | None = None) -> NetworkRec
         raise InputError(f"--recogniser {path}: not a recogniser that train.py --export onnx wrote")
     names, threshold, settings = _facts(path, header)
     try:
-        preset: Preset = replace(PRESETS[header.metadata["architecture"]], **settings)
+        preset = preset_from_file({"architecture": header.metadata["architecture"], "settings": settings}, str(path))
         temperature = float(header.metadata["temperature"])
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: its metadata are not those of a recogniser; export it again") from None
     network: nn.Module = _SessionNetwork(open_session(path, header, "cpu"), header.inputs[0].name)
-    if preset.reads != JOINTS:  # the middle is cut out here; the colours are normalised in the file
+    if preset.reads == PIXELS:  # the middle is cut out here; the colours are normalised in the file
         network = ClipNetwork(network, preset, [0.0] * 3, [1.0] * 3)
         network.mean, network.std = torch.zeros(()), torch.ones(())
     return NetworkRecogniser(

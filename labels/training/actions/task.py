@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from labels.models.recognisers.pose_networks import normalise
 from labels.models.recognisers.recogniser import view_probabilities
-from labels.models.recognisers.settings import JOINTS, Preset
+from labels.models.recognisers.settings import FEATURES, JOINTS, Preset
 from labels.models.recognisers.skeletons import HIPS, MIRROR, mirrored_classes
 from labels.models.recognisers.skeletons import JOINTS as JOINT_NAMES
 from labels.training.settings import ClipAugmentation, PoseAugmentation, RecognitionSettings
@@ -164,6 +164,9 @@ class RecognitionTask:
         return torch.from_numpy(np.array(values))
 
     def _augmented(self, window: LabelledWindow, turned: bool) -> Tensor:
+        if self.preset.reads == FEATURES:
+            values = self._plain(window)
+            return values.flip(0) if turned else values
         if self.preset.reads == JOINTS:
             return augment_pose(self.read(window), self.preset.frames, turned, PoseAugmentation())
         return augment_clip(self._plain(window), self.preset.crop, turned, ClipAugmentation())
