@@ -20,9 +20,9 @@ Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which gr
                    recognisers that are fused (cnn3d+pose) each one's own folder
 
 The architecture is `ballnet`, our own small network for balls, which looks at three frames and learns in minutes on a
-CPU, or the name of a torchvision detector, which starts from its COCO weights. Of actions: `cnn3d`, our own small one,
-`tsn_resnet50`, `pose` and `pose_gru` on joints, a torchvision video network, which starts from Kinetics-400, or
-`probe:FILE.onnx` or `probe:hf:NAME`, a small head on a frozen backbone of pictures or clips.
+CPU, the name of a torchvision detector, or `hf:NAME` (RF-DETR, D-FINE, RT-DETR); these start from weights. Of actions:
+`cnn3d`, our own small one, `tsn_resnet50`, `pose` and `pose_gru` on joints, a torchvision video network, which starts
+from Kinetics-400, or `probe:FILE.onnx` or `probe:hf:NAME`, a small head on a frozen backbone of pictures or clips.
 """
 
 import argparse

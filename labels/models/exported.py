@@ -18,7 +18,7 @@ shapes depend on the data (torch 2.14, torchvision 0.29). Tracing needs the pack
 import io
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -171,20 +171,48 @@ def trace(network: nn.Module, example: Tensor, names: Sequence[str], axes: dict[
         import onnx  # noqa: F401 - the exporter wants it, and says so less clearly
     except ImportError:
         raise InputError('--export onnx: needs the package onnx; pip install -e ".[onnx]"') from None
+    network = network.eval()
+    with torch.inference_mode():
+        _keep_positions(network)
+        network(example)
     file = io.BytesIO()
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # of what tracing fixes, which the tests compare, and that it is the old way
-        torch.onnx.export(
-            network,
-            (example,),
-            file,  # type: ignore[arg-type]
-            input_names=list(names[:1]),
-            output_names=list(names[1:]),
-            dynamic_axes=axes,
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")  # of what tracing fixes, which tests compare, and that it is the old way
+            torch.onnx.export(
+                network,
+                (example,),
+                file,  # type: ignore[arg-type]
+                input_names=list(names[:1]),
+                output_names=list(names[1:]),
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"--export onnx: this network cannot be written as ONNX ({reason})") from None
     return file.getvalue()
+
+
+def _keep_positions(network: nn.Module) -> None:
+    """Let vision transformers resize their position encodings once: ONNX cannot say how, and the size is fixed."""
+    for part in network.modules():
+        resize = getattr(part, "interpolate_pos_encoding", None)
+        if callable(resize):
+            part.interpolate_pos_encoding = _once(resize)  # type: ignore[assignment]
+
+
+def _once(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The answer to the first call, always."""
+    answers: list[Tensor] = []
+
+    def answer(*args: Any, **more: Any) -> Tensor:
+        if not answers:
+            answers.append(function(*args, **more))
+        return answers[0]
+
+    return answer
 
 
 def _write(

@@ -156,7 +156,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=whole_number, default=defaults.seed, help="of everything that is drawn")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--from-scratch", action="store_true", help="do not fetch COCO weights (torchvision)")
+    start.add_argument("--from-scratch", action="store_true", help="do not start from weights (torchvision, hf:…)")
     parser.add_argument(
         "--folds",
         type=positive_number,

@@ -149,12 +149,14 @@ def build_recogniser(architecture: str, classes: int, preset: Preset, pretrained
 
 def preset_from_file(checkpoint: dict[str, Any], where: str) -> Preset:
     """The windows that a checkpoint's network was trained on. InputError where they are none."""
+    settings: dict[str, Any] = dict(checkpoint["settings"])
+    if "features" in settings:
+        settings["features"] = tuple(settings["features"])  # a list where it comes from JSON
     try:
-        settings = checkpoint["settings"]
         if checkpoint["architecture"].startswith(PROBE):  # its backbone is not opened before it is wanted
-            return Preset(**settings | {"features": tuple(settings["features"])})
+            return Preset(**settings)
         return replace(preset_of(checkpoint["architecture"]), **settings)
-    except (TypeError, KeyError):
+    except TypeError:
         raise InputError(f"{where}: not a sound recogniser file: its settings are of no window") from None
 
 
