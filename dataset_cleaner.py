@@ -55,7 +55,7 @@ def clean(args: argparse.Namespace) -> Summary:
     from labels.cleaning.actions.round import clean_actions_of, wants_actions
     from labels.records import next_command
     from labels.records.work_folder import WorkFolder
-    from labels.videos.replaced_clips import refuse_replaced_clips
+    from labels.videos.videos_table import refuse_replaced_clips
 
     work = WorkFolder(args.work)
     if wants_actions(work, args.round, args.task):

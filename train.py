@@ -57,7 +57,7 @@ def train(args: argparse.Namespace) -> Summary:
 
         return export_students(WorkFolder(args.work), args.round, args.task)
     from labels.training.actions.round import train_actions_of, wants_actions
-    from labels.videos.replaced_clips import refuse_replaced_clips
+    from labels.videos.videos_table import refuse_replaced_clips
 
     if wants_actions(WorkFolder(args.work), args.round, args.task):
         refuse_replaced_clips(WorkFolder(args.work), args.force)

@@ -10,7 +10,7 @@ import numpy as np
 
 from labels.videos.synthetic.camera import STEP_S, smooth
 from labels.videos.synthetic.poses import MOVES, READY, RUN_STRIDE_M, gait_pose, hit_point, move_pose, place, skeleton
-from labels.videos.synthetic.sports import Difficulty, Sport
+from labels.videos.synthetic.settings import Difficulty, Sport
 
 LEAD_S = 2.0  # every path starts before the first frame
 RUNNING_MS = 0.9  # who is slower stands
