@@ -212,7 +212,7 @@ def test_the_student_labels_the_next_round_and_humans_stay(work, capsys):
 
 
 def test_out_of_fold_students_are_heard_in_the_next_round(work, capsys, monkeypatch):
-    import labels.training.actions.folds as folds
+    import labels.training.actions.fitting as folds
 
     asked = []
     real = folds.require_no_group_twice

@@ -9,7 +9,7 @@ from tiny_networks import make
 import dataset_processor
 import train
 from labels.models.checkpoints import build_network, load_checkpoint, network_from_checkpoint
-from labels.models.detectors.hub_students import hub_settings
+from labels.models.detectors.hub_detectors import hub_settings
 from labels.models.detectors.loading import load_detector
 from labels.models.settings import DetectorOptions
 from labels.records.errors import InputError

@@ -118,7 +118,7 @@ def build_network(
 
     Args:
         settings: of `BallNetSettings` for ballnet; for torchvision `long_side`, the pixels frames are brought to
-            (an SSD, which has its own size, brings them from there to that); of the hub's see `hub_students`.
+            (an SSD, which has its own size, brings them from there to that); of the hub's see `hub_settings`.
         pretrained: start from torchvision's COCO weights, or the hub's, all but the head, whose shape is the classes'.
             Ballnet has no such weights and starts from chance either way.
     """
@@ -126,7 +126,7 @@ def build_network(
     if architecture == BALLNET:
         return BallNet(len(class_names), _ballnet_settings(settings))
     if architecture.startswith(HF):
-        from labels.models.detectors.hub_students import build_hub_student
+        from labels.models.detectors.hub_detectors import build_hub_student
 
         return build_hub_student(architecture, class_names, settings, pretrained)
     from torchvision.models import get_model
@@ -173,7 +173,7 @@ def own_long_side(architecture: str) -> int:
     if architecture == BALLNET:
         return BallNetSettings.long_side
     if architecture.startswith(HF):
-        from labels.models.detectors.hub_students import hub_settings
+        from labels.models.detectors.hub_detectors import hub_settings
 
         return int(hub_settings(architecture)["long_side"])
     from torchvision.models import get_model

@@ -25,7 +25,13 @@ from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.hub import HF
 from labels.models.recognisers.clip_networks import build_clip_network, kinetics_network
 from labels.models.recognisers.frozen import Probe, hub_recogniser, probe_preset
-from labels.models.recognisers.pose_networks import PoseSettings, build_pose_network, normalise
+from labels.models.recognisers.pose_networks import (
+    MIRROR,
+    PoseSettings,
+    build_pose_network,
+    mirrored_classes,
+    normalise,
+)
 from labels.models.recognisers.settings import (
     FEATURES,
     JOINTS,
@@ -37,7 +43,6 @@ from labels.models.recognisers.settings import (
     Preset,
     parts_of,
 )
-from labels.models.recognisers.skeletons import MIRROR, mirrored_classes
 from labels.records.class_lists import CLASSES_FOLDER
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest

@@ -330,7 +330,7 @@ def _ask_folds(
 ) -> str:
     """Train the out-of-fold students; returns the line that says so."""
     from labels.models.recognisers.recogniser import build_recogniser
-    from labels.training.actions.folds import write_out_of_fold
+    from labels.training.actions.fitting import write_out_of_fold
     from labels.training.actions.task import RecognitionTask
     from labels.training.splits import TRAIN
 

@@ -31,7 +31,7 @@ from labels.models.checkpoints import (
     save_checkpoint,
 )
 from labels.models.detectors.ballnet import BallNetSettings
-from labels.models.detectors.hub_students import hub_settings
+from labels.models.detectors.hub_detectors import hub_settings
 from labels.models.hub import HF
 from labels.records import next_command
 from labels.records.errors import InputError
