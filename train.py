@@ -42,7 +42,7 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--round", type=round_number, required=True, help="whose cleaned labels to train on")
     add_training_arguments(parser)
     add_action_arguments(parser)
-    parser.add_argument("--export", choices=("onnx",), help="train nothing; write the round's student in this format")
+    parser.add_argument("--export", choices=("onnx", "safetensors"), help="train nothing; write the student")
     add_force(parser)
     return parser.parse_args(argv)
 
@@ -55,7 +55,7 @@ def train(args: argparse.Namespace) -> Summary:
     if args.export:
         from labels.models.exported import export_students
 
-        return export_students(WorkFolder(args.work), args.round, args.task)
+        return export_students(WorkFolder(args.work), args.round, args.task, args.export)
     from labels.training.actions.round import train_actions_of, wants_actions
     from labels.videos.videos_table import refuse_replaced_clips
 

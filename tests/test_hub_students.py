@@ -15,7 +15,7 @@ from labels.models.settings import DetectorOptions
 from labels.records.errors import InputError
 from labels.records.run_records import read_run_record
 from labels.training.boxes.round import train_round
-from labels.videos.decoding.frames import decode_frames
+from labels.videos.decoding.frames import Frame, decode_frames
 
 pytest.importorskip("transformers", minversion="5.9")
 KINDS = ["rf_detr", "d_fine", "rt_detr_v2"]
@@ -60,6 +60,16 @@ def test_one_is_trained_read_back_exported_and_labels_the_next_round(tmp_path, k
         assert np.allclose(found.score[order], again.score[other], atol=1e-3)
         near = np.abs(found.xyxy[:, None] - again.xyxy[None]).max(axis=2).min(axis=1) <= 1
         assert near.all()
+    # and as a folder, which transformers loads; its processor reduces frames otherwise, so only at their own size
+    assert train.main([str(work.root), "--round", "0", "--export", "safetensors"]) == 0
+    saved = file.with_suffix("")
+    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= {path.name for path in saved.iterdir()}
+    teacher = load_detector(f"hf:{saved}", device="cpu", options=everything)
+    assert teacher.class_names == (BALL,)
+    square = [Frame(0, 0.0, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))]
+    (_, one), (_, other) = (next(iter(each.detect(square))) for each in (detector, teacher))
+    near = np.abs(one.xyxy[:, None] - other.xyxy[None]).max(axis=2).min(axis=1) <= 1
+    assert len(one) == len(other) and near.all()
     assert dataset_processor.main([str(work.root), "--round", "1", "--device", "cpu"]) == 0
 
 

@@ -46,6 +46,7 @@ from labels.models.detectors.onnx_files import (
     open_session,
     read_header,
 )
+from labels.models.hub import HF
 from labels.models.recognisers.clip_networks import ClipNetwork
 from labels.models.recognisers.recogniser import NetworkRecogniser, is_fusion, network_from_file, preset_from_file
 from labels.models.recognisers.settings import FEATURES, JOINTS, PIXELS
@@ -55,7 +56,7 @@ from labels.records.command_line import Summary
 from labels.records.detections import Detections
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest, write_bytes
-from labels.records.work_folder import WorkFolder
+from labels.records.work_folder import RoundFolder, WorkFolder
 from labels.videos.decoding.frames import Frame
 
 FORMATS = {DETECTOR: STUDENT_FORMAT, RECOGNISER: "rally-recogniser-onnx-1"}
@@ -87,9 +88,15 @@ class TorchvisionBoxes(nn.Module):
         return found["boxes"][None], found["scores"][None], found["labels"][None] - 1
 
 
-def export_students(work: WorkFolder, number: int, task: str | None) -> Summary:
-    """Write what a round trained, or of both what `task` says (boxes, actions), beside the checkpoints as ONNX."""
+def export_students(work: WorkFolder, number: int, task: str | None, form: str = "onnx") -> Summary:
+    """Write what a round trained, or of both what `task` says (boxes, actions), beside the checkpoints.
+
+    Args:
+        form: onnx; or safetensors, a folder that `transformers` loads, of a detector of the hub.
+    """
     folder = work.round(number)
+    if form == "safetensors":
+        return _as_hub_folder(work, folder)
     students = [
         (path, export)
         for path, export, own in (
@@ -107,6 +114,20 @@ def export_students(work: WorkFolder, number: int, task: str | None) -> Summary:
             export(path, target)
             lines.append(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     return Summary(f"export of round {number}", "students", len(students), len(students), lines=lines)
+
+
+def _as_hub_folder(work: WorkFolder, folder: RoundFolder) -> Summary:
+    checkpoint = load_checkpoint(folder.detector)
+    if not checkpoint["architecture"].startswith(HF):
+        raise InputError(f"{folder.detector}: is a {checkpoint['architecture']}; as safetensors go students of {HF}…")
+    from labels.models.detectors.hub_detectors import HubStudent, save_hub_student
+
+    network = network_from_checkpoint(checkpoint, str(folder.detector))
+    assert isinstance(network, HubStudent)
+    target = folder.detector.with_suffix("")
+    with work.writing():
+        save_hub_student(network, checkpoint["settings"], target)
+    return Summary(f"export of round {folder.number}", "students", 1, 1, lines=[f"{target}: --detector {HF}{target}"])
 
 
 def export_detector(source: Path, target: Path) -> None:

@@ -27,7 +27,7 @@ from labels.models.settings import DetectorOptions, HubSettings
 from labels.records.class_lists import CLASSES_FOLDER
 from labels.records.detections import Detections
 from labels.records.errors import InputError
-from labels.records.safe_writing import digest_of
+from labels.records.safe_writing import digest_of, whole_folder, write_json
 
 if TYPE_CHECKING:
     from labels.videos.decoding.frames import Frame
@@ -337,6 +337,7 @@ def hub_settings(architecture: str, long_side: int | None = None) -> dict[str, A
         "mean": list(mean),
         "std": list(std),
         "config": json.dumps(hub.config.to_dict(), sort_keys=True, default=str),
+        "processor": processor.to_json_string(),
         "origin": hub.origin | {"digest": hub.digest},
     }
 
@@ -363,3 +364,11 @@ def build_hub_student(
     hub = find_hub_model("--architecture", architecture)
     model = hub.load(kind, config=config, ignore_mismatched_sizes=True, use_safetensors=True)
     return HubStudent(model, settings)
+
+
+def save_hub_student(network: HubStudent, settings: dict[str, Any], folder: Path) -> None:
+    """Write a student as a folder in the hub's form: safetensors, its configuration, how frames are prepared."""
+    size = {"height": settings["height"], "width": settings["width"]}
+    with whole_folder(folder) as aside:
+        network.model.save_pretrained(aside)  # type: ignore[operator]
+        write_json(aside / "preprocessor_config.json", json.loads(settings["processor"]) | {"size": size})
