@@ -5,6 +5,7 @@
     python train.py work --round 0 --architecture fasterrcnn_mobilenet_v3_large_320_fpn --epochs 8 --batch-size 4
     python train.py work --round 1 --continue            # from the weights of round 0, not from the start
     python train.py work --round 0 --task actions --architecture cnn3d
+    python train.py work --round 0 --export onnx         # trains nothing: writes the round's student as ONNX
 
 Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which groups train, which validate). Writes into
 `rounds/NN/trained/`:
@@ -14,12 +15,14 @@ Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which gr
     metrics.csv    a row an epoch: loss, and how far validation agrees with its labels, which are not truth
     metrics.json   the best weights on all validation frames; accuracy too where there is truth; curves.png, run.json
     folds.json     with --folds: how far students agree with the labels that never saw their groups
+    detector.onnx  with --export onnx: what runs without this project (docs/library.md); recogniser.onnx the same
     recogniser.pt, confusion.csv and .png; actions/ with its own last.pt, metrics, curves and run.json, and of two
                    recognisers that are fused (cnn3d+pose) each one's own folder
 
 The architecture is `ballnet`, our own small network for balls, which looks at three frames and learns in minutes on a
-CPU, or the name of a torchvision detector, which starts from its COCO weights. Of actions: `cnn3d`, our own small one,
-`tsn_resnet50`, `pose` and `pose_gru` on joints, or a torchvision video network, which starts from Kinetics-400.
+CPU, the name of a torchvision detector, or `hf:NAME` (RF-DETR, D-FINE, RT-DETR); these start from weights. Of actions:
+`cnn3d`, our own small one, `tsn_resnet50`, `pose` and `pose_gru` on joints, a torchvision video network, which starts
+from Kinetics-400, or `probe:FILE.onnx` or `probe:hf:NAME`, a small head on a frozen backbone of pictures or clips.
 """
 
 import argparse
@@ -39,6 +42,7 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--round", type=round_number, required=True, help="whose cleaned labels to train on")
     add_training_arguments(parser)
     add_action_arguments(parser)
+    parser.add_argument("--export", choices=("onnx", "safetensors"), help="train nothing; write the student")
     add_force(parser)
     return parser.parse_args(argv)
 
@@ -47,6 +51,11 @@ def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
     from labels.records import next_command
     from labels.records.work_folder import WorkFolder
+
+    if args.export:
+        from labels.models.exported import export_students
+
+        return export_students(WorkFolder(args.work), args.round, args.task, args.export)
     from labels.training.actions.round import train_actions_of, wants_actions
     from labels.videos.videos_table import refuse_replaced_clips
 

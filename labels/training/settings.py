@@ -15,7 +15,9 @@ from labels.models.recognisers.settings import (
     KEYPOINTRCNN,
     POSE_HELP,
     PRESETS,
+    PROBE,
     ZOO,
+    parts_of,
     pose_source,
 )
 from labels.records.command_line import above_zero, positive_number, whole_number
@@ -100,7 +102,9 @@ class RecognitionSettings:
     @staticmethod
     def rate_for(architecture: str) -> float:
         """The learning rate that suits: large for what starts from chance, small for weights worth keeping."""
-        architecture = architecture.split("+")[0]
+        architecture = parts_of(architecture)[0]
+        if architecture.startswith(PROBE):
+            return 1e-3
         if architecture in ZOO:
             return 5e-4
         return 3e-3 if architecture == CNN3D or PRESETS[architecture].reads == JOINTS else 1e-3
@@ -152,7 +156,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=whole_number, default=defaults.seed, help="of everything that is drawn")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--from-scratch", action="store_true", help="do not fetch COCO weights (torchvision)")
+    start.add_argument("--from-scratch", action="store_true", help="do not start from weights (torchvision, hf:…)")
     parser.add_argument(
         "--folds",
         type=positive_number,
