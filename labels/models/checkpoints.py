@@ -91,6 +91,8 @@ def _is_score(value: Any) -> bool:
 
 
 BALLNET = "ballnet"
+# Trained on rendered clips by `tests/bench/pretrain_ballnet.py`: `--detector ballnet`, and where students start.
+BALLNET_WEIGHTS = Path(__file__).with_name("detectors") / "ballnet.pt"
 TORCHVISION_SETTINGS = frozenset({"long_side"})
 
 
@@ -119,12 +121,15 @@ def build_network(
     Args:
         settings: of `BallNetSettings` for ballnet; for torchvision `long_side`, the pixels frames are brought to
             (an SSD, which has its own size, brings them from there to that); of the hub's see `hub_settings`.
-        pretrained: start from torchvision's COCO weights, or the hub's, all but the head, whose shape is the classes'.
-            Ballnet has no such weights and starts from chance either way.
+        pretrained: start from trained weights, all but the head, whose shape is the classes': torchvision's of COCO,
+            the hub's, or those of ballnet in `BALLNET_WEIGHTS`.
     """
     check_architecture(architecture)
     if architecture == BALLNET:
-        return BallNet(len(class_names), _ballnet_settings(settings))
+        ball_net = BallNet(len(class_names), _ballnet_settings(settings))
+        if pretrained:
+            _take_what_fits(ball_net, load_checkpoint(BALLNET_WEIGHTS)["network"])
+        return ball_net
     if architecture.startswith(HF):
         from labels.models.detectors.hub_detectors import build_hub_student
 

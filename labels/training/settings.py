@@ -31,7 +31,7 @@ class TrainingSettings:
     architecture: str = "ballnet"
     epochs: int = 12
     batch_size: int = 16
-    learning_rate: float = 3e-3
+    learning_rate: float = 3e-3  # from chance
     weight_decay: float = 1e-2
     warm_up: float = 0.08  # share of all steps in which the learning rate rises
     clip_norm: float = 5.0  # gradients longer than this are shortened
@@ -49,8 +49,8 @@ class TrainingSettings:
 
     @staticmethod
     def rate_for(architecture: str) -> float:
-        """The learning rate that suits: ballnet starts from chance, the others from weights worth keeping."""
-        return TrainingSettings.learning_rate if architecture == TrainingSettings.architecture else 2e-4
+        """The learning rate that suits weights worth keeping, from which training starts."""
+        return 1e-3 if architecture == TrainingSettings.architecture else 2e-4
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=whole_number, default=defaults.seed, help="of everything that is drawn")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--from-scratch", action="store_true", help="do not start from weights (torchvision, hf:…)")
+    start.add_argument("--from-scratch", action="store_true", help="start from chance, not from trained weights")
     parser.add_argument(
         "--folds",
         type=positive_number,

@@ -264,14 +264,12 @@ def train_round(
 
     Args:
         device: cpu or cuda.
-        from_scratch: without COCO weights for a torchvision architecture.
+        from_scratch: from chance, without the weights that come with an architecture.
         go_on: start from the weights of the round before instead.
         draw: makes curves.png from metrics.csv.
         folds: so many more students, each without a part of the groups, say how far they agree with its labels.
     """
     check_architecture(settings.architecture)
-    if from_scratch and settings.architecture == BALLNET:
-        raise InputError(f"--from-scratch: {BALLNET} has no COCO weights and starts from chance anyway; leave it out")
     folder = work.round(round_number)
     script = next_command.clean(work, round_number)
     inputs = {
