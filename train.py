@@ -80,7 +80,7 @@ def train(args: argparse.Namespace) -> Summary:
         architecture=architecture,
         epochs=args.epochs or TrainingSettings.epochs,
         batch_size=args.batch_size or TrainingSettings.batch_size,
-        learning_rate=args.lr or TrainingSettings.rate_for(architecture),
+        learning_rate=args.lr or TrainingSettings.rate_for(architecture, args.from_scratch),
         long_side=args.long_side or own_long_side(architecture),
         seed=args.seed,
     )

@@ -48,9 +48,11 @@ class TrainingSettings:
     precision_floor: float = 0.9  # the working threshold has the best F1 among those this precise, if there are any
 
     @staticmethod
-    def rate_for(architecture: str) -> float:
-        """The learning rate that suits weights worth keeping, from which training starts."""
-        return 1e-3 if architecture == TrainingSettings.architecture else 2e-4
+    def rate_for(architecture: str, from_scratch: bool = False) -> float:
+        """The learning rate that suits: smaller where training starts from weights worth keeping."""
+        if architecture == TrainingSettings.architecture:
+            return TrainingSettings.learning_rate if from_scratch else 1e-3
+        return 2e-4
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from labels.records.matching import count_matches
 from labels.records.run_records import RunRecord, digest_of_files, write_run_record
 from labels.records.video_labels import VideoFacts, VideoLabels, write_video_labels
 from labels.records.work_folder import WorkFolder
-from labels.training.settings import TrainingSettings
 from labels.videos.decoding.frames import decode_frames
 
 
@@ -116,8 +115,7 @@ def main() -> None:
         folder = args.keep or Path(scratch)
         work = together(folder / "together", [rendered(folder, clips) for clips in FITTED])
         label_with_truth(work)
-        from_chance = ["--from-scratch", "--lr", str(TrainingSettings.learning_rate)]
-        stage("train.py", work.root, "--round", "0", *from_chance, "--epochs", str(args.epochs))
+        stage("train.py", work.root, "--round", "0", "--from-scratch", "--epochs", str(args.epochs))
         shutil.copyfile(work.round(0).detector, BALLNET_WEIGHTS)
 
 

@@ -14,9 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from labels.records.work_folder import WorkFolder
+if TYPE_CHECKING:
+    from labels.records.work_folder import WorkFolder
 
 OK = "ok"
 FAILED = "failed"  # for --retry: all the others
@@ -136,17 +137,17 @@ def _causes(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def ledger_folder(work: WorkFolder) -> Path:
+def ledger_folder(work: "WorkFolder") -> Path:
     return work.root / "ledger"
 
 
-def ledger_file(work: WorkFolder, shard: tuple[int, int]) -> Path:
+def ledger_file(work: "WorkFolder", shard: tuple[int, int]) -> Path:
     """Where this run writes: shards have names of their own, so that merging them is copying."""
     part, parts = shard
     return ledger_folder(work) / ("clips.jsonl" if parts == 1 else f"clips_{part:03d}_of_{parts:03d}.jsonl")
 
 
-def read_ledgers(work: WorkFolder) -> Iterator[dict[str, Any]]:
+def read_ledgers(work: "WorkFolder") -> Iterator[dict[str, Any]]:
     """Every attempt in every ledger, those of one file in the order they were made.
 
     A line that is not whole (the process was killed while writing it) is no attempt.
