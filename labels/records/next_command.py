@@ -92,7 +92,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
     },
 }
 # Learning rates that suit an architecture are not said: those of our own small networks, and of all others.
-USUAL_RATES = {
+USUAL_RATES: dict[str, tuple[dict[str, tuple[float, ...]], tuple[float, ...]]] = {
     "trained": ({BALLNET: (1e-3, 3e-3)}, (2e-4,)),
     ACTIONS_TRAINED: ({"cnn3d": (3e-3,), "pose": (3e-3,), "pose_gru": (3e-3,)}, (1e-3, 5e-4)),
 }
