@@ -21,6 +21,7 @@ from labels.records.work_folder import WorkFolder
 # One setting for all clips: the detector at four scales and in tiles, of balls and of players, and what moves.
 LOOKS = ["--input-size", "320,640,960,1280", "--tiles", "480", "--classes", "sports ball,person"]
 LOOKS += ["--detector", "motion"]
+LATER = ["--detector", "student", "--detector", "motion"]
 
 
 def best_single_threshold(work: Path, video_id: str) -> str:
@@ -51,7 +52,7 @@ def main() -> None:
             "--path",
             str(real / ("clips" if args.clips else "balls")),
         )
-        run_rounds(work, [*teacher, *(("--detector", "motion") if args.clips else LOOKS)], [], [])
+        run_rounds(work, [*teacher, *(("--detector", "motion") if args.clips else LOOKS)], [], [], later=LATER)
         if args.clips:
             print_kept(work)
             return

@@ -190,14 +190,13 @@ def test_keys_that_move_play_enlarge_reclass_and_draw(page, server, work):
         page.keyboard.press(key)
         page.wait_for_timeout(120)
     until_shown(page, item["shown"])
-    page.keyboard.press("Shift+ArrowRight")
-    page.keyboard.press("Shift+ArrowRight")
-    page.keyboard.press("Alt+ArrowDown")
+    for key in ("Shift+ArrowLeft", "Shift+ArrowLeft", "Alt+ArrowUp"):
+        page.keyboard.press(key)
     corrected = lambda said: [each for each in said.values() if each.xyxy]  # noqa: E731
     said = said_of(work, lambda said: any(each.xyxy[3] != each.judged_xyxy[3] for each in corrected(said)), page)
     (uid,) = [uid for uid, verdict in said.items() if verdict.xyxy]
     x1, y1, x2, y2 = said[uid].judged_xyxy
-    assert said[uid].xyxy == pytest.approx((x1 + 2, y1, x2 + 2, y2 + 1), abs=0.02)
+    assert said[uid].xyxy == pytest.approx((x1 - 2, y1, x2 - 2, y2 - 1), abs=0.02)
     page.keyboard.press("a")
     frame = page.locator("#frame").bounding_box()
     page.mouse.move(frame["x"] + frame["width"] * 0.3, frame["y"] + frame["height"] * 0.5)
