@@ -5,6 +5,7 @@
     python train.py work --round 0 --architecture fasterrcnn_mobilenet_v3_large_320_fpn --epochs 8 --batch-size 4
     python train.py work --round 1 --continue            # from the weights of round 0, not from the start
     python train.py work --round 0 --task actions --architecture cnn3d
+    torchrun --nproc-per-node 8 train.py work --round 0  # on 8 GPUs, or CPU processes; the batch is divided among them
 
 Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which groups train, which validate). Writes into
 `rounds/NN/trained/`:
@@ -23,6 +24,7 @@ CPU, or the name of a torchvision detector, which starts from its COCO weights. 
 """
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -109,6 +111,10 @@ def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
 
 def main(argv: list[str] | None = None) -> int:
     args = get_args(argv)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # set by torchrun
+        from labels.training.ranks import run_ranks
+
+        return run_ranks(args.device, lambda: run_stage(lambda: train(args), args.strict))
     return run_stage(lambda: train(args), args.strict)
 
 
