@@ -30,10 +30,10 @@ demo: .venv/ready
 	    --sport volleyball --difficulty easy --clips 32 --held-out 10 --frames 30
 	$(PY) dataset_processor.py $(DEMO) --round 0 --detector motion
 	$(PY) dataset_cleaner.py $(DEMO) --round 0 --max-per-frame 1
-	$(PY) train.py $(DEMO) --round 0 --epochs 6
+	$(PY) train.py $(DEMO) --round 0 --epochs 6 --from-scratch
 	$(PY) dataset_processor.py $(DEMO) --round 1
 	$(PY) dataset_cleaner.py $(DEMO) --round 1 --max-per-frame 1
-	$(PY) train.py $(DEMO) --round 1 --epochs 6
+	$(PY) train.py $(DEMO) --round 1 --epochs 6 --from-scratch
 	$(PY) dataset_processor.py $(DEMO) --round 2
 	$(PY) dataset_cleaner.py $(DEMO) --round 2 --max-per-frame 1
 	$(PY) visualise.py $(DEMO) --round 2

@@ -5,6 +5,7 @@ Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, 
                              dataset/                   annotations.json (COCO) and images/, to train on
                              run.json                   counts, and quality against truth where there is truth
                              actions/                   the same of actions, where the round has some
+                             events/                    hits and bounces: events.csv, and SoccerNet's JSON
 
     python dataset_cleaner.py work --round 0
     python dataset_cleaner.py work --round 1                            # merged with round 0
@@ -12,6 +13,7 @@ Writes  rounds/NN/cleaned/   boxes/<video_id>.parquet   every row with quality, 
     python dataset_cleaner.py work --round 0 --without still --without flat
     python dataset_cleaner.py work --round 0 --shard 2/8                # one of eight shares, beside the others
     python dataset_cleaner.py work --round 0 --export cvat              # what is cleaned, in a foreign format
+    python dataset_cleaner.py work --round 0 --export hf --push me/balls  # and on Hugging Face, private
 
 Boxes are linked to paths over time, in coordinates from which the camera's motion is taken out. Cleaning keeps a weak
 box on a confident track, needs a high score of one on no path, and interpolates short gaps. Nothing is deleted: a
@@ -48,20 +50,23 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 
 def clean(args: argparse.Namespace) -> Summary:
     """Clean one round, its actions or its boxes, or write a cleaned one in a foreign format."""
-    if args.export is not None:
+    if args.export is not None or args.push is not None:
         from labels.cleaning.label_export import export_stage
 
-        return export_stage(args.work, args.round, args.export)
+        return export_stage(args.work, args.round, args.export, args.push)
     from labels.cleaning.actions.round import clean_actions_of, wants_actions
+    from labels.cleaning.events import write_events
     from labels.records import next_command
     from labels.records.work_folder import WorkFolder
-    from labels.videos.replaced_clips import refuse_replaced_clips
+    from labels.videos.videos_table import refuse_replaced_clips
 
     work = WorkFolder(args.work)
     if wants_actions(work, args.round, args.task):
         refuse_replaced_clips(work, args.force)
         summary = clean_actions_of(args, box_options_given(args))
-        return replace(summary, next_command=next_command.train(work, args.round, actions=True))
+        with work.writing():
+            lines = [*summary.lines, *write_events(work, args.round)]
+        return replace(summary, lines=lines, next_command=next_command.train(work, args.round, actions=True))
     from labels.cleaning.box_round import clean_videos, finish_round, finished_record, round_inputs
     from labels.cleaning.quality_estimate import summary_lines
     from labels.records.run_records import out_of_date
@@ -79,7 +84,8 @@ def clean(args: argparse.Namespace) -> Summary:
             if where.is_share:
                 return outcome.summary(f"clean round {args.round}", outcome.lines("cleaned"), where)
             record = finish_round(inputs, settings, outcome)
-        lines += [*summary_lines(record.counts), *inputs.audits, *replaced, *out_of_date(work)]
+            lines = write_events(work, args.round)
+        lines = [*lines, *summary_lines(record.counts), *inputs.audits, *replaced, *out_of_date(work)]
         lines += [f"alarm, but --force: {alarm}" for alarm in record.counts["alarms"] if args.force]
     return Summary(
         stage=f"clean round {args.round}",

@@ -64,7 +64,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
     """Clips that lie on disk or are rendered."""
     from labels.videos.folder import add_folder_clips
-    from labels.videos.synthetic.source import add_synthetic_clips
+    from labels.videos.synthetic.rendering import add_synthetic_clips
     from labels.videos.videos_table import VideosTable
 
     with VideosTable(work) as table:

@@ -57,7 +57,7 @@ def label(args: argparse.Namespace) -> Summary:
     """Label one round."""
     from labels.records import next_command
     from labels.records.work_folder import WorkFolder
-    from labels.videos.replaced_clips import refuse_replaced_clips
+    from labels.videos.videos_table import refuse_replaced_clips
 
     work = WorkFolder(args.work)
     replaced = refuse_replaced_clips(work, args.force)

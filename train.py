@@ -6,6 +6,7 @@
     python train.py work --round 1 --continue            # from the weights of round 0, not from the start
     python train.py work --round 0 --task actions --architecture cnn3d
     torchrun --nproc-per-node 8 train.py work --round 0  # on 8 GPUs, or CPU processes; the batch is divided among them
+    python train.py work --round 0 --export onnx         # trains nothing: writes the round's student as ONNX
 
 Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which groups train, which validate). Writes into
 `rounds/NN/trained/`:
@@ -15,16 +16,17 @@ Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which gr
     metrics.csv    a row an epoch: loss, and how far validation agrees with its labels, which are not truth
     metrics.json   the best weights on all validation frames; accuracy too where there is truth; curves.png, run.json
     folds.json     with --folds: how far students agree with the labels that never saw their groups
+    detector.onnx  with --export onnx: what runs without this project (docs/library.md); recogniser.onnx the same
     recogniser.pt, confusion.csv and .png; actions/ with its own last.pt, metrics, curves and run.json, and of two
                    recognisers that are fused (cnn3d+pose) each one's own folder
 
 The architecture is `ballnet`, our own small network for balls, which looks at three frames and learns in minutes on a
-CPU, or the name of a torchvision detector, which starts from its COCO weights. Of actions: `cnn3d`, our own small one,
-`tsn_resnet50`, `pose` and `pose_gru` on joints, or a torchvision video network, which starts from Kinetics-400.
+CPU, the name of a torchvision detector, or `hf:NAME` (RF-DETR, D-FINE, RT-DETR); these start from weights. Of actions:
+`cnn3d`, our own small one, `tsn_resnet50`, `pose` and `pose_gru` on joints, a torchvision video network, which starts
+from Kinetics-400, or `probe:FILE.onnx` or `probe:hf:NAME`, a small head on a frozen backbone of pictures or clips.
 """
 
 import argparse
-import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -41,6 +43,7 @@ def get_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--round", type=round_number, required=True, help="whose cleaned labels to train on")
     add_training_arguments(parser)
     add_action_arguments(parser)
+    parser.add_argument("--export", choices=("onnx", "safetensors"), help="train nothing; write the student")
     add_force(parser)
     return parser.parse_args(argv)
 
@@ -49,8 +52,13 @@ def train(args: argparse.Namespace) -> Summary:
     """Train the round's detector and draw its curves."""
     from labels.records import next_command
     from labels.records.work_folder import WorkFolder
+
+    if args.export:
+        from labels.models.exported import export_students
+
+        return export_students(WorkFolder(args.work), args.round, args.task, args.export)
     from labels.training.actions.round import train_actions_of, wants_actions
-    from labels.videos.replaced_clips import refuse_replaced_clips
+    from labels.videos.videos_table import refuse_replaced_clips
 
     if wants_actions(WorkFolder(args.work), args.round, args.task):
         refuse_replaced_clips(WorkFolder(args.work), args.force)
@@ -73,20 +81,14 @@ def train(args: argparse.Namespace) -> Summary:
         architecture=architecture,
         epochs=args.epochs or TrainingSettings.epochs,
         batch_size=args.batch_size or TrainingSettings.batch_size,
-        learning_rate=args.lr or TrainingSettings.rate_for(architecture),
+        learning_rate=args.lr or TrainingSettings.rate_for(architecture, args.from_scratch),
         long_side=args.long_side or own_long_side(architecture),
         seed=args.seed,
     )
     with work.writing():
+        device = torch_device(args.device)
         trained = train_round(
-            work,
-            args.round,
-            settings,
-            torch_device(args.device),
-            args.from_scratch,
-            args.go_on,
-            draw_training_curves,
-            args.folds,
+            work, args.round, settings, device, args.from_scratch, args.go_on, draw_training_curves, args.folds
         )
         summary = summarise(args, trained)
         summary.lines += [*replaced, *out_of_date(work)]
@@ -111,11 +113,9 @@ def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
 
 def main(argv: list[str] | None = None) -> int:
     args = get_args(argv)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # set by torchrun
-        from labels.training.ranks import run_ranks
+    from labels.training.ranks import run_ranks
 
-        return run_ranks(args.device, lambda: run_stage(lambda: train(args), args.strict))
-    return run_stage(lambda: train(args), args.strict)
+    return run_ranks(args.device, lambda: run_stage(lambda: train(args), args.strict))
 
 
 if __name__ == "__main__":

@@ -26,8 +26,7 @@ cleaner reads it, and the report says how many of the kept labels are right by i
 import argparse
 import sys
 
-from labels.pictures.review.settings import REVIEW
-from labels.pictures.settings import PictureSettings
+from labels.pictures.settings import REVIEW, PictureSettings
 from labels.records.command_line import Summary, add_force, positive_number, round_number, run_stage, stage_parser
 
 
@@ -58,7 +57,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
 def visualise(args: argparse.Namespace) -> Summary:
     """Do the one thing that is asked for; without any, draw the pictures of a round and write the report."""
     if args.review:
-        from labels.pictures.review.serving import review
+        from labels.pictures.review.app import review
 
         return review(args.work, args.round, args.port)
     from tqdm import tqdm
@@ -66,7 +65,7 @@ def visualise(args: argparse.Namespace) -> Summary:
     from labels.pictures import stage as round_pictures
     from labels.records.errors import InputError
     from labels.records.work_folder import WorkFolder
-    from labels.videos.replaced_clips import refuse_replaced_clips
+    from labels.videos.videos_table import refuse_replaced_clips
 
     if args.limit < 0 or not 0 <= args.seconds < 1e6:
         raise InputError("--limit and --seconds must be 0 or more")

@@ -111,7 +111,7 @@ def label_video(
     if isinstance(frames, _Counted):
         height, width = frames.shape[:2]
         facts = replace(facts, frame_count=frames.count, height=height, width=width)
-    facts = replace(facts, described_by=described_by(detector, None))
+    facts = replace(facts, described_by=described_by(detector, None), repeated_frames=found.repeated_frames)
     return VideoLabels(found.boxes, facts, found.camera, score_scales(detector), round_number)
 
 

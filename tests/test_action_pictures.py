@@ -7,7 +7,6 @@ from picture_work import FRAMES, Clip, action_rows, clip_boxes, make_work, write
 from PIL import Image
 
 import visualise
-from labels.pictures.overlay.gifs import GifWriter
 from labels.pictures.overlay.overlay import draw_legend
 from labels.pictures.overlay.round_pictures import gif_path, make_overlays, overlay_path
 from labels.pictures.overlay.timeline import ActionDrawing, action_words
@@ -23,6 +22,7 @@ from labels.records.errors import InputError
 from labels.records.matching import action_is_right, covered_frames, is_judged
 from labels.records.safe_writing import read_parquet, write_parquet
 from labels.videos.decoding.frames import probe_video
+from labels.videos.encoding import GifWriter
 
 NOBODY = tables.NO_TRACK
 SAID = [

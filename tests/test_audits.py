@@ -10,8 +10,7 @@ from picture_work import FRAMES, Clip, ball_box, make_work, write_labelled
 import dataset_cleaner
 import visualise
 from labels.cleaning.audits import all_audit_answers, gather_audits, precision_of, read_audits, wilson_interval
-from labels.pictures.overlay.audits import OTHER_CLASSES, draw_sample, shares_of, strata_of
-from labels.pictures.overlay.round_pictures import sheet_path
+from labels.pictures.overlay.round_pictures import OTHER_CLASSES, draw_sample, shares_of, sheet_path, strata_of
 from labels.pictures.report.rounds import read_round
 from labels.records.errors import InputError
 

@@ -115,7 +115,7 @@ def test_a_checkpoint_must_fit():
 def test_torchvision_networks_get_a_head_for_the_classes():
     network = build_network("ssdlite320_mobilenet_v3_large", ("sports ball", "person"), {}, pretrained=False)
     assert network.head.classification_head.num_columns == 3  # and background
-    with pytest.raises(InputError, match="unknown; there is ballnet, fasterrcnn"):
+    with pytest.raises(InputError, match="unknown; there is ballnet, hf:…, fasterrcnn"):
         check_architecture("resnet")
     with pytest.raises(InputError, match="no settings no_such"):
         build_network("ssdlite320_mobilenet_v3_large", ("person",), {"no_such": 1}, pretrained=False)

@@ -346,3 +346,52 @@ def test_margin_and_strength_by_hand():
     assert by_odds["margin"].tolist() == pytest.approx([-1, 1, 5], abs=1e-3)
     assert by_odds["strength"].tolist() == pytest.approx([np.log(scores[1] / scores[0]), 0, 0], abs=1e-3)
     assert by_odds["one_view"].all() and by_odds["path_boxes"].tolist() == [1, 1, 1]
+
+
+PULLED_DOWN = [index for index in range(40) if index % 5 == 4]  # 24 pictures a second shown at 30 frames a second
+
+
+def pulled_down(missed=()):
+    """A flight of 32 pictures, every fourth shown twice: a repeated frame has the boxes of the one before."""
+    rows = []
+    for index in range(40):
+        picture = index - index // 5 - (index % 5 == 4)
+        if picture not in missed:
+            rows.append((index, 100 + 25 * picture, 300 + 0.4 * (picture - 16) ** 2, 12.0, 0.8))
+    boxes = boxes_from(rows, 40)
+    boxes.attrs["repeated_frames"] = PULLED_DOWN
+    return boxes
+
+
+def test_a_repeated_frame_has_the_labels_of_the_one_before_and_no_picture_is_interpolated_twice():
+    boxes = pulled_down(missed=(11, 18))  # picture 11 is shown twice, by frames 13 and 14; 18 once, by frame 22
+    cleaned = clean(boxes)
+    assert (cleaned["decision"] == "keep").all()
+    assert cleaned["track_id"].nunique() == 1
+    assert sorted(cleaned["frame_index"]) == list(range(40))
+    assert cleaned["label_uid"].is_unique
+    made = cleaned[cleaned["origin"] == "interpolated"]
+    assert made["frame_index"].tolist() == [13, 14, 22]
+    for repeated in PULLED_DOWN:
+        here, before = (cleaned[cleaned["frame_index"] == index] for index in (repeated, repeated - 1))
+        assert (here[tables.BOX_COLUMNS].to_numpy() == before[tables.BOX_COLUMNS].to_numpy()).all()
+        assert here["time_s"].iloc[0] == pytest.approx(repeated / 30)
+    centre = (made["x1"] + made["x2"]) / 2
+    assert np.abs(centre - [375, 375, 550]).max() < 2
+
+
+def test_a_human_may_deny_a_box_in_a_repeated_frame_alone():
+    boxes = pulled_down()
+    denied = boxes.loc[boxes["frame_index"] == 9, "label_uid"].iloc[0]
+    cleaned = clean(boxes, verdicts={denied: "n"})
+    assert cleaned.loc[cleaned["label_uid"] == denied, "decision"].tolist() == ["drop"]
+    assert (cleaned.loc[cleaned["frame_index"] == 8, "decision"] == "keep").all()
+
+
+def test_what_lies_in_a_repeated_frame_alone_is_ignored():
+    boxes = pulled_down()
+    lone = boxes_from([(14, 900, 100, 30, 0.9)], 40)
+    both = pd.concat([boxes, lone], ignore_index=True)
+    both.attrs = boxes.attrs
+    row = clean(both).set_index("label_uid").loc[lone["label_uid"].iloc[0]]
+    assert (row["decision"], row["reason"].split(":")[0]) == ("ignore", "repeated")

@@ -7,8 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from labels.models.crop_poses import OnnxPoses, crop_region
-from labels.models.pose_estimators import COCO_NAMES, joint_order, load_pose_estimator
+from labels.models.pose_estimators import COCO_NAMES, OnnxPoses, crop_region, joint_order, load_pose_estimator
 from labels.models.recognisers.settings import pose_source
 from labels.records.errors import InputError
 from labels.videos.pose_tables import JOINTS

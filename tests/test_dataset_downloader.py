@@ -79,7 +79,7 @@ def test_a_second_stage_at_once_is_refused(
 
 
 def test_synthetic(tmp_path: Path, make_video: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("labels.videos.synthetic.source")
+    pytest.importorskip("labels.videos.synthetic.rendering")
     make_video("clips/a.mp4")
     work = str(tmp_path / "work")
     assert dataset_downloader.main([work, "--from", "folder", "--path", str(tmp_path / "clips")]) == 0

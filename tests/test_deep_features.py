@@ -215,7 +215,7 @@ def test_a_backbone_of_the_hub(tmp_path, monkeypatch):
 
 
 def test_what_is_no_backbone(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no such backbone file"):
         load_backbone(str(tmp_path / "nothing.onnx"), NoDetector(), "cpu")
     with pytest.raises(InputError, match="crops are square"):
         load_backbone(str(write_features(tmp_path / "a.onnx", ("n", 3, 32, 64))), NoDetector(), "cpu")

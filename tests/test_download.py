@@ -16,7 +16,7 @@ from fault_server import FaultServer, fault_server
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding.frames import decode_frames
-from labels.videos.download.ledger import read_ledgers
+from labels.videos.download.outcomes import read_ledgers
 from labels.videos.download.requests import ListFilters
 from labels.videos.download.source import ListDownload, download_list
 from labels.videos.settings import DownloadSettings

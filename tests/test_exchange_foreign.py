@@ -170,7 +170,7 @@ def test_label_studio_shows_the_boxes_on_our_frames_and_on_no_other(export):
 def test_label_studio_and_we_read_one_brush(tmp_path):
     import numpy as np
 
-    from labels.exchange.formats.brush_rle import decode_brush, encode_brush
+    from labels.records.masks import decode_brush, encode_brush
 
     brush = pytest.importorskip("label_studio_sdk.converter.brush")
     rng = np.random.default_rng(0)

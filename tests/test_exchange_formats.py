@@ -8,12 +8,11 @@ import pytest
 from exchange_work import BOXES, a_round
 
 from labels.cleaning.label_export import export_round
-from labels.exchange.formats.brush_rle import decode_brush, encode_brush
 from labels.exchange.known_formats import EXPORTS, FORMATS, recognise
 from labels.exchange.known_videos import KnownVideos
 from labels.records import tables
 from labels.records.errors import InputError
-from labels.records.masks import decode_mask, encode_mask
+from labels.records.masks import decode_brush, decode_mask, encode_brush, encode_mask
 
 KEPT = {row[0] for row in BOXES if row[-1] == "keep"}
 

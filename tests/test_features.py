@@ -111,12 +111,12 @@ def test_old_names_lead_to_present_ones():
 
 
 def test_an_old_name_on_the_command_line_is_understood_and_said_to_be_old(capsys):
-    words = "w --round 0 --without worn --without upright --without looks"
+    words = "w --round 0 --without worn --without path_size --without looks"
     args = dataset_cleaner.get_args(words.split(" "))
     assert settings_from(args).without == ("on_player", "views")
     assert capsys.readouterr().err.splitlines() == [
         "--without worn is now called --without on_player",
-        "--without upright: there is no such rule any more",
+        "--without path_size: there is no such rule any more",
         "--without looks is now called --without views",
     ]
     with pytest.raises(SystemExit):

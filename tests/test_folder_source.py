@@ -12,7 +12,6 @@ from conftest import coded_frame, write_test_video
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
-from labels.videos import clip_files
 from labels.videos import folder as folder_source
 from labels.videos.decoding.frames import decode_frames
 from labels.videos.folder import SourceReport, add_folder_clips
@@ -65,13 +64,13 @@ def work(tmp_path: Path) -> WorkFolder:
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were looked at since the test began, or since it cleared the list."""
     names: list[str] = []
-    check = clip_files.check_clip
+    check = folder_source.check_clip
 
     def counted(path: Path, *rest: object) -> object:
         names.append(path.name)
         return check(path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(clip_files, "check_clip", counted)
+    monkeypatch.setattr(folder_source, "check_clip", counted)
     monkeypatch.setattr(folder_source, "check_clip", counted)
     return names
 
@@ -123,7 +122,7 @@ def test_where_no_link_can_be_made_a_copy_is(work: WorkFolder, clips: Path, monk
     def refused(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(clip_files.os, "link", refused)
+    monkeypatch.setattr(folder_source.os, "link", refused)
     report, _ = run(work, clips)
     assert report.used == 2
     assert (work.videos / "a.mp4").read_bytes() == (clips / "a.mp4").read_bytes()
@@ -205,9 +204,9 @@ def test_a_clip_taken_out_of_the_work_folder_comes_back(work: WorkFolder, clips:
 def test_an_interrupt_keeps_what_is_finished(
     work: WorkFolder, clips: Path, monkeypatch: pytest.MonkeyPatch, checked: list[str]
 ) -> None:
-    place = clip_files.place_clip
+    place = folder_source.place_clip
 
-    def interrupted(check: clip_files.ClipCheck, *rest: object) -> None:
+    def interrupted(check: folder_source.ClipCheck, *rest: object) -> None:
         if check.path.name == "b.MP4":
             raise KeyboardInterrupt
         place(check, *rest)  # type: ignore[arg-type]
@@ -381,7 +380,7 @@ def test_a_full_disk_is_no_lost_clip(work: WorkFolder, clips: Path, monkeypatch:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(clip_files.os, "link", full)
+    monkeypatch.setattr(folder_source.os, "link", full)
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space"):
         run(work, clips)

@@ -10,7 +10,7 @@ from picture_work import FRAMES, Clip, ball_box, make_work, rows, write_cleaned,
 import dataset_cleaner
 import visualise
 from labels.pictures.overlay.round_pictures import sheet_path
-from labels.pictures.report.difference import video_changes
+from labels.pictures.report.label_life import video_changes
 from labels.pictures.report.rounds import read_round
 from labels.records import tables
 from labels.records.safe_writing import read_parquet

@@ -7,8 +7,7 @@ import pytest
 import dataset_cleaner
 from labels.cleaning.rules import SWITCH_HELP, rule_of
 from labels.pictures.overlay.contact_sheets import doubtful_labels, spread_sample
-from labels.pictures.overlay.drawing import draw_outline, draw_truth, outline_of
-from labels.pictures.overlay.lettering import draw_text, fit_text, text_width
+from labels.pictures.overlay.drawing import draw_outline, draw_text, draw_truth, fit_text, outline_of, text_width
 from labels.pictures.overlay.overlay import TrackTails, drawn_scale
 from labels.pictures.overlay.timeline import NAME_PX, Timeline, timeline_rows
 from labels.pictures.palette import STYLES, style_names

@@ -5,16 +5,21 @@ import pytest
 import torch
 
 from labels.models.recognisers.pose_networks import (
+    JOINTS,
+    LINKS,
+    MIRROR,
     PoseSettings,
     build_pose_network,
     fill_gaps,
+    hops,
+    mirrored_classes,
+    mirrored_name,
     normalise,
     resample,
     streams,
 )
 from labels.models.recognisers.recogniser import mirrored, view_probabilities
 from labels.models.recognisers.settings import JOINTS as READS_JOINTS
-from labels.models.recognisers.skeletons import JOINTS, LINKS, MIRROR, hops, mirrored_classes, mirrored_name
 
 STANDING = np.array(
     [

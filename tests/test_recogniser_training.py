@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from labels.models.checkpoints import load_checkpoint
+from labels.models.recognisers.pose_networks import JOINTS as JOINT_NAMES
 from labels.models.recognisers.recogniser import build_recogniser, fuse, preset_of
 from labels.models.recognisers.settings import CNN3D, JOINTS, PIXELS, Preset
-from labels.models.recognisers.skeletons import JOINTS as JOINT_NAMES
 from labels.training.actions.data import ActionData
 from labels.training.actions.fitting import layer_rates, settle_norms, train_recogniser
 from labels.training.actions.fusion import choose_weight, fusion_parts

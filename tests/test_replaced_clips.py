@@ -15,9 +15,9 @@ import dataset_processor
 import train
 import visualise
 from labels.records.work_folder import WorkFolder
-from labels.videos import replaced_clips
+from labels.videos import videos_table
 from labels.videos.decoding import frames as decoding
-from labels.videos.replaced_clips import KNOWN_CLIPS, refuse_replaced_clips
+from labels.videos.videos_table import KNOWN_CLIPS, refuse_replaced_clips
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_labels_of_the_clip_before_are_not_used(work: WorkFolder, tmp_path: Path
 def test_digests_are_taken_once(work: WorkFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(json.loads((work.videos / KNOWN_CLIPS).read_text())) == {"a", "b"}
     digested: list[str] = []
-    monkeypatch.setattr(replaced_clips, "file_digest", lambda path: digested.append(path.name) or "other")
+    monkeypatch.setattr(videos_table, "file_digest", lambda path: digested.append(path.name) or "other")
     assert refuse_replaced_clips(work, force=False) == []
     os.utime(work.videos / "a.mp4")  # the time alone: it may be another clip
     assert len(refuse_replaced_clips(work, force=True)) == 1

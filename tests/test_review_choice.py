@@ -6,7 +6,7 @@ import pytest
 from picture_work import rows
 
 from labels.pictures.review.labels import browse, choose_items, nearness
-from labels.pictures.review.settings import ReviewSettings
+from labels.pictures.settings import ReviewSettings
 from labels.records import tables
 
 THRESHOLDS = (0.2, 0.7)

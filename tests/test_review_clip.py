@@ -14,8 +14,8 @@ from labels.models.pose_estimators import People
 from labels.models.recognisers.recogniser import build_recogniser, preset_of
 from labels.pictures.overlay.clip import ClipActions, ClipShape
 from labels.pictures.review.clip import actions_as_json, boxes_as_json, look_at, players_as_json
-from labels.pictures.review.settings import ReviewSettings
 from labels.pictures.review.uploads import CurrentModels
+from labels.pictures.settings import ReviewSettings
 from labels.records import tables
 from labels.records.detections import Detections
 from labels.videos.decoding.frames import decode_frames

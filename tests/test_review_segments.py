@@ -11,7 +11,7 @@ from labels.cleaning.actions.decisions import OVERRULED
 from labels.pictures.review.frames import ReviewFrames
 from labels.pictures.review.segments import SegmentService, shown_frames
 from labels.pictures.review.service import ReviewService
-from labels.pictures.review.settings import REVIEW, ReviewSettings
+from labels.pictures.settings import REVIEW, ReviewSettings
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, read_run_record, write_run_record
 from labels.records.safe_writing import read_parquet, write_parquet, write_text

@@ -17,8 +17,8 @@ from labels.pictures.review.app import Guard, Sessions
 from labels.pictures.review.frames import ReviewFrames
 from labels.pictures.review.segments import SegmentService
 from labels.pictures.review.service import ReviewService, strip_step
-from labels.pictures.review.settings import ReviewSettings
 from labels.pictures.review.uploads import ClipService, current_models, shown_name
+from labels.pictures.settings import ReviewSettings
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord, write_run_record
 from labels.records.verdicts import append_verdicts, read_verdicts

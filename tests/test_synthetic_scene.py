@@ -9,7 +9,7 @@ from labels.videos.synthetic.layers import Canvas, Patch, Seen, box_of
 from labels.videos.synthetic.play import LEAD_S, Ball, fly, plan_play
 from labels.videos.synthetic.poses import MOVES, STAND, skeleton
 from labels.videos.synthetic.rendering import ACTION_CLASSES, FrameTruth, actions_table, truth_table
-from labels.videos.synthetic.sports import DIFFICULTIES, SPORTS
+from labels.videos.synthetic.settings import DIFFICULTIES, SPORTS
 
 
 def camera_along_y(focal_px: float = 100.0) -> Camera:

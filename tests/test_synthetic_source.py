@@ -10,9 +10,8 @@ from labels.records.errors import InputError
 from labels.records.safe_writing import file_digest, read_parquet_metadata
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding.frames import probe_video
-from labels.videos.synthetic.rendering import Scene, render_clip
+from labels.videos.synthetic.rendering import Scene, add_synthetic_clips, render_clip
 from labels.videos.synthetic.settings import SPORTS, SceneSettings, SyntheticSettings, scene_seed
-from labels.videos.synthetic.source import add_synthetic_clips
 
 SMALL = {"width": 128, "height": 72, "frame_count": 8}
 
@@ -37,8 +36,8 @@ def test_wrong_settings_are_named(wrong):
 
 
 def test_sports_take_turns_and_held_out_seeds_are_others():
-    scenes = SyntheticSettings(clips=5, held_out=3).scenes()
-    assert [scene.sport for scene in scenes.values()] == [*SPORTS, SPORTS[0], *SPORTS[:3]]
+    sports, scenes = tuple(SPORTS), SyntheticSettings(clips=5, held_out=3).scenes()
+    assert [scene.sport for scene in scenes.values()] == [*sports, sports[0], *sports[:3]]
     assert len({scene.seed for scene in scenes.values()}) == 8
     one_sport = SyntheticSettings(clips=2, held_out=1, sport="tennis").scenes()
     assert {scene.sport for scene in one_sport.values()} == {"tennis"}

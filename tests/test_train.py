@@ -361,9 +361,6 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, small, capsys):
         str(nothing_kept), "--round", "1"
     )
     assert "unknown; there is ballnet" in error_of(str(nothing_kept), "--round", "0", "--architecture", "resnet")
-    assert "--from-scratch: ballnet has no COCO weights" in error_of(
-        str(nothing_kept), "--round", "0", "--from-scratch"
-    )
     for seed in ("-1", "0.5", "x"):
         with pytest.raises(SystemExit, match="2"):
             train.get_args([str(nothing_kept), "--round", "0", f"--seed={seed}"])

@@ -200,6 +200,33 @@ def _dinov2(folder: Path):
     return t.Dinov2Model(config), images
 
 
+CLIPS = {0: "hitting baseball", 1: "juggling soccer ball", 2: "playing tennis"}
+
+
+def _videomae(folder: Path):
+    import transformers as t
+
+    config = t.VideoMAEConfig(
+        image_size=32, patch_size=16, num_frames=8, tubelet_size=2, hidden_size=16, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=16, id2label=CLIPS,
+    )  # fmt: skip
+    images = t.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return t.VideoMAEForVideoClassification(config), images
+
+
+def _vjepa2(folder: Path):
+    import transformers as t
+
+    config = t.VJEPA2Config(
+        crop_size=32, patch_size=16, frames_per_clip=8, tubelet_size=2, hidden_size=32, num_hidden_layers=1,
+        num_attention_heads=2, mlp_ratio=1, pred_hidden_size=32, pred_num_attention_heads=2, pred_num_hidden_layers=1,
+        num_pooler_layers=1, id2label=CLIPS,
+    )  # fmt: skip
+    return t.VJEPA2ForVideoClassification(config), t.VJEPA2VideoProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+
+
 DETECTORS = {
     "rf_detr": _rf_detr,
     "d_fine": _d_fine,
@@ -207,4 +234,4 @@ DETECTORS = {
     "mm-grounding-dino": _mm_grounding_dino,
     "owlv2": _owlv2,
 }
-MAKERS = DETECTORS | {"vitpose": _vitpose, "dinov2": _dinov2}
+MAKERS = DETECTORS | {"vitpose": _vitpose, "dinov2": _dinov2, "videomae": _videomae, "vjepa2": _vjepa2}

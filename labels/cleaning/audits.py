@@ -1,7 +1,7 @@
 """Audits: a person looks at a sample of the labels that a round kept and fills in y or n; it is read back here.
 
-`visualise.py work --round N --audit 60` draws a stratified sample (`labels/pictures/overlay/audits.py`) and writes
-`rounds/NN/pictures/audit.csv`, a row a label. The filled file is kept as it is. Its verdicts are copied into
+`visualise.py work --round N --audit 60` draws a stratified sample (`labels/pictures/overlay/round_pictures.py`) and
+writes `rounds/NN/pictures/audit.csv`, a row a label. The filled file is kept as it is. Its verdicts are copied into
 `verdicts.csv`, where they outlive the round, and the share of right labels is estimated from it.
 
 The estimate weights each stratum's share of right labels by how many labels it holds (Cochran, Sampling Techniques,

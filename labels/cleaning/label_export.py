@@ -6,7 +6,7 @@ are identified by their place in the frame.
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labels.cleaning.audits import read_audits
+from labels.cleaning.quality_estimate import quality_lines
 from labels.exchange.formats.coco import IMAGES, CocoDataset, read_coco
-from labels.exchange.known_formats import FORMATS, Format
+from labels.exchange.known_formats import FORMATS, WITH_CARD, Format
 from labels.exchange.known_videos import KnownVideos
-from labels.exchange.label_set import FOUND_ACTIONS, LabelSet
+from labels.exchange.label_set import DEFAULT_SPLIT, FOUND_ACTIONS, LabelSet
 from labels.labelling.player_tracks import boxes_of_players
 from labels.records import next_command, run_records, tables
 from labels.records.command_line import Summary
@@ -26,9 +28,14 @@ from labels.records.frame_times import read_frame_times
 from labels.records.geometry import iou_matrix
 from labels.records.masks import with_masks
 from labels.records.safe_writing import digest_of, read_parquet, read_parquet_and_metadata, whole_folder, write_parquet
-from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
+from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 
 PLACE = ["video_id", "frame_index"]
+STRICTEST_FIRST = ("test", "val", "train", "")
+VALIDATION_SHARE = 0.2  # of the groups, as in training
+STAGES_CLEANED, STAGES_LABELLED = ("cleaned", ACTIONS_CLEANED), ("labelled", ACTIONS_LABELLED)
+DECIDED_WORDS = (("keep", "kept"), ("ignore", "ignored"), ("images", "pictures"))
+ASKED = ("classes", "stride", "prompts", "class_list", "per", "human_share")  # arguments that a card repeats
 POINT_SHARE = 1 / 40  # of a frame's height: a ball whose size nobody said, where no label is like it
 
 
@@ -75,12 +82,19 @@ class Exported:
         return Summary(stage, "labels", found, written, self.left_out, lines)
 
 
-def export_stage(root: Path, number: int, format_name: str) -> Summary:
-    """`dataset_cleaner.py ROOT --round NUMBER --export FORMAT`."""
+def export_stage(root: Path, number: int, format_name: str | None, push_name: str | None = None) -> Summary:
+    """`dataset_cleaner.py ROOT --round NUMBER --export FORMAT [--push NAME]`."""
+    if format_name is None or (push_name is not None and format_name not in WITH_CARD):
+        raise InputError(f"--push {push_name}: goes with --export {' or '.join(WITH_CARD)}")
     work = WorkFolder(root)
     work.read_videos()
     with work.writing():
-        return export_round(work, number, format_name).summary(f"export round {number} as {format_name}")
+        exported = export_round(work, number, format_name)
+    if push_name is not None:
+        from labels.exchange.formats.hugging_face import push
+
+        exported.lines.append(f"pushed: {push(exported.folder, push_name)}")
+    return exported.summary(f"export round {number} as {format_name}")
 
 
 def export_round(work: WorkFolder, number: int, format_name: str) -> Exported:
@@ -118,13 +132,16 @@ def export_folder(folder: RoundFolder, format_name: str) -> Path:
 def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
     """The labels of a cleaned round that were not dropped; no boxes where only its actions are cleaned."""
     videos = work.usable_videos()
-    frozen = _frozen_splits(work.split_table)
-    videos = videos.assign(split=_splits(videos, frozen))
     of_boxes = run_records.read_run_record(folder, "cleaned") is not None
     dataset = read_coco(folder.dataset / "annotations.json") if of_boxes else CocoDataset.empty()
-    images = dataset.images.assign(
-        split=_splits(dataset.images, frozen),
-        picture=[str(folder.dataset / name) for name in dataset.images["file_name"]],
+    labelled = {str(name) for name in dataset.images["video_id"]}
+    labelled |= {name for name in videos["video_id"] if folder.actions("cleaned", name).is_file()}
+    split = splits_of(videos, _frozen_splits(work.split_table), labelled)
+    videos = videos.assign(split=[split[name] for name in videos["video_id"]])
+    images = dataset.images[dataset.images["video_id"].isin(videos["video_id"])]
+    images = images.assign(
+        split=[split[name] for name in images["video_id"]],
+        picture=[str(folder.dataset / name) for name in images["file_name"]],
     )
     boxes, actions, stride = [], [], {}
     for video_id in videos["video_id"]:
@@ -153,6 +170,9 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
             for row in videos.to_dict("records")
             if (work.frame_times / f"{row['video_id']}.parquet").is_file()
         },
+        clips=work.videos,
+        title=f"Labels of sports video: {work.root.resolve().name}, round {folder.number}",
+        about=tuple(about(work, folder, videos)),
     )
 
 
@@ -222,16 +242,99 @@ def _rows(table: pd.DataFrame) -> list[list[str]]:
     return [[str(value) for value in row] for row in table.itertuples(index=False)]
 
 
-def _splits(rows: pd.DataFrame, frozen: dict[str, str]) -> list[str]:
-    """The split that training froze for the group, else the one of the clips' list."""
-    return [frozen.get(group, split) for group, split in zip(rows["group"], rows["split"], strict=True)]
+def splits_of(videos: pd.DataFrame, frozen: Mapping[str, str], labelled: Collection[str]) -> dict[str, str]:
+    """train, val or test by video_id, the same for all clips of a group and for all that share a file's bytes.
+
+    A split that training froze holds, else the one of the clips' list; of two, the one further from training. Where
+    nothing validates yet, a fifth of the groups with labels does, drawn by their names, if there are two or more.
+    """
+    groups = [group or name for name, group in zip(videos["video_id"], videos["group"], strict=True)]
+    keys = [
+        [f"group {group}", *([f"bytes {sha}"] if sha else [])]
+        for group, sha in zip(groups, videos["sha256"], strict=True)
+    ]
+    part = _joined(keys)
+    split: dict[str, str] = {}
+    for name, group, listed in zip(part, groups, videos["split"], strict=True):
+        said = frozen.get(group) or str(listed)
+        split[name] = min(split.get(name, ""), said, key=STRICTEST_FIRST.index)
+    if "val" not in split.values() and not frozen:
+        free = {name for name, video in zip(part, videos["video_id"], strict=True) if video in labelled}
+        drawn = sorted((name for name in free if split[name] != "test"), key=digest_of)
+        split |= dict.fromkeys(drawn[: max(1, round(VALIDATION_SHARE * len(drawn)))] if len(drawn) > 1 else [], "val")
+    return {str(video): split[name] or DEFAULT_SPLIT for name, video in zip(part, videos["video_id"], strict=True)}
+
+
+def _joined(keys: list[list[str]]) -> list[str]:
+    """A name for each entry, the same for all that share a key with it, or with one that does."""
+    name = {key: key for each in keys for key in each}
+    changed = True
+    while changed:
+        changed = False
+        for each in keys:
+            first = min(name[key] for key in each)
+            changed |= any(name[key] != first for key in each)
+            name |= dict.fromkeys(each, first)
+    return [name[each[0]] for each in keys]
+
+
+def about(work: WorkFolder, folder: RoundFolder, videos: pd.DataFrame) -> list[str]:
+    """Markdown for a data set's card: what was asked, who labelled, how far the labels are right, what is wrong."""
+    lines = [f"# Labels of sports video, round {folder.number}", "", "## What was asked", ""]
+    found = {stage: run_records.read_run_record(folder, stage) for stage in STAGES_CLEANED}
+    records = {stage: record for stage, record in found.items() if record is not None}
+    for stage, record in records.items():
+        said = ", ".join(f"{record.counts[name]} {word}" for name, word in DECIDED_WORDS if name in record.counts)
+        names = record.facts.get("class_names") or record.facts.get("labeller", {}).get("class_names", [])
+        lines.append(f"- {'actions' if stage == ACTIONS_CLEANED else 'boxes'} of {', '.join(names)}: {said}")
+    kinds = videos["source"].where(videos["url"] == "", "the web").where(videos["source"] != "synthetic", "synthetic")
+    kinds = kinds.where(kinds.isin(("the web", "synthetic")), "files")
+    lines.append("- clips: " + ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.value_counts().items())))
+    lines += ["", "## Who labelled", ""]
+    for number in (each for each in work.round_numbers() if each <= folder.number):
+        for stage in STAGES_LABELLED:
+            if (labelled := run_records.read_run_record(work.round(number), stage)) is not None:
+                lines += _labellers(number, labelled)
+    audits = [audit for audit in read_audits(work) if audit.round == folder.number and audit.precision is not None]
+    lines += ["", "## How far they are right", ""]
+    lines += [f"- audit by a person: {audit.precision.in_words()}" for audit in audits if audit.precision is not None]
+    if not audits:
+        lines.append("- nobody has looked at a sample of this round: how many are right is not known")
+    if "cleaned" in records and records["cleaned"].counts.get("quality"):
+        lines += ["", "```", *quality_lines(records["cleaned"].counts["quality"]), "```"]
+    lines += ["", "## Known faults", ""]
+    for record in records.values():
+        lines += [f"- {alarm}" for alarm in record.counts.get("alarms", [])]
+        if lost := record.counts.get("no_confident_track"):
+            lines.append(f"- {len(lost)} videos have no confident track; mistrust what is labelled in them")
+        if skipped := record.counts.get("skipped"):
+            lines.append(f"- {len(skipped)} videos could not be labelled or cleaned and are missing")
+    lines.append(
+        "- labels are a network's, decided on by rules: some objects are missing, and those are background here"
+    )
+    lines.append("- the licences above are those of the labellers; the footage has its own, which are not known here")
+    return lines
+
+
+def _labellers(number: int, record: run_records.RunRecord) -> list[str]:
+    labeller = record.facts.get("labeller", {})
+    lines = [f"- round {number}: {labeller.get('name', 'unknown')}"]
+    for source, origin in sorted(labeller.get("origins", {}).items()):
+        place = f"{origin.get('place', '')} {origin.get('revision', '')}".strip()
+        lines.append(f"  - {source}: {place}, licence {origin.get('licence', 'unknown')}")
+    asked = {name: value for name, value in record.arguments.items() if name in ASKED and value}
+    lines += [f"  - {name}: {value}" for name, value in sorted(asked.items())]
+    return lines
 
 
 def _frozen_splits(path: Path) -> dict[str, str]:
     try:
         with open(path, newline="", encoding="utf-8") as opened:
-            return {row["group"]: row["split"] for row in csv.DictReader(opened)}
+            frozen = {row["group"]: row["split"] for row in csv.DictReader(opened)}
     except FileNotFoundError:
         return {}
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as the table of splits: {error}") from None
+    if unknown := set(frozen.values()) - set(STRICTEST_FIRST):
+        raise InputError(f"{path}: no split is called {min(unknown)!r}")
+    return frozen

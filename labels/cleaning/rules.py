@@ -139,6 +139,7 @@ TERM_HELP = {
     "on_player": "share of its path in one place at a player's head or feet",
     "shadow": "goes along below a ball that rises and falls more, log of how much",
     "flat": "all along its path wider than high, log",
+    "upright": "all along its path higher than wide, log: a distant player",
     "aspect": "longer than wide, log",
     "size_jump": "of another size than its path around it, log",
     "small": "smaller than 1.5 % of the frame, log of how much",

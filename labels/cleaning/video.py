@@ -1,6 +1,6 @@
 """One video through stage 3: apply verdicts, merge, compute features, score, decide, fill gaps. A pure function."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 from labels.cleaning.agreement import Share, agreement_of
 from labels.cleaning.decisions import decide
 from labels.cleaning.features.appearance import UsualTracks
+from labels.cleaning.features.box_pairs import same_objects
 from labels.cleaning.features.compute import compute_features, feature_table
 from labels.cleaning.features.feature import Columns, Scene
 from labels.cleaning.features.scores import Scales, calibrated
@@ -19,9 +20,11 @@ from labels.cleaning.verdict_use import apply_verdicts
 from labels.records import tables
 from labels.records.verdicts import Verdict
 from labels.records.video_labels import VideoFacts, VideoLabels
-from labels.tracks.candidates import make_timeline
+from labels.tracks.candidates import Timeline, make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
 from labels.tracks.trajectories import PLAYER_CLASSES
+
+NOT_IN_PICTURE = "repeated: the frame before, which shows the same, has no such box"
 
 
 @dataclass
@@ -98,11 +101,17 @@ def clean_video(
     verdict = _verdict_of_rows(boxes, applied.words)
     boxes["origin"] = boxes["origin"].where(verdict != "y", "human")
     labelled_frames = np.arange(0, video.frame_count, video.stride)
+    shown = shown_frames(labelled_frames, video.repeated_frames, boxes["frame_index"][verdict != ""])
+    is_repeat = boxes["frame_index"].isin(shown).to_numpy()
+    boxes, repeats, verdict = boxes[~is_repeat].reset_index(drop=True), boxes[is_repeat], verdict[~is_repeat]
+    labelled_frames = labelled_frames[~np.isin(labelled_frames, list(shown))]
     both = pd.concat([boxes[["frame_index", "time_s"]], old_gap_boxes[["frame_index", "time_s"]]], ignore_index=True)
+    both = both[~both["frame_index"].isin(shown)]
+    timeline = make_timeline(labelled_frames, video.fps, video.width, video.height, both, camera)
     scene = Scene(
         boxes=boxes,
         denied=verdict == "n",
-        timeline=make_timeline(labelled_frames, video.fps, video.width, video.height, both, camera),
+        timeline=timeline.evened() if shown else timeline,
         labelled_frames=len(labelled_frames),
         has_past=applied.old is not None,
         usual=usual,
@@ -113,6 +122,13 @@ def clean_video(
     columns = compute_features(scene)
     decided = _decided(_scored(columns, scene), columns, scene)
     filled = fill_gaps(decided, columns["gaps"], applied.moved_away, scene, round_number)
+    evidence = feature_table(columns, scene)
+    if shown:
+        filled["time_s"] = timeline.time_s[timeline.step_of(filled["frame_index"].to_numpy())]
+        decided, filled, evidence = with_repeats(
+            decided, filled, evidence, boxes, repeats, shown, timeline, round_number, settings
+        )
+        boxes = pd.concat([boxes, repeats])
     decided, filled, merged = place_old_gap_boxes(decided, filled, old_gap_boxes, merged, settings)
 
     result = tables.concatenate([decided, filled], tables.BOXES | tables.DECIDED | LINEAGE | tables.SEEN)
@@ -124,10 +140,10 @@ def clean_video(
     lost = set(boxes["label_uid"]) - set(result["label_uid"])
     if lost:
         raise AssertionError(f"{len(lost)} boxes of {video.video_id} got lost, among them {min(lost)}")
-    is_kept = (decided["decision"].iloc[: len(boxes)] == "keep").to_numpy()
+    is_kept = (decided["decision"].iloc[: len(scene)] == "keep").to_numpy()
     agreement = agreement_of(columns, scene, is_kept, applied.new["source"].nunique())
     agreement["survival"] = Share(merged.found_again, merged.old_kept)
-    confident = set(boxes["label_uid"][columns["labeller_confident"]])
+    confident = set(scene.boxes["label_uid"][columns["labeller_confident"]])
     kept = result[(result["decision"] == "keep") & ~result["class_name"].isin(PLAYER_CLASSES)]
     return CleanedVideo(
         boxes=result,
@@ -140,7 +156,7 @@ def clean_video(
         has_confident_track=bool(columns["reference"].any()) or scene.timeline.step_s >= settings.sparse_step_s,
         from_verdicts=applied.added,
         agreement=agreement,
-        evidence=feature_table(columns, scene),
+        evidence=evidence,
     )
 
 
@@ -161,6 +177,69 @@ def _decided(scored: pd.DataFrame, columns: Columns, scene: Scene) -> pd.DataFra
         decision=np.where(scene.denied, "drop", decision).astype(object),
         reason=np.where(scene.denied, HUMAN_NO, reason).astype(object),
     )
+
+
+def shown_frames(frames: np.ndarray, repeated: Sequence[int], spoken_of: Iterable[int]) -> dict[int, int]:
+    """Of the labelled `frames` (F,), ascending, each repeated one and the frame whose picture it shows.
+
+    One that a human spoke of is judged by itself.
+    """
+    again = np.isin(frames, list(repeated)) & ~np.isin(frames, list(spoken_of))
+    again[:1] = False
+    shown = frames[np.maximum.accumulate(np.where(again, 0, np.arange(len(frames))))]
+    return dict(zip(frames[again].tolist(), shown[again].tolist(), strict=True))
+
+
+def with_repeats(
+    decided: pd.DataFrame,
+    filled: pd.DataFrame,
+    evidence: pd.DataFrame,
+    boxes: pd.DataFrame,
+    repeats: pd.DataFrame,
+    shown: Mapping[int, int],
+    timeline: Timeline,
+    round_number: int,
+    settings: CleaningSettings,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Decided and interpolated boxes and evidence, those of repeated frames among them: what is decided of a box is
+    decided of it in all frames that show the same picture. Nothing is interpolated into a picture seen before.
+
+    Args:
+        boxes: as they were before `decided`, its rows in its order.
+        repeats: the boxes of repeated frames.
+        shown: for each repeated frame, the frame whose picture it shows.
+        timeline: of the frames that are not repeated.
+    """
+    frame = repeats["frame_index"].to_numpy()
+    original = np.array([shown[index] for index in frame.tolist()], dtype=np.int64)
+    columns = [*tables.BOX_COLUMNS, "log_odds", "track_id", "quality", "decision", "reason"]
+    rows = repeats.drop(columns="old_decision").assign(
+        track_id=np.int64(tables.NO_TRACK), quality=np.float32(0), decision="ignore", reason=NOT_IN_PICTURE
+    )
+    rows = rows[decided.columns].reset_index(drop=True)
+    parts = [evidence]
+    for later in np.unique(frame - original):  # a picture may be shown more than twice
+        here = np.flatnonzero(frame - original == later)
+        moved = rows.iloc[here].assign(frame_index=original[here])
+        again, of = same_objects(moved, boxes, settings.match_iou, settings.match_distance_sizes)
+        rows.loc[here[again], columns] = decided[columns].iloc[of].to_numpy()
+        parts.append(evidence.iloc[of].set_axis(rows["label_uid"].iloc[here[again]], axis=0))
+    rows = rows.astype(decided.dtypes)
+    copies = [filled]
+    for index, picture in shown.items():
+        of_picture = filled[filled["frame_index"] == picture]
+        if len(of_picture):
+            time_s = np.interp(index, timeline.frame_index, timeline.time_s)
+            uids = tables.box_uids(
+                str(decided["video_id"].iloc[0]),
+                round_number,
+                np.full(len(of_picture), index),
+                of_picture["class_name"].to_numpy(),
+                of_picture[tables.BOX_COLUMNS].to_numpy(),
+                "interpolated",
+            )
+            copies.append(of_picture.assign(frame_index=index, time_s=time_s, label_uid=uids))
+    return pd.concat([decided, rows], ignore_index=True), pd.concat(copies, ignore_index=True), pd.concat(parts)
 
 
 def _verdict_of_rows(boxes: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray:

@@ -70,8 +70,11 @@ FORMATS: dict[str, Format] = {
         file="annotations/ava_train_v2.2.csv",
     ),
     "tracknet": Format("tracknet", "write_tracknet", "read_tracknet", holds_uids=False),
+    "hf": Format("hugging_face", "write_hugging_face", "read_hugging_face", holds_actions=True),
+    "webdataset": Format("webdataset", "write_webdataset", "read_webdataset", holds_actions=True),
     "csv": Format("box_csv", "", "read_box_csv", holds_uids=False),
 }
+WITH_CARD = ("hf", "webdataset")  # whose folder says what is in it, so that it can be given away
 EXPORTS = tuple(name for name, format in FORMATS.items() if format.writer)
 LABELLED = (
     "cvat",
@@ -90,6 +93,11 @@ HEAD_LETTERS = 4096
 def add_export_argument(parser: argparse.ArgumentParser) -> None:
     help_text = "write the cleaned round in a foreign format, to rounds/NN/export/, and do no more"
     parser.add_argument("--export", choices=EXPORTS, help=help_text)
+    parser.add_argument(
+        "--push",
+        metavar="NAME",
+        help=f"put the export ({' or '.join(WITH_CARD)}) on Hugging Face as USER/NAME, private",
+    )
 
 
 def add_import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +136,10 @@ def recognise(path: Path) -> str:
             return "coco"
         if any(path.glob("*.yaml")) or any(path.glob("*.yml")):
             return "yolo"
+        if any(path.glob("frames/*.parquet")) or any(path.glob("clips/*.parquet")):
+            return "hf"
+        if any(path.glob("frames-*.tar")) or any(path.glob("clips-*.tar")):
+            return "webdataset"
         if next(path.rglob("gt.txt"), None) is not None:
             return "mot"
         if any(path.glob("config_*.xml")):

@@ -51,7 +51,8 @@ class LabelSet:
     """Labels of one round on their way out; what was dropped is not among them.
 
     `images` are the frames of the dataset (columns of coco.IMAGES and `picture`, the path of its JPEG), `boxes` a
-    decided boxes table, `actions` a decided actions table, `stride` labelled frames by video_id.
+    decided boxes table, `actions` a decided actions table, `stride` labelled frames by video_id, `clips` the folder of
+    the videos' files. `title` and `about` (Markdown) say what is known of the labels, for a format with a card.
     """
 
     videos: pd.DataFrame
@@ -61,6 +62,9 @@ class LabelSet:
     class_names: tuple[str, ...]
     stride: dict[str, int]
     times: dict[str, FrameTimes] = field(default_factory=dict)  # of uneven videos
+    clips: Path | None = None
+    title: str = "Labels of sports video"
+    about: tuple[str, ...] = ()
 
     def times_of(self, video: Mapping[str, Any]) -> FrameTimes:
         """When the frames of a video (a row of `videos`) are shown."""

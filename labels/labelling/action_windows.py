@@ -19,8 +19,9 @@ from labels.labelling.masks import RoundMasks, VideoMasks
 from labels.labelling.player_tracks import digest_of_tracks
 from labels.labelling.poses import Joints, PoseStore
 from labels.models.recognisers.clip_networks import with_mask_channel
+from labels.models.recognisers.frozen import window_features
 from labels.models.recognisers.recogniser import Recogniser, recognise_with_features
-from labels.models.recognisers.settings import BROUGHT, JOINTS, PIXELS, Preset
+from labels.models.recognisers.settings import BROUGHT, FEATURES, JOINTS, PIXELS, Preset
 from labels.records.detections import as_text
 from labels.records.safe_writing import digest_of, read_parquet, read_parquet_metadata, whole_file, write_parquet
 from labels.records.tables import NO_TRACK
@@ -56,6 +57,10 @@ def cut_windows(
         frames = (Frame(at, at / fps, BLANK) for at in range(frame_count))
         for window in sample_windows(frames, replace(preset, side=1), tracks):
             yield replace(window, values=_joints_of(window, joints)[window.frame_index])
+    elif preset.reads == FEATURES:
+        see = window_features(preset)
+        for window in _of_pixels(preset, tracks, pixels, None):
+            yield replace(window, values=see(window.values))
     elif preset.beside is None:
         yield from _of_pixels(preset, tracks, pixels, masks)
     else:
@@ -133,7 +138,7 @@ class VideoWindows:
     """The windows of one video: `frames` (N, T) frame numbers, `track_id` and `subject_end` (N,), `values` (N, T, ...).
 
     `values` are pixels (h, w, 3) uint8 (of a masked preset 4), or joints (13, 2) float32 with NaN for the unseen; or
-    (N,) records of both.
+    (N,) records of both; or features (N, 2, times, F) float16 of a frozen backbone, plain and mirrored.
     """
 
     video_id: str

@@ -152,9 +152,8 @@ class BoxLabelling(Task):
         }
         size, described = (int(video.width), int(video.height)), described_by(detector, backbone)
         count, stride = int(video.frame_count), self.settings.stride
-        # Repeated frames have the boxes of the frame before; the digest says of which file the labels are.
-        more = counts | {"repeated_frames": list(labelled.repeated_frames), "sha256": str(video.sha256)}
-        facts = VideoFacts(item, count, stride, float(video.fps), *size, described, more)
+        more = counts | {"sha256": str(video.sha256)}  # says of which file the labels are
+        facts = VideoFacts(item, count, stride, float(video.fps), *size, described, labelled.repeated_frames, more)
         boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {item}")
         write_parquet(self.folder.camera(item), labelled.camera, facts.as_metadata())
         write_video_labels(self.folder.boxes("labelled", item), VideoLabels(boxes, facts))  # last: it is done

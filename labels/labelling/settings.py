@@ -37,7 +37,7 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         "--recogniser",
         metavar="NAME|FILE",
         help=f"label actions, not boxes: {HUMAN} (what archives say of their clips), a torchvision video network with "
-        "its Kinetics-400 weights, or a recogniser.pt; a student of the round before is taken without it",
+        "its Kinetics-400 weights, hf:NAME, or a recogniser.pt; a student of the round before is taken without it",
     )
     actions.add_argument("--map", metavar="CSV", help="kinetics_class,class_name: a recogniser's classes to ours")
     actions.add_argument(

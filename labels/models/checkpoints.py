@@ -3,7 +3,7 @@
 A file is a dict of plain values and tensors, so that it can be read with `weights_only=True`, which runs no code:
 
     format             "rally-detector-1" or "rally-recogniser-1"
-    architecture       "ballnet" or the name of a torchvision detection builder; of recognisers one of `PRESETS`
+    architecture       "ballnet", the name of a torchvision detection builder, "hf:…"; of recognisers one of `PRESETS`
     class_names        the classes in the order of the network's outputs (background is not among them)
     settings           what the architecture needs beside its name
     working_threshold  class name -> the score from which a box is more likely right than wrong
@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from labels.models.detectors.ballnet import BallNet, BallNetSettings
+from labels.models.hub import HF
 from labels.models.settings import TorchvisionSettings
 from labels.records.errors import InputError
 from labels.records.safe_writing import write_bytes
@@ -90,6 +91,8 @@ def _is_score(value: Any) -> bool:
 
 
 BALLNET = "ballnet"
+# Trained on rendered clips by `tests/bench/pretrain_ballnet.py`: `--detector ballnet`, and where students start.
+BALLNET_WEIGHTS = Path(__file__).with_name("detectors") / "ballnet.pt"
 TORCHVISION_SETTINGS = frozenset({"long_side"})
 
 
@@ -102,9 +105,11 @@ def torchvision_names() -> list[str]:
 
 def check_architecture(architecture: str) -> None:
     """InputError, with the names there are, for an architecture nobody knows."""
-    if architecture != BALLNET and architecture not in torchvision_names():
+    if architecture == BALLNET or architecture.startswith(HF):  # which says itself what cannot be had
+        return
+    if architecture not in torchvision_names():
         raise InputError(
-            f"architecture '{architecture}': unknown; there is {BALLNET}, {', '.join(torchvision_names())}"
+            f"architecture '{architecture}': unknown; there is {BALLNET}, {HF}…, {', '.join(torchvision_names())}"
         )
 
 
@@ -115,13 +120,20 @@ def build_network(
 
     Args:
         settings: of `BallNetSettings` for ballnet; for torchvision `long_side`, the pixels frames are brought to
-            (an SSD, which has its own size, brings them from there to that).
-        pretrained: start from torchvision's COCO weights, all but the head, whose shape is the classes'. Ballnet has
-            no such weights and starts from chance either way.
+            (an SSD, which has its own size, brings them from there to that); of the hub's see `hub_settings`.
+        pretrained: start from trained weights, all but the head, whose shape is the classes': torchvision's of COCO,
+            the hub's, or those of ballnet in `BALLNET_WEIGHTS`.
     """
     check_architecture(architecture)
     if architecture == BALLNET:
-        return BallNet(len(class_names), _ballnet_settings(settings))
+        ball_net = BallNet(len(class_names), _ballnet_settings(settings))
+        if pretrained:
+            _take_what_fits(ball_net, load_checkpoint(BALLNET_WEIGHTS)["network"])
+        return ball_net
+    if architecture.startswith(HF):
+        from labels.models.detectors.hub_detectors import build_hub_student
+
+        return build_hub_student(architecture, class_names, settings, pretrained)
     from torchvision.models import get_model
 
     _refuse_unknown(architecture, settings, TORCHVISION_SETTINGS)
@@ -165,6 +177,10 @@ def own_long_side(architecture: str) -> int:
     check_architecture(architecture)
     if architecture == BALLNET:
         return BallNetSettings.long_side
+    if architecture.startswith(HF):
+        from labels.models.detectors.hub_detectors import hub_settings
+
+        return int(hub_settings(architecture)["long_side"])
     from torchvision.models import get_model
 
     transform: Any = get_model(architecture, weights=None, weights_backbone=None).transform

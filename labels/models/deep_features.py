@@ -127,7 +127,7 @@ class OnnxFeatures(CropFeatures):
 
     def __init__(self, path: Path, device: str) -> None:
         if not path.is_file():
-            raise InputError(f"--backbone {path}: no such file")
+            raise InputError(f"{path}: no such backbone file")
         header = read_header(path)
         self._image = image_input(path, header)
         width, height = self._image.size or (self.side, self.side)

@@ -66,8 +66,8 @@ def _digest(folder: Path) -> str:
     return digest_of([(path.name, file_digest(path)) for path in files])
 
 
-class FrameSegmenter:
-    """Each frame by itself: every box is a prompt, its best mask the answer."""
+class _Sam2:
+    """What both kinds are made of."""
 
     def __init__(
         self,
@@ -81,6 +81,10 @@ class FrameSegmenter:
         self.model, self.processor = model.to(device).eval(), processor
         self.name, self.digest, self.device = name, digest, device
         self.settings = settings or SegmenterSettings()
+
+
+class FrameSegmenter(_Sam2):
+    """Each frame by itself: every box is a prompt, its best mask the answer."""
 
     def masks(self, prompts: Iterable[Prompt]) -> Iterator[Masks]:
         for prompt in prompts:
@@ -110,25 +114,12 @@ class FrameSegmenter:
         return np.concatenate(found), np.concatenate(scores)
 
 
-class TrackingSegmenter:
+class TrackingSegmenter(_Sam2):
     """Tracked through the video: a track's first box is the prompt, what follows is remembered.
 
     Where a remembered mask has left its box, and after `session_frames`, memory begins anew from the boxes of the
     frame. A box on no track is a prompt of its own.
     """
-
-    def __init__(
-        self,
-        model: Any,
-        processor: Any,
-        name: str,
-        digest: str,
-        device: str = "cpu",
-        settings: SegmenterSettings | None = None,
-    ):
-        self.model, self.processor = model.to(device).eval(), processor
-        self.name, self.digest, self.device = name, digest, device
-        self.settings = settings or SegmenterSettings()
 
     def masks(self, prompts: Iterable[Prompt]) -> Iterator[Masks]:
         session: _Session | None = None

@@ -112,7 +112,8 @@ class MotionSettings:
     max_blobs: int = 40  # a frame, the clearest first
     link_reward: float = 3.0  # log-odds that three blobs on an even flight are one thing
     most_evidence: float = 12.0  # log-odds: a longer path says no more
-    score_floor: float = 0.05
+    least_look: float = -2.0  # log-odds: how little a blob may resemble a ball, so that no single frame denies a path
+    score_floor: float = 0.02
     working_threshold: float = 0.5
 
 

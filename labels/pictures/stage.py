@@ -3,17 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from labels.pictures.overlay.audits import make_audit
 from labels.pictures.overlay.contact_sheets import SheetPlan, SheetSection, plan_sheets
 from labels.pictures.overlay.round_pictures import (
+    make_audit,
     make_overlays,
     make_sheets,
     named_videos,
     sheet_path,
     videos_worth_seeing,
 )
-from labels.pictures.report.difference import show_difference
-from labels.pictures.report.label_life import life_of
+from labels.pictures.report.label_life import life_of, show_difference
 from labels.pictures.report.report import Rounds, write_report
 from labels.pictures.report.rounds import CleanedRound, read_round, require_cleaned_boxes, require_cleaned_round
 from labels.pictures.report.rounds_table import actions_table, rounds_table

@@ -92,8 +92,8 @@ OPTIONS: dict[str, dict[str, Option]] = {
     },
 }
 # Learning rates that suit an architecture are not said: those of our own small networks, and of all others.
-USUAL_RATES = {
-    "trained": ({BALLNET: (3e-3,)}, (2e-4,)),
+USUAL_RATES: dict[str, tuple[dict[str, tuple[float, ...]], tuple[float, ...]]] = {
+    "trained": ({BALLNET: (1e-3, 3e-3)}, (2e-4,)),
     ACTIONS_TRAINED: ({"cnn3d": (3e-3,), "pose": (3e-3,), "pose_gru": (3e-3,)}, (1e-3, 5e-4)),
 }
 # What once had an option of its own and is --set NAME=VALUE now, and what it was where nobody said it.

@@ -23,7 +23,6 @@ REMOVED_RULES = {
     "class_size": "its size is unlike that of the likely objects of its class in the video",
     "path_size": "its size jumps against the boxes before and after it",
     "residual": "beside the smooth path of its neighbours",
-    "upright": "all along its path higher than wide, as a player far away",
 }
 
 

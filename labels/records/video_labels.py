@@ -1,7 +1,7 @@
 """The boxes of one video together with the facts they are read by: its frames, its rate, its size."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class VideoFacts:
     width: int  # pixels of the upright decoded frame
     height: int
     described_by: str | None = None  # which network saw what is in the boxes; None: an older shard, which has it not
+    repeated_frames: Sequence[int] = ()  # labelled frames that show what the labelled frame before shows
     shard: Mapping[str, Any] = field(default_factory=dict)  # what else its file says: the key it was made by, counts
 
     @classmethod
@@ -37,11 +38,12 @@ class VideoFacts:
     def as_metadata(self) -> dict[str, Any]:
         """For a shard."""
         named = {name: value for name in _NAMED if (value := getattr(self, name)) is not None}
+        named["repeated_frames"] = list(self.repeated_frames)
         return named | dict(self.shard)
 
 
 _NAMED = tuple(each.name for each in fields(VideoFacts) if each.name != "shard")
-_NEEDED = tuple(name for name in _NAMED if name != "described_by")
+_NEEDED = tuple(each.name for each in fields(VideoFacts) if each.default is MISSING and each.default_factory is MISSING)
 
 
 @dataclass(frozen=True)

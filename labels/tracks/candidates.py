@@ -1,6 +1,6 @@
 """What the path finder works on: the candidates of one video and class as arrays, in camera-steady coordinates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,8 @@ import pandas as pd
 from labels.records import tables
 from labels.records.geometry import centre_of, size_of
 from labels.tracks.camera_motion import IDENTITY, apply_transforms, shot_transforms
+
+EVENED_FRAMES = 11  # the pull-downs in use repeat every second to sixth picture
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,17 @@ class Timeline:
         if len(step) and (step.max() >= len(self) or (self.frame_index[step] != frame_index).any()):
             raise ValueError("a box lies in a frame that is not on the timeline")
         return step
+
+    def evened(self) -> "Timeline":
+        """The frames spread evenly in time, where some are left out because they repeat a picture.
+
+        Whoever repeats every fifth picture shows pictures that were taken at even times at uneven ones. A moving mean
+        over `EVENED_FRAMES` undoes that; where times are even already it changes nothing.
+        """
+        places = np.arange(len(self))
+        reach = np.minimum(EVENED_FRAMES // 2, np.minimum(places, len(self) - 1 - places))
+        total = np.concatenate([[0.0], np.cumsum(self.time_s)])
+        return replace(self, time_s=(total[places + reach + 1] - total[places - reach]) / (2 * reach + 1))
 
     def to_screen(self, step: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Steady points (N, 2) back to the pixels of the frames at `step`."""

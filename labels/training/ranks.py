@@ -2,8 +2,8 @@
 
 Rank 0 is the stage: it alone reads the work folder's records, holds its lock, validates and writes. The other ranks
 only take steps: rank 0 sends them the network, the task and the examples of a training, and after that the number of
-each epoch. Every batch is divided among the ranks, so that the effective batch, and with it the learning rate, the steps of
-an epoch and the checkpoints, are those of one process; a run may go on with another number of ranks.
+each epoch. Every batch is divided among the ranks, so that the effective batch, and with it the learning rate, the
+steps of an epoch and the checkpoints, are those of one process; a run may go on with another number of ranks.
 """
 
 import os
@@ -30,13 +30,15 @@ def world() -> tuple[int, int]:
 
 
 def run_ranks(device: str, stage: Callable[[], int]) -> int:
-    """`stage` on rank 0, steps on the others; returns the exit code.
+    """`stage` on rank 0, steps on the others; `stage` alone without torchrun. Returns the exit code.
 
     When rank 0 fails, or any rank dies, torchrun ends the others: none waits for what never comes.
 
     Args:
         device: auto, cpu or cuda, as the user said.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:  # torchrun sets it
+        return stage()
     local, beside = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:

@@ -15,7 +15,9 @@ from labels.models.recognisers.settings import (
     KEYPOINTRCNN,
     POSE_HELP,
     PRESETS,
+    PROBE,
     ZOO,
+    parts_of,
     pose_source,
 )
 from labels.records.command_line import above_zero, positive_number, whole_number
@@ -29,7 +31,7 @@ class TrainingSettings:
     architecture: str = "ballnet"
     epochs: int = 12
     batch_size: int = 16
-    learning_rate: float = 3e-3
+    learning_rate: float = 3e-3  # from chance
     weight_decay: float = 1e-2
     warm_up: float = 0.08  # share of all steps in which the learning rate rises
     clip_norm: float = 5.0  # gradients longer than this are shortened
@@ -46,9 +48,11 @@ class TrainingSettings:
     precision_floor: float = 0.9  # the working threshold has the best F1 among those this precise, if there are any
 
     @staticmethod
-    def rate_for(architecture: str) -> float:
-        """The learning rate that suits: ballnet starts from chance, the others from weights worth keeping."""
-        return TrainingSettings.learning_rate if architecture == TrainingSettings.architecture else 2e-4
+    def rate_for(architecture: str, from_scratch: bool = False) -> float:
+        """The learning rate that suits: smaller where training starts from weights worth keeping."""
+        if architecture == TrainingSettings.architecture:
+            return TrainingSettings.learning_rate if from_scratch else 1e-3
+        return 2e-4
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,9 @@ class RecognitionSettings:
     @staticmethod
     def rate_for(architecture: str) -> float:
         """The learning rate that suits: large for what starts from chance, small for weights worth keeping."""
-        architecture = architecture.split("+")[0]
+        architecture = parts_of(architecture)[0]
+        if architecture.startswith(PROBE):
+            return 1e-3
         if architecture in ZOO:
             return 5e-4
         return 3e-3 if architecture == CNN3D or PRESETS[architecture].reads == JOINTS else 1e-3
@@ -152,7 +158,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=whole_number, default=defaults.seed, help="of everything that is drawn")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--from-scratch", action="store_true", help="do not fetch COCO weights (torchvision)")
+    start.add_argument("--from-scratch", action="store_true", help="start from chance, not from trained weights")
     parser.add_argument(
         "--folds",
         type=positive_number,

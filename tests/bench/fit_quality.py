@@ -4,22 +4,24 @@
     python tests/bench/fit_quality.py --work RENDERED --work REAL --check            # only judges
 
 Work folders of one `--work` are one set. The last set, of filmed clips, counts twice as much as the others together,
-which count alike; so does every clip of a set. All labelled rounds of a folder are cleaned again in memory, one after
-the other. A box is right when its centre lies in a ball that is at least a quarter visible and it is about as large; of
-several such boxes only the one of the best size counts. Frames without truth say nothing.
+which count alike; so does every clip of a set. A clip may be in several folders, labelled by others. All labelled
+rounds of a folder are cleaned again in memory, one after the other. A box is right when its centre lies in a ball that
+is at least a quarter visible and it is about as large; of several such boxes only the one of the best size counts.
+Frames without truth say nothing.
 
 One more set are scenes without pixels (`tests/simulated_balls.py`): lamps, heads and strays of a labeller that is not
 sure of anything. The fit is a logistic regression with a weak pull towards 0. Every weight keeps the sign of its term,
 and no term may come to more than `MOST` log-odds. Because the surest balls of a clip, which the term `appearance`
-compares with, depend on the weights, clips are cleaned and weights fitted twice. Printed are precision / recall / F1 of
-the detected boxes of the last set from each quality on, of each clip by weights that were fitted without it, and the
-reliability of those qualities.
+compares with, depend on the weights, clips are cleaned and weights fitted twice. Printed are the kept labels of each
+clip of the last set, cleaned by weights that were fitted without it, what became of its lost balls, and the reliability
+of those qualities.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +33,7 @@ from scipy.optimize import minimize
 
 from labels.cleaning.features.quality import TERMS, WEIGHTS, WEIGHTS_FILE, quality_terms
 from labels.cleaning.features.scores import ScoreScale, probability, scales_from
+from labels.cleaning.rules import rule_of
 from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.video import CleanedVideo, clean_video
 from labels.records import tables
@@ -51,7 +54,6 @@ FILMED, FILMED_SHARE = -1, 2.0  # the number of the last set, and its weight aga
 SCENES = range(1000, 1016)  # seeds
 MOST_SIZE_RATIO = 2.2
 EARLY = ("overlap", "aspect", "large", "small", "overlay")  # rules that are asked before paths are looked for
-LIMITS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0)
 
 
@@ -89,11 +91,11 @@ def is_right(boxes: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
     return said
 
 
-def read_rounds(root: Path, set_number: int) -> list[Round]:
-    """All labelled rounds of a work folder's clips with truth, cleaned again by the weights that are in force."""
-    work, rounds = WorkFolder(root), []
+def cleaned_rounds(root: Path, video_ids: Sequence[str] = ()) -> Iterator[tuple[CleanedVideo, pd.DataFrame]]:
+    """All labelled rounds of a work folder's clips, cleaned again by the weights in force, with their truth."""
+    work = WorkFolder(root)
     numbers = [number for number in work.round_numbers() if read_run_record(work.round(number), "labelled")]
-    for video_id in work.usable_videos()["video_id"]:
+    for video_id in video_ids or work.usable_videos()["video_id"]:
         truth, old = work.read_truth(video_id), None
         for number in numbers if truth is not None else ():
             folder = work.round(number)
@@ -106,8 +108,7 @@ def read_rounds(root: Path, set_number: int) -> list[Round]:
             camera = read_parquet(camera) if camera.is_file() else None
             cleaned = clean_video(labelled, number, scales, CleaningSettings(), old, camera)
             old = cleaned.labels
-            rounds.append(judged(f"{root.name}/{video_id}", set_number, cleaned, truth))
-    return rounds
+            yield cleaned, truth
 
 
 def judged(clip: str, set_number: int, cleaned: CleanedVideo, truth: pd.DataFrame) -> Round:
@@ -169,36 +170,60 @@ def fitted(rounds: Sequence[Round]) -> dict[str, float]:
     }
 
 
-def qualities(one: Round, weights: dict[str, float]) -> np.ndarray:
-    return probability(one.terms @ np.array([weights[name] for name in TERMS]) + weights["constant"])
-
-
-def judge(rounds: list[Round]) -> None:
-    """Print every clip as judged by weights that were fitted without it."""
-    quality_of, totals = [], {}
-    for clip in dict.fromkeys(one.clip for one in rounds if one.set_number == FILMED):
-        weights = fitted([one for one in rounds if one.clip != clip])
-        for one in (one for one in rounds if one.clip == clip):
-            quality = qualities(one, weights)
-            quality_of.append((one, quality))
-            scored = one.boxes.assign(score=quality)
-            counts = [count_matches(scored[quality >= limit], one.truth, class_names=BALL) for limit in LIMITS]
-            for limit, found in zip(LIMITS, counts, strict=True):
-                key = (one.set_number, limit)
-                totals[key] = [*totals.get(key, []), found]
-            print(
-                f"{clip:40}",
-                "  ".join(f"{limit}: {figures(found)}" for limit, found in zip(LIMITS, counts, strict=True)),
-            )
-    for (number, limit), found in sorted(totals.items()):
-        mean = np.mean([one.f1 for one in found])
-        print(f"set {number} from {limit}: {figures(sum(found, MatchCounts()))}, mean of clips {mean:.3f}")
-    right = np.concatenate([one.right[one.right >= 0] for one, _ in quality_of])
-    quality = np.concatenate([each[one.right >= 0] for one, each in quality_of])
+def judge(rounds: list[Round], roots: Sequence[Path]) -> None:
+    """Print every filmed clip as cleaned by weights that were fitted without it: its kept labels, filled gaps among
+    them, its wrong labels a frame, and what became of the balls it lost.
+    """
+    in_force, counts, judged_boxes = dict(WEIGHTS), {}, []
+    for root in roots:
+        for video_id in WorkFolder(root).usable_videos()["video_id"]:
+            clip = f"{root.name}/{video_id}"  # the same clip labelled by others is left out too
+            WEIGHTS.update(fitted([one for one in rounds if one.clip.split("/")[1] != video_id]))
+            for number, (cleaned, truth) in enumerate(cleaned_rounds(root, [video_id])):
+                kept = cleaned.boxes[cleaned.boxes["decision"] == "keep"]
+                found = count_matches(kept, truth, class_names=BALL)
+                counts.setdefault(number, []).append(found)
+                one = judged(clip, FILMED, cleaned, truth)
+                judged_boxes.append(one.boxes.assign(right=one.right)[["quality", "right"]])
+                wrong = found.wrong / truth["frame_index"].nunique()
+                fates = ", ".join(f"{count} {fate}" for fate, count in lost_balls(cleaned.boxes, truth).items())
+                print(
+                    f"{clip:32} round {number}: {figures(found)}  wrong a frame {wrong:.2f}; lost: {fates}", flush=True
+                )
+    WEIGHTS.update(in_force)
+    for number, found in counts.items():
+        seen = [one.f1 for one in found if one.right]
+        print(f"round {number}: {figures(sum(found, MatchCounts()))}, mean F1 of {len(seen)} clips {np.mean(seen):.3f}")
+    boxes = pd.concat(judged_boxes)
+    boxes = boxes[boxes["right"] >= 0]
     for low, high in pairwise(BINS):
-        at = (quality >= low) & (quality < high)
-        if at.any():
-            print(f"{low} to {high}: {at.sum()} boxes, mean {quality[at].mean():.3f}, right {right[at].mean():.3f}")
+        of_bin = boxes[(boxes["quality"] >= low) & (boxes["quality"] < high)]
+        if len(of_bin):
+            quality, right = of_bin["quality"].mean(), of_bin["right"].mean()
+            print(f"quality {low} to {high}: {len(of_bin)} boxes, mean {quality:.3f}, right {right:.3f}")
+
+
+def lost_balls(boxes: pd.DataFrame, truth: pd.DataFrame) -> Counter[str]:
+    """What became of the visible balls on which no kept label lies: the rule that took out the best box there."""
+    fates: Counter[str] = Counter()
+    of_balls = boxes[boxes["class_name"].isin(BALL) & ~boxes["reason"].str.startswith("overlap")]
+    for frame, balls in truth[truth["class_name"].isin(BALL)].groupby("frame_index"):
+        here = of_balls[of_balls["frame_index"] == frame]
+        xyxy = here[tables.BOX_COLUMNS].to_numpy(dtype=np.float64)
+        for ball in balls[balls["visibility"] >= MIN_VISIBILITY][tables.BOX_COLUMNS].to_numpy(dtype=np.float64):
+            is_point = ball[0] == ball[2]
+            on_it = (
+                contains_matrix(xyxy, centre_of(ball[None]))[:, 0]
+                if is_point
+                else contains_matrix(ball[None], centre_of(xyxy))[0]
+            )
+            at = here[on_it]
+            if not len(at):
+                fates["no candidate"] += 1
+            elif not (at["decision"] == "keep").any():
+                best = at.loc[at["quality"].idxmax()]
+                fates[rule_of(best["reason"]) + ("" if best["track_id"] >= 0 else " off paths")] += 1
+    return fates
 
 
 def main() -> None:
@@ -208,13 +233,18 @@ def main() -> None:
     args = parser.parse_args()
     sets = args.work[:-1]
     for turn in range(1 if args.check else PASSES):
-        rounds = [one for number, roots in enumerate(sets) for root in roots for one in read_rounds(root, number)]
-        rounds += [one for root in args.work[-1] for one in read_rounds(root, FILMED)] + simulated_rounds(len(sets))
+        rounds = [
+            judged(f"{root.name}/{cleaned.video.video_id}", number, cleaned, truth)
+            for number, roots in [*enumerate(sets), (FILMED, args.work[-1])]
+            for root in roots
+            for cleaned, truth in cleaned_rounds(root)
+        ]
+        rounds += simulated_rounds(len(sets))
         if not args.check:
             WEIGHTS.clear()
             WEIGHTS.update(fitted(rounds))
             print(f"pass {turn + 1}: {json.dumps(WEIGHTS)}", flush=True)
-    judge(rounds)
+    judge(rounds, args.work[-1])
     if not args.check:
         write_text(WEIGHTS_FILE, json.dumps(WEIGHTS, indent=1) + "\n")
 

@@ -21,10 +21,18 @@ from labels.records.work_folder import WorkFolder
 from labels.videos.synthetic.camera import plan_shots
 from labels.videos.synthetic.layers import Seen
 from labels.videos.synthetic.play import LEAD_S, plan_play
-from labels.videos.synthetic.rendering import PERSON, FrameTruth, actions_table, poses_table, truth_table
-from labels.videos.synthetic.settings import SceneSettings, SyntheticSettings
-from labels.videos.synthetic.source import is_rendered, render_into, scene_digest, scenes_table
-from labels.videos.synthetic.sports import DIFFICULTIES, SPORTS
+from labels.videos.synthetic.rendering import (
+    PERSON,
+    FrameTruth,
+    actions_table,
+    is_rendered,
+    poses_table,
+    render_into,
+    scene_digest,
+    scenes_table,
+    truth_table,
+)
+from labels.videos.synthetic.settings import DIFFICULTIES, SPORTS, SceneSettings, SyntheticSettings
 
 IDLE = {"idle_every_s": 0.8, "idle_share": 0.6}
 BODY_PX = 3.0  # what clothes and limbs add around the joints

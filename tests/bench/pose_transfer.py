@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from labels.cleaning.actions.decisions import decide_actions
 from labels.cleaning.settings import ActionSettings
 from labels.labelling.action_intervals import action_uid, probabilities_json
+from labels.models.recognisers.pose_networks import JOINTS
 from labels.models.recognisers.recogniser import build_recogniser, load_recogniser, preset_of
-from labels.models.recognisers.skeletons import JOINTS
 from labels.records import tables
 from labels.training.actions.fitting import train_recogniser
 from labels.training.actions.metrics import confusion_matrix, macro_f1

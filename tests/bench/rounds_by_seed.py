@@ -50,7 +50,7 @@ def main() -> None:
             clips += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
             stage("dataset_downloader.py", work, "--from", "synthetic", *clips)
             later = ["--detector", "student", *MOTION, "--mirrored"] if args.more_views else []
-            run_rounds(work, MOTION, CLEANING, ["--epochs", str(args.epochs)], later=later)
+            run_rounds(work, MOTION, CLEANING, ["--epochs", str(args.epochs), "--from-scratch"], later=later)
             held_out = WorkFolder(work).usable_videos().set_index("video_id")["split"] == "test"
             for number in WorkFolder(work).round_numbers():
                 for balls in ("all balls", "in play") if args.difficulty != DIFFICULTY else ("",):

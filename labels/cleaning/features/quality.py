@@ -62,6 +62,7 @@ TERMS = {
     "on_player": Term(1, -1),
     "shadow": Term(np.log(8), -1),
     "flat": Term(np.log(3), -1),
+    "upright": Term(np.log(3), -1),
     "aspect": Term(np.log(3), -1),
     "size_jump": Term(np.log(3), -1),
     "small": Term(2, -1),
@@ -71,7 +72,7 @@ TERMS = {
 READ = (
     *("log_odds", "views", "path", "support", "duration_s", "hit_share", "turn_share", "residual", "aspect"),
     *("path_displacement", "segment_displacement", "segment_s", "static_in_scene", "static_on_screen", "on_player"),
-    *("shadow", "flat", "path_size_ratio", "frame_share", "size_prior", "appearance"),
+    *("shadow", "flat", "upright", "path_size_ratio", "frame_share", "size_prior", "appearance"),
     *("one_view", "margin", "strength", "path_boxes"),
 )
 
@@ -138,6 +139,7 @@ def quality_terms(columns: Mapping[str, Any]) -> pd.DataFrame:
         "on_player": column["on_player"],
         "shadow": np.log(column["shadow"].clip(min=1)),
         "flat": np.log(column["flat"].clip(min=1)),
+        "upright": np.log(column["upright"].clip(min=1)),
         "aspect": np.log(column["aspect"].clip(min=1)),
         "size_jump": np.log(column["path_size_ratio"].clip(min=1)),
         "small": np.log(SMALL_SHARE / column["frame_share"].clip(min=1e-6)),

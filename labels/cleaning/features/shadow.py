@@ -2,6 +2,8 @@
 
 A detector sees it flat, but a student that learnt the size of balls draws its box as round as theirs. Then it is the
 shadow where the labeller is also less confident of its path than of the ball's.
+
+What is upright along its whole path is found here too: a distant player, no larger than a ball.
 """
 
 from collections.abc import Mapping
@@ -21,18 +23,18 @@ UNSURE_PIXELS = 0.5  # of where a box is: nothing is straighter than this
 
 @feature(
     reads=("usable", "is_player", "path", "vouched", "support", "log_odds", "xyxy"),
-    writes=("flat", "shadow"),
+    writes=("flat", "upright", "shadow"),
 )
 def shadow(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
-    """Of the boxes of each path, `flat`: how much wider than high they are, and `shadow`: how much less the path rises
-    and falls than one above that it goes along with.
+    """Of the boxes of each path, `flat`: how much wider than high they are, `upright`: how much higher than wide, and
+    `shadow`: how much less the path rises and falls than one above that it goes along with.
 
     NaN off paths, and on those that are short, of players, or where a human drew; `shadow` also where there is no path
     above. Paths are compared in coordinates from which the camera's motion is taken out: under a pan all things go
     along.
     """
     settings = scene.settings
-    result = {name: np.full(len(scene), np.nan) for name in ("flat", "shadow")}
+    result = {name: np.full(len(scene), np.nan) for name in ("flat", "upright", "shadow")}
     asked = columns["usable"] & (columns["path"] >= 0) & ~columns["is_player"] & ~columns["vouched"]
     for class_name in scene.boxes["class_name"][asked].unique():
         rows = np.flatnonzero(asked & scene.of_class(class_name))
@@ -42,9 +44,10 @@ def shadow(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
         paths = [np.flatnonzero(path == number) for number in np.unique(path)]
         paths = [nodes for nodes in paths if len(nodes) >= settings.min_shadow_steps]
         frames = [scene.timeline.frame_index[candidates.step[nodes]] for nodes in paths]
-        flat = [_flatness(candidates, frame, nodes) for frame, nodes in zip(frames, paths, strict=True)]
-        for nodes, value in zip(paths, flat, strict=True):
-            result["flat"][row[nodes]] = value
+        longer = [_longer_sides(candidates, frame, nodes) for frame, nodes in zip(frames, paths, strict=True)]
+        flat = [wider for wider, _ in longer]
+        for nodes, (wider, higher) in zip(paths, longer, strict=True):
+            result["flat"][row[nodes]], result["upright"][row[nodes]] = wider, higher
         for (upper, flat_above), (lower, flat_below) in permutations(zip(paths, flat, strict=True), 2):
             below = row[lower]
             flatter = flat_below > settings.min_shadow_flatness * flat_above
@@ -54,13 +57,16 @@ def shadow(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
     return result
 
 
-def _flatness(candidates: Candidates, frame_index: np.ndarray, nodes: np.ndarray) -> float:
-    """Width over height of a path's boxes, median, less what its speed would smear a round thing."""
+def _longer_sides(candidates: Candidates, frame_index: np.ndarray, nodes: np.ndarray) -> tuple[float, float]:
+    """Width over height of a path's boxes, and height over width, less what their speed would smear a round thing;
+    medians.
+    """
     smear = SHUTTER * np.abs(np.gradient(candidates.screen[nodes], frame_index, axis=0))  # (N, 2)
     ratio = np.log(candidates.extent[nodes, 0] / candidates.extent[nodes, 1])
     round_one = candidates.size[nodes, None] + smear
     smeared = np.log(round_one[:, 0] / round_one[:, 1])
-    return float(np.exp(np.median(ratio - np.maximum(smeared, 0))))
+    wider, higher = ratio - np.maximum(smeared, 0), np.minimum(smeared, 0) - ratio
+    return float(np.exp(np.median(wider))), float(np.exp(np.median(higher)))
 
 
 def _straighter_below(

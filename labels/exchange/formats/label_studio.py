@@ -15,9 +15,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from labels.exchange.formats.brush_rle import encode_brush
 from labels.exchange.label_set import LabelSet, tracks_of
-from labels.records.masks import decode_mask
+from labels.records.masks import decode_mask, encode_brush
 from labels.records.safe_writing import write_json, write_text
 
 VIDEO_TASKS, IMAGE_TASKS = "tasks_video.json", "tasks_images.json"

@@ -16,7 +16,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from labels.exchange.foreign_files import frame_number, hull, number_of, text_value, whole_number
-from labels.exchange.formats.brush_rle import decode_brush
 from labels.exchange.known_videos import KnownVideos
 from labels.exchange.label_set import (
     BoxRows,
@@ -29,7 +28,7 @@ from labels.exchange.label_set import (
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.frame_times import FrameTimes
-from labels.records.masks import encode_mask
+from labels.records.masks import decode_brush, encode_mask
 from labels.records.safe_writing import read_json
 
 IS_PICTURE = re.compile(r"\.(?:jpe?g|png|bmp|webp|tiff?)$", re.IGNORECASE)

@@ -58,14 +58,18 @@ def write_yolo(folder: Path, labels: LabelSet) -> list[str]:
         small_file(folder / "labels" / row["set"] / f"{Path(row['file_name']).stem}.txt", text)
     link_pictures(folder / "images", images, by_set=True)
     sets = sorted(images["set"].unique())
-    lines = ["path: .", *(f"{name}: images/{name}" for name in sets), "names:"]
+    # Without «path», Ultralytics looks beside the file; a relative one it would look for from where it is started.
+    lines = [*(f"{name}: images/{name}" for name in sets), "names:"]
     lines += [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for name, number in numbers.items()]
     write_text(folder / "data.yaml", "\n".join(lines) + "\n")
     told = labels.left_out_lines("YOLO", holds_ignored=False)
     if len(images) < len(labels.images):
         told.append(f"left out: the {len(labels.images) - len(images)} pictures with an ignored label in them")
     if missing := {"train", "val"} - set(sets):
-        told.append(f"mind: no picture is in {' and '.join(sorted(missing))}; Ultralytics wants both")
+        told.append(
+            f"mind: no picture is in {' and '.join(sorted(missing))}, and Ultralytics wants both; add clips of another "
+            "source, as one source is not split"
+        )
     return [*told, "YOLO holds no label_uid, track or score: labels are known again by their place alone"]
 
 

@@ -189,7 +189,7 @@ class BallNet(nn.Module):
             map_ = merge(finer + doubled[..., : finer.shape[-2], : finer.shape[-1]])
         out = self.head(map_).float()  # (B, K + 4, h, w)
         heat, log_size, offset = out.split([self.class_count, 2, 2], dim=1)
-        return HeatMaps(heat, log_size.clamp(-3, LOG_SIZE_LIMIT), offset)
+        return HeatMaps(heat, log_size.clamp(-3.0, LOG_SIZE_LIMIT), offset)
 
     def folded(self) -> "BallNet":
         """Fold the batch norms into the convolutions, in place: the same answers, faster. For evaluation only."""
@@ -214,32 +214,38 @@ def network_input(triples: Tensor) -> Tensor:
     return torch.cat([colour, change, alone], dim=1).contiguous(memory_format=torch.channels_last)
 
 
-def decode_heat_maps(maps: HeatMaps, min_score: float, most_boxes: int) -> list[FoundBoxes]:
-    """Peaks of the heat maps as boxes, for each of B triples.
+def peaks_of(maps: HeatMaps, most_boxes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Peaks of the heat maps of B triples as boxes (B, N, 4) working pixels, scores (B, N) and class ids (B, N).
 
-    A peak is a cell that none of its eight neighbours exceeds. Several peaks on one thing leave the best.
+    A peak is a cell that none of its eight neighbours exceeds. N is `most_boxes` a class, the rest has a score of 0.
     """
     heat = maps.heat_logit.sigmoid()
     classes, height, width = heat.shape[1:]
     is_peak = functional.max_pool2d(heat, 3, stride=1, padding=1) == heat
-    count = min(most_boxes, height * width)
+    count = min(most_boxes, int(height * width))
     score, cell = (heat * is_peak).flatten(2).topk(count, dim=2)  # (B, K, count)
     at = cell.flatten(1)[:, None].expand(-1, 2, -1)  # (B, 2, K * count)
     size = maps.log_size.flatten(2).gather(2, at).exp()
     corner = torch.stack([cell.flatten(1) % width, cell.flatten(1) // width], dim=1)
     centre = corner + maps.offset.flatten(2).gather(2, at)
     xyxy = (torch.cat([centre - size / 2, centre + size / 2], dim=1) * STRIDE).transpose(1, 2)  # (B, K * count, 4)
-    boxes, scores = xyxy.float().cpu().numpy(), score.flatten(1).float().cpu().numpy()
-    class_ids = np.repeat(np.arange(classes), count)
+    class_ids = torch.arange(int(classes), device=heat.device).repeat_interleave(count)
+    return xyxy, score.flatten(1), class_ids.expand_as(score.flatten(1))
+
+
+def decode_heat_maps(maps: HeatMaps, min_score: float, most_boxes: int) -> list[FoundBoxes]:
+    """The boxes of each of B triples; several peaks on one thing leave the best."""
+    boxes, scores, labels = (part.cpu() for part in peaks_of(maps, most_boxes))
     answers = []
-    for one_xyxy, one_score in zip(boxes, scores, strict=True):
-        found = np.flatnonzero(one_score >= min_score)
-        found = found[_best_of_each(one_xyxy[found], one_score[found], class_ids[found])]
-        answers.append(FoundBoxes(one_xyxy[found], one_score[found], class_ids[found]))
+    for each in zip(boxes.float(), scores.float(), labels, strict=True):
+        xyxy, score, classes = (part.numpy() for part in each)
+        found = np.flatnonzero(score >= min_score)
+        found = found[best_of_each(xyxy[found], score[found], classes[found])]
+        answers.append(FoundBoxes(xyxy[found], score[found], classes[found]))
     return answers
 
 
-def _best_of_each(xyxy: np.ndarray, score: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+def best_of_each(xyxy: np.ndarray, score: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
     """Indices of the boxes left when each takes away the worse ones of its class that are the same thing."""
     if len(score) < 2:
         return np.arange(len(score))

@@ -3,16 +3,23 @@
 Closed sets (RF-DETR, D-FINE, RT-DETR, DEIMv2, LW-DETR, DETR, …) know their own classes, by `id2label`. Open sets
 (Grounding DINO, MM-Grounding-DINO, LLMDet, OWLv2, OmDet-Turbo) are asked with prompts, several a class: those of
 `labels/classes/prompts.csv`, or a CSV of one's own with the columns class and prompt.
+
+Closed sets of one frame shape are students too: `train.py --architecture hf:NAME` starts from a detector's weights, all
+but the head. Behind torchvision's interface it is trained, labels and is exported as torchvision's detectors are. A
+checkpoint's settings hold the configuration, so that the hub is asked once, and never by who reads the student.
 """
 
 import csv
 import inspect
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torchvision.ops import box_convert
 
 from labels.models.detectors.detector import chosen_classes, in_batches
 from labels.models.hub import HubModel, find_hub_model
@@ -20,7 +27,7 @@ from labels.models.settings import DetectorOptions, HubSettings
 from labels.records.class_lists import CLASSES_FOLDER
 from labels.records.detections import Detections
 from labels.records.errors import InputError
-from labels.records.safe_writing import digest_of
+from labels.records.safe_writing import digest_of, whole_folder, write_json
 
 if TYPE_CHECKING:
     from labels.videos.decoding.frames import Frame
@@ -52,35 +59,40 @@ class HubDetector:
 
     every_frame = False
     describes = False
+    _prompts: tuple[str, ...] = ()
 
     def __init__(
         self,
         name: str,
         hub: HubModel,
-        processor: Any,
         model_class: Any,
-        class_names: tuple[str, ...],
-        threshold: float,
+        class_names: tuple[str, ...] | None,
         device: str,
         options: DetectorOptions,
-        settings: HubSettings,
+        settings: HubSettings | None = None,
     ) -> None:
         import transformers
 
-        self.name, self.class_names, self.origin = name, class_names, hub.origin
-        self._hub, self._processor, self._device = hub, processor, device
+        settings = settings or HubSettings()
+        self.name, self.origin, self._hub, self._device = name, hub.origin, hub, device
+        self.class_names, self._processor, post_process = self._asked(class_names, options)
+        threshold = _usual_threshold(post_process)
         self._network = hub.load_network(model_class, device)
-        self.working_threshold = dict.fromkeys(class_names, threshold)
+        self.working_threshold = dict.fromkeys(self.class_names, threshold)
         self.score_slope: dict[str, float] = {}
         self._score_floor = min(options.score_floor, settings.floor_share * threshold)
         self._batch_size = options.batch_size or (settings.batch_size_cuda if device == "cuda" else 1)
         self._size: dict[str, int] | None = None
         self._size = self._usable_size(options)
-        said = [class_names, self._size, self._score_floor, device == "cuda", transformers.__version__]
-        self.digest = digest_of([hub.digest, *said])
+        said = [self.class_names, self._prompts, self._size, self._score_floor, device == "cuda"]
+        self.digest = digest_of([hub.digest, *said, transformers.__version__])
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
         return in_batches(frames, self._batch_size, self._detect_batch)
+
+    def _asked(self, wanted: tuple[str, ...] | None, options: DetectorOptions) -> tuple[tuple[str, ...], Any, Any]:
+        """The classes it gives, the model's processor, and what of it makes boxes of answers."""
+        raise NotImplementedError
 
     def _inputs(self, rgbs: list[np.ndarray], more: dict[str, Any]) -> Any:
         raise NotImplementedError
@@ -134,27 +146,15 @@ class HubDetector:
 
 
 class ClosedSetDetector(HubDetector):
-    def __init__(
-        self,
-        name: str,
-        hub: HubModel,
-        model_class: Any,
-        class_names: tuple[str, ...] | None,
-        device: str,
-        options: DetectorOptions,
-        settings: HubSettings | None = None,
-    ) -> None:
+    def _asked(self, wanted: tuple[str, ...] | None, options: DetectorOptions) -> tuple[tuple[str, ...], Any, Any]:
         from transformers import AutoImageProcessor
 
-        processor = hub.load(AutoImageProcessor)
+        processor = self._hub.load(AutoImageProcessor)
         # By number, not by place: RF-DETR's COCO head has 91 numbers for 80 classes.
-        self._names = {int(number): str(label) for number, label in hub.config.id2label.items()}
+        self._names = {int(number): str(label) for number, label in self._hub.config.id2label.items()}
         known = tuple(dict.fromkeys(self._names[number] for number in sorted(self._names)))
-        chosen = chosen_classes(class_names, known, f"--detector {name}")
-        threshold = _usual_threshold(processor.post_process_object_detection)
-        super().__init__(
-            name, hub, processor, model_class, chosen, threshold, device, options, settings or HubSettings()
-        )
+        chosen = chosen_classes(wanted, known, f"--detector {self.name}")
+        return chosen, processor, processor.post_process_object_detection
 
     def _inputs(self, rgbs: list[np.ndarray], more: dict[str, Any]) -> Any:
         return self._processor(images=rgbs, **more)
@@ -170,31 +170,18 @@ class ClosedSetDetector(HubDetector):
 
 
 class OpenSetDetector(HubDetector):
-    def __init__(
-        self,
-        name: str,
-        hub: HubModel,
-        model_class: Any,
-        class_names: tuple[str, ...] | None,
-        device: str,
-        options: DetectorOptions,
-        settings: HubSettings | None = None,
-    ) -> None:
+    def _asked(self, wanted: tuple[str, ...] | None, options: DetectorOptions) -> tuple[tuple[str, ...], Any, Any]:
         from transformers import AutoProcessor
 
-        processor = hub.load(AutoProcessor)
+        processor = self._hub.load(AutoProcessor)
         prompts = read_prompts(Path(options.prompts) if options.prompts is not None else PROMPTS)
-        chosen = chosen_classes(class_names, tuple(prompts), f"--detector {name}")
-        self._prompts = [prompt for label in chosen for prompt in prompts[label]]
+        chosen = chosen_classes(wanted, tuple(prompts), f"--detector {self.name}")
+        self._prompts = tuple(prompt for label in chosen for prompt in prompts[label])
         self._labels = np.array([label for label in chosen for _ in prompts[label]], dtype=object)
-        threshold = _usual_threshold(processor.post_process_grounded_object_detection)
-        super().__init__(
-            name, hub, processor, model_class, chosen, threshold, device, options, settings or HubSettings()
-        )
-        self.digest = digest_of([self.digest, self._prompts])
+        return chosen, processor, processor.post_process_grounded_object_detection
 
     def _inputs(self, rgbs: list[np.ndarray], more: dict[str, Any]) -> Any:
-        return self._processor(images=rgbs, text=[self._prompts] * len(rgbs), **more)
+        return self._processor(images=rgbs, text=[list(self._prompts)] * len(rgbs), **more)
 
     def _answers(self, output: Any, inputs: Any, sizes: list[tuple[int, int]]) -> list[Detections]:
         if self._hub.config.model_type in GROUNDING:
@@ -271,3 +258,117 @@ def _as_float(output: Any) -> Any:
         if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16:
             output[name] = value.float()
     return output
+
+
+PLAIN = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # mean and deviation of what takes 0-1
+
+
+class HubStudent(nn.Module):
+    """Images (3, h, w) 0-1 and, in training, targets of boxes and labels from 1; losses or detections come out.
+
+    Images are stretched to the shape that the network was made for, as its own processor does.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, settings: dict[str, Any]) -> None:
+        super().__init__()
+        self.model, self.size = model, (int(settings["height"]), int(settings["width"]))
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(settings[name]).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        seen = [nn.functional.interpolate(image[None], self.size, mode="bilinear")[0] for image in images]
+        pixels = (torch.stack(seen) - self.mean) / self.std
+        if self.training:
+            assert targets is not None
+            labels = [_as_labels(image, target) for image, target in zip(images, targets, strict=True)]
+            return {"detection": self.model(pixel_values=pixels, labels=labels).loss}
+        output = self.model(pixel_values=pixels)
+        score = output.logits.float().sigmoid()  # (B, queries, K)
+        queries, classes = score.shape[1:]
+        best, at = score.flatten(1).topk(int(queries), dim=1)
+        boxes = box_convert(output.pred_boxes.float(), "cxcywh", "xyxy")
+        found = []
+        for image, xyxy, scores, places in zip(images, boxes, best, at, strict=True):
+            height, width = torch._shape_as_tensor(image)[-2:].to(xyxy.device).unbind()  # traced, unlike a shape
+            scale = torch.stack([width, height, width, height])
+            labels = places % classes + 1
+            found.append({"boxes": xyxy[places // classes] * scale, "scores": scores, "labels": labels})
+        return found
+
+
+def _as_labels(image: Tensor, target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As the networks want them: centres and sizes as shares of the image, classes from 0."""
+    height, width = image.shape[-2:]
+    boxes = box_convert(target["boxes"], "xyxy", "cxcywh") / target["boxes"].new_tensor([width, height] * 2)
+    return {"class_labels": target["labels"] - 1, "boxes": boxes}
+
+
+def hub_settings(architecture: str, long_side: int | None = None) -> dict[str, Any]:
+    """What makes a student of `hf:…`, for its checkpoint. InputError for what cannot be had, or cannot be trained.
+
+    Args:
+        long_side: both sides of what the network sees; None: its own.
+    """
+    from transformers import AutoImageProcessor
+    from transformers.models.auto import modeling_auto
+
+    hub = find_hub_model("--architecture", architecture)
+    if hub.config.model_type not in modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:
+        raise InputError(
+            f"--architecture {architecture}: is a {hub.config.model_type}; trained are detectors that know their own "
+            "classes, such as RF-DETR, D-FINE and RT-DETR"
+        )
+    processor = hub.load(AutoImageProcessor)
+    if not processor.size.get("height"):
+        raise InputError(
+            f"--architecture {architecture}: looks at frames of any shape; trained are those of one, such as RF-DETR"
+        )
+    height, width = (int(processor.size[name]) for name in ("height", "width"))
+    if long_side is not None and long_side != max(height, width):
+        height = width = long_side
+    mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else PLAIN
+    return {
+        "long_side": max(height, width),
+        "height": height,
+        "width": width,
+        "mean": list(mean),
+        "std": list(std),
+        "config": json.dumps(hub.config.to_dict(), sort_keys=True, default=str),
+        "processor": processor.to_json_string(),
+        "origin": hub.origin | {"digest": hub.digest},
+    }
+
+
+def build_hub_student(
+    architecture: str, class_names: tuple[str, ...], settings: dict[str, Any], pretrained: bool
+) -> HubStudent:
+    """The network for these classes; `pretrained`: with the hub's weights, all but the head, else of chance."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        values = json.loads(settings["config"])
+        config = transformers.AutoConfig.for_model(**values)
+        config.id2label = dict(enumerate(class_names))
+        config.label2id = {name: at for at, name in enumerate(class_names)}
+        kind = transformers.AutoModelForObjectDetection
+        if not pretrained:
+            return HubStudent(kind.from_config(config), settings)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"{architecture}: its settings make no network ({reason}); train it again") from None
+    hub = find_hub_model("--architecture", architecture)
+    model = hub.load(kind, config=config, ignore_mismatched_sizes=True, use_safetensors=True)
+    return HubStudent(model, settings)
+
+
+def save_hub_student(network: HubStudent, settings: dict[str, Any], folder: Path) -> None:
+    """Write a student as a folder in the hub's form: safetensors, its configuration, how frames are prepared."""
+    size = {"height": settings["height"], "width": settings["width"]}
+    with whole_folder(folder) as aside:
+        network.model.save_pretrained(aside)  # type: ignore[operator]
+        write_json(aside / "preprocessor_config.json", json.loads(settings["processor"]) | {"size": size})

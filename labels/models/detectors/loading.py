@@ -51,7 +51,7 @@ def load_detector(
     device: str = "auto",
     options: DetectorOptions = AS_IT_COMES,
 ) -> Detector:
-    """`motion`, `human`, the name of a torchvision detector, a .onnx file, a .pt file that train.py made, or `hf:…`.
+    """`motion`, `ballnet`, `human`, a torchvision detector by name, a .onnx file, a .pt file of train.py, or `hf:…`.
 
     Args:
         class_names: the classes wanted. None: all of a .pt file's; of others balls, or all where they know no balls.
@@ -72,6 +72,10 @@ def load_detector(
         return _motion(class_names, device, options)
     if name_or_file == HUMAN:
         return NoDetector(class_names)
+    if name_or_file == "ballnet":
+        from labels.models.checkpoints import BALLNET_WEIGHTS
+
+        return detector_from_checkpoint(BALLNET_WEIGHTS, device, class_names, options)
     if path.suffix in (".onnx", ".pt") or path.is_file():
         if not path.is_file():
             raise InputError(f"--detector {name_or_file}: no such file")
@@ -179,7 +183,6 @@ def _motion(class_names: tuple[str, ...] | None, device: str, options: DetectorO
 
     if device == "cuda":
         raise InputError("--device cuda: the motion labeller runs on the CPU; leave it out")
-    settings = MotionSettings(score_floor=options.score_floor)
-    if options.input_size is not None:
-        settings = MotionSettings(score_floor=options.score_floor, long_side=options.input_size)
-    return MotionDetector(class_names, settings)
+    long_side = MotionSettings.long_side if options.input_size is None else options.input_size
+    floor = min(options.score_floor, MotionSettings.score_floor)
+    return MotionDetector(class_names, MotionSettings(long_side=long_side, score_floor=floor))

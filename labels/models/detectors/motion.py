@@ -8,7 +8,7 @@ ball, streaming, each with the frames around it in its shot:
 - then by its path too, with a logistic regression: are there blobs of its size and colour in the neighbouring frames,
   where an even flight would have them.
 
-The weights were fitted on rendered clips (`tests/bench/motion_weights.py`) and checked on filmed ones. Balls at rest
+The weights were fitted to rendered and filmed clips (`tests/bench/motion_weights.py`). Balls at rest
 and balls hidden by a player are not found: it is a teacher, not a judge.
 """
 
@@ -45,12 +45,12 @@ WEIGHTS = json.loads(WEIGHTS_FILE.read_text())
 
 def look_of(blobs: Blobs, height: int) -> np.ndarray:
     """The log-odds of each blob being a ball by its look, (N,); `height` is that of the reduced copy."""
-    return look_odds(look_features(blobs, height))
+    return network_odds(look_features(blobs, height), WEIGHTS["look"])
 
 
-def look_odds(features: np.ndarray) -> np.ndarray:
-    """The log-odds of each blob being a ball, (N,), from its `look_features` (N, 14)."""
-    (hidden, hidden_biases), (weights, biases) = WEIGHTS["look"]
+def network_odds(features: np.ndarray, layers: list) -> np.ndarray:
+    """The log-odds of each blob being a ball, (N,), from its `look_features` (N, 14); layers as in `WEIGHTS`."""
+    (hidden, hidden_biases), (weights, biases) = layers
     return (np.tanh(features @ np.array(hidden) + hidden_biases) @ np.array(weights) + biases)[:, 0]
 
 
@@ -167,7 +167,7 @@ def best_of_each(xyxy: np.ndarray, score: np.ndarray) -> np.ndarray:
 if TYPE_CHECKING:
     from labels.videos.decoding.frames import Frame
 
-VERSION = 2  # raise it when the same settings give other boxes
+VERSION = 3  # raise it when the same settings give other boxes
 PATH_REACH = 3  # frames ahead that a path is followed; it remembers those behind
 Item = TypeVar("Item")
 
@@ -248,7 +248,7 @@ class MotionDetector:
         for seen, blobs in self.blobs_of(frames):
             look = look_of(blobs, seen.small.pixels.shape[0])
             best = np.argsort(-look, kind="stable")[: self._settings.max_blobs]
-            seen.blobs, seen.look = blobs.where(best), look[best]
+            seen.blobs, seen.look = blobs.where(best), np.maximum(look[best], self._settings.least_look)
             yield seen
 
     def blobs_of(self, frames: "Iterable[Frame]") -> Iterator[tuple[Seen, Blobs]]:

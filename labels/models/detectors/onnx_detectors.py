@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from labels.models.detectors.detector import Detector, chosen_classes, in_batches
-from labels.models.detectors.onnx_files import names_from_metadata, open_session, read_header
+from labels.models.detectors.onnx_files import STUDENT_FORMAT, names_from_metadata, open_session, read_header
 from labels.models.detectors.onnx_heat_maps import HeatMapDetector
 from labels.models.detectors.onnx_layouts import (
     COCO_CLASSES,
@@ -186,8 +186,12 @@ class OnnxDetector:
 def load_onnx_detector(
     path: Path, class_names: tuple[str, ...] | None, device: str, options: DetectorOptions
 ) -> Detector:
-    """Whatever a .onnx file holds: boxes of a frame, or heat maps of three. InputError as of both."""
+    """Whatever a .onnx file holds: a student, boxes of a frame, or heat maps of three. InputError as of each."""
     header = read_header(path)
+    if header.metadata.get("format") == STUDENT_FORMAT:
+        from labels.models.exported import ExportedDetector  # which imports torch
+
+        return ExportedDetector(path, header, class_names, device, options)
     image = image_input(path, header)
     if image.channels == 3:
         return OnnxDetector(path, class_names, device, options)

@@ -21,6 +21,7 @@ from labels.records.errors import InputError
 MODEL_GRAPH, MODEL_METADATA = 7, 14  # field numbers
 GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 5, 11, 12
 TENSOR_NAME = 8
+STUDENT_FORMAT = "rally-detector-onnx-1"  # in the metadata of a detector that train.py exported
 # TensorProto.DataType -> what an input of it is fed with.
 ELEMENT_TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 10: np.float16, 11: np.float64}
 

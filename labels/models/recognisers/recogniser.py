@@ -22,10 +22,27 @@ import torch
 from torch import Tensor, nn
 
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
+from labels.models.hub import HF
 from labels.models.recognisers.clip_networks import build_clip_network, kinetics_network
-from labels.models.recognisers.pose_networks import PoseSettings, build_pose_network, normalise
-from labels.models.recognisers.settings import JOINTS, PIXELS, POSE_GRU, PRESETS, ZOO, Preset
-from labels.models.recognisers.skeletons import MIRROR, mirrored_classes
+from labels.models.recognisers.frozen import Probe, hub_recogniser, probe_preset
+from labels.models.recognisers.pose_networks import (
+    MIRROR,
+    PoseSettings,
+    build_pose_network,
+    mirrored_classes,
+    normalise,
+)
+from labels.models.recognisers.settings import (
+    FEATURES,
+    JOINTS,
+    PIXELS,
+    POSE_GRU,
+    PRESETS,
+    PROBE,
+    ZOO,
+    Preset,
+    parts_of,
+)
 from labels.records.class_lists import CLASSES_FOLDER
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, file_digest
@@ -114,14 +131,20 @@ class Recogniser(Protocol):
 
 def preset_of(architecture: str) -> Preset:
     """InputError, with the names there are, for an architecture nobody knows."""
+    if architecture.startswith(PROBE):
+        return probe_preset(architecture)
     if architecture not in PRESETS:
         known = ", ".join(sorted(PRESETS))
-        raise InputError(f"recogniser '{architecture}': unknown; there is {known}, or one of pixels + one of joints")
+        raise InputError(
+            f"recogniser '{architecture}': unknown; there is {known}, {PROBE}… or one of pixels + one of joints"
+        )
     return PRESETS[architecture]
 
 
 def build_recogniser(architecture: str, classes: int, preset: Preset, pretrained: bool) -> nn.Module:
     """A network of this name that takes windows of this preset and gives logits (B, K)."""
+    if preset.reads == FEATURES:
+        return Probe(classes, *preset.features)
     preset_of(architecture)
     if preset.reads == JOINTS:
         kind = "gru" if architecture == POSE_GRU else "stgcn"
@@ -131,15 +154,20 @@ def build_recogniser(architecture: str, classes: int, preset: Preset, pretrained
 
 def preset_from_file(checkpoint: dict[str, Any], where: str) -> Preset:
     """The windows that a checkpoint's network was trained on. InputError where they are none."""
+    settings: dict[str, Any] = dict(checkpoint["settings"])
+    if "features" in settings:
+        settings["features"] = tuple(settings["features"])  # a list where it comes from JSON
     try:
-        return replace(preset_of(checkpoint["architecture"]), **checkpoint["settings"])
+        if checkpoint["architecture"].startswith(PROBE):  # its backbone is not opened before it is wanted
+            return Preset(**settings)
+        return replace(preset_of(checkpoint["architecture"]), **settings)
     except TypeError:
         raise InputError(f"{where}: not a sound recogniser file: its settings are of no window") from None
 
 
 def is_fusion(architecture: str) -> bool:
     """Whether a name is of two recognisers, of pixels and of joints: `cnn3d+pose`."""
-    return "+" in architecture
+    return len(parts_of(architecture)) > 1
 
 
 def network_from_file(checkpoint: dict[str, Any], where: str) -> nn.Module:
@@ -159,18 +187,26 @@ def network_from_file(checkpoint: dict[str, Any], where: str) -> nn.Module:
 def load_recogniser(
     name_or_file: str, device: str = "cpu", batch_size: int | None = None, pose: str | None = None
 ) -> Recogniser:
-    """A file that train.py made, or a network of torchvision with its Kinetics-400 weights and classes.
+    """A file that train.py made (.pt, .onnx), `hf:…`, or a network of torchvision with its Kinetics-400 weights.
 
     Args:
         pose: where joints come from, one of POSES; None: from where it was trained with. InputError for what looks at
             no joints.
     """
     path = Path(name_or_file)
+    if path.suffix == ".onnx":
+        from labels.models.exported import exported_recogniser
+
+        found: Recogniser = exported_recogniser(path, batch_size)
+        return found if pose is None else with_pose(found, pose)
     if path.suffix == ".pt" or path.is_file():
         found = recogniser_from_file(path, device, batch_size)
         return found if pose is None else with_pose(found, pose)
     if pose is not None:
         raise InputError(f"--pose {pose}: {name_or_file} looks at no joints; leave it out")
+    if name_or_file.startswith(HF):
+        network, names, preset, digest = hub_recogniser(name_or_file, device)
+        return NetworkRecogniser(network, names, preset, name_or_file, digest, device, 1.0, batch_size)
     if name_or_file in ZOO:
         zoo, names = kinetics_network(name_or_file)
         digest = digest_of(["kinetics400", name_or_file, torch.__version__])
@@ -210,7 +246,7 @@ def recogniser_from_file(path: Path, device: str = "cpu", batch_size: int | None
 def split_checkpoint(checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
     """The checkpoints that a fusion was made of: of pixels and of joints."""
     parts = []
-    for name, architecture in zip((PIXELS, JOINTS), checkpoint["architecture"].split("+"), strict=True):
+    for name, architecture in zip((PIXELS, JOINTS), parts_of(checkpoint["architecture"]), strict=True):
         own = {
             key.removeprefix(f"{name}."): value for key, value in checkpoint["network"].items() if key.startswith(name)
         }
@@ -291,7 +327,12 @@ def view_probabilities(
 
 
 def mirrored(batch: Tensor, reads: str) -> Tensor:
-    """Windows as a mirror shows them: pixels (B, T, H, W, 3), or poses (B, T, J, 3), whose sides change places."""
+    """Windows as a mirror shows them: pixels (B, T, H, W, 3), features (B, 2, T, F), or poses (B, T, J, 3).
+
+    The sides of poses change places.
+    """
+    if reads == FEATURES:  # those of the mirrored window lie beside
+        return batch.flip(1)
     if reads != JOINTS:
         return batch.flip(3)
     turned = batch[:, :, list(MIRROR)].clone()
@@ -299,12 +340,12 @@ def mirrored(batch: Tensor, reads: str) -> Tensor:
     return turned
 
 
-FEATURES = 32
+NUMBERS = 32  # that features are projected to
 SEED = 20080
 
 
 def recognise_with_features(recogniser: Any, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (N, K) as `recognise` gives them, and features (N, FEATURES) in 0-1, of what is not mirrored.
+    """Probabilities (N, K) as `recognise` gives them, and features (N, NUMBERS) in 0-1, of what is not mirrored.
 
     Features are (N, 0) where the recogniser is not one network that ends in a linear layer.
     """
@@ -328,9 +369,9 @@ def recognise_with_features(recogniser: Any, windows: np.ndarray) -> tuple[np.nd
 
 
 def squeeze(features: np.ndarray) -> np.ndarray:
-    """(N, D) of any size as (N, FEATURES) in 0-1: their directions, projected, 0 at a half."""
+    """(N, D) of any size as (N, NUMBERS) in 0-1: their directions, projected, 0 at a half."""
     directions = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
-    projection = np.random.default_rng(SEED).normal(size=(features.shape[1], FEATURES)) / math.sqrt(FEATURES)
+    projection = np.random.default_rng(SEED).normal(size=(features.shape[1], NUMBERS)) / math.sqrt(NUMBERS)
     return np.clip(0.5 + directions @ projection, 0, 1)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from labels.videos.settings import WindowShape
 
-PIXELS, JOINTS = "pixels", "joints"
+PIXELS, JOINTS, FEATURES = "pixels", "joints", "features"
+PROBE = "probe:"  # before the name of a frozen backbone, see `frozen`
 BROUGHT, KEYPOINTRCNN, RTMLIB = "brought", "keypointrcnn", "rtmlib"
 POSES = (BROUGHT, KEYPOINTRCNN, RTMLIB)  # where joints come from, beside files and the hub
 POSE_HELP = f"{BROUGHT}, {KEYPOINTRCNN}, {RTMLIB}, a .onnx file (MoveNet, RTMPose), or hf:NAME or hf:FOLDER (ViTPose)"
@@ -31,6 +32,9 @@ class Preset(WindowShape):
     reads: str = PIXELS
     masked: bool = False  # pixels have a fourth channel: the mask of who acts
     pose: str = ""  # of what reads joints, where these come from: see `pose_source`
+    backbone: str = ""  # of what reads features: whose, see `frozen`
+    backbone_digest: str = ""
+    features: tuple[int, int] = (0, 0)  # moments of a window, and numbers of each
     beside: "Preset | None" = None  # of a fusion: the windows of joints that go with each of these of pixels
 
     @property
@@ -56,5 +60,12 @@ PRESETS = ZOO | {
     POSE: Preset(24, 25.0, 0, reads=JOINTS, pose=BROUGHT),
     POSE_GRU: Preset(24, 25.0, 0, reads=JOINTS, pose=BROUGHT),
 }
+
+
+def parts_of(architecture: str) -> list[str]:
+    """The networks that a name stands for: two of a fusion, `cnn3d+pose`."""
+    return [architecture] if architecture.startswith(PROBE) else architecture.split("+")
+
+
 PRETRAINED = frozenset({*ZOO, TSN})  # those that weights can be fetched for
 DEFAULT_ON_GPU, DEFAULT_ON_CPU = "mvit_v2_s", CNN3D  # the student that is trained where none is named

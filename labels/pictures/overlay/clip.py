@@ -23,15 +23,14 @@ from labels.models.detectors.loading import torch_device
 from labels.models.pose_estimators import PoseEstimator, load_pose_estimator
 from labels.models.recognisers.recogniser import Recogniser, load_recogniser
 from labels.models.recognisers.settings import BROUGHT, KEYPOINTRCNN, PIXELS, PRESETS
-from labels.pictures.overlay.gifs import GifWriter
-from labels.pictures.overlay.lettering import draw_text, fit_text
+from labels.pictures.overlay.drawing import draw_text, fit_text
 from labels.pictures.palette import MUTED, PANEL, SKY_BLUE, TEXT
-from labels.pictures.review.settings import ReviewSettings
+from labels.pictures.settings import ReviewSettings
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.tracks.players import CropPath
 from labels.videos.decoding.frames import DecodeError, Frame, VideoInfo, decode_frames, probe_video
-from labels.videos.encoding import VideoWriter
+from labels.videos.encoding import GifWriter, VideoWriter
 from labels.videos.settings import DecodeLimits
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.rules import rule_name, rule_of
-from labels.pictures.overlay.drawing import draw_outline, outline_of
-from labels.pictures.overlay.lettering import draw_text, draw_text_right, fit_text
+from labels.pictures.overlay.drawing import draw_outline, draw_text, draw_text_right, fit_text, outline_of
 from labels.pictures.palette import BLACK, MUTED, OLD_PLACE, PANEL, RAISED, STYLES, TEXT, Colour
 from labels.pictures.report.rounds import CleanedRound
 from labels.pictures.report.survey import changes_between

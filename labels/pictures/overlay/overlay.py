@@ -13,9 +13,18 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.rules import rule_name, rule_of
-from labels.pictures.overlay.drawing import draw_mask, draw_outline, draw_tag, draw_tail, draw_truth, outline_of
-from labels.pictures.overlay.gifs import GifWriter
-from labels.pictures.overlay.lettering import draw_text, draw_text_right, fit_text, text_width
+from labels.pictures.overlay.drawing import (
+    draw_mask,
+    draw_outline,
+    draw_tag,
+    draw_tail,
+    draw_text,
+    draw_text_right,
+    draw_truth,
+    fit_text,
+    outline_of,
+    text_width,
+)
 from labels.pictures.overlay.timeline import ActionDrawing, Timeline, action_rows, timeline_rows
 from labels.pictures.palette import MUTED, PANEL, STYLES, TRUTH_COLOUR, style_names
 from labels.pictures.settings import PICTURES, PictureSettings
@@ -24,7 +33,7 @@ from labels.records.matching import MIN_VISIBILITY
 from labels.records.tables import BOX_COLUMNS, NO_TRACK, is_empty_frame
 from labels.tracks.camera_motion import apply_transforms, shot_transforms
 from labels.videos.decoding.frames import DecodeError, decode_frames
-from labels.videos.encoding import VideoWriter
+from labels.videos.encoding import GifWriter, VideoWriter
 
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 

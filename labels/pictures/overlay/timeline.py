@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from labels.cleaning.rules import rule_name, rule_of
-from labels.pictures.overlay.drawing import draw_outline, draw_tag, outline_of
-from labels.pictures.overlay.lettering import draw_text, draw_text_right, fit_text
+from labels.pictures.overlay.drawing import draw_outline, draw_tag, draw_text, draw_text_right, fit_text, outline_of
 from labels.pictures.palette import BLACK, KEPT, MUTED, PANEL, RAISED, STYLES, TRUTH_COLOUR, WHITE, Colour, style_names
 from labels.records.tables import BOX_COLUMNS, NO_TRACK, is_empty_frame
 

@@ -19,29 +19,26 @@ from labels.cleaning.rules import rule_name
 from labels.pictures.overlay.contact_sheets import SheetPlan
 from labels.pictures.overlay.round_pictures import Overlay, sheet_path
 from labels.pictures.palette import STYLES
-from labels.pictures.report import charts, quality_charts
-from labels.pictures.report.charts import as_svg
+from labels.pictures.report import charts
+from labels.pictures.report.charts import as_svg, calibration_of
 from labels.pictures.report.comparison import RoundComparison, compare, signed
-from labels.pictures.report.quality_charts import calibration_of
 from labels.pictures.report.rounds import CleanedRound
 from labels.pictures.report.rounds_table import (
     NOTHING,
     action_rows,
-    different_clips_notes,
-    kept_of,
-    labeller_of,
-    number_text,
-)
-from labels.pictures.report.survey import RoundSurvey
-from labels.pictures.report.tables import (
     agreement_rows,
     audit_rows,
     class_rows,
+    different_clips_notes,
     iou_rows,
+    kept_of,
+    labeller_of,
+    number_text,
     quality_row,
     rule_rows,
     step_row,
 )
+from labels.pictures.report.survey import RoundSurvey
 from labels.pictures.report.training import confusion_of, confusion_path, read_student, student_figure
 from labels.pictures.settings import REPORT, ReportSettings
 from labels.records import next_command
@@ -277,11 +274,11 @@ def _charts(rounds: Rounds, shown: int, settings: ReportSettings) -> dict[str, A
         "decisions": charts.decisions_chart(rounds.surveys),
         "reasons": charts.reasons_chart(rounds.surveys, settings),
         "classes": charts.class_balance_chart(rounds.surveys),
-        "qualities": quality_charts.quality_by_round_chart(rounds.surveys),
+        "qualities": charts.quality_by_round_chart(rounds.surveys),
         "truth": charts.truth_chart(rounds.surveys, settings),
         "agreement": charts.agreement_chart(rounds.surveys, settings),
-        "calibration": quality_charts.calibration_chart(rounds.surveys),
-        "quality": quality_charts.quality_chart(survey) if len(survey.decided) else None,
+        "calibration": charts.calibration_chart(rounds.surveys),
+        "quality": charts.quality_chart(survey) if len(survey.decided) else None,
     }
     drawn: dict[str, Any] = {name: Markup(as_svg(figure)) if figure else None for name, figure in figures.items()}
     drawn["training"] = [

@@ -20,8 +20,8 @@ import pandas as pd
 
 from labels.labelling.player_tracks import PERSON
 from labels.pictures.overlay.clip import ClipShape, first_frames, measured
-from labels.pictures.review.settings import ReviewSettings
 from labels.pictures.review.uploads import CurrentModels
+from labels.pictures.settings import ReviewSettings
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.tables import DECISIONS, NO_TRACK

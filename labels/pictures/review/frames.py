@@ -12,7 +12,7 @@ import numpy as np
 from labels.pictures.overlay.drawing import draw_outline, outline_of
 from labels.pictures.palette import PANEL, LineStyle
 from labels.pictures.review.labels import ReviewVideo
-from labels.pictures.review.settings import REVIEW, ReviewSettings
+from labels.pictures.settings import REVIEW, ReviewSettings
 from labels.records.errors import InputError
 from labels.records.work_folder import WorkFolder
 from labels.videos.decoding.frames import DecodeError, decode_frames

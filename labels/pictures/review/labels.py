@@ -21,7 +21,7 @@ from labels.cleaning.settings import CleaningSettings
 from labels.labelling.human_actions import TEST
 from labels.pictures.palette import style_names
 from labels.pictures.report.rounds import CleanedRound, require_cleaned_round
-from labels.pictures.review.settings import REVIEW, ReviewSettings
+from labels.pictures.settings import REVIEW, ReviewSettings
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.tables import BOX_COLUMNS, NO_TRACK

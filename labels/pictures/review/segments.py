@@ -26,7 +26,7 @@ from labels.pictures.palette import style_names
 from labels.pictures.report.rounds import CleanedRound, read_round
 from labels.pictures.review.labels import ReviewVideo, nearness
 from labels.pictures.review.service import ReviewService
-from labels.pictures.review.settings import REVIEW, ReviewSettings
+from labels.pictures.settings import REVIEW, ReviewSettings
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.run_records import RunRecord

@@ -13,7 +13,7 @@ from labels.pictures.report.rounds import read_round
 from labels.pictures.review.frames import ReviewFrames
 from labels.pictures.review.labels import ReviewItem, ReviewRound, browse, load_round, outputs_of
 from labels.pictures.review.saving import VerdictService
-from labels.pictures.review.settings import REVIEW, ReviewSettings
+from labels.pictures.settings import REVIEW, ReviewSettings
 from labels.records.errors import InputError
 from labels.records.tables import BOX_COLUMNS, NO_TRACK
 from labels.records.verdicts import Box, Verdict

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labels.pictures.review.settings import REVIEW, ReviewSettings
+from labels.pictures.settings import REVIEW, ReviewSettings
 from labels.records.errors import InputError
 from labels.records.run_records import read_run_record
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_TRAINED, WorkFolder

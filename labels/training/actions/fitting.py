@@ -1,30 +1,38 @@
 """Training a recogniser: epochs over labelled windows, validation after each, the best weights, exact resuming.
 
 As in `training.fit`, an epoch depends on the seed and its own number alone.
+
+A student agrees with labels it was trained on. What counts for the next cleaning are out-of-fold predictions, of a
+student that never saw the label's group (`cleaning/actions/confident_learning`).
 """
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
-from labels.models.checkpoints import RECOGNISER, save_checkpoint
-from labels.models.recognisers.recogniser import logs_of, tempered
+from labels.labelling.action_intervals import probabilities_json
+from labels.models.checkpoints import RECOGNISER, load_checkpoint, save_checkpoint
+from labels.models.recognisers.recogniser import logs_of, network_from_file, tempered
 from labels.models.recognisers.settings import JOINTS
 from labels.records.errors import InputError
+from labels.records.safe_writing import digest_of, read_parquet_metadata, write_parquet
 from labels.training.actions.metrics import fit_temperature, macro_f1_error, measure_actions, rounded
 from labels.training.actions.task import LabelledWindow, RecognitionTask, by_label, chances
 from labels.training.fit import deterministic
 from labels.training.optimisation import Optimisation, is_chosen, is_over, seed_everything
 from labels.training.settings import RecognitionSettings
-from labels.training.training_folder import TrainingFolder, write_history
+from labels.training.splits import folds_of
+from labels.training.training_folder import TrainingFolder, clear_folds, fold_folder, write_history
 
 LAYER = re.compile(r".*?\.\d+(?=\.)")  # of a weight's name: up to its first number
 HEAD = re.compile(r"(.*\.)?(head|fc|classifier)\.")
@@ -190,3 +198,75 @@ def _line_of(row: dict[str, Any], epochs: int) -> str:
         f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, validation labels: top-1 {row['top1']:.3f}, "
         f"macro-F1 {row['macro_f1']:.3f}, balanced {row['balanced_accuracy']:.3f}, ECE {row['ece']:.3f}"
     )
+
+
+def write_out_of_fold(
+    path: Path,
+    task: RecognitionTask,
+    windows: Sequence[LabelledWindow],
+    settings: RecognitionSettings,
+    folds: int,
+    build: Callable[[], nn.Module],
+    identity: str,
+    pretrained: bool = False,
+) -> int:
+    """Train `folds` students, and write what each says of the labels it was not trained on. Does nothing when that is
+    done. Returns how many labels were asked about.
+
+    Args:
+        windows: those to train on, of all folds.
+        build: gives a new network, not yet trained.
+        identity: changes when the outcome may; a fold that was trained before a kill is not trained again.
+    """
+    key = digest_of([identity, folds])
+    metadata = read_parquet_metadata(path)
+    if metadata is not None and metadata.get("key") == key:
+        clear_folds(path.parent)
+        return int(metadata["labels"])
+    asked: list[LabelledWindow] = []
+    said: list[np.ndarray] = []
+    groups = [window.group for window in windows]
+    for fold, (own, rest) in enumerate(folds_of(windows, groups, folds)):
+        require_no_group_twice(rest, own)
+        files = TrainingFolder(fold_folder(path.parent, fold), RECOGNISER)
+        network = _trained(task, rest, settings, files, build, digest_of([key, fold]), pretrained)
+        found, probabilities = by_label(own, task.probabilities(network, own))
+        asked, said = asked + found, [*said, probabilities]
+    _write(path, asked, np.concatenate(said), task.class_names, {"key": key, "folds": folds})
+    clear_folds(path.parent)
+    return len(asked)
+
+
+def _trained(
+    task: RecognitionTask,
+    windows: Sequence[LabelledWindow],
+    settings: RecognitionSettings,
+    files: TrainingFolder,
+    build: Callable[[], nn.Module],
+    identity: str,
+    pretrained: bool,
+) -> nn.Module:
+    seed_everything(settings.seed, 2**32 - 1)
+    network = build()
+    train_recogniser(network, task, windows, [], settings, files, identity, pretrained)
+    checkpoint: dict[str, Any] = load_checkpoint(files.best, RECOGNISER)
+    return network_from_file(checkpoint, str(files.best)).to(next(network.parameters()).device)
+
+
+def _write(
+    path: Path, asked: Sequence[LabelledWindow], said: np.ndarray, class_names: Sequence[str], facts: dict[str, Any]
+) -> None:
+    """The table, its probabilities at the temperature that fits the labels that humans gave, where there are any."""
+    human = np.array([label.by_human for label in asked], dtype=bool)
+    truth = np.array([label.class_id for label in asked], dtype=np.int64)
+    temperature = fit_temperature(truth[human], said[human])
+    calm = tempered(logs_of(said), temperature)
+    table = pd.DataFrame(
+        {
+            "label_uid": [label.label for label in asked],
+            "class_name": [class_names[label.class_id] for label in asked],
+            "origin": np.where(human, "human", "detected"),
+            "probabilities": [probabilities_json(class_names, row) for row in calm],
+        }
+    )
+    write_parquet(path, table.sort_values("label_uid", ignore_index=True), facts | {"labels": len(table)})

@@ -17,7 +17,7 @@ from labels.models.recognisers.recogniser import (
     preset_of,
     recogniser_from_file,
 )
-from labels.models.recognisers.settings import JOINTS, PIXELS, PRETRAINED, Preset
+from labels.models.recognisers.settings import JOINTS, PIXELS, PRETRAINED, Preset, parts_of
 from labels.records.errors import InputError
 from labels.training.actions.data import ActionData
 from labels.training.actions.fitting import judge_labels, train_recogniser
@@ -35,7 +35,7 @@ def fusion_parts(settings: RecognitionSettings) -> tuple[RecognitionSettings, Re
 
     The length of windows is of both; a number of frames is of pixels: joints keep their rate.
     """
-    names = settings.architecture.split("+")
+    names = parts_of(settings.architecture)
     if [preset_of(name).reads for name in names] != [PIXELS, JOINTS]:
         raise InputError(f"--architecture {settings.architecture}: a fusion is of pixels and joints, as in cnn3d+pose")
     said = settings.learning_rate != RecognitionSettings.rate_for(settings.architecture)

@@ -13,6 +13,7 @@ import numpy as np
 
 from labels.models.checkpoints import RECOGNISER, load_checkpoint, save_checkpoint
 from labels.models.recognisers.recogniser import FusedRecogniser, logs_of, recogniser_from_file, tempered
+from labels.models.recognisers.settings import parts_of
 from labels.records.safe_writing import write_text
 from labels.training.actions.data import ActionData
 from labels.training.actions.task import LabelledWindow, by_label
@@ -157,7 +158,7 @@ def measure_student(files: TrainingFolder, data: ActionData, device: str) -> dic
     metrics |= dict.fromkeys(HELD_OUT)
     if isinstance(student, FusedRecogniser):
         weights = (student.weight, round(1 - student.weight, 4))
-        names = checkpoint["architecture"].split("+")
+        names = parts_of(checkpoint["architecture"])
         metrics["parts"] = {
             name: {"weight": weight, **dict.fromkeys(HELD_OUT)} for name, weight in zip(names, weights, strict=True)
         }

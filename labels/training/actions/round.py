@@ -23,8 +23,10 @@ from labels.models.recognisers.settings import (
     DEFAULT_ON_GPU,
     JOINTS,
     KEYPOINTRCNN,
+    PIXELS,
     PRETRAINED,
     Preset,
+    parts_of,
 )
 from labels.records import next_command
 from labels.records.command_line import Summary
@@ -62,8 +64,8 @@ def preset_for(settings: RecognitionSettings) -> Preset:
     if settings.seconds and not SHORTEST_S <= settings.seconds <= LONGEST_S:
         raise InputError(f"--window-seconds {settings.seconds:g}: from {SHORTEST_S:g} to {LONGEST_S:g}")
     preset = preset_of(settings.architecture)
-    if preset.reads == JOINTS and settings.mask_channel:
-        raise InputError(f"--mask-channel: {settings.architecture} looks at joints; leave it out")
+    if preset.reads != PIXELS and settings.mask_channel:
+        raise InputError(f"--mask-channel: {settings.architecture} looks at {preset.reads}; leave it out")
     if preset.reads != JOINTS and settings.pose:
         raise InputError(f"--pose {settings.pose}: {settings.architecture} looks at no joints; leave it out")
     if preset.reads == JOINTS:
@@ -71,15 +73,18 @@ def preset_for(settings: RecognitionSettings) -> Preset:
     frames = settings.frames or preset.frames
     if preset.reads == JOINTS and settings.seconds and not settings.frames:
         frames = max(2, round(settings.seconds * preset.rate))  # joints keep their rate
-    if frames != preset.frames and settings.architecture.startswith("mvit"):
+    times, length = preset.features  # of a backbone of pictures as many as frames
+    is_fixed = settings.architecture.startswith("mvit") or times not in (0, preset.frames)
+    if frames != preset.frames and is_fixed:
         raise InputError(f"--window-frames: {settings.architecture} takes exactly {preset.frames}; leave it out")
     rate = frames / settings.seconds if settings.seconds else preset.rate
-    return replace(preset, frames=frames, rate=rate, masked=settings.mask_channel)
+    features = (frames if times else 0, length)
+    return replace(preset, frames=frames, rate=rate, masked=settings.mask_channel, features=features)
 
 
 def with_pose(settings: RecognitionSettings, work: WorkFolder) -> RecognitionSettings:
     """The settings, and where joints come from if nobody said it: brought, where a clip has some; else found."""
-    parts = settings.architecture.split("+")
+    parts = parts_of(settings.architecture)
     if settings.pose or all(preset_of(part).reads != JOINTS for part in parts):
         return settings
     some = any(work.truth_joints(str(name)).is_file() for name in work.usable_videos()["video_id"])
@@ -298,12 +303,12 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
         seconds=args.window_seconds,
         pose=args.pose or "",
     )
-    if args.folds and "+" in architecture:
+    if args.folds and is_fusion(architecture):
         raise InputError(f"--folds {args.folds}: of a single network, not of {architecture}")
     with work.writing():
         from labels.models.recognisers.recogniser import preset_of
 
-        for part in architecture.split("+"):
+        for part in parts_of(architecture):
             preset_of(part)
         settings = replace(settings, learning_rate=args.lr or RecognitionSettings.rate_for(architecture))
         trained = train_actions(
@@ -325,7 +330,7 @@ def _ask_folds(
 ) -> str:
     """Train the out-of-fold students; returns the line that says so."""
     from labels.models.recognisers.recogniser import build_recogniser
-    from labels.training.actions.folds import write_out_of_fold
+    from labels.training.actions.fitting import write_out_of_fold
     from labels.training.actions.task import RecognitionTask
     from labels.training.splits import TRAIN
 

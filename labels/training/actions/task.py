@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from labels.models.recognisers.pose_networks import normalise
+from labels.models.recognisers.pose_networks import HIPS, MIRROR, mirrored_classes, normalise
+from labels.models.recognisers.pose_networks import JOINTS as JOINT_NAMES
 from labels.models.recognisers.recogniser import view_probabilities
-from labels.models.recognisers.settings import JOINTS, Preset
-from labels.models.recognisers.skeletons import HIPS, MIRROR, mirrored_classes
-from labels.models.recognisers.skeletons import JOINTS as JOINT_NAMES
+from labels.models.recognisers.settings import FEATURES, JOINTS, Preset
 from labels.training.settings import ClipAugmentation, PoseAugmentation, RecognitionSettings
 
 GREY = torch.tensor([0.299, 0.587, 0.114])
@@ -164,6 +163,9 @@ class RecognitionTask:
         return torch.from_numpy(np.array(values))
 
     def _augmented(self, window: LabelledWindow, turned: bool) -> Tensor:
+        if self.preset.reads == FEATURES:
+            values = self._plain(window)
+            return values.flip(0) if turned else values
         if self.preset.reads == JOINTS:
             return augment_pose(self.read(window), self.preset.frames, turned, PoseAugmentation())
         return augment_clip(self._plain(window), self.preset.crop, turned, ClipAugmentation())

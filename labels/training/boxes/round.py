@@ -31,6 +31,8 @@ from labels.models.checkpoints import (
     save_checkpoint,
 )
 from labels.models.detectors.ballnet import BallNetSettings
+from labels.models.detectors.hub_detectors import hub_settings
+from labels.models.hub import HF
 from labels.records import next_command
 from labels.records.errors import InputError
 from labels.records.matching import count_matches, in_names_of
@@ -262,14 +264,12 @@ def train_round(
 
     Args:
         device: cpu or cuda.
-        from_scratch: without COCO weights for a torchvision architecture.
+        from_scratch: from chance, without the weights that come with an architecture.
         go_on: start from the weights of the round before instead.
         draw: makes curves.png from metrics.csv.
         folds: so many more students, each without a part of the groups, say how far they agree with its labels.
     """
     check_architecture(settings.architecture)
-    if from_scratch and settings.architecture == BALLNET:
-        raise InputError(f"--from-scratch: {BALLNET} has no COCO weights and starts from chance anyway; leave it out")
     folder = work.round(round_number)
     script = next_command.clean(work, round_number)
     inputs = {
@@ -281,6 +281,8 @@ def train_round(
             raise InputError("--continue: round 0 has no round before it; leave it out")
         before = require_run_record(work.round(round_number - 1), "trained", next_command.train(work, round_number - 1))
         inputs[f"round {round_number - 1} trained"] = before.output
+    if settings.architecture.startswith(HF) and not go_on:
+        inputs["weights"] = hub_settings(settings.architecture)["origin"]["digest"]
     arguments = {**asdict(settings), "device": device, "from_scratch": from_scratch, "continue": go_on}
     data = gather_data(work, folder, settings)
     require_groups({data.groups[frame.video_id] for frame in data.frames[TRAIN]}, folds)
@@ -318,12 +320,17 @@ def train_round(
             arguments=arguments,
             inputs=inputs,
             counts=counts,
-            facts={"metrics": metrics, "class_names": list(data.class_names)},
+            facts={"metrics": metrics, "class_names": list(data.class_names), **origin_of(network_settings)},
             seed=settings.seed,
             output=file_digest(folder.detector),
         ),
     )
     return TrainedRound(data, metrics, done_before=False, folds=ask_folds())
+
+
+def origin_of(network_settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a network of the hub is from, its commit and its licence, as a fact for run.json."""
+    return {"origin": network_settings["origin"]} if "origin" in network_settings else {}
 
 
 def _task_of(data: RoundData, settings: TrainingSettings) -> DetectorTask:
@@ -339,7 +346,11 @@ def _first_network(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network with the weights that training starts from, and the settings that go into its checkpoint."""
     seen = {"long_side": settings.long_side}  # by training, and later by labelling
-    own = asdict(BallNetSettings(long_side=settings.long_side)) if settings.architecture == BALLNET else seen
+    own: dict[str, Any] = seen
+    if settings.architecture == BALLNET:
+        own = asdict(BallNetSettings(long_side=settings.long_side))
+    elif settings.architecture.startswith(HF) and not go_on:
+        own = hub_settings(settings.architecture, settings.long_side)
     own = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
     if go_on:
         path = work.round(number - 1).detector
@@ -348,7 +359,7 @@ def _first_network(
         own = checkpoint["settings"] | seen
         network = network_from_checkpoint(checkpoint | {"settings": own}, str(path))
         counted = any(name.startswith("backbone.") and name.endswith("_tracked") for name in checkpoint["network"])
-        if settings.architecture != BALLNET and not counted:  # they were frozen when it was trained
+        if hasattr(network, "backbone") and not counted:  # they were frozen when it was trained
             freeze_batch_norms(network.get_submodule("backbone"))
         return network, own
     seed_everything(settings.seed, 2**32 - 1)

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from labels.engine.pools import Died, cores, in_processes
-from labels.videos.clip_files import ClipCheck, check_clip
 from labels.videos.encoding import VideoWriter
+from labels.videos.folder import ClipCheck, check_clip
 from labels.videos.settings import DecodeLimits
 
 IMAGE_NAME = re.compile(r"(?P<prefix>.*?)(?P<number>\d{1,9})\.(?P<suffix>jpe?g|png)", re.IGNORECASE)

@@ -22,7 +22,7 @@ from labels.videos.archives.clips import (
 )
 from labels.videos.archives.known import ArchiveSettings
 from labels.videos.archives.rows import ArchiveResult, take_clips
-from labels.videos.download.kinetics import read_kinetics
+from labels.videos.download.clip_lists import read_kinetics
 from labels.videos.download.list_reading import text_lines
 from labels.videos.download.requests import ClipRequest, RequestMaker, split_name
 from labels.videos.folder import shown

@@ -56,5 +56,5 @@ ARCHIVES: dict[str, ArchiveSource] = {
     "spacejam": _source("spacejam", "add_spacejam"),
     "kinetics-folder": _source("kinetics_folder", "add_kinetics_folder"),
     "mmaction": _source("mmaction", "add_mmaction"),
-    "moments": _source("moments", "add_moments"),
+    "moments": _source("mmaction", "add_moments"),
 }

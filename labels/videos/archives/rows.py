@@ -34,9 +34,8 @@ from labels.videos.archives.clips import (
 )
 from labels.videos.archives.frame_folder import BadFrames, EncodeRequest, encode_folders, list_frames
 from labels.videos.archives.known import ArchiveSettings
-from labels.videos.clip_files import ClipChanged, ClipCheck, check_clips, facts_of, place_clip
 from labels.videos.decoding.frames import VideoInfo
-from labels.videos.folder import lines_of, shown
+from labels.videos.folder import ClipChanged, ClipCheck, check_clips, facts_of, lines_of, place_clip, shown
 from labels.videos.videos_table import KINDS, Row, VideosTable, video_row
 
 ENCODING = (

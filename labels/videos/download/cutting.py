@@ -15,7 +15,7 @@ import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from labels.records.safe_writing import whole_file
-from labels.videos.decoding.containers import missing_bytes
+from labels.videos.decoding.child import missing_bytes
 from labels.videos.decoding.frames import DecodeError, VideoInfo, decode_frames, probe_video
 from labels.videos.download.outcomes import FetchError, one_line
 from labels.videos.settings import EncodeSettings

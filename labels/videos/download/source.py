@@ -27,8 +27,7 @@ from labels.records.errors import InputError
 from labels.records.frame_times import keep_frame_times
 from labels.records.work_folder import WorkFolder
 from labels.videos.download.clip_lists import read_clip_list
-from labels.videos.download.ledger import Ledger, ledger_file, read_ledgers
-from labels.videos.download.outcomes import OK
+from labels.videos.download.outcomes import OK, Ledger, ledger_file, read_ledgers
 from labels.videos.download.planning import ROW_COLUMNS, SPLIT_RANKS, DownloadPlan, PlannedClip
 from labels.videos.download.requests import ListFilters
 from labels.videos.settings import DownloadSettings
@@ -241,7 +240,7 @@ class _Run:
         }
 
     def _summary(self, stopped: str, notes: list[str]) -> Summary:
-        from labels.videos.download.report import list_line, outcome_lines, split_line
+        from labels.videos.download.planning import list_line, outcome_lines, split_line
 
         rows = self.plan.by_class()
         skipped: Counter[str] = Counter()
@@ -260,7 +259,7 @@ _SKIPPED = {"waiting": "not fetched yet", "error": "other errors"}
 
 
 def _dry_summary(plan: DownloadPlan, request: ListDownload) -> Summary:
-    from labels.videos.download.report import list_line, planned_lines, split_line
+    from labels.videos.download.planning import list_line, planned_lines, split_line
 
     rows = plan.by_class()
     by_outcome: Counter[str] = Counter()
@@ -286,7 +285,7 @@ def _size_lines(plan: DownloadPlan, short_side: int | None) -> list[str]:
 
 
 def _bar_text(counts: Counter[str], pool: Any) -> str:
-    from labels.videos.download.report import bar_counts
+    from labels.videos.download.planning import bar_counts
 
     return bar_counts(counts) + pool.pause_text()
 

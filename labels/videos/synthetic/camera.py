@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labels.videos.synthetic.sports import Difficulty, Sport
+from labels.videos.synthetic.settings import Difficulty, Sport
 
 STEP_S = 0.005  # of the camera's and the ball's path
 SHAKE_WAVES = 6

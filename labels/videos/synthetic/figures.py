@@ -13,7 +13,7 @@ from labels.videos.synthetic import poses as body
 from labels.videos.synthetic.camera import Camera, Shot
 from labels.videos.synthetic.layers import Patch, Seen, box_of
 from labels.videos.synthetic.play import Ball, Player
-from labels.videos.synthetic.sports import Colour, Sport
+from labels.videos.synthetic.settings import Colour, Sport
 
 SKINS: tuple[Colour, ...] = ((232, 190, 160), (214, 164, 128), (176, 122, 88), (132, 88, 62), (92, 62, 46))
 HAIRS: tuple[Colour, ...] = ((30, 24, 22), (62, 42, 28), (120, 84, 50), (190, 160, 104), (150, 150, 150))

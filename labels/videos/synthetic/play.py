@@ -10,7 +10,7 @@ import numpy as np
 
 from labels.videos.synthetic.camera import STEP_S, smooth
 from labels.videos.synthetic.poses import MOVES, READY, RUN_STRIDE_M, gait_pose, hit_point, move_pose, place, skeleton
-from labels.videos.synthetic.sports import Difficulty, Sport
+from labels.videos.synthetic.settings import Difficulty, Sport
 
 LEAD_S = 2.0  # every path starts before the first frame
 RUNNING_MS = 0.9  # who is slower stands
@@ -133,6 +133,7 @@ IDLE_MOVES = ("jump", "throw", "kick", "swing", "smash", "push")
 class Play:
     players: list[Player]
     balls: list[Ball]  # the first is the one played with
+    hits: list[tuple[float, int]]  # when it is sent on, and by which player
 
 
 def fly(position: np.ndarray, velocity: np.ndarray, step_count: int, sport: Sport) -> np.ndarray:
@@ -175,14 +176,14 @@ def plan_play(rng: np.random.Generator, sport: Sport, difficulty: Difficulty, du
     """Choreograph a clip of `duration_s` seconds."""
     step_count = int((duration_s + LEAD_S + 0.5) / STEP_S)
     players = _cast(rng, sport, difficulty)
-    ball_path, carried = _pass_around(rng, sport, players, step_count)
+    ball_path, carried, hits = _pass_around(rng, sport, players, step_count)
     _idle_moves(rng, difficulty, players, duration_s)
     for player in players:
         player.settle(step_count, ball_path[:, :2])
     for holder, start, end in carried:
         _carry(rng, sport, players[holder], ball_path, start, end)
     lying = [_still_ball(rng, sport, step_count) for _ in range(int(rng.choice(difficulty.still_balls)))]
-    return Play(players, [_rolled(rng, sport, ball_path), *lying])
+    return Play(players, [_rolled(rng, sport, ball_path), *lying], hits)
 
 
 def _cast(rng: np.random.Generator, sport: Sport, difficulty: Difficulty) -> list[Player]:
@@ -211,10 +212,11 @@ def _spot(rng: np.random.Generator, sport: Sport, team: int) -> np.ndarray:
 
 def _pass_around(
     rng: np.random.Generator, sport: Sport, players: list[Player], step_count: int
-) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """Send the ball from player to player. Returns its path and who carries it from step to step."""
+) -> tuple[np.ndarray, list[tuple[int, int, int]], list[tuple[float, int]]]:
+    """Send the ball from player to player. Returns its path, who carries it from step to step, and who hits it when."""
     path = np.zeros((step_count, 3))
     carried: list[tuple[int, int, int]] = []
+    hits: list[tuple[float, int]] = []
     step, holder = 0, int(rng.integers(len(players)))
     arrived: np.ndarray | None = None
     while step < step_count:
@@ -244,6 +246,7 @@ def _pass_around(
             hit = arrived
         hit = np.maximum(hit, [-99, -99, sport.ball_radius_m])
         giver.doings.append(Doing(name, contact_s - move.contact * move.duration_s, heading))
+        hits.append((contact_s, holder))
         flight_s = float(np.clip(np.hypot(*(target - hit[:2])) / rng.uniform(*sport.pass_ms), 0.35, 1.5))
         flight = fly(hit, aim(rng, sport, hit, target, flight_s), int(flight_s / STEP_S), sport)
         if contact > step:
@@ -262,7 +265,7 @@ def _pass_around(
                 pace = rng.uniform(1.0, 5.0)
                 other.walk_to(contact_s, contact_s + max(0.3, float(np.hypot(*(spot - other.last()))) / pace), spot)
         step, holder = contact + len(flight), taker_index
-    return path, carried
+    return path, carried, hits
 
 
 def _receiver(rng: np.random.Generator, sport: Sport, players: list[Player], holder: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from labels.videos.synthetic.camera import Camera
 from labels.videos.synthetic.layers import Patch
-from labels.videos.synthetic.sports import Colour, Difficulty, Sport
+from labels.videos.synthetic.settings import Colour, Difficulty, Sport
 
 HALF_WIDTH_M = 24.0  # of the ground and of the backdrop
 NEAR_M = -12.0  # where the ground ends on the camera's side
