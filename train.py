@@ -5,6 +5,7 @@
     python train.py work --round 0 --architecture fasterrcnn_mobilenet_v3_large_320_fpn --epochs 8 --batch-size 4
     python train.py work --round 1 --continue            # from the weights of round 0, not from the start
     python train.py work --round 0 --task actions --architecture cnn3d
+    torchrun --nproc-per-node 8 train.py work --round 0  # on 8 GPUs, or CPU processes; the batch is divided among them
     python train.py work --round 0 --export onnx         # trains nothing: writes the round's student as ONNX
 
 Reads `rounds/NN/cleaned/`, `videos/` and `split.csv` (made in round 0: which groups train, which validate). Writes into
@@ -85,15 +86,9 @@ def train(args: argparse.Namespace) -> Summary:
         seed=args.seed,
     )
     with work.writing():
+        device = torch_device(args.device)
         trained = train_round(
-            work,
-            args.round,
-            settings,
-            torch_device(args.device),
-            args.from_scratch,
-            args.go_on,
-            draw_training_curves,
-            args.folds,
+            work, args.round, settings, device, args.from_scratch, args.go_on, draw_training_curves, args.folds
         )
         summary = summarise(args, trained)
         summary.lines += [*replaced, *out_of_date(work)]
@@ -118,7 +113,9 @@ def summarise(args: argparse.Namespace, trained: "TrainedRound") -> Summary:
 
 def main(argv: list[str] | None = None) -> int:
     args = get_args(argv)
-    return run_stage(lambda: train(args), args.strict)
+    from labels.training.ranks import run_ranks
+
+    return run_ranks(args.device, lambda: run_stage(lambda: train(args), args.strict))
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ def unknown_options(page: Path) -> list[str]:
     unknown = []
     for line in code_of(page).splitlines():
         command, _, comment = line.partition(" # ")
+        command = re.sub(r"^torchrun .*?(?=\S+\.py)", "", command)  # its own options come before the script
         script = next((name for name in SCRIPT.findall(command) if name in STAGES or "/" in name), "any")
         known = of_any if script == "any" else options_of(script)
         unknown += [f"{script} {option}" for option in OPTION.findall(command) if option not in known]

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from labels.models.checkpoints import load_checkpoint
 from labels.records.errors import InputError
+from labels.training import ranks
 from labels.training.training_folder import TrainingFolder
 
 
@@ -79,6 +81,9 @@ class StepSettings(Protocol):
     def seed(self) -> int: ...
 
 
+RANK_SEED = 2**20  # between ranks: further than any number of epochs, so that each draws its own augmentation
+
+
 class Optimisation:
     """Steps, learning rate, averaged weights, and their state.
 
@@ -96,7 +101,8 @@ class Optimisation:
         chances: np.ndarray | None = None,
         rate_of: Callable[[str], float] | None = None,
     ) -> None:
-        self.network, self.task, self.training, self.settings = network, task, training, settings
+        self.network, self.task, self.training, self.settings, self.rate_of = network, task, training, settings, rate_of
+        self.stepped = network  # the same weights; under torchrun it averages the ranks' gradients
         self.chances = None if chances is None else chances / chances.sum()
         self.device = next(network.parameters()).device
         seen = max(len(training), settings.epoch_frames)
@@ -118,27 +124,58 @@ class Optimisation:
             for key in sorted(groups, reverse=True)
         ]
 
-    def run_epoch(self, epoch: int, progress: Any) -> dict[str, float]:
-        """One pass; returns the mean of each part of the loss."""
-        seed_everything(self.settings.seed, epoch)
+    def run_epoch(self, epoch: int, progress: Any = None) -> dict[str, float]:
+        """One pass; returns the mean of each part of the loss. Under torchrun, on all ranks at once."""
+        self._spread(epoch)
+        rank, count = ranks.world()
+        seed_everything(self.settings.seed, epoch + rank * RANK_SEED)
         self.network.train()
         sums: dict[str, float] = {}
         for examples in self._batches(epoch):
-            batch = self.task.make_batch(examples)
-            parts = self.task.losses(self.network, batch, self.step / self.total_steps)
-            loss = torch.stack(list(parts.values())).sum()
-            value = float(loss.detach())
+            own, share = ranks.share_of(examples)
+            parts = self.task.losses(self.stepped, self.task.make_batch(own), self.step / self.total_steps)
+            loss = torch.stack(list(parts.values())).sum() * share
+            told = torch.stack([loss.detach(), *(part.detach() * share for part in parts.values())]) / count
+            values = ranks.summed(told).tolist()
+            value = values[0]
             if not math.isfinite(value):
                 raise InputError(
                     f"training: the loss is {value} in epoch {epoch + 1}, step {self.step + 1}; nothing of this epoch "
                     f"is kept; try a smaller --lr than {self.settings.learning_rate:g}"
                 )
             self._descend(loss)
-            for name, part in {"loss": loss, **{f"{name}_loss": part for name, part in parts.items()}}.items():
-                sums[name] = sums.get(name, 0.0) + float(part.detach())
-            progress.set_postfix(loss=f"{value:.3f}", refresh=False)
-            progress.update()
+            for name, part in zip(["loss", *(f"{name}_loss" for name in parts)], values, strict=True):
+                sums[name] = sums.get(name, 0.0) + part
+            if progress is not None:
+                progress.set_postfix(loss=f"{value:.3f}", refresh=False)
+                progress.update()
         return {name: round(total / self.epoch_steps, 6) for name, total in sums.items()}
+
+    def _spread(self, epoch: int) -> None:
+        """Under torchrun: rank 0 sends the others this training, once, and the epoch."""
+        rank, count = ranks.world()
+        if count == 1:
+            return
+        if self.stepped is self.network:
+            if count > self.settings.batch_size:
+                raise InputError(f"torchrun: {count} processes cannot share --batch-size {self.settings.batch_size}")
+            if rank == 0:
+                told = ("task", "training", "settings", "chances", "rate_of", "step")
+                order = {name: getattr(self, name) for name in told}
+                ranks.tell(order | {"network": deepcopy(self.network), "optimizer": self.optimizer.state_dict()})
+            self.stepped = DistributedDataParallel(self.network)
+        if rank == 0:
+            ranks.tell(epoch)
+
+    @classmethod
+    def of_order(cls, order: dict[str, Any], device: str) -> "Optimisation":
+        """On another rank, what rank 0 sent."""
+        optimizer, step = order.pop("optimizer"), order.pop("step")
+        loop = cls(order.pop("network").to(device), **order)
+        loop.optimizer.load_state_dict(optimizer)
+        loop.step = step
+        loop.stepped = DistributedDataParallel(loop.network)
+        return loop
 
     def _batches(self, epoch: int) -> Iterator[list[Any]]:
         order = np.random.default_rng([self.settings.seed, epoch, 1])

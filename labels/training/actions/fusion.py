@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def train_fusion(
     epochs, saved = 0, []
     for part in parts:
         folder = TrainingFolder(files.beside / part.settings.architecture, RECOGNISER)
-        task = RecognitionTask(data.class_names, part.preset, _reader(data, part.reads), part.settings)
+        task = RecognitionTask(data.class_names, part.preset, partial(_read_part, data, part.reads), part.settings)
         windows = data.windows[TRAIN], data.windows[VAL]
         history = train_recogniser(part.network, task, *windows, part.settings, folder, identity, part.pretrained)
         epochs += len(history)
@@ -94,8 +95,8 @@ def train_fusion(
     return epochs
 
 
-def _reader(data: ActionData, name: str) -> Callable[[LabelledWindow], np.ndarray]:
-    return lambda window: np.asarray(data.read(window)[name])
+def _read_part(data: ActionData, name: str, window: LabelledWindow) -> np.ndarray:
+    return np.asarray(data.read(window)[name])
 
 
 def _save(

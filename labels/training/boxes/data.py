@@ -175,6 +175,11 @@ class WorkingFrames:
         self._follower = FrameFollower()
         self._row: list[tuple[str, int, SmallFrame]] = []  # the frames looked at last: consecutive ones of one video
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which reads the frames that it needs itself."""
+        held = sum(frame.nbytes for frame in self._held.values())
+        return vars(self) | {"_held": {}, "_row": [], "_is_full": False, "memory_left": self.memory_left + held}
+
     def ensure(self, frames: Sequence[LabelledFrame], video_path: Path) -> str:
         """See that the frames of one video can be read. Returns the reason why they cannot, or nothing."""
         needed = {
