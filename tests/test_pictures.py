@@ -258,7 +258,7 @@ def test_a_command_is_put_together_so_that_a_shell_reads_it_back():
 
 
 def test_a_command_shows_only_what_was_set_and_repeats_what_is_repeated():
-    arguments = {"keep_quality": 0.9, "ignore_quality": 0.2, "min_size_pixels": 2.0, "without": ["flat", "upright"]}
+    arguments = {"keep_quality": 0.9, "ignore_quality": 0.2, "min_size_pixels": 2.0, "without": ["flat", "path_size"]}
     assert stage_command("cleaned", "w", 0, arguments) == (
         "python dataset_cleaner.py w --round 0 --keep 0.9 --set min_size_pixels=2.0 --without flat"
     )
