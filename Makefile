@@ -27,15 +27,15 @@ setup: .venv/ready
 # One ball is in play; nothing else is told to the stages.
 demo: .venv/ready
 	$(PY) dataset_downloader.py $(DEMO) --from synthetic --seed $(SEED) \
-	    --sport volleyball --difficulty easy --clips 32 --held-out 10 --frames 30
+	    --clips 32 --held-out 10 --set sport=volleyball --set difficulty=easy --set frames=30
 	$(PY) dataset_processor.py $(DEMO) --round 0 --detector motion
-	$(PY) dataset_cleaner.py $(DEMO) --round 0 --max-per-frame 1
+	$(PY) dataset_cleaner.py $(DEMO) --round 0 --set max_per_frame=1
 	$(PY) train.py $(DEMO) --round 0 --epochs 6 --from-scratch
 	$(PY) dataset_processor.py $(DEMO) --round 1
-	$(PY) dataset_cleaner.py $(DEMO) --round 1 --max-per-frame 1
+	$(PY) dataset_cleaner.py $(DEMO) --round 1 --set max_per_frame=1
 	$(PY) train.py $(DEMO) --round 1 --epochs 6 --from-scratch
 	$(PY) dataset_processor.py $(DEMO) --round 2
-	$(PY) dataset_cleaner.py $(DEMO) --round 2 --max-per-frame 1
+	$(PY) dataset_cleaner.py $(DEMO) --round 2 --set max_per_frame=1
 	$(PY) visualise.py $(DEMO) --round 2
 
 # One thread: two busy thread pools on a small machine slow each other down many times over.

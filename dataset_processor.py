@@ -35,6 +35,7 @@ from labels.labelling.settings import (
     add_detector_arguments,
     refuse_actions,
     refuse_boxes,
+    sort_class_lists,
     wants_actions,
 )
 from labels.records.command_line import Summary, add_force, round_number, run_stage, stage_parser
@@ -48,7 +49,7 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     add_force(parser)
     masks = parser.add_argument_group("masks, instead of boxes: the cleaned labels of the round are the prompts")
     masks.add_argument("--masks", metavar="NAME|FOLDER", help="a SAM 2 of the Hugging Face hub, or a folder with one")
-    masks.add_argument("--track-masks", action="store_true", help="follow each track through the video")
+    parser.add_setting("track_masks", bool, False, "follow each track through the video", heading="masks")
     add_placement_arguments(parser, "in this process")
     return parser.parse_args(argv)
 
@@ -60,6 +61,7 @@ def label(args: argparse.Namespace) -> Summary:
     from labels.videos.videos_table import refuse_replaced_clips
 
     work = WorkFolder(args.work)
+    sort_class_lists(args)
     replaced = refuse_replaced_clips(work, args.force)
     if args.masks is not None or args.track_masks:
         from labels.labelling.masks import label_masks_of

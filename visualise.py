@@ -6,10 +6,10 @@ Writes  rounds/NN/pictures/   overlay videos (H.264) and contact sheets of round
         verdicts.csv          with --review only: what a person said of labels
 
     python visualise.py work --round 1
-    python visualise.py work --round 1 --videos clip_03,clip_07 --seconds 0
-    python visualise.py work --round 1 --limit 0          # an overlay of every video
+    python visualise.py work --round 1 --videos clip_03,clip_07 --set seconds=0
+    python visualise.py work --round 1 --set limit=0      # an overlay of every video
     python visualise.py work --review                     # a page on which a person judges labels, and tries clips
-    python visualise.py work --round 1 --gif              # and each as a small GIF
+    python visualise.py work --round 1 --set gif=yes      # and each as a small GIF
     python visualise.py work --round 1 --audit 60         # draw 60 kept labels for you to judge
     python visualise.py work --diff 0 1                   # what round 1 added, lost and moved
     python visualise.py work --why 6f0c2a9d81b3e457       # one label's life, rule by rule
@@ -39,12 +39,10 @@ def get_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--videos", default=None, metavar="ID,ID", help="overlay these videos instead of those most worth seeing"
     )
-    parser.add_argument("--limit", type=int, default=settings.limit, help="overlay videos at most; 0: all")
-    parser.add_argument(
-        "--seconds", type=float, default=settings.seconds, help="length of an overlay at most; 0: all of it"
-    )
-    parser.add_argument("--gif", action="store_true", help="each overlay as a GIF too, small and short")
-    parser.add_argument("--port", type=int, default=REVIEW.port, help="of the review page, on this machine; 0: any")
+    parser.add_setting("limit", int, settings.limit, "overlay videos at most; 0: all")
+    parser.add_setting("seconds", float, settings.seconds, "length of an overlay at most; 0: all of it")
+    parser.add_setting("gif", bool, settings.gif, "each overlay as a GIF too, small and short")
+    parser.add_setting("port", int, REVIEW.port, "of the review page, on this machine; 0: any")
     add_force(parser)
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--review", action="store_true", help="serve a page on which a person judges labels")
@@ -68,7 +66,7 @@ def visualise(args: argparse.Namespace) -> Summary:
     from labels.videos.videos_table import refuse_replaced_clips
 
     if args.limit < 0 or not 0 <= args.seconds < 1e6:
-        raise InputError("--limit and --seconds must be 0 or more")
+        raise InputError("--set limit and --set seconds must be 0 or more")
     work = WorkFolder(args.work)
     replaced = refuse_replaced_clips(work, args.force)
     settings = PictureSettings(limit=args.limit, seconds=args.seconds, gif=args.gif)

@@ -18,7 +18,7 @@ class ReviewServer:
 
     def __init__(self, work: Path, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "visualise.py"), str(work), "--review", "--port", "0", *arguments],
+            [sys.executable, str(ROOT / "visualise.py"), str(work), "--review", "--set", "port=0", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         assert self.process.stdout is not None

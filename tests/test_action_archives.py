@@ -18,7 +18,7 @@ from tests.conftest import write_test_video
 
 MOVES = {"across": (1, 0), "down": (0, 1)}
 GROUPS = 4  # of each class; the last one is the test's, where an archive has one
-QUICK = ["--task", "actions", "--architecture", "cnn3d", "--window-frames", "2", "--window-seconds", "0.4"]
+QUICK = ["--task", "actions", "--architecture", "cnn3d", "--set", "window_frames=2", "--set", "window_seconds=0.4"]
 
 
 def pictures(move: str, group: int, count: int) -> list[np.ndarray]:

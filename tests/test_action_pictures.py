@@ -146,7 +146,7 @@ def test_a_gif_is_drawn_on_demand_and_goes_with_its_overlay(work, capsys):
     path, videos = gif_path(work.round(0), "a"), work.usable_videos()
     (overlay,) = make_overlays(work, read_round(work, 0), videos, {"a": "asked for"}, PictureSettings())
     assert overlay.gif is None and not path.exists()
-    assert visualise.main([str(work.root), "--videos", "a", "--gif"]) == 0
+    assert visualise.main([str(work.root), "--videos", "a", "--set", "gif=yes"]) == 0
     assert "overlay_a.gif: 0." in capsys.readouterr().out and path.stat().st_size < 1_000_000
     with Image.open(path) as gif:
         assert gif.size[0] == 480 and gif.n_frames == 5  # 20 frames at 25 fps, every fourth

@@ -37,7 +37,7 @@ from tests.conftest import write_test_video
 
 STAGES = ("labelled", "cleaned", "trained")
 MOVES = {"goes right": (1, 0), "goes left": (-1, 0), "falls": (0, 1)}
-SHORT = ["--architecture", "cnn3d", "--window-frames", "4", "--window-seconds", "0.4", "--batch-size", "16"]
+SHORT = ["--architecture", "cnn3d", "--set", "window_frames=4", "--set", "window_seconds=0.4", "--batch-size", "16"]
 
 
 def frames_of(move, seed, count=10):
@@ -264,7 +264,7 @@ def test_a_round_that_collapses_ends_with_3_unless_forced(work, capsys, monkeypa
 
 
 def test_a_share_of_the_human_labels(work, capsys):
-    assert dataset_processor.main([str(work), "--round", "0", "--recogniser", "human", "--human-share", "0.5"]) == 0
+    assert dataset_processor.main([str(work), "--round", "0", "--recogniser", "human", "--set", "human_share=0.5"]) == 0
     assert "6 human labels are held back to judge by" in capsys.readouterr().out
     videos = WorkFolder(work).usable_videos()
     mine = videos[videos["split"] != "test"]
@@ -296,16 +296,16 @@ def test_what_was_said_is_said_again_in_the_next_command(work, capsys):
         assert script.main([str(work), *options]) == 0
         return capsys.readouterr().out.splitlines()[-1].removeprefix("next: python ")
 
-    labelled = following(dataset_processor, "--round", "0", "--recogniser", "human", "--human-share", "0.8")
+    labelled = following(dataset_processor, "--round", "0", "--recogniser", "human", "--set", "human_share=0.8")
     assert labelled == f"dataset_cleaner.py {work} --round 0"
     following(dataset_cleaner, "--round", "0", "--keep", "0.7")
-    assert following(dataset_processor, "--round", "0", "--recogniser", "human", "--human-share", "0.8") == (
+    assert following(dataset_processor, "--round", "0", "--recogniser", "human", "--set", "human_share=0.8") == (
         f"dataset_cleaner.py {work} --round 0 --keep 0.7"
     )
     said = following(train, "--round", "0", *SHORT, "--epochs", "1", "--batch-size", "8")
-    assert said == f"dataset_processor.py {work} --round 1 --human-share 0.8"
+    assert said == f"dataset_processor.py {work} --round 1 --set human_share=0.8"
     assert dataset_processor.main([str(work), "--round", "1"]) == 0
-    assert "round 0 was labelled with --human-share 0.8, this one with no such option" in capsys.readouterr().out
+    assert "round 0 was labelled with --set human_share=0.8, this one with no such option" in capsys.readouterr().out
     assert dataset_processor.main(shlex.split(said)[1:]) == 0
     out = capsys.readouterr().out
     assert "was labelled with" not in out
@@ -314,7 +314,7 @@ def test_what_was_said_is_said_again_in_the_next_command(work, capsys):
     again = following(dataset_cleaner, *shlex.split(cleaning)[2:], "--force")
     assert again == (
         f"train.py {work} --round 1 --architecture cnn3d --batch-size 8 --epochs 1 "
-        "--window-frames 4 --window-seconds 0.4"
+        "--set window_frames=4 --set window_seconds=0.4"
     )
 
 
@@ -402,7 +402,7 @@ def test_true_actions_and_players_boxes_are_inputs(work):
     late = out_of_date(WorkFolder(work))
     assert [line.split(":")[0] for line in late] == [f"round 0 {stage}/actions" for stage in STAGES]
     assert all("true actions changed" in line for line in late)
-    arguments = ["--recogniser", "human", "--per", "player"]
+    arguments = ["--recogniser", "human", "--set", "per=player"]
     assert dataset_processor.main([str(work), "--round", "0", *arguments]) == 0
     inputs = read_json(work / "rounds/00/labelled/actions/run.json")["inputs"]
     assert inputs["round 0 cleaned"] == UNFINISHED and "truth" in inputs
@@ -419,7 +419,7 @@ def test_a_round_of_actions_alone_is_exported_and_looked_at(work, capsys):
     for name, said in (("coco", "round 0 has actions alone, and coco holds boxes"), ("ava", "no action of a player")):
         assert dataset_cleaner.main([str(work), "--round", "0", "--export", name]) == 2
         assert said in capsys.readouterr().err
-    assert visualise.main([str(work), "--limit", "1"]) == 0
+    assert visualise.main([str(work), "--set", "limit=1"]) == 0
     assert "visualise: 1 videos = 1 used" in capsys.readouterr().out
     report = (work / "report.html").read_text()
     assert "<h3>Actions</h3>" in report and "--audit 60" not in report and "unknown" not in report
@@ -461,20 +461,32 @@ def test_a_clip_in_an_answer_out(work, archive, tmp_path, capsys):
         (dataset_processor, ["--recogniser", "human", "--detector", "motion"], "boxes or actions"),
         (dataset_processor, ["--masks", "sam", "--recogniser", "human"], "--masks: "),
         (dataset_processor, ["--masks", "sam", "--detector", "motion"], "--masks: "),
-        (dataset_processor, ["--track-masks"], "--track-masks: "),
-        (dataset_processor, ["--recogniser", "human", "--human-share", "2"], "--human-share"),
+        (dataset_processor, ["--set", "track_masks=yes"], "--set track_masks: "),
+        (dataset_processor, ["--recogniser", "human", "--set", "human_share=2"], "--set human_share"),
         (train, ["--task", "actions", "--architecture", "r4d"], "unknown"),
         (train, ["--task", "actions", "--continue"], "no round before"),
         (train, ["--task", "actions", "--architecture", "cnn3d+cnn3d"], "of pixels and joints"),
         (train, ["--task", "actions", "--architecture", "cnn3d", "--pose", "brought"], "looks at no joints"),
         (dataset_processor, ["--recogniser", "human", "--pose", "brought"], "--pose: "),
         (dataset_processor, ["--recogniser", "human", "--stride", "2"], "--stride: of boxes alone"),
-        (dataset_processor, ["--detector", "motion", "--per", "player"], "--per: of actions alone"),
-        (train, ["--task", "actions", "--architecture", "pose", "--mask-channel"], "--mask-channel: pose"),
+        (dataset_processor, ["--detector", "motion", "--set", "per=player"], "--set per: of actions alone"),
+        (
+            train,
+            ["--task", "actions", "--architecture", "pose", "--set", "mask_channel=yes"],
+            "--set mask_channel: pose",
+        ),
         (train, ["--task", "actions", *SHORT, "--folds", "99"], "--folds 99: fewer groups"),
-        (train, ["--task", "actions", "--architecture", "mvit_v2_s", "--window-frames", "4"], "--window-frames"),
-        (train, ["--architecture", "cnn3d", "--window-seconds", "0.001"], "--window-seconds 0.001: from 0.05 to 60"),
-        (train, ["--architecture", "cnn3d+pose", "--window-seconds", "1e3"], "--window-seconds 1000: from 0.05 to"),
+        (
+            train,
+            ["--task", "actions", "--architecture", "mvit_v2_s", "--set", "window_frames=4"],
+            "--set window_frames",
+        ),
+        (
+            train,
+            ["--architecture", "cnn3d", "--set", "window_seconds=0.001"],
+            "--set window_seconds=0.001: from 0.05 to 60",
+        ),
+        (train, ["--architecture", "cnn3d+pose", "--set", "window_seconds=1e3"], "window_seconds=1000: from 0.05 to"),
     ],
 )
 def test_wrong_input_gets_one_line(work, capsys, script, arguments, said):

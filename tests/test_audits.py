@@ -160,7 +160,7 @@ def test_an_audit_goes_round(work, capsys):
     assert dataset_cleaner.main([str(work.root), "--round", "0"]) == 0
     assert (work.root / "verdicts.csv").read_bytes() == before
 
-    assert visualise.main([str(work.root), "--limit", "1"]) == 0
+    assert visualise.main([str(work.root), "--set", "limit=1"]) == 0
     text = work.report.read_text()
     assert "A person looked at 9 of the labels that round 0 had kept: 8 were right." in text and "Judged by eye" in text
 

@@ -214,7 +214,7 @@ def test_the_class_lists_that_come_with_rally():
 
 
 def test_labels_of_sports1m_must_be_there(tmp_path):
-    with pytest.raises(InputError, match="--labels"):
+    with pytest.raises(InputError, match="--annotations"):
         read("sports1m", write(tmp_path / "sports1m_train.json", "[]"))
 
 

@@ -70,8 +70,8 @@ def test_a_detector_that_sees_the_scoreboard_trips_the_guard_on_rendered_clips(t
     from test_onnx_detectors import NAMES, pixel_answer, write_model
 
     work, detector = str(tmp_path / "work"), tmp_path / "scoreboard.onnx"
-    clips = ["--clips", "2", "--held-out", "1", "--frames", "30", "--width", "160", "--height", "96", "--seed", "3"]
-    assert dataset_downloader.main([work, "--from", "synthetic", "--difficulty", "medium", *clips]) == 0
+    clips = "--clips 2 --held-out 1 --set frames=30 --set width=160 --set height=96 --seed 3"
+    assert dataset_downloader.main([work, "--from", "synthetic", "--set", "difficulty=medium", *clips.split()]) == 0
     write_model(detector, pixel_answer([(24, 12, 12, 12, 1, 0.95)]), (1, 3, 96, 160), NAMES)
     assert dataset_processor.main([work, "--round", "0", "--detector", str(detector)]) == 0
     capsys.readouterr()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import dataset_processor
+from labels.labelling.settings import sort_class_lists
 from labels.records.command_line import Summary, positive_number, run_stage, stage_parser
 from labels.records.errors import InputError
 
@@ -100,6 +102,63 @@ def test_an_option_that_is_no_more_says_why(capsys, option):
     with pytest.raises(SystemExit) as ended:
         parsed(option, "1")
     assert ended.value.code == 2 and f"{option} is no more:" in capsys.readouterr().err
+
+
+def with_settings(*words):
+    parser = stage_parser("")
+    parser.add_argument("--limit", type=int)
+    parser.add_setting("width", positive_number, 320, "pixels", heading="clips")
+    parser.add_setting("sport", str, "mixed", "what is played", ("mixed", "tennis"), "clips")
+    parser.add_setting("gif", bool, False, "as a GIF too")
+    return parser, parser.parse_args(["work", *words])
+
+
+def test_a_setting_is_set_by_name_and_has_its_usual_value_else():
+    parser, args = with_settings("--set", "width=64", "--set", "gif=yes")
+    assert (args.width, args.sport, args.gif) == (64, "mixed", True)
+    assert (parser.get_default("width"), parser.option_of("width")) == (320, "--set width")
+    assert parser.option_of("limit") == "--limit"
+    shown = parser.format_help()
+    assert "settings of clips, for --set:\n  width           pixels (default: 320)\n  sport " in shown
+    assert "mixed, tennis (default: mixed)" in shown and "as a GIF too (default: no)" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("width", "--set width: NAME=VALUE"),
+        ("widht=3", "where NAME is width"),
+        ("width=0", "--set width: a whole number from 1"),
+        ("sport=chess", "--set sport: one of mixed, tennis, not 'chess'"),
+        ("gif=maybe", "--set gif: one of no, yes, not 'maybe'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        with_settings("--set", words)
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_the_option_that_a_setting_once_was_is_read(capsys):
+    _, args = with_settings("--width", "64", "--sport=tennis", "--gif", "--limit", "2")
+    assert (args.width, args.sport, args.gif, args.limit) == (64, "tennis", True, 2)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2] for line in said] == [
+        f"--{name.partition('=')[0]} is called --set {name} today" for name in ("width=64", "sport=tennis", "gif=yes")
+    ]
+
+
+def test_a_class_list_is_what_its_columns_say(tmp_path):
+    files = {"prompts": "class,prompt\n", "map": "kinetics_class,class_name\n", "class_list": "class_name\n"}
+    for name, columns in files.items():
+        (tmp_path / f"{name}.csv").write_text(columns)
+    words = [word for name in files for word in ("--class-list", str(tmp_path / f"{name}.csv"))]
+    args = dataset_processor.get_args(["work", "--round", "0", *words])
+    sort_class_lists(args)
+    assert {name: getattr(args, name) for name in files} == {name: str(tmp_path / f"{name}.csv") for name in files}
+    args = dataset_processor.get_args(["work", "--round", "0", *words, *words[:2]])
+    with pytest.raises(InputError, match="with the same columns"):
+        sort_class_lists(args)
 
 
 def test_a_value_may_begin_with_a_hyphen():

@@ -294,7 +294,7 @@ def test_verdicts_on_actions_are_no_words_on_boxes_that_are_gone(work, capsys):
         (["--round", "1"], "dataset_processor.py"),
         (["--round", "0", "--keep", "0.2", "--ignore", "0.5"], "0 <= ignore <= keep <= 1"),
         (["--round", "0", "--set", "max_aspect=nan"], "--set max_aspect=nan: a number from 0, not 'nan'"),
-        (["--round", "0", "--max-per-frame", "-1"], "--max-per-frame: a number from 0, not -1"),
+        (["--round", "0", "--set", "max_per_frame=-1"], "--set max_per_frame=-1: a whole number from 0"),
         (["--round", "0", "--set", "min_size_pixels=-1"], "a number from 0, not '-1'"),
         (["--round", "0", "--set", "min_confident_boxes=2.5"], "a whole number from 0, not '2.5'"),
         (["--round", "0", "--set", "max_aspekt=2"], "no such threshold; is it max_aspect"),
@@ -348,7 +348,7 @@ def test_a_damaged_shard_is_skipped_and_counted(work, capsys):
 
 def test_what_a_user_may_change_reaches_the_settings(work):
     args = dataset_cleaner.get_args(
-        [str(work.root), "--round", "0", "--max-per-frame", "1", "--set", "min_size_pixels=2.5"]
+        [str(work.root), "--round", "0", "--set", "max_per_frame=1", "--set", "min_size_pixels=2.5"]
     )
     settings = settings_from(args)
     assert (settings.max_per_frame, settings.min_size_pixels, settings.max_overlap) == (1, 2.5, 0.4)
@@ -406,8 +406,8 @@ def test_a_student_that_forgets_trips_the_guard(work, capsys):
 
 def test_whoever_sends_to_the_cleaner_says_its_options_again(work, capsys):
     label(work, 0, lambda video: [(f, 20 + 9 * f, 150, 12, 0.9) for f in range(FRAMES)])
-    assert dataset_cleaner.main([str(work.root), "--round", "0", "--max-per-frame", "1", "--keep", "0.6"]) == 0
-    command = f"python dataset_cleaner.py {work.root} --round 0 --keep 0.6 --max-per-frame 1"
+    assert dataset_cleaner.main([str(work.root), "--round", "0", "--set", "max_per_frame=1", "--keep", "0.6"]) == 0
+    command = f"python dataset_cleaner.py {work.root} --round 0 --keep 0.6 --set max_per_frame=1"
     assert next_command.clean(work, 0) == command
     assert visualise.main([str(work.root), "--round", "0", "--audit", "4"]) == 0
     assert f"next: {command}" in capsys.readouterr().out

@@ -60,7 +60,7 @@ def test_many_failures_are_cut_short(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--from", "nowhere"], ["--from", "folder"], ["--from", "synthetic", "--sport", "x"]]
+    "arguments", [[], ["--from", "nowhere"], ["--from", "folder"], ["--from", "synthetic", "--set", "sport=x"]]
 )
 def test_usage(tmp_path: Path, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -83,14 +83,14 @@ def test_synthetic(tmp_path: Path, make_video: Callable[..., Path], capsys: pyte
     make_video("clips/a.mp4")
     work = str(tmp_path / "work")
     assert dataset_downloader.main([work, "--from", "folder", "--path", str(tmp_path / "clips")]) == 0
-    small = ["--clips", "2", "--held-out", "1", "--width", "160", "--height", "90", "--frames", "6", "--seed", "3"]
-    assert dataset_downloader.main([work, "--from", "synthetic", *small]) == 0
+    small = "--clips 2 --held-out 1 --set width=160 --set height=90 --set frames=6 --seed 3"
+    assert dataset_downloader.main([work, "--from", "synthetic", *small.split()]) == 0
     assert "download: 3 clips = 3 used + 0 skipped" in capsys.readouterr().out
     videos = WorkFolder(tmp_path / "work").usable_videos()
     assert len(videos) == 4  # the folder's clip is still there
     assert (videos["split"] == "test").sum() == 1
     before = WorkFolder(tmp_path / "work").videos_table.read_bytes()
-    assert dataset_downloader.main([work, "--from", "synthetic", *small]) == 0
+    assert dataset_downloader.main([work, "--from", "synthetic", *small.split()]) == 0
     assert WorkFolder(tmp_path / "work").videos_table.read_bytes() == before
 
 
@@ -134,10 +134,10 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, make_video: Callable[...,
     ("arguments", "said"),
     [
         (["--from", "folder", "--path", "x", "--limit", "3"], "--limit is of --from sports1m"),
-        (["--from", "synthetic", "--per-hour", "3"], "--per-hour is of --from sports1m, kinetics, urls"),
+        (["--from", "synthetic", "--set", "per_hour=3"], "--set per_hour is of --from sports1m, kinetics, urls"),
         (["--from", "folder", "--path", "x", "--dry-run"], "--dry-run is of --from"),
         (["--from", "folder", "--path", "x", "--clips", "3"], "--clips is of --from synthetic"),
-        (["--from", "kinetics", "--path", "x", "--with-copies"], "--with-copies is of --from"),
+        (["--from", "kinetics", "--path", "x", "--set", "with_copies=yes"], "--set with_copies is of --from"),
     ],
 )
 def test_an_argument_that_the_source_would_ignore_is_refused(tmp_path, arguments, said, capsys):

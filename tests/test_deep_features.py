@@ -144,13 +144,17 @@ def test_a_backbone_sees_the_same_in_the_same(tmp_path, monkeypatch, name):
 
 def test_what_is_wrong_with_a_backbone_is_told_in_one_line(tmp_path, monkeypatch):
     file = weights_of("resnet18", tmp_path, monkeypatch, b"no weights")
-    with pytest.raises(InputError, match=f"delete .*{file.name}, which is not sound, or leave --backbone out"):
+    with pytest.raises(InputError, match=f"delete .*{file.name}, which is not sound, or leave it out"):
         load_backbone("resnet18", NoDetector(), "cpu")
     torch.save(get_model("resnet34").state_dict(), file)
-    with pytest.raises(InputError, match="--backbone resnet18: the file of it in torch's cache holds other weights"):
+    with pytest.raises(
+        InputError, match="--set backbone resnet18: the file of it in torch's cache holds other weights"
+    ):
         load_backbone("resnet18", NoDetector(), "cpu")
     detector = TorchvisionDetector(Colours(80), ("", "ball"), ("ball",), "made", "digest", {"ball": 0.5})
-    with pytest.raises(InputError, match="--backbone resnet18: made says itself what is in its boxes; leave it out"):
+    with pytest.raises(
+        InputError, match="--set backbone resnet18: made says itself what is in its boxes; leave it out"
+    ):
         load_backbone("resnet18", detector, "cpu")
     assert load_backbone(None, detector, "cpu") is None
 

@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 import labels
+from labels.cleaning.settings import CleaningSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -18,6 +20,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
 STAGES = ("dataset_downloader.py", "dataset_processor.py", "dataset_cleaner.py", "train.py", "visualise.py")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+SETTING = re.compile(r"--set ([a-z]\w*)=")
 SCRIPT = re.compile(r"[\w./]*\b\w+\.py\b")
 
 
@@ -94,6 +97,16 @@ def options_of(script: str) -> frozenset[str]:
     return frozenset(re.findall(r'"(--[a-z][a-z0-9-]*)"', path.read_text())) if path.is_file() else frozenset()
 
 
+@cache
+def settings_of(script: str) -> frozenset[str]:
+    """What `--set` of a stage may change, by its help; of cleaning any threshold; `any`: of one of the stages."""
+    if script == "any":
+        return frozenset().union(*map(settings_of, STAGES))
+    if script == "dataset_cleaner.py":
+        return frozenset(asdict(CleaningSettings()))
+    return frozenset(re.findall(r"^  ([a-z]\w*) +", help_of(script).partition("\nsettings")[2], flags=re.MULTILINE))
+
+
 def code_of(page: Path) -> str:
     """The code of a page, a command a line: indented, fenced and inline code; all of a notebook."""
     if page.suffix == ".ipynb":
@@ -122,6 +135,7 @@ def unknown_options(page: Path) -> list[str]:
         known = of_any if script == "any" else options_of(script)
         unknown += [f"{script} {option}" for option in OPTION.findall(command) if option not in known]
         unknown += [f"any {option}" for option in OPTION.findall(comment) if option not in of_any]
+        unknown += [f"{script} --set {name}" for name in SETTING.findall(command) if name not in settings_of(script)]
     return unknown
 
 

@@ -194,7 +194,7 @@ def test_what_the_user_gave_wrong_is_one_line(tmp_path, capsys, arguments, words
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--shard", "5/4"], ["--limit", "0"], ["--max-size", "2X"], ["--pause", "-1"], ["--retry"],
+    ["--shard", "5/4"], ["--limit", "0"], ["--set", "max_size=2X"], ["--set", "pause=-1"], ["--retry"],
 ])  # fmt: skip
 def test_arguments_that_make_no_sense(tmp_path, arguments):
     with pytest.raises(SystemExit) as raised:

@@ -42,7 +42,7 @@ def frozen(tmp_path_factory):
 def stages(work, *options, shares=1):
     """Label and clean round 0; in several shares each stage is ended by a run without --shard."""
     label = [str(work.root), "--round", "0", "--detector", "motion", "--force", *options]
-    clean = [str(work.root), "--round", "0", "--max-per-frame", "1", "--force", *options]
+    clean = [str(work.root), "--round", "0", "--set", "max_per_frame=1", "--force", *options]
     for main, arguments in ((dataset_processor.main, label), (dataset_cleaner.main, clean)):
         for number in range(1, shares + 1) if shares > 1 else ():
             assert main([*arguments, "--shard", f"{number}/{shares}"]) == 0

@@ -41,7 +41,7 @@ class ShortTraining(TrainingSettings):
 def work(tmp_path_factory):
     """Rendered clips and the ballnet that was trained on them, as .pt and as .onnx."""
     root = tmp_path_factory.mktemp("exported") / "work"
-    clips = ["--clips", "3", "--held-out", "1", "--frames", "48", "--width", "256", "--height", "144"]
+    clips = ["--clips", "3", "--held-out", "1", "--set", "frames=48", "--set", "width=256", "--set", "height=144"]
     assert dataset_downloader.main([str(root), "--from", "synthetic", *clips]) == 0
     assert dataset_processor.main([str(root), "--round", "0", "--detector", "motion"]) == 0
     assert dataset_cleaner.main([str(root), "--round", "0"]) == 0

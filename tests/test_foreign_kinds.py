@@ -198,7 +198,7 @@ def test_frames_of_label_studio_at_another_rate_are_laid_over_the_video_by_time(
 
 def test_a_rate_that_nobody_says_is_asked_for(work, tmp_path):
     (tmp_path / "a.json").write_text(ls_task(boxes=False))
-    with pytest.raises(InputError, match="say --fps"):
+    with pytest.raises(InputError, match="say --set fps=RATE"):
         read(work, "labelstudio", tmp_path / "a.json")
     found = read(work, "labelstudio", tmp_path / "a.json", fps=24.0)
     assert found.actions[["start_frame", "end_frame"]].to_numpy().tolist() == [[25, 50]]
@@ -271,7 +271,7 @@ def test_frames_counted_from_one_are_told_or_asked_for(work, tmp_path, numbers, 
     for number in numbers:
         (tmp_path / "labels" / f"v0_{number}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     if first is None:
-        with pytest.raises(InputError, match="--first-frame 1"):
+        with pytest.raises(InputError, match="--set first_frame=1"):
             read(work, "yolo", tmp_path)
         return
     found = read(work, "yolo", tmp_path, first_frame=said)

@@ -152,9 +152,9 @@ def test_prompts_of_ones_own(folders, tmp_path):
         assert detector.digest != load(folders[kind], classes=None).digest
         for _, found in detector.detect(frames(1)):
             assert len(found) and set(found.class_name) <= {"ball", "bat"}
-    with pytest.raises(InputError, match="--prompts"):
+    with pytest.raises(InputError, match="--class-list"):
         load(folders["d_fine"], DetectorOptions(prompts=str(mine)))
-    with pytest.raises(InputError, match="--prompts"):
+    with pytest.raises(InputError, match="--class-list"):
         load_detector("motion", None, "cpu", DetectorOptions(prompts=str(mine)))
     for text in ("class,prompt\n", "name,text\na,b\n", "class,prompt\nball,\n", "class,prompt\nball,a. b\n"):
         mine.write_text(text)

@@ -13,7 +13,7 @@ import dataset_processor
 import labels
 from labels.records.work_folder import WorkFolder
 
-SMALL = ("--width", "192", "--height", "112", "--frames", "24", "--difficulty", "easy", "--sport", "volleyball")
+SMALL = "--set width=192 --set height=112 --set frames=24 --set difficulty=easy --set sport=volleyball"
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +21,11 @@ def work(tmp_path_factory) -> WorkFolder:
     """One rendered clip, labelled and cleaned in two rounds by the scripts."""
     root = tmp_path_factory.mktemp("library") / "work"
     source = ("--from", "synthetic", "--clips", "1", "--held-out", "0", "--seed", "3")
-    assert dataset_downloader.main([str(root), *source, *SMALL]) == 0
+    assert dataset_downloader.main([str(root), *source, *SMALL.split()]) == 0
     for number in ("0", "1"):
         labelling = [str(root), "--round", number, "--detector", "motion", "--stride", str(1 + int(number))]
         assert dataset_processor.main(labelling) == 0
-        assert dataset_cleaner.main([str(root), "--round", number, "--max-per-frame", "1", "--force"]) == 0
+        assert dataset_cleaner.main([str(root), "--round", number, "--set", "max_per_frame=1", "--force"]) == 0
     return WorkFolder(root)
 
 

@@ -29,7 +29,7 @@ from labels.training.actions.task import augment_clip
 from labels.training.settings import ClipAugmentation, RecognitionSettings
 from labels.videos.decoding.frames import DecodeError
 
-SHORT = ["--architecture", "cnn3d", "--window-frames", "4", "--window-seconds", "0.4", "--epochs", "1"]
+SHORT = ["--architecture", "cnn3d", "--set", "window_frames=4", "--set", "window_seconds=0.4", "--epochs", "1"]
 
 
 @pytest.mark.parametrize("architecture", ["cnn3d", "tsn_resnet50", "mc3_18"])
@@ -148,7 +148,7 @@ class ShortEpochs(RecognitionSettings):
 
 def test_a_masked_recogniser_is_trained_labels_and_says_when_masks_are_missing(work, capsys, monkeypatch):
     monkeypatch.setattr("labels.training.actions.round.RecognitionSettings", ShortEpochs)
-    masked = [str(work.root), "--round", "0", "--task", "actions", *SHORT, "--mask-channel"]
+    masked = [str(work.root), "--round", "0", "--task", "actions", *SHORT, "--set", "mask_channel=yes"]
     assert train.main(masked) == 2
     command = f"python dataset_processor.py {work.root} --round 0 --masks facebook/sam2.1-hiera-tiny"
     assert f"there are none; make them first: {command}" in capsys.readouterr().err
@@ -185,11 +185,13 @@ def test_a_masked_recogniser_is_trained_labels_and_says_when_masks_are_missing(w
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--architecture", "pose"], "--mask-channel: pose looks at joints"),
+        (["--architecture", "pose"], "--set mask_channel: pose looks at joints"),
     ],
 )
 def test_what_does_not_go_with_masks_is_refused(work, capsys, arguments, said):
-    assert train.main([str(work.root), "--round", "0", "--task", "actions", *arguments, "--mask-channel"]) == 2
+    assert (
+        train.main([str(work.root), "--round", "0", "--task", "actions", *arguments, "--set", "mask_channel=yes"]) == 2
+    )
     assert said in capsys.readouterr().err
 
 

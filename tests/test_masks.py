@@ -163,8 +163,8 @@ class Ellipses:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     root = str(tmp_path_factory.mktemp("masks") / "work")
-    clips = ["--sport", "volleyball", "--difficulty", "easy", "--clips", "1", "--held-out", "1", "--frames", "20"]
-    assert dataset_downloader.main([root, "--from", "synthetic", *clips]) == 0
+    clips = "--set sport=volleyball --set difficulty=easy --clips 1 --held-out 1 --set frames=20"
+    assert dataset_downloader.main([root, "--from", "synthetic", *clips.split()]) == 0
     assert dataset_processor.main([root, "--round", "0", "--detector", "motion"]) == 0
     assert dataset_cleaner.main([root, "--round", "0"]) == 0
     return WorkFolder(Path(root))
@@ -242,7 +242,7 @@ def test_a_label_that_was_moved_has_no_mask_until_it_is_segmented_again(work):
 
 def test_the_script_segments_with_a_model_from_a_folder(work, models, capsys):
     for tracked in (False, True):
-        extra = ["--track-masks"] if tracked else []
+        extra = ["--set", "track_masks=yes"] if tracked else []
         arguments = ["--round", "0", "--device", "cpu", "--masks", str(models[tracked]), *extra]
         assert dataset_processor.main([str(work.root), *arguments]) == 0
         assert "masks of round 0: 2 videos = 2 used + 0 skipped" in capsys.readouterr().out

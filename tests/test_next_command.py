@@ -31,7 +31,7 @@ SCRIPTS = {
         ("labelled", asdict(LabellingSettings())),
         ("cleaned", asdict(CleaningSettings())),
         ("trained", asdict(TrainingSettings())),
-        (ACTIONS_LABELLED, {option[2:].replace("-", "_"): value for option, value in ACTION_OPTIONS.items()}),
+        (ACTIONS_LABELLED, {name: value for name, (_, value) in ACTION_OPTIONS.items()}),
         (ACTIONS_CLEANED, asdict(ActionSettings())),
         (ACTIONS_TRAINED, asdict(RecognitionSettings())),
     ],
@@ -62,13 +62,13 @@ def test_what_is_called_by_name_is_called_so():
 def test_what_was_said_is_said_again():
     cleaned = asdict(CleaningSettings(max_per_frame=1, keep_quality=0.75, without=("flat",)))
     assert options_of("cleaned", cleaned) == [
-        "--keep", "0.75", "--max-per-frame", "1", "--without", "flat"
+        "--keep", "0.75", "--set", "max_per_frame=1", "--without", "flat"
     ]  # fmt: skip
     trained = asdict(TrainingSettings(epochs=8)) | {"continue": True, "from_scratch": False, "device": "cpu"}
     assert options_of("trained", trained) == ["--epochs", "8", "--continue"]
-    assert options_of("trained", asdict(TrainingSettings(long_side=960))) == ["--long-side", "960"]
+    assert options_of("trained", asdict(TrainingSettings(long_side=960))) == ["--set", "long_side=960"]
     other = asdict(TrainingSettings(architecture="ssdlite320_mobilenet_v3_large", learning_rate=2e-4, long_side=320))
-    assert options_of("trained", other) == ["--architecture", "ssdlite320_mobilenet_v3_large", "--long-side", "320"]
+    assert options_of("trained", other) == ["--architecture", "ssdlite320_mobilenet_v3_large", "--set", "long_side=320"]
     of_another_version = cleaned | {"max_shadow_flatness": 1.2, "min_shadow_steps": 8, "least_quality": 0.4}
     assert options_of("cleaned", of_another_version) == options_of("cleaned", cleaned)
     assert options_of("trained", {"epoch_frames": 7, "device": "cuda", "epochs": 8}) == ["--epochs", "8"]

@@ -32,7 +32,9 @@ def work(tmp_path: Path) -> WorkFolder:
 
 
 def bring(work: WorkFolder, tmp_path: Path) -> int:
-    return dataset_downloader.main([str(work.root), "--from", "folder", "--path", str(tmp_path / "clips"), "--copy"])
+    return dataset_downloader.main(
+        [str(work.root), "--from", "folder", "--path", str(tmp_path / "clips"), "--set", "copy=yes"]
+    )
 
 
 def label(work: WorkFolder, *more: str) -> int:

@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 
 def page_of(work, *arguments):
-    assert visualise.main([str(work.root), *(arguments or ("--limit", "1"))]) == 0
+    assert visualise.main([str(work.root), *(arguments or ("--set", "limit=1"))]) == 0
     return Page(work.report.read_text())
 
 
@@ -67,11 +67,11 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def words(work):
-    return page_of(work, "--round", "1", "--limit", "1").words
+    return page_of(work, "--round", "1", "--set", "limit=1").words
 
 
 def test_the_page_is_whole_and_asks_nothing_of_anyone(work):
-    page = page_of(work, "--round", "1", "--limit", "2")
+    page = page_of(work, "--round", "1", "--set", "limit=2")
     assert page.open == []
     assert page.loaded and all(address.startswith("data:") for address in page.loaded)
     assert all(link.startswith(("#", "rounds/")) for link in page.links)
@@ -154,7 +154,7 @@ def test_unfinished_and_outdated_stages_are_named(tmp_path):
     write_run_record(work.round(0), cleaned)
     words = page_of(work, "--round", "0").words
     assert "round 0 cleaned: out of date, because round 0 labelled changed" in words
-    assert words.count("python dataset_cleaner.py w --round 1 --keep 0.6 --max-per-frame 1") == 1
+    assert words.count("python dataset_cleaner.py w --round 1 --keep 0.6 --set max_per_frame=1") == 1
 
 
 def test_half_finished_actions_beside_finished_boxes_are_named_with_their_labeller(tmp_path):

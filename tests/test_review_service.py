@@ -433,8 +433,8 @@ def test_what_cannot_be_served_is_one_line(work, tmp_path, capsys):
     pytest.importorskip("uvicorn")
     assert visualise.main([str(work.root), "--review", "--round", "7"]) == 2
     assert "there is no round 7; there is round 0 only" in capsys.readouterr().err
-    assert visualise.main([str(work.root), "--review", "--port", "70000"]) == 2
-    assert "--port 70000" in capsys.readouterr().err
+    assert visualise.main([str(work.root), "--review", "--set", "port=70000"]) == 2
+    assert "--set port=70000" in capsys.readouterr().err
     assert visualise.main([str(tmp_path / "none"), "--review"]) == 2
 
 

@@ -271,7 +271,7 @@ def test_a_gpu_that_is_too_small_names_a_smaller_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(BallNetTask, "losses", fail)
     with pytest.raises(InputError, match=r"say --batch-size 2$"):
         train_round(work, 0, SmallSettings(epochs=1), "cpu", False, False)
-    with pytest.raises(InputError, match="--long-side below 512"):
+    with pytest.raises(InputError, match="--set long_side=N with N below 512"):
         train_round(work, 0, SmallSettings(epochs=1, batch_size=1), "cpu", False, False)
 
 
@@ -411,8 +411,8 @@ def test_ignored_regions_are_blanked_for_torchvision():
 
 def test_what_only_actions_know_is_refused_for_boxes(tmp_path, capsys):
     work = make_work(tmp_path)
-    assert train.main([str(work.root), "--round", "0", "--window-frames", "3"]) == 2
-    assert "--window-frames: is of actions; say --task actions, or leave it out" in capsys.readouterr().err
+    assert train.main([str(work.root), "--round", "0", "--set", "window_frames=3"]) == 2
+    assert "--set window_frames: is of actions; say --task actions, or leave it out" in capsys.readouterr().err
 
 
 def test_students_of_the_other_groups_say_how_far_they_agree(tmp_path, small, capsys, monkeypatch):

@@ -29,12 +29,12 @@ def work(tmp_path_factory):
         Clip("c", [range(10), range(20)], split="test"),
     ]
     made = make_work(tmp_path_factory.mktemp("work") / "Тест", clips, 2, [failed_row("broken", "no video stream")])
-    assert visualise.main([str(made.root), "--round", "1", "--limit", "2"]) == 0
+    assert visualise.main([str(made.root), "--round", "1", "--set", "limit=2"]) == 0
     return made
 
 
 def test_the_table_is_what_counting_by_hand_gives(work, capsys):
-    assert visualise.main([str(work.root), "--round", "1", "--limit", "2"]) == 0
+    assert visualise.main([str(work.root), "--round", "1", "--set", "limit=2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("round"))
     cells = [line.split() for line in lines[start : start + 3]]
@@ -63,7 +63,7 @@ def test_finished_overlays_stay_and_those_of_other_labels_go(work):
     video_id = sorted(folder.pictures.glob("*.mp4"))[0].stem.removeprefix("overlay_")
     before = {path: path.stat().st_mtime_ns for path in folder.pictures.glob("*.mp4")}
     report = work.report.read_bytes()
-    assert visualise.main([str(work.root), "--round", "1", "--limit", "2"]) == 0
+    assert visualise.main([str(work.root), "--round", "1", "--set", "limit=2"]) == 0
     assert {path: path.stat().st_mtime_ns for path in folder.pictures.glob("*.mp4")} == before
     assert work.report.read_bytes() == report
     changed = read_round(work, 1).boxes(video_id)[:-1]
@@ -168,8 +168,8 @@ def test_a_video_that_cannot_be_decoded_costs_only_itself(tmp_path, capsys):
     [
         (["--round", "7"], "no round 7; there are rounds 0 to 1"),
         (["--videos", "nobody"], "nobody"),
-        (["--limit", "-1"], "--limit"),
-        (["--seconds", "nan"], "--seconds"),
+        (["--set", "limit=-1"], "--set limit"),
+        (["--set", "seconds=nan"], "--set seconds"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(work, capsys, arguments, said):
@@ -215,7 +215,7 @@ def test_many_classes_and_tracks_of_people(tmp_path):
 def test_the_ledger_of_overlays_may_be_damaged(work):
     ledger = work.round(1).pictures / "overlays.json"
     ledger.write_text("[1")
-    assert visualise.main([str(work.root), "--round", "1", "--limit", "1"]) == 0
+    assert visualise.main([str(work.root), "--round", "1", "--set", "limit=1"]) == 0
     assert len(json.loads(ledger.read_text())) == 1
 
 
@@ -227,9 +227,9 @@ def test_the_crop_holds_its_object(work):
 def test_rounds_judged_on_different_clips_are_not_compared_in_silence(tmp_path, capsys):
     # Clip b has no labels in round 0. Clip a: 5 of 20 found, then 10; on it alone F1 is 10/25, then 20/30.
     work = make_work(tmp_path / "w", [Clip("a", [range(5), range(10)]), Clip("b", [range(5), range(20)])], 2)
-    assert visualise.main([str(work.root), "--limit", "1"]) == 0
+    assert visualise.main([str(work.root), "--set", "limit=1"]) == 0
     assert "not like for like" not in capsys.readouterr().out
     work.round(0).boxes("cleaned", "b").unlink()
-    assert visualise.main([str(work.root), "--limit", "1"]) == 0
+    assert visualise.main([str(work.root), "--set", "limit=1"]) == 0
     said = "not like for like: of the training clips, round 0 on 1, round 1 on 2; on the 1 that all were judged on"
     assert f"{said}, F1 0.400, 0.667" in capsys.readouterr().out

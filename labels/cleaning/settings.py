@@ -115,7 +115,6 @@ class ActionSettings:
 OPTIONS = {
     "keep_quality": ("--keep", "quality from which a label is trained on"),
     "ignore_quality": ("--ignore", "quality from which it is neither trained on nor background"),
-    "max_per_frame": ("--max-per-frame", "balls in play at once, where you know it; 0: not known"),
 }
 
 
@@ -132,7 +131,7 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any threshold of CleaningSettings (labels/cleaning/settings.py), such as max_aspect=4; may be repeated",
+        help="any threshold of CleaningSettings (labels/cleaning/settings.py), such as max_per_frame=1; repeatable",
     )
 
 
@@ -173,10 +172,13 @@ def _threshold(text: str) -> tuple[str, float]:
     return name, number
 
 
+APART = ("without", "max_per_frame")  # which a run record has by their own names
+
+
 def set_by_name(settings: CleaningSettings) -> list[str]:
     """What --set has to say for these settings, in the order of the names."""
     usual = asdict(CleaningSettings())
-    own = {name: value for name, value in asdict(settings).items() if name not in OPTIONS and name != "without"}
+    own = {name: value for name, value in asdict(settings).items() if name not in OPTIONS and name not in APART}
     return [f"{name}={value}" for name, value in sorted(own.items()) if value != usual[name]]
 
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labels.records.command_line import StageParser
 from labels.records.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def add_export_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_import_arguments(parser: argparse.ArgumentParser) -> None:
+def add_import_arguments(parser: StageParser) -> None:
     """What says which labels of a person are brought in."""
     labels = parser.add_argument_group("labels that a person made elsewhere, for clips that are here")
     labels.add_argument(
@@ -110,10 +111,10 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     labels.add_argument(
         "--video", default="", metavar="ID", help="of which clip it is, where it does not say so itself"
     )
-    labels.add_argument(
-        "--first-frame", type=int, choices=(0, 1), help="what it calls the first frame, where that cannot be told"
-    )
     labels.add_argument("--confirm", action="store_true", help="its maker looked at all: what is unchanged is right")
+    parser.add_setting(
+        "first_frame", int, None, "what they call the first frame, where that cannot be told", (0, 1), "imported labels"
+    )
 
 
 def import_hints(args: argparse.Namespace) -> "ImportHints":

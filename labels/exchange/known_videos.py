@@ -157,7 +157,7 @@ class KnownVideos:
         Where the numbers themselves do not tell: 0 for names of a kind that `is_told` to count from 0, else InputError.
         """
         if self.said.first_frame is not None:
-            return self.said.first_frame, [f"frames: counted from {self.said.first_frame}, as --first-frame says"]
+            return self.said.first_frame, [f"frames: counted from {self.said.first_frame}, as --set first_frame says"]
         sets = {video_id: set(found) for video_id, found in numbers.items()}
         has_zero = any(0 in found for found in sets.values())
         has_end = any(int(self.rows[video_id]["frame_count"]) in found for video_id, found in sets.items())
@@ -167,7 +167,7 @@ class KnownVideos:
             return 0, []
         raise InputError(
             f"{where}: whether its frames are counted from 0 or from 1 cannot be told; `yolo predict save_txt` counts "
-            "from 1: say --first-frame 1, else --first-frame 0"
+            "from 1: say --set first_frame=1, else --set first_frame=0"
         )
 
     def miss(self, name: str, count: int = 1) -> None:

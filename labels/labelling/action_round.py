@@ -161,7 +161,7 @@ def outcome_lines(task: ActionTask, outcome: Outcome) -> list[str]:
     if without_player := sum(task.tracks(item) == [] for item in asked):
         lines.append(f"{without_player} videos have no player's track, so nothing was recognised in them")
     if held_back := sum(map(task.held_back, outcome.used)):
-        lines.append(f"{held_back} human labels are held back to judge by (--human-share)")
+        lines.append(f"{held_back} human labels are held back to judge by (--set human_share)")
     return [*lines, f"{outcome.totals['human']} human labels and {outcome.totals['detected']} recognised actions"]
 
 
@@ -217,7 +217,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
     work, where = WorkFolder(args.work), placement_of(args)
     work.usable_videos()
     if not 0 < args.human_share <= 1:
-        raise InputError(f"--human-share: a share above 0 and at most 1, not {args.human_share:g}")
+        raise InputError(f"--set human_share: a share above 0 and at most 1, not {args.human_share:g}")
     if args.detector is not None:
         raise InputError("--detector and --recogniser: a run labels boxes or actions; run it twice for both")
     name, inputs = args.recogniser, {}
@@ -232,7 +232,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
     if args.pose is not None and name == HUMAN:
         raise InputError("--pose: human labels need no joints; leave it out")
     if args.map is not None and name == HUMAN:
-        raise InputError("--map: human labels are taken as they are; leave it out")
+        raise InputError("--class-list: human labels are taken as they are; leave it out")
     with work.writing(where.name):
         loaded = recogniser = None
         if name != HUMAN:
@@ -271,7 +271,7 @@ def load_labeller(
     """The recogniser that a user named, with its classes called as `class_map` says. InputError in one line."""
     recogniser: Recogniser = load_recogniser(name, torch_device(device), batch_size, pose)
     if class_map is not None:
-        recogniser = MappedRecogniser(recogniser, read_class_map(class_map), f"--map {class_map}")
+        recogniser = MappedRecogniser(recogniser, read_class_map(class_map), f"--class-list {class_map}")
     return recogniser
 
 

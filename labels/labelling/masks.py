@@ -114,7 +114,7 @@ def mask_round(
 def label_masks_of(args: argparse.Namespace) -> Summary:
     """Make the masks of one round, as the script's arguments say."""
     if args.masks is None:
-        raise InputError("--track-masks: is of --masks; name a SAM 2 with --masks, or leave it out")
+        raise InputError("--set track_masks: is of --masks; name a SAM 2 with --masks, or leave it out")
     if args.recogniser is not None or args.detector is not None:
         raise InputError("--masks: its prompts are the cleaned labels; leave --recogniser and --detector out")
     work, where = WorkFolder(args.work), placement_of(args)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from labels.models.recognisers.settings import POSE_HELP, pose_source
 from labels.models.settings import BACKBONE_HELP, DEFAULT_DETECTOR, HUMAN, STUDENT, backbone_source
-from labels.records.command_line import above_zero, options_given, positive_number, positive_numbers
+from labels.records.class_lists import list_columns
+from labels.records.command_line import StageParser, above_zero, options_given, positive_number, positive_numbers
 from labels.records.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,12 +27,17 @@ class LabellingSettings:
 
 
 SUBJECTS = ("auto", "frame", "player")
-# Of labelling actions alone, and what they are where nobody says them.
-ACTION_OPTIONS = {"--map": None, "--pose": None, "--per": SUBJECTS[0], "--human-share": 1.0}
+# Of labelling actions alone: how each argument is typed, and what it is where nobody says it.
+ACTION_OPTIONS = {
+    "map": ("--class-list", None),
+    "pose": ("--pose", None),
+    "per": ("--set per", SUBJECTS[0]),
+    "human_share": ("--set human_share", 1.0),
+}
 
 
-def add_action_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of stage 2 that are of actions alone."""
+def add_action_arguments(parser: StageParser) -> None:
+    """What can be said of labelling actions alone."""
     actions = parser.add_argument_group("actions")
     actions.add_argument(
         "--recogniser",
@@ -39,23 +45,11 @@ def add_action_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"label actions, not boxes: {HUMAN} (what archives say of their clips), a torchvision video network with "
         "its Kinetics-400 weights, hf:NAME, or a recogniser.pt; a student of the round before is taken without it",
     )
-    actions.add_argument("--map", metavar="CSV", help="kinetics_class,class_name: a recogniser's classes to ours")
-    actions.add_argument(
-        "--pose",
-        type=pose_source,
-        metavar="NAME|FILE",
-        help=f"where joints come from: {POSE_HELP} (default: as the recogniser was trained)",
-    )
-    actions.add_argument(
-        "--per", choices=SUBJECTS, default=SUBJECTS[0], help="windows of whole frames or of each player"
-    )
-    actions.add_argument(
-        "--human-share",
-        type=above_zero,
-        default=1.0,
-        metavar="X",
-        help="use the human labels of this share of the source videos; the others' measure what labels are worth",
-    )
+    told = f"where joints come from: {POSE_HELP} (default: as the recogniser was trained)"
+    actions.add_argument("--pose", type=pose_source, metavar="NAME|FILE", help=told)
+    parser.add_setting("per", str, SUBJECTS[0], "windows of whole frames or of each player", SUBJECTS, "actions")
+    told = "use the human labels of this share of the source videos; the others' measure what labels are worth"
+    parser.add_setting("human_share", above_zero, 1.0, told, heading="actions")
 
 
 def wants_actions(args: argparse.Namespace, work: "WorkFolder") -> bool:
@@ -76,21 +70,21 @@ def refuse_actions(args: argparse.Namespace) -> None:
         raise InputError(f"{', '.join(said)}: of actions alone; name a --recogniser, or leave it out")
 
 
-# Of labelling boxes alone, and what they are where nobody says them.
+# Of labelling boxes alone, the same.
 BOX_OPTIONS = {
-    "--classes": None,
-    "--stride": LabellingSettings.stride,
-    "--input-size": (),
-    "--tiles": None,
-    "--mirrored": False,
-    "--class-list": None,
-    "--prompts": None,
-    "--backbone": None,
+    "classes": ("--classes", None),
+    "stride": ("--stride", LabellingSettings.stride),
+    "input_size": ("--input-size", ()),
+    "tiles": ("--tiles", None),
+    "mirrored": ("--mirrored", False),
+    "class_list": ("--class-list", None),
+    "prompts": ("--class-list", None),
+    "backbone": ("--set backbone", None),
 }
-ARGUMENTS = ("detector", *(option[2:].replace("-", "_") for option in BOX_OPTIONS))  # that a run record keeps
+ARGUMENTS = ("detector", *BOX_OPTIONS)  # that a run record keeps
 
 
-def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
+def add_detector_arguments(parser: StageParser) -> None:
     """Add the arguments of `labels/models/detectors/ensemble.py` and of labelling boxes."""
     parser.add_argument(
         "--detector",
@@ -121,14 +115,28 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive_number, metavar="N", help="frames that go through a network together"
     )
-    parser.add_argument("--class-list", metavar="CSV", help="names of a .onnx file's classes: column class_name")
-    parser.add_argument("--prompts", metavar="CSV", help="what to ask a text-prompted hf: detector: class, prompt")
     parser.add_argument(
-        "--backbone",
-        type=backbone_source,
-        metavar="NAME|FILE",
-        help=f"by whose features boxes are compared too, of detectors that tell none of their own: {BACKBONE_HELP}",
+        "--class-list",
+        dest="class_lists",
+        action="append",
+        default=[],
+        metavar="CSV",
+        help="classes in the labeller's own words, by column: class_name (of a .onnx file, in order), class,prompt "
+        "(what to ask a text-prompted hf: detector), or kinetics_class,class_name (a recogniser's classes to ours)",
     )
+    told = f"by whose features boxes are compared too, of detectors that tell none of their own: {BACKBONE_HELP}"
+    parser.add_setting("backbone", backbone_source, None, told)
+
+
+def sort_class_lists(args: argparse.Namespace) -> None:
+    """Set `class_list`, `prompts` and `map` of the arguments: each file given is one of these, by its columns."""
+    args.class_list = args.prompts = args.map = None
+    for name in args.class_lists:
+        columns = list_columns(name)
+        kind = "prompts" if "prompt" in columns else "map" if "kinetics_class" in columns else "class_list"
+        if getattr(args, kind) is not None:
+            raise InputError(f"--class-list {name}: {getattr(args, kind)} is given too, with the same columns")
+        setattr(args, kind, name)
 
 
 def refuse_boxes(args: argparse.Namespace) -> None:

@@ -154,7 +154,7 @@ class HubFeatures(CropFeatures):
     """The picture's vector of a vision network: DINOv2, DINOv3, or the vision half of CLIP or SigLIP."""
 
     def __init__(self, name: str, device: str) -> None:
-        hub = find_hub_model("--backbone", name)
+        hub = find_hub_model("--set backbone", name)
         from transformers import AutoImageProcessor, AutoModel
 
         self._device, self._processor = device, hub.load(AutoImageProcessor)
@@ -181,9 +181,9 @@ class BackboneFeatures:
         self.name, self._device = name, device
         network = get_model(name)
         try:
-            network.load_state_dict(fetch_weights(name, "leave --backbone out", "ImageNet "))
+            network.load_state_dict(fetch_weights(name, "leave it out", "ImageNet "))
         except RuntimeError:
-            raise InputError(f"--backbone {name}: the file of it in torch's cache holds other weights") from None
+            raise InputError(f"--set backbone {name}: the file of it in torch's cache holds other weights") from None
         stem = (network.conv1, network.bn1, network.relu, network.maxpool)
         half = nn.Sequential(*stem, network.layer1, network.layer2).eval()
         self._network = half.to(device).to(memory_format=torch.channels_last)

@@ -12,7 +12,7 @@ STUDENT = "student"  # the labeller that the round before trained
 
 
 def backbone_source(text: str) -> str:
-    """What a user may say after --backbone."""
+    """What a user may say after --set backbone."""
     if text in BACKBONES or text.endswith(".onnx") or text.startswith("hf:"):
         return text
     raise argparse.ArgumentTypeError(f"'{text}' is no backbone; there is {BACKBONE_HELP}")

@@ -47,7 +47,7 @@ def draw_round(
     lines = [f"{overlay.video_id}: no overlay, {overlay.failure}" for overlay in overlays if overlay.failure]
     lines += [f"{video_id}: crops left empty, {reason}" for video_id, reason in unreadable.items()]
     few = names is None and len(chosen) < survey.videos
-    which = f" of {len(chosen)} of {survey.videos} videos (--limit 0 draws all)" if few else ""
+    which = f" of {len(chosen)} of {survey.videos} videos (--set limit=0 draws all)" if few else ""
     lines.append(f"overlays{which}: {here.folder.pictures}")
     lines += [f"{gif.name}: {gif.stat().st_size / 1e6:.2f} MB" for each in overlays if (gif := each.gif)]
     lines += [f"report: {work.report}", *out_of_date(work), "", *rounds_table(surveys), *actions_table(surveys), ""]

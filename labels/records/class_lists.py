@@ -34,6 +34,16 @@ def read_class_list(name_or_file: str) -> tuple[str, ...]:
     return names
 
 
+def list_columns(name_or_file: str) -> list[str]:
+    """The columns of a class list; none where it cannot be read, which whoever needs it says."""
+    path = Path(name_or_file) if name_or_file.endswith(".csv") else CLASSES_FOLDER / f"{name_or_file}.csv"
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as opened:
+            return [name.strip() for name in next(csv.reader(opened), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
 def class_names_from(text: str) -> tuple[str, ...]:
     """What the user wrote after `--classes`: names with commas between, or a class list (a file or its name)."""
     if text.endswith(".csv") or (CLASSES_FOLDER / f"{text}.csv").is_file():

@@ -5,11 +5,14 @@ Imports nothing heavy, so that `--help` answers at once.
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from labels.records.errors import InputError
+from labels.records.old_names import GONE_OPTIONS, OLD_OPTIONS
 
 # Kinds of skipped items that the same command, run again, may well use: they end a stage with EXIT_SKIPPED.
 DECODER_DIED = "lost because the decoder died; run again"
@@ -53,24 +56,82 @@ class _ManualFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDe
         return super()._get_help_string(action)
 
 
-# Options that are called otherwise today, and how. What ends with «=» takes the old option's value.
-OLD_OPTIONS = {
-    "--retry-failed": ("--retry", "failed"),
-    "--max-overlap": ("--set", "max_overlap="),
-    "--max-aspect": ("--set", "max_aspect="),
-    "--min-size": ("--set", "min_size_pixels="),
-    "--max-frame-share": ("--set", "max_frame_share="),
-}
-# Options that are no more, and why.
-GONE_OPTIONS = {
-    "--any-side": "on real clips it cost more than it gave",
-    "--mixup": "no figure spoke for it",
-    "--rand-augment": "no figure spoke for it",
-}
+SET = "--set"
+SWITCH = ("no", "yes")
 
 
-class _StageParser(argparse.ArgumentParser):
-    """Takes options of older versions, and values that begin with «-», such as a video's id."""
+@dataclass(frozen=True)
+class Setting:
+    """What `--set NAME=VALUE` may change: `kind` reads the value, and is `bool` for yes or no."""
+
+    kind: Callable[[str], Any]
+    choices: Sequence[Any] = ()
+
+    def read(self, text: str) -> Any:
+        """Raises ValueError or ArgumentTypeError for a value that cannot be."""
+        if self.kind is bool:
+            return SWITCH.index(text) == 1 if text in SWITCH else self._refuse(text, SWITCH)
+        value = self.kind(text)
+        return value if not self.choices or value in self.choices else self._refuse(text, self.choices)
+
+    @staticmethod
+    def _refuse(text: str, choices: Sequence[Any]) -> None:
+        raise argparse.ArgumentTypeError(f"one of {', '.join(map(str, choices))}, not '{text}'")
+
+
+class _SetByName(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):  # type: ignore[no-untyped-def]
+        name, equals, text = values.partition("=")
+        setting = parser.settings.get(name)
+        if setting is None or not equals:
+            near = get_close_matches(name, parser.settings, n=1, cutoff=0.5) or sorted(parser.settings)
+            parser.error(f"{SET} {values}: NAME=VALUE, where NAME is {', '.join(near)}")
+        try:
+            setattr(namespace, name, setting.read(text))
+        except (argparse.ArgumentTypeError, ValueError) as error:
+            why = str(error) if isinstance(error, argparse.ArgumentTypeError) else f"a number, not '{text}'"
+            parser.error(f"{SET} {name}: {why}")
+
+
+class StageParser(argparse.ArgumentParser):
+    """The parser of a stage script.
+
+    What few people change has no option of its own: it is a setting, given by `--set NAME=VALUE` and listed at the end
+    of the help. Options of older versions are taken too, and values that begin with «-», such as a video's id.
+    """
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self.settings: dict[str, Setting] = {}
+        self._heading = ""
+
+    def add_setting(
+        self,
+        name: str,
+        kind: Callable[[str], Any],
+        default: Any,
+        meaning: str,
+        choices: Sequence[Any] = (),
+        heading: str = "",
+    ) -> None:
+        """`args.NAME`, changed by `--set NAME=VALUE`; `heading`: what it is a setting of."""
+        if not self.settings:
+            told = "change a setting of those listed below; may be repeated"
+            self.add_argument(SET, action=_SetByName, default=argparse.SUPPRESS, metavar="NAME=VALUE", help=told)
+        if heading != self._heading or not self.settings:
+            self.epilog = f"{self.epilog}\n\n" if self.epilog else ""
+            self.epilog += f"settings{f' of {heading}' if heading else ''}, for {SET}:"
+            self._heading = heading
+        self.settings[name] = Setting(kind, choices)
+        self.set_defaults(**{name: default})
+        shown = SWITCH[default] if isinstance(default, bool) else default
+        usual = "" if shown in (None, "") else f" (default: {shown})"
+        listed = f" {', '.join(map(str, choices))}" if choices else ""
+        self.epilog = f"{self.epilog}\n  {name:<16}{meaning}{':' if listed else ''}{listed}{usual}"
+
+    def option_of(self, name: str) -> str:
+        """How an argument is typed."""
+        return f"{SET} {name}" if name in self.settings else f"--{name.replace('_', '-')}"
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         words = self._as_today(list(sys.argv[1:] if args is None else args))
@@ -81,18 +142,23 @@ class _StageParser(argparse.ArgumentParser):
         left = iter(words)
         for word in left:
             option, equals, value = word.partition("=")
-            if option in self._option_string_actions or option not in OLD_OPTIONS | GONE_OPTIONS:
+            if option in self._option_string_actions or not option.startswith("--"):
                 known.append(word)
                 continue
             if option in GONE_OPTIONS:
                 self.error(f"{option} is no more: {GONE_OPTIONS[option]}; leave it out")
-            name, told = OLD_OPTIONS[option]
+            setting = self.settings.get(option[2:].replace("-", "_"))
+            if setting is not None:
+                form = option[2:].replace("-", "_") + ("=yes" if setting.kind is bool else "={}")
+                name = SET
+            else:
+                name, form = OLD_OPTIONS.get(option, ("", ""))
             if name not in self._option_string_actions:
                 known.append(word)
                 continue
-            told += (value if equals else next(left, "")) if told.endswith("=") else ""
-            print(f"{self.prog}: {option} is called {name} {told} today", file=sys.stderr)
-            known += [name, told]
+            typed = form.format(value if equals else next(left, "")) if "{}" in form else form
+            print(f"{self.prog}: {option} is called {name} {typed} today", file=sys.stderr)
+            known += [f"{name}={typed}"] if typed.startswith("-") else [name, typed]
         return known
 
     def _with_their_values(self, words: list[str]) -> list[str]:
@@ -108,9 +174,9 @@ class _StageParser(argparse.ArgumentParser):
         return joined
 
 
-def stage_parser(manual: str) -> argparse.ArgumentParser:
+def stage_parser(manual: str) -> StageParser:
     """An argument parser whose help is the script's module docstring, with what every stage has in common."""
-    parser = _StageParser(description=manual, formatter_class=_ManualFormatter, allow_abbrev=False)
+    parser = StageParser(description=manual, formatter_class=_ManualFormatter, allow_abbrev=False)
     parser.add_argument("work", type=Path, help="the work folder")
     parser.add_argument("--strict", action="store_true", help="exit with code 3 when anything was skipped")
     return parser
@@ -200,6 +266,6 @@ def run_stage(body: Callable[[], Summary], strict: bool = False) -> int:
     return EXIT_SKIPPED if to_look_at or (strict and summary.skipped) else EXIT_DONE
 
 
-def options_given(args: argparse.Namespace, usual: Mapping[str, object]) -> list[str]:
-    """Those of some options that were given; `usual`: option -> what it is where nobody says it."""
-    return [option for option, value in usual.items() if getattr(args, option[2:].replace("-", "_")) != value]
+def options_given(args: argparse.Namespace, usual: Mapping[str, tuple[str, object]]) -> list[str]:
+    """Those of some options that were given; `usual`: argument -> (how it is typed, its default)."""
+    return [option for name, (option, value) in usual.items() if getattr(args, name) != value]

@@ -24,6 +24,7 @@ from labels.records.work_folder import (
 
 SCRIPTS = {"labelled": "dataset_processor.py", "cleaned": "dataset_cleaner.py", "trained": "train.py"}
 OF_ACTIONS = (ACTIONS_LABELLED, ACTIONS_CLEANED, ACTIONS_TRAINED)
+SET = "--set"  # as `command_line` has it
 HUMAN, STUDENT, BALLNET = "human", "student", "ballnet"  # as they are typed
 DEFAULT_DETECTOR = "fasterrcnn_resnet50_fpn_v2"  # labels where nobody was named; that of models/settings
 
@@ -46,13 +47,13 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "tiles": Option("--tiles"),
         "mirrored": Option("--mirrored"),
         "class_list": Option("--class-list"),
-        "prompts": Option("--prompts"),
-        "backbone": Option("--backbone"),
+        "prompts": Option("--class-list"),
+        "backbone": Option("--set backbone"),
     },
     "cleaned": {
         "keep_quality": Option("--keep", (0.5,)),
         "ignore_quality": Option("--ignore", (0.2,)),
-        "max_per_frame": Option("--max-per-frame", (0,)),
+        "max_per_frame": Option("--set max_per_frame", (0,)),
         "without": Option("--without", repeated=True),
         "set": Option("--set", repeated=True),
     },
@@ -62,16 +63,16 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "batch_size": Option("--batch-size", (16,)),
         "learning_rate": Option("--lr"),
         "seed": Option("--seed", (0,)),
-        "long_side": Option("--long-side", (512,)),
+        "long_side": Option("--set long_side", (512,)),
         "from_scratch": Option("--from-scratch"),
         "continue": Option("--continue"),
     },
     ACTIONS_LABELLED: {
         "recogniser": Option("--recogniser"),
-        "map": Option("--map"),
+        "map": Option("--class-list"),
         "pose": Option("--pose"),
-        "per": Option("--per", ("auto",)),
-        "human_share": Option("--human-share", (1.0,)),
+        "per": Option("--set per", ("auto",)),
+        "human_share": Option("--set human_share", (1.0,)),
     },
     ACTIONS_CLEANED: {
         "keep_quality": Option("--keep", (0.9,)),
@@ -83,9 +84,9 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "batch_size": Option("--batch-size", (16,)),
         "learning_rate": Option("--lr"),
         "seed": Option("--seed", (0,)),
-        "frames": Option("--window-frames", (0,)),
-        "seconds": Option("--window-seconds", (0.0,)),
-        "mask_channel": Option("--mask-channel"),
+        "frames": Option("--set window_frames", (0,)),
+        "seconds": Option("--set window_seconds", (0.0,)),
+        "mask_channel": Option("--set mask_channel"),
         "pose": Option("--pose"),
         "from_scratch": Option("--from-scratch"),
         "continue": Option("--continue"),
@@ -127,7 +128,7 @@ def options_of(stage: str, arguments: Mapping[str, Any], names: Iterable[str] | 
         value = arguments.get(name)
         if value is None or value is False or value in ("", [], ()) or value in usual:
             continue
-        if value is True:
+        if value is True and not option.startswith(SET):
             switches.append(option)
         elif repeated and not isinstance(value, str):
             words += [word for item in value for word in _said(option, str(item))]
@@ -137,6 +138,8 @@ def options_of(stage: str, arguments: Mapping[str, Any], names: Iterable[str] | 
 
 
 def _said(option: str, value: str) -> list[str]:
+    if option.startswith(f"{SET} "):
+        return [SET, f"{option.removeprefix(f'{SET} ')}={'yes' if value == 'True' else value}"]
     return [f"{option}={value}"] if value.startswith("-") else [option, value]
 
 

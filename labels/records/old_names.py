@@ -1,4 +1,26 @@
-"""Old names of cleaning's parts and rules, still understood on the command line and in existing work folders."""
+"""Old names, still understood on the command line and in existing work folders: of options, and of cleaning's rules.
+
+An option that became a setting (`--set NAME=VALUE`) under its own name needs no line here.
+"""
+
+# Options that are called otherwise today, and how; {} is the old option's value.
+OLD_OPTIONS = {
+    "--retry-failed": ("--retry", "failed"),
+    "--labels": ("--annotations", "{}"),
+    "--prompts": ("--class-list", "{}"),
+    "--map": ("--class-list", "{}"),
+    "--max-per-frame": ("--set", "max_per_frame={}"),
+    "--max-overlap": ("--set", "max_overlap={}"),
+    "--max-aspect": ("--set", "max_aspect={}"),
+    "--min-size": ("--set", "min_size_pixels={}"),
+    "--max-frame-share": ("--set", "max_frame_share={}"),
+}
+# Options that are no more, and why.
+GONE_OPTIONS = {
+    "--any-side": "on real clips it cost more than it gave",
+    "--mixup": "no figure spoke for it",
+    "--rand-augment": "no figure spoke for it",
+}
 
 NEW_NAMES = {
     # parts of cleaning

@@ -140,7 +140,10 @@ def _too_large(settings: TrainingSettings) -> str:
             f"training: {settings.batch_size} frames a step do not fit into the GPU; "
             f"say --batch-size {settings.batch_size // 2}"
         )
-    return f"training: a frame does not fit into the GPU; say a --long-side below {settings.long_side}, or --device cpu"
+    return (
+        "training: a frame does not fit into the GPU; "
+        f"say --set long_side=N with N below {settings.long_side}, or --device cpu"
+    )
 
 
 def _line_of(row: dict[str, Any], epochs: int, is_validated: bool) -> str:

@@ -20,7 +20,7 @@ from labels.models.recognisers.settings import (
     parts_of,
     pose_source,
 )
-from labels.records.command_line import above_zero, positive_number, whole_number
+from labels.records.command_line import SET, StageParser, above_zero, positive_number, whole_number
 from labels.records.errors import InputError
 
 
@@ -138,7 +138,7 @@ class PoseAugmentation:
     most_dropped: int = 3
 
 
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+def add_training_arguments(parser: StageParser) -> None:
     """Add what a user may say of any training; the script's own text says what the architectures are."""
     defaults = TrainingSettings()
     parser.add_argument(
@@ -148,11 +148,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=positive_number, help=f"at most (default: {defaults.epochs}; of actions 30)")
     parser.add_argument("--batch-size", type=positive_number, help="crops, frames or windows a step (default: 16)")
     parser.add_argument("--lr", type=above_zero, help="the highest learning rate (default: the architecture's)")
-    parser.add_argument(
-        "--long-side",
-        type=positive_number,
-        help="pixels that larger frames are reduced to (default: the architecture's)",
-    )
+    told = "pixels that larger frames are reduced to; else as the architecture has it"
+    parser.add_setting("long_side", positive_number, None, told)
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
     )
@@ -170,27 +167,22 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--continue", dest="go_on", action="store_true", help="start from the round before's weights")
 
 
-def add_action_arguments(parser: argparse.ArgumentParser) -> None:
+def add_action_arguments(parser: StageParser) -> None:
     """The options of stage 4 that are of actions alone."""
     actions = parser.add_argument_group("actions")
     actions.add_argument("--task", choices=("boxes", "actions"), help="of a round that has both: what to train")
-    actions.add_argument(
-        "--mask-channel", action="store_true", help="look at the masks of the round too (made with --masks in stage 2)"
-    )
-    actions.add_argument(
-        "--window-frames", type=positive_number, default=0, metavar="N", help="frames of a window (of two: of pixels)"
-    )
-    actions.add_argument("--window-seconds", type=above_zero, default=0.0, metavar="S", help="length of a window")
-    actions.add_argument(
-        "--pose",
-        type=pose_source,
-        metavar="NAME|FILE",
-        help=f"where joints come from: {POSE_HELP}; default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}",
-    )
+    told = "look at the masks of the round too (made with --masks in stage 2)"
+    parser.add_setting("mask_channel", bool, False, told, heading="actions")
+    told = "frames of a window (of two: of pixels); 0: as the architecture has it"
+    parser.add_setting("window_frames", positive_number, 0, told, heading="actions")
+    parser.add_setting("window_seconds", above_zero, 0.0, "length of a window, the same", heading="actions")
+    told = f"where joints come from: {POSE_HELP}; default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}"
+    actions.add_argument("--pose", type=pose_source, metavar="NAME|FILE", help=told)
 
 
 def refuse_actions(args: argparse.Namespace) -> None:
     """InputError when something was asked for that training on boxes would ignore."""
     for name in ("mask_channel", "window_frames", "window_seconds", "pose"):
         if getattr(args, name):
-            raise InputError(f"--{name.replace('_', '-')}: is of actions; say --task actions, or leave it out")
+            option = f"--{name}" if name == "pose" else f"{SET} {name}"
+            raise InputError(f"{option}: is of actions; say --task actions, or leave it out")

@@ -76,7 +76,7 @@ def rendered(folder: Path, clips: Clips) -> WorkFolder:
     work = folder / f"{clips.difficulty}{clips.seed}_{clips.count}x{FRAMES}x{clips.width}"
     if not (work / "videos.parquet").is_file():
         sizes = {"clips": clips.count, "frames": FRAMES, "width": clips.width, "height": clips.width * 9 // 16}
-        words = ["--seed", str(clips.seed), "--difficulty", clips.difficulty, "--held-out", "0"]
+        words = ["--seed", str(clips.seed), "--set", f"difficulty={clips.difficulty}", "--held-out", "0"]
         words += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
         stage("dataset_downloader.py", work, "--from", "synthetic", *words)
     return WorkFolder(work)

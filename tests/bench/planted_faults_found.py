@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, nargs="+", required=True)
     parser.add_argument("--seeds", type=int, default=5, help="drawings of faults for each clip")
-    parser.add_argument("--max-per-frame", type=int, default=0, help="as dataset_cleaner.py --max-per-frame")
+    parser.add_argument("--max-per-frame", type=int, default=0, help="as dataset_cleaner.py --set max_per_frame=N")
     args = parser.parse_args()
     for root in args.work:
         work, total = WorkFolder(root), 0

@@ -21,9 +21,9 @@ from player_clips import make_players
 
 # A quarter of the moves take less than 0.5 s.
 WINDOWS = {
-    "cnn3d": ["--window-frames", "8", "--window-seconds", "0.64"],
-    "pose": ["--window-frames", "12", "--window-seconds", "0.48"],
-    "cnn3d+pose": ["--window-frames", "8", "--window-seconds", "0.48"],
+    "cnn3d": ["--set", "window_frames=8", "--set", "window_seconds=0.64"],
+    "pose": ["--set", "window_frames=12", "--set", "window_seconds=0.48"],
+    "cnn3d+pose": ["--set", "window_frames=8", "--set", "window_seconds=0.48"],
 }
 
 
@@ -76,7 +76,7 @@ def make_clips(work: Path, args: argparse.Namespace, seed: int) -> None:
 def run_round(work: Path, args: argparse.Namespace, seed: int, number: int) -> None:
     named = ["--round", str(number)]
     labeller = ["--recogniser", "human"] if number == 0 else []
-    stage("dataset_processor.py", work, *named, *labeller, "--human-share", str(args.share))
+    stage("dataset_processor.py", work, *named, *labeller, "--set", f"human_share={args.share}")
     stage("dataset_cleaner.py", work, *named, "--force")
     training = ["--architecture", args.architecture, "--epochs", str(args.epochs[min(number, 1)]), "--seed", str(seed)]
     training += WINDOWS[args.architecture.removesuffix("_gru")]

@@ -6,7 +6,7 @@ r"""How good the labels of rounds 0, 1 and 2 are on synthetic clips of several s
 
 Prints precision, recall and F1 (centre in the box) of the kept labels against the truth, on the clips that are trained
 on, on the held-out ones and on all; where balls lie about, also of the balls in play alone, which are all that
-`--max-per-frame 1` asks for. About 8 minutes a seed on two cores, and half an hour for the second of these.
+`--set max_per_frame=1` asks for. About 8 minutes a seed on two cores, and half an hour for the second of these.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from labels.records.matching import MatchCounts
 from labels.records.work_folder import WorkFolder
 
 # The Makefile's demo says the same.
-CLIPS = ["--sport", "volleyball", "--held-out", "10"]
+CLIPS = ["--set", "sport=volleyball", "--held-out", "10"]
 DIFFICULTY, COUNT, FRAMES, WIDTH, EPOCHS = "easy", 32, 30, 320, 6
 MOTION = ["--detector", "motion"]
-CLEANING = ["--max-per-frame", "1"]
+CLEANING = ["--set", "max_per_frame=1"]
 
 
 def main() -> None:
@@ -45,9 +45,9 @@ def main() -> None:
         for seed in args.seeds:
             work = (args.keep or Path(scratch)) / f"seed{seed}"
             started = time.monotonic()
-            sizes = {"clips": args.clips, "frames": args.frames, "width": args.width, "height": args.width * 9 // 16}
-            clips = ["--seed", str(seed), "--difficulty", args.difficulty, *CLIPS]
-            clips += [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
+            sizes = {"frames": args.frames, "width": args.width, "height": args.width * 9 // 16}
+            clips = ["--clips", str(args.clips), "--seed", str(seed), *CLIPS, "--set", f"difficulty={args.difficulty}"]
+            clips += [word for name, size in sizes.items() for word in ("--set", f"{name}={size}")]
             stage("dataset_downloader.py", work, "--from", "synthetic", *clips)
             later = ["--detector", "student", *MOTION, "--mirrored"] if args.more_views else []
             run_rounds(work, MOTION, CLEANING, ["--epochs", str(args.epochs), "--from-scratch"], later=later)

@@ -121,7 +121,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = make_folder(args.keep or Path(folder) / "work", args.videos)
         print(f"{args.videos * LABELS} labels a round, {ROUNDS} rounds; load {os.getloadavg()[0]:.1f}", flush=True)
-        code = visualise.main([str(work.root), "--limit", "2"])  # as many as the report holds
+        code = visualise.main([str(work.root), "--set", "limit=2"])  # as many as the report holds
         report = f"report.html: {work.report.stat().st_size / 2**20:.1f} MiB; load {os.getloadavg()[0]:.1f}"
         if code != 0:
             return code

@@ -41,8 +41,8 @@ WAIT_MS = 300_000  # it comes; how fast is for the bench
 def work(tmp_path_factory):
     """A work folder whose round 0 is cleaned."""
     root = tmp_path_factory.mktemp("review") / "work"
-    source = ["--from", "synthetic", "--sport", "volleyball", "--difficulty", "easy", "--clips", "3", "--frames", "30"]
-    assert dataset_downloader.main([str(root), *source]) == 0
+    source = "--from synthetic --set sport=volleyball --set difficulty=easy --clips 3 --set frames=30"
+    assert dataset_downloader.main([str(root), *source.split()]) == 0
     assert dataset_processor.main([str(root), "--round", "0", "--detector", "motion"]) == 0
     assert dataset_cleaner.main([str(root), "--round", "0"]) == 0
     return WorkFolder(root)

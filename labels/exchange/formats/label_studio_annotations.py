@@ -147,7 +147,7 @@ class _Reading:
             if rate is None:
                 raise InputError(
                     f"{self.path}: {where}: it counts frames by the frameRate of its <Video> tag (24 where that says "
-                    f"nothing), which the file does not say; its video has {video['fps']:g}: say --fps"
+                    f"nothing), which the file does not say; its video has {video['fps']:g}: say --set fps=RATE"
                 )
         if rate is None or (times.is_even and abs(rate / video["fps"] - 1) <= COUNT_SLACK):
             return _Clock(times, None)

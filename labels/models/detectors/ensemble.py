@@ -250,7 +250,7 @@ def load_backbone(name: str | None, detector: Detector | Ensemble, device: str) 
     if name is None:
         return None
     if detector.describes:
-        raise InputError(f"--backbone {name}: {detector.name} says itself what is in its boxes; leave it out")
+        raise InputError(f"--set backbone {name}: {detector.name} says itself what is in its boxes; leave it out")
     from labels.models.deep_features import load_box_features
 
     return load_box_features(name, torch_device(device))

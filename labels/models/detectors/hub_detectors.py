@@ -50,7 +50,7 @@ def load_hub_detector(
     if kind not in modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:
         raise InputError(f"--detector {name}: is a {kind}, which finds no boxes; name a detector")
     if options.prompts is not None:
-        raise InputError(f"--prompts: {name} knows its own classes; leave it out")
+        raise InputError(f"--class-list: {name} knows its own classes; leave it out")
     return ClosedSetDetector(name, hub, AutoModelForObjectDetection, class_names, device, options)
 
 
@@ -221,7 +221,7 @@ class OpenSetDetector(HubDetector):
         prompt[special | (prompt >= len(self._prompts))] = -1
         if set(range(len(self._prompts))) - set(prompt.tolist()):
             raise InputError(
-                f"--prompts: {len(self._prompts)} prompts are more text than {self.name} reads; ask for fewer --classes"
+                f"--class-list: {len(self._prompts)} prompts, more text than {self.name} reads; ask fewer --classes"
             )
         return prompt
 

@@ -63,7 +63,7 @@ def load_detector(
     if options.class_list is not None and path.suffix != ".onnx":
         raise InputError(f"--class-list names the classes of a .onnx file; {name_or_file} knows its own: leave it out")
     if options.prompts is not None and not name_or_file.startswith(HF):
-        raise InputError(f"--prompts: is of detectors that are asked in words, as --detector {HF}…; leave it out")
+        raise InputError(f"--class-list: prompts are for detectors that read text, as --detector {HF}…; leave it out")
     if name_or_file.startswith(HF):
         from labels.models.detectors.hub_detectors import load_hub_detector
 

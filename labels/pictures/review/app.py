@@ -408,5 +408,5 @@ def _listen(port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listening.close()
         reason = getattr(error, "strerror", None) or "a port is a number from 0 to 65535"
-        raise InputError(f"--port {port}: {reason}; say another, or 0 for any that is free") from None
+        raise InputError(f"--set port={port}: {reason}; say another, or 0 for any that is free") from None
     return listening

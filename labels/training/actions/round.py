@@ -62,10 +62,10 @@ def preset_for(settings: RecognitionSettings) -> Preset:
     if is_fusion(settings.architecture):
         return fused_preset(*map(preset_for, fusion_parts(settings)))
     if settings.seconds and not SHORTEST_S <= settings.seconds <= LONGEST_S:
-        raise InputError(f"--window-seconds {settings.seconds:g}: from {SHORTEST_S:g} to {LONGEST_S:g}")
+        raise InputError(f"--set window_seconds={settings.seconds:g}: from {SHORTEST_S:g} to {LONGEST_S:g}")
     preset = preset_of(settings.architecture)
     if preset.reads != PIXELS and settings.mask_channel:
-        raise InputError(f"--mask-channel: {settings.architecture} looks at {preset.reads}; leave it out")
+        raise InputError(f"--set mask_channel: {settings.architecture} looks at {preset.reads}; leave it out")
     if preset.reads != JOINTS and settings.pose:
         raise InputError(f"--pose {settings.pose}: {settings.architecture} looks at no joints; leave it out")
     if preset.reads == JOINTS:
@@ -76,7 +76,7 @@ def preset_for(settings: RecognitionSettings) -> Preset:
     times, length = preset.features  # of a backbone of pictures as many as frames
     is_fixed = settings.architecture.startswith("mvit") or times not in (0, preset.frames)
     if frames != preset.frames and is_fixed:
-        raise InputError(f"--window-frames: {settings.architecture} takes exactly {preset.frames}; leave it out")
+        raise InputError(f"--set window_frames: {settings.architecture} takes exactly {preset.frames}; leave it out")
     rate = frames / settings.seconds if settings.seconds else preset.rate
     features = (frames if times else 0, length)
     return replace(preset, frames=frames, rate=rate, masked=settings.mask_channel, features=features)
@@ -291,7 +291,7 @@ def train_actions_of(args: argparse.Namespace, draw_curves: Draw, draw_confusion
     work.usable_videos()
     device = torch_device(args.device)
     if args.long_side is not None:
-        raise InputError("--long-side: recognisers have a size of their own; leave it out")
+        raise InputError("--set long_side: recognisers have a size of their own; leave it out")
     architecture = args.architecture or (DEFAULT_ON_GPU if device == "cuda" else DEFAULT_ON_CPU)
     settings = replace(RecognitionSettings(), architecture=architecture, seed=args.seed)
     settings = replace(

@@ -150,7 +150,7 @@ def read_label_names(list_path: Path, labels_path: Path | None) -> list[str]:
     if path is None:
         raise InputError(
             f"{list_path.parent}: no {LABELS_FILE}, which names the classes; it comes with "
-            "https://github.com/gtoderici/sports-1m-dataset (or name it with --labels FILE)"
+            "https://github.com/gtoderici/sports-1m-dataset (or name it with --annotations FILE)"
         )
     names = [line for _, line in text_lines(path)]
     if not names or len(set(names)) < len(names):
