@@ -75,6 +75,14 @@ class Slow(Lengths):
         raise AssertionError(json.dumps(item))
 
 
+class Steady(Lengths):
+    """Takes a third of a second an item."""
+
+    def make(self, item, key, step):
+        time.sleep(0.3)
+        return super().make(item, key, step)
+
+
 class Spelling:
     """Says of each frame the box (n, 10, n + 8, 20), where n is the number the frame spells."""
 

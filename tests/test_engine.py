@@ -1,5 +1,6 @@
 """The runner: the same results in one process, in several and in shares; what is finished is never done again."""
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -11,9 +12,10 @@ import time
 import pytest
 from engine_work import Lengths, Slow
 
-from labels.engine.placement import Placement, placement, share
+from labels.engine.placement import Placement, placement, placement_of, share
 from labels.engine.pools import Died, in_processes, in_threads
 from labels.engine.runner import Loaded, run
+from labels.records.errors import InputError
 
 NAMES = [f"video{'_' * at}" for at in range(20)]
 
@@ -151,6 +153,14 @@ def test_shares_make_up_the_whole():
     parts = [each.share(NAMES) for each in shares(3)]
     assert sorted(name for part in parts for name in part) == sorted(NAMES)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert share("2/3") == (2, 3) and placement("processes:4") == 4
-    with pytest.raises(Exception, match="processes:N"):
-        placement("threads:4")
+    assert share("2/3") == (2, 3) and placement("processes:4") == Placement(4)
+    assert placement("ray").ray == "ray" and placement("ray://head:10001").ray == "ray://head:10001"
+    for wrong in ("threads:4", "processes:0", "ray:", "ray://", "rays"):
+        with pytest.raises(Exception, match="processes:N"):
+            placement(wrong)
+
+
+def test_without_ray_one_line_says_how_to_have_it(monkeypatch):
+    monkeypatch.setattr("labels.engine.placement.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r'^--on ray: Ray is not installed: pip install "rally-labels\[ray\]"$'):
+        placement_of(argparse.Namespace(on=placement("ray"), shard=(1, 1)))

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LABELS = ROOT / "labels"
 HEAVY = {
     "records": set(),
-    "engine": set(),
+    "engine": {"ray"},
     "videos": {"av", "cv2", "yt_dlp"},
     "exchange": set(),
     "tracks": {"cv2", "scipy"},

@@ -1,8 +1,12 @@
-"""Placement: where a stage's work runs (this process or several) and which share of it. Imports nothing heavy."""
+"""Placement: where a stage's work runs (this process, several, or a Ray cluster) and which share of it.
+
+Imports nothing heavy.
+"""
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TypeVar
 
 from labels.records.errors import InputError
@@ -13,11 +17,15 @@ MOST_PROCESSES = 512
 
 @dataclass(frozen=True)
 class Placement:
-    """`processes`: 0 for as many as pay. `shard` of `shards`, from 1: the share of the items that is worked on."""
+    """`processes`: 0 for as many as pay. `shard` of `shards`, from 1: the share of the items that is worked on.
+
+    `ray`: empty for none; `ray` for the cluster this machine is of, or one of its own; or `ray://HOST:PORT`.
+    """
 
     processes: int = 0
     shard: int = 1
     shards: int = 1
+    ray: str = ""
 
     @property
     def is_share(self) -> bool:
@@ -33,12 +41,19 @@ class Placement:
         return f"shard-{self.shard}-of-{self.shards}" if self.is_share else ""
 
 
-def placement(text: str) -> int:
-    """Argument type of `--on`: how many processes."""
-    name, _, count = text.partition(":")
-    if name == "processes" and count.isascii() and count.isdecimal() and 0 < int(count) <= MOST_PROCESSES:
-        return int(count)
-    raise argparse.ArgumentTypeError(f"processes:N, N from 1 to {MOST_PROCESSES}, not '{text}'")
+RAY = "ray"
+
+
+def placement(text: str) -> Placement:
+    """Argument type of `--on`."""
+    name, colon, rest = text.partition(":")
+    if name == "processes" and rest.isascii() and rest.isdecimal() and 0 < int(rest) <= MOST_PROCESSES:
+        return Placement(int(rest))
+    if name == RAY and (not colon or (rest.startswith("//") and len(rest) > 2)):
+        return Placement(ray=text)
+    raise argparse.ArgumentTypeError(
+        f"processes:N, N from 1 to {MOST_PROCESSES}, or ray, or ray://HOST:PORT, not '{text}'"
+    )
 
 
 def share(text: str) -> tuple[int, int]:
@@ -54,7 +69,8 @@ def share(text: str) -> tuple[int, int]:
 def add_placement_arguments(parser: argparse.ArgumentParser, usual: str) -> None:
     """`--on` and `--shard`; `usual` says where the work is done without `--on`."""
     group = parser.add_argument_group("where the work is done; the result is the same")
-    group.add_argument("--on", type=placement, default=0, metavar="processes:N", help=f"(default: {usual})")
+    told = f"so many processes, or the actors of a Ray cluster (default: {usual})"
+    group.add_argument("--on", type=placement, default=None, metavar="processes:N|ray|ray://HOST:PORT", help=told)
     group.add_argument(
         "--shard",
         type=share,
@@ -67,7 +83,11 @@ def add_placement_arguments(parser: argparse.ArgumentParser, usual: str) -> None
 
 
 def placement_of(args: argparse.Namespace) -> Placement:
-    return Placement(args.on, *args.shard)
+    """InputError when Ray is asked for and not installed."""
+    where: Placement = args.on or Placement()
+    if where.ray and find_spec(RAY) is None:
+        raise InputError(f'--on {where.ray}: Ray is not installed: pip install "rally-labels[ray]"')
+    return replace(where, shard=args.shard[0], shards=args.shard[1])
 
 
 def refuse_placement(args: argparse.Namespace, why: str) -> None:

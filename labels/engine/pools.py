@@ -1,4 +1,4 @@
-"""Work side by side: a function over many things in threads or in processes, the answers in order.
+"""Work side by side: a function over many things in threads, in processes or on a Ray cluster, the answers in order.
 
 A process that dies (a crash in a library, no memory left) costs the one thing it worked on. Ctrl-C waits for what must
 not be left half done, and worker processes leave it to their parent.
@@ -10,11 +10,14 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from labels.records.errors import InputError
 
 Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")
@@ -146,6 +149,119 @@ def _call(work: Callable[[Thing], Answer], thing: Thing) -> Answer:
         return work(thing)
     except SystemExit:  # told to end: a pool would take it for an answer
         os._exit(1)
+
+
+class Cluster(NamedTuple):
+    """What a Ray cluster has for us: so many actors, each with its part of the cores, and with a GPU or none."""
+
+    actors: int
+    cores_each: int = 1
+    gpus_each: int = 0
+
+
+@contextmanager
+def ray_cluster(address: str, gpus: bool) -> Iterator[Cluster]:
+    """Within the block this process drives a Ray cluster. Raises InputError when it cannot be reached.
+
+    Args:
+        address: `ray://HOST:PORT`; `ray` for the cluster that this machine is of (or RAY_ADDRESS names), and where
+            there is none for one on the cores of this machine, which ends with the block.
+        gpus: whether the work is faster on one; then an actor has a GPU of its own, where the cluster has any.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
+    import ray
+
+    own = not ray.is_initialized()
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}  # a progress bar is on this terminal
+    try:
+        if own and address != "ray":
+            ray.init(address, **quiet)
+        elif own:
+            try:
+                ray.init("auto", **quiet)
+            except ConnectionError:
+                if "RAY_ADDRESS" in os.environ:
+                    raise
+                few = 2**28  # bytes: no pixels go there
+                ray.init("local", num_cpus=cores(), include_dashboard=False, object_store_memory=few, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
+        raise InputError(f"--on {address}: {' '.join(str(error).split())[:300]}") from None
+    try:
+        there = ray.cluster_resources()
+        cpus, devices = max(1, int(there.get("CPU", 1))), int(there.get("GPU", 0)) if gpus else 0
+        yield Cluster(devices, max(1, cpus // devices), 1) if devices else Cluster(cpus)
+    finally:
+        if own:
+            ray.shutdown()
+
+
+class _Actor:
+    """Runs in a process of its own, somewhere on the cluster."""
+
+    started = False
+
+    def call(self, start: Any, work: Callable[[Thing], Answer], thing: Thing) -> Answer:
+        """`start` is called before the first thing. Not when the actor is made: what dies there dies for ever."""
+        if not self.started:
+            import ray
+
+            ray.get(start[0])()
+            self.started = True
+        return _call(work, thing)
+
+
+def on_ray(
+    work: Callable[[Thing], Answer],
+    things: Sequence[Thing],
+    cluster: Cluster,
+    start: Callable[[], None],
+) -> Generator[Answer | Died, None, None]:
+    """As `in_processes`, by the actors of a cluster; within `ray_cluster`.
+
+    An actor that dies, alone or with its machine, is made again wherever there is room, and tries once more what it
+    worked on. One that has nothing left to do makes room.
+    """
+    import ray
+    from ray.exceptions import ActorDiedError, RayError, RayTaskError, RuntimeEnvSetupError
+
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    actor_class: Any = ray.remote(_Actor).options(
+        num_cpus=cluster.cores_each,
+        num_gpus=cluster.gpus_each,
+        max_restarts=-1,
+        max_task_retries=1,
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
+    )
+    shared = [ray.put(start)]  # in a list: an actor fetches it once, not with every thing
+    idle = [actor_class.remote() for _ in range(min(cluster.actors, len(things)))]
+    waiting = deque(enumerate(things))
+    running: dict[Any, tuple[int, Any]] = {}
+    told: dict[int, Answer | Died] = {}
+    try:
+        for number in range(len(things)):
+            while number not in told:
+                while idle and waiting:
+                    at, thing = waiting.popleft()
+                    actor = idle.pop()
+                    running[actor.call.remote(shared, work, thing)] = at, actor
+                while idle:
+                    ray.kill(idle.pop())
+                (ready, *_), _ = ray.wait(list(running))
+                at, actor = running.pop(ready)
+                try:
+                    told[at] = ray.get(ready)
+                except RayTaskError as error:
+                    raise error.cause from None
+                except RuntimeEnvSetupError:
+                    raise
+                except RayError as error:  # its process died twice, or its machine did
+                    told[at] = DIED
+                    actor = actor_class.remote() if isinstance(error, ActorDiedError) else actor
+                idle.append(actor)
+            yield told.pop(number)
+    finally:
+        for actor in [*idle, *(actor for _, actor in running.values())]:
+            ray.kill(actor)
 
 
 @contextmanager

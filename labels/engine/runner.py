@@ -3,12 +3,14 @@
     class Lengths(Task): ...                                    # key, files, make
     outcome = run(Lengths(folder), video_ids, Placement(processes=4))
 
-What is finished is left alone, the rest is made in this process or in several, or one share of it; every item ends used
-or skipped for a reason. What is of all items, and the run record, is written by whoever called, last.
+What is finished is left alone, the rest is made in this process, in several or on a Ray cluster, or one share of it;
+every item ends used or skipped for a reason. What is of all items, and the run record, is written by whoever called,
+last.
 """
 
 import os
 import pickle
+import platform
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -21,8 +23,9 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 from tqdm import tqdm
 
 from labels.engine.placement import Placement
-from labels.engine.pools import Died, cores, in_processes
+from labels.engine.pools import Cluster, Died, cores, in_processes, on_ray, ray_cluster
 from labels.records.command_line import Summary
+from labels.records.errors import InputError
 from labels.records.safe_writing import read_parquet_metadata
 
 Account = dict[str, Any]  # what a result says of itself; JSON can hold it
@@ -81,6 +84,12 @@ class Task(ABC):
     def kind_of(self, error: Exception) -> str:
         return str(error)
 
+    @property
+    def device(self) -> str:
+        """What it computes on, auto, cpu or cuda: that of what it has loaded."""
+        loaded = [value for value in vars(self).values() if isinstance(value, Loaded)]
+        return loaded[0].device if loaded else "cpu"
+
     def worth(self, items: list[str]) -> int:
         """How many processes these pay for, where nobody says how many."""
         return 1
@@ -120,8 +129,11 @@ class Task(ABC):
 class Loaded(Generic[Value]):
     """A network, or what else is too large to send: another process gets how to load it, and loads its own."""
 
-    def __init__(self, value: Value | None = None, load: Callable[[], Value] | None = None) -> None:
-        """`load` must be picklable; without it the value itself must be."""
+    def __init__(
+        self, value: Value | None = None, load: Callable[[], Value] | None = None, device: str = "cpu"
+    ) -> None:
+        """`load` must be picklable; without it the value itself must be. `device`: auto, cpu or cuda."""
+        self.device = device
         self._value, self._load = value, load
 
     @property
@@ -132,7 +144,7 @@ class Loaded(Generic[Value]):
         return self._value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Loaded, ((self._value, None) if self._load is None else (None, self._load))
+        return Loaded, ((self._value, None) if self._load is None else (None, self._load)) + (self.device,)
 
 
 BATCH = 16  # items that are handed to a process at once, so that it can decode the next one ahead
@@ -218,43 +230,63 @@ def _counted(task: Task, account: Account) -> Account:
 
 def _make(task: Task, pending: dict[str, str], where: Placement) -> dict[str, Account | Skip]:
     results: dict[str, Account | Skip] = {}
-    processes = min(where.processes or task.worth(list(pending)), len(pending))
     total = sum(map(task.size, pending))
-    with tqdm(total=total, desc=task.name, unit=task.unit, dynamic_ncols=True) as bar:
-        step = bar.update
-        with closing(
-            _beside(task, pending, processes, step) if processes > 1 else task.make_all(pending, step)
-        ) as made:
-            for item, result in made:
-                results[item] = result if isinstance(result, Skip) else _counted(task, result)
-                if total > len(pending):
-                    bar.set_postfix_str(f"{len(results)}/{len(pending)} videos", refresh=False)
+    with (
+        tqdm(total=total, desc=task.name, unit=task.unit, dynamic_ncols=True) as bar,
+        closing(_made(task, pending, where, bar.update)) as made,
+    ):
+        for item, result in made:
+            results[item] = result if isinstance(result, Skip) else _counted(task, result)
+            if total > len(pending):
+                bar.set_postfix_str(f"{len(results)}/{len(pending)} videos", refresh=False)
     return results
 
 
-def _beside(task: Task, pending: dict[str, str], processes: int, step: Step) -> Results:
-    """The same in processes of their own, some items at a time. Whichever kills its process is a Skip."""
-    start = partial(_start, max(1, cores() // processes), pickle.dumps(task))
-    many = max(1, min(BATCH, len(pending) // (BATCHES_EACH * processes)))
+def _made(task: Task, pending: dict[str, str], where: Placement, step: Step) -> Results:
+    if where.ray:
+        with ray_cluster(where.ray, task.device != "cpu") as cluster:
+            yield from _beside(task, pending, cluster, step)
+        return
+    processes = min(where.processes or task.worth(list(pending)), len(pending))
+    yield from _beside(task, pending, processes, step) if processes > 1 else task.make_all(pending, step)
+
+
+def _beside(task: Task, pending: dict[str, str], workers: int | Cluster, step: Step) -> Results:
+    """The same in processes of their own, here or on a cluster, some items at a time.
+
+    Those of whatever killed its process, twice, are made again one by one: one that does so alone is a Skip.
+    """
+    count = workers if isinstance(workers, int) else workers.actors
+    many = max(1, min(BATCH, len(pending) // (BATCHES_EACH * count)))
     items = list(pending)
     batches = [{item: pending[item] for item in items[first : first + many]} for first in range(0, len(items), many)]
-    with closing(in_processes(_make_in_worker, batches, processes, start)) as answers:
-        for batch, answer in zip(batches, answers, strict=True):
-            for item, result in _one_by_one(task, batch, start) if isinstance(answer, Died) else answer:
-                step(task.size(item))
-                yield item, result
+    while batches:
+        doubtful: dict[str, str] = {}
+        with closing(_answers(task, batches, workers)) as answers:
+            for batch, answer in zip(batches, answers, strict=True):
+                if isinstance(answer, Died) and len(batch) > 1:
+                    doubtful |= batch
+                    continue
+                if isinstance(answer, Died):
+                    answer = [(item, DIED) for item in batch]
+                    task.remove(*batch)
+                for item, result in answer:
+                    step(task.size(item))
+                    yield item, result
+        batches = [{item: key} for item, key in doubtful.items()]
+        workers = 1 if isinstance(workers, int) else workers
 
 
-def _one_by_one(task: Task, keys: dict[str, str], start: partial[None]) -> Results:
-    """A batch that killed its process: the items before the one that does are finished, those after it are made."""
-    singles = [{item: key} for item, key in keys.items()]
-    with closing(in_processes(_make_in_worker, singles, 1, start)) as answers:
-        for item, answer in zip(keys, answers, strict=True):
-            if isinstance(answer, Died):
-                task.remove(item)
-                yield item, DIED
-            else:
-                yield from answer
+def _answers(
+    task: Task, batches: list[dict[str, str]], workers: int | Cluster
+) -> Generator[list[tuple[str, Account | Skip]] | Died, None, None]:
+    if isinstance(workers, int):
+        here = partial(_start, max(1, cores() // workers), pickle.dumps(task))
+        return in_processes(_make_in_worker, batches, workers, here)
+    seen = task.files(next(iter(batches[0])))[0].parent.resolve()
+    seen.mkdir(parents=True, exist_ok=True)
+    there = partial(_start_elsewhere, Path.cwd(), seen, workers.cores_each, pickle.dumps(task))
+    return on_ray(_make_in_worker, batches, workers, there)
 
 
 _task: Task | None = None  # in a worker process
@@ -266,6 +298,15 @@ def _start(threads: int, task: bytes) -> None:
         os.environ.setdefault(name, str(threads))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait take others' cores
     _task = pickle.loads(task)  # only now: this imports what takes its number of threads from there
+
+
+def _start_elsewhere(folder: Path, seen: Path, threads: int, task: bytes) -> None:
+    """In an actor, whose machine must see the work folder and be where the user is: paths may be relative."""
+    if not (folder.is_dir() and seen.is_dir()):
+        where = f"{platform.node()} does not see {seen if folder.is_dir() else folder}"
+        raise InputError(f"{where}: the work folder must be shared by all machines, under one path")
+    os.chdir(folder)
+    _start(threads, task)
 
 
 def _make_in_worker(keys: dict[str, str]) -> list[tuple[str, Account | Skip]]:

@@ -236,7 +236,8 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
     with work.writing(where.name):
         loaded = recogniser = None
         if name != HUMAN:
-            loaded = Loaded(load=partial(load_labeller, name, args.device, args.batch_size, args.pose, args.map))
+            load = partial(load_labeller, name, args.device, args.batch_size, args.pose, args.map)
+            loaded = Loaded(load=load, device=args.device)
             recogniser = loaded.value
             inputs["labeller"] = recogniser.digest
         folder, settings = work.round(args.round), ActionLabelling(args.per, args.human_share)

@@ -235,7 +235,10 @@ def label_boxes_of(args: argparse.Namespace) -> Summary:
         options = DetectorOptions(batch_size=args.batch_size, class_list=args.class_list, prompts=args.prompts)
         views = Views(tuple(args.input_size), args.tiles, args.mirrored)
         load = partial(load_labeller, names, class_names, args.device, options, views, args.stride, args.backbone)
-        labeller, settings, folder = Loaded(load=load), LabellingSettings(stride=args.stride), work.round(args.round)
+        on_cpu = names == ("motion",) and args.backbone is None
+        device = "cpu" if on_cpu else args.device
+        labeller: Loaded[Labeller] = Loaded(load=load, device=device)
+        settings, folder = LabellingSettings(stride=args.stride), work.round(args.round)
         detector = labeller.value.detector
         inputs |= {"videos": digest_of_videos(work), "labeller": detector.digest}
         outcome = label_round(work, folder, labeller, settings, where)

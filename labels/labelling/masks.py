@@ -119,7 +119,8 @@ def label_masks_of(args: argparse.Namespace) -> Summary:
         raise InputError("--masks: its prompts are the cleaned labels; leave --recogniser and --detector out")
     work, where = WorkFolder(args.work), placement_of(args)
     with work.writing(where.name):
-        segmenter = Loaded(load=partial(load_segmenter, args.masks, args.track_masks, args.device))
+        load = partial(load_segmenter, args.masks, args.track_masks, args.device)
+        segmenter: Loaded[Segmenter] = Loaded(load=load, device=args.device)
         return mask_round(work, args.round, segmenter, where=where)
 
 
