@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from engine_work import Lengths, Steady
 from test_engine import NAMES, contents
-from test_engine_stages import copy_of, expected, frozen, stages, written  # noqa: F401
+from test_engine_stages import copy_of, stages, work_of, written
 
 from labels.engine.placement import Placement
 from labels.engine.runner import Loaded, Task, _start_elsewhere, run
@@ -38,31 +38,28 @@ def cluster():
 
 
 def test_the_same_results_whatever_dies(cluster, tmp_path):
-    """A process that is killed costs nothing, and an item that always kills it only itself."""
-    items = [*NAMES[:8], "killed", *NAMES[8:], "refused", "deadly"]
+    """A process that is killed costs nothing, an item that always kills it only itself; an error of none is raised."""
+    items = [*NAMES[:4], "killed", "refused", "deadly"]
     outcome = run(Lengths(tmp_path), items, ON_RAY)
-    assert outcome.used == items[:-2] and outcome.made == len(items) - 2
+    assert outcome.used == items[:5] and outcome.made == 5
     died = "the process that worked on it died; is there enough memory?"
     assert outcome.skipped == {"refused": "its name", "deadly": died}
-    assert outcome.totals == {"length": sum(map(len, items[:-2]))}
+    assert outcome.totals == {"length": sum(map(len, items[:5]))}
     assert contents(tmp_path) == {
-        f"{name}.json": {"key": f"{name}|1", "length": len(name), "threads": None} for name in items[:-2]
+        f"{name}.json": {"key": f"{name}|1", "length": len(name), "threads": None} for name in items[:5]
     }
-    again = run(Lengths(tmp_path), items[:-2], ON_RAY)
-    assert (again.made, again.untouched) == (0, len(items) - 2)
-
-
-def test_the_same_files_as_in_one_process(cluster, frozen, expected, tmp_path):  # noqa: F811
-    work = copy_of(frozen, tmp_path)
-    stages(work, "--on", "ray")
-    found = written(work)
-    assert sorted(found) == sorted(expected)
-    assert not [name for name in found if found[name] != expected[name]]
-
-
-def test_an_error_of_no_one_item_ends_the_run(cluster, tmp_path):
     with pytest.raises(ValueError, match=r"^wrong is wrong$"):
-        run(Lengths(tmp_path), ["a", "wrong"], ON_RAY)
+        run(Lengths(tmp_path), ["wrong"], ON_RAY)
+
+
+def test_the_same_files_as_in_one_process(cluster, tmp_path):
+    here = work_of(tmp_path / "here", 4)
+    there = copy_of(here, tmp_path)
+    stages(here, "--on", "processes:1")
+    stages(there, "--on", "ray")
+    expected, found = written(here), written(there)
+    assert sorted(found) == sorted(expected) and len(list(here.round(0).stage("cleaned").glob("boxes/*.parquet"))) == 3
+    assert not [name for name in found if found[name] != expected[name]]
 
 
 def test_a_machine_that_is_lost_costs_nothing(cluster, tmp_path):
@@ -83,7 +80,7 @@ def test_a_machine_that_is_lost_costs_nothing(cluster, tmp_path):
 
 
 def test_a_machine_that_does_not_see_the_work_folder_says_so(tmp_path):
-    with pytest.raises(InputError, match="does not see .*elsewhere: the work folder must be shared by all machines"):
+    with pytest.raises(InputError, match=r"does not see .*elsewhere: the work folder must be shared by all machines"):
         _start_elsewhere(Path.cwd(), tmp_path / "elsewhere", 1, b"")
 
 

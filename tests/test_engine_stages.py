@@ -23,20 +23,23 @@ def ball_frame(clip, index):
     return cv2.circle(rgb, where, 3, (250, 250, 240), -1, cv2.LINE_AA)
 
 
-@pytest.fixture(scope="module")
-def frozen(tmp_path_factory):
-    """A work folder with clips and nothing else; never written to."""
+def work_of(root, clips):
+    """A work folder with clips, the eighth or last of them damaged, and nothing else."""
     from conftest import write_test_video
-
-    root = tmp_path_factory.mktemp("frozen")
 
     def make_video(path, frames):
         return write_test_video(path, [ball_frame(int(path.stem[1:]), index) for index in range(frames)])
 
-    work = work_with(root, make_video, [f"v{number:02d}" for number in range(CLIPS)], FRAMES)
-    damaged = work.videos / "v07.mp4"
+    work = work_with(root, make_video, [f"v{number:02d}" for number in range(clips)], FRAMES)
+    damaged = work.videos / f"v{min(clips - 1, 7):02d}.mp4"
     damaged.write_bytes(damaged.read_bytes()[:900])
     return work
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    """Never written to."""
+    return work_of(tmp_path_factory.mktemp("frozen"), CLIPS)
 
 
 def stages(work, *options, shares=1):

@@ -172,18 +172,21 @@ def ray_cluster(address: str, gpus: bool) -> Iterator[Cluster]:
     import ray
 
     own = not ray.is_initialized()
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}  # a progress bar is on this terminal
+    # Where this package is from, and no messages of workers: a progress bar is on this terminal.
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    said: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
+    said |= {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if own and address != "ray":
-            ray.init(address, **quiet)
+            ray.init(address, **said)
         elif own:
             try:
-                ray.init("auto", **quiet)
+                ray.init("auto", **said)
             except ConnectionError:
                 if "RAY_ADDRESS" in os.environ:
                     raise
                 few = 2**28  # bytes: no pixels go there
-                ray.init("local", num_cpus=cores(), include_dashboard=False, object_store_memory=few, **quiet)
+                ray.init("local", num_cpus=cores(), include_dashboard=False, object_store_memory=few, **said)
     except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
         raise InputError(f"--on {address}: {' '.join(str(error).split())[:300]}") from None
     try:
@@ -222,15 +225,13 @@ def on_ray(
     worked on. One that has nothing left to do makes room.
     """
     import ray
-    from ray.exceptions import ActorDiedError, RayError, RayTaskError, RuntimeEnvSetupError
+    from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     actor_class: Any = ray.remote(_Actor).options(
         num_cpus=cluster.cores_each,
         num_gpus=cluster.gpus_each,
         max_restarts=-1,
         max_task_retries=1,
-        runtime_env={"env_vars": {"PYTHONPATH": path}},
     )
     shared = [ray.put(start)]  # in a list: an actor fetches it once, not with every thing
     idle = [actor_class.remote() for _ in range(min(cluster.actors, len(things)))]
@@ -252,8 +253,6 @@ def on_ray(
                     told[at] = ray.get(ready)
                 except RayTaskError as error:
                     raise error.cause from None
-                except RuntimeEnvSetupError:
-                    raise
                 except RayError as error:  # its process died twice, or its machine did
                     told[at] = DIED
                     actor = actor_class.remote() if isinstance(error, ActorDiedError) else actor

@@ -274,7 +274,7 @@ def _beside(task: Task, pending: dict[str, str], workers: int | Cluster, step: S
                     step(task.size(item))
                     yield item, result
         batches = [{item: key} for item, key in doubtful.items()]
-        workers = 1 if isinstance(workers, int) else workers
+        workers = 1 if isinstance(workers, int) else workers._replace(actors=1)
 
 
 def _answers(
