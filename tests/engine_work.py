@@ -83,6 +83,27 @@ class Steady(Lengths):
         return super().make(item, key, step)
 
 
+@dataclass(frozen=True)
+class Nothing(Task):
+    """No work at all: what is left is the runner's own."""
+
+    name = "nothing"
+
+    folder: Path
+
+    def key(self, item):
+        return item
+
+    def files(self, item):
+        return (self.folder / f"{item}.json",)
+
+    def finished(self, item, key):
+        return None
+
+    def make(self, item, key, step):
+        return {}
+
+
 class Spelling:
     """Says of each frame the box (n, 10, n + 8, 20), where n is the number the frame spells."""
 
