@@ -20,9 +20,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-TESTS = str(ROOT / "tests")
-sys.path[:0] = [str(ROOT), TESTS]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine_work import Nothing
 from test_engine_stages import work_of, written
@@ -31,6 +30,8 @@ from labels.engine.placement import Placement
 from labels.engine.runner import run
 from labels.records.work_folder import WorkFolder
 
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = str(ROOT / "tests")
 LABEL = ("dataset_processor.py", "--detector", "motion", "--force")
 CLEAN = ("dataset_cleaner.py", "--set", "max_per_frame=1", "--force")
 PARTS = ("small", "items", "real")
