@@ -7,6 +7,7 @@ steps of an epoch and the checkpoints, are those of one process; a run may go on
 """
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -43,7 +44,9 @@ def run_ranks(device: str, stage: Callable[[], int]) -> int:
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         if local >= torch.cuda.device_count():
-            print(f"torchrun: {beside} processes, but {torch.cuda.device_count()} CUDA devices on this machine")
+            if local == torch.cuda.device_count():  # one of them says so
+                told = f"torchrun: {beside} processes, but {local} CUDA devices on this machine"
+                print(told, file=sys.stderr)
             return 2
         torch.cuda.set_device(local)
     torch.set_num_threads(max(1, cores() // beside))
