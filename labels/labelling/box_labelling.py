@@ -20,7 +20,8 @@ from labels.models.detectors.detector import Clock, Detector
 from labels.models.detectors.ensemble import Ensemble, sources_of
 from labels.records.detections import Detections, as_text
 from labels.records.geometry import clip_boxes
-from labels.records.tables import BOXES, CAMERA, concatenate, make_boxes, sort_boxes
+from labels.records.masks import MASKS
+from labels.records.tables import BOX_COLUMNS, BOXES, CAMERA, concatenate, make_boxes, make_table, sort_boxes
 from labels.records.video_labels import Stretches, in_stretches
 from labels.tracks.camera_motion import IDENTITY, CameraMotion, CameraStep, camera_table
 from labels.tracks.trajectories import PLAYER_CLASSES
@@ -41,6 +42,7 @@ class LabelledVideo:
     repeated_boxes: int  # that it had said of the same frame before, to the last bit
     repeated_frames: tuple[int, ...] = ()  # labelled frames that show what the frame before shows, and have its boxes
     clocks: Mapping[str, Clock] = field(default_factory=dict)  # by source, what its detector was given and took
+    masks: pd.DataFrame | None = None  # MASKS, of a detector that gives some
 
 
 def label_video(
@@ -119,7 +121,9 @@ def label_video(
     once = sort_boxes(boxes.drop_duplicates("label_uid", keep="first"))
     counts = (rows.frames, rows.degenerate, rows.surplus, len(boxes) - len(once))
     clocks = detector.clocks if isinstance(detector, Ensemble) else {"": clock}
-    return LabelledVideo(once, table, *counts, tuple(repeated), clocks)
+    masks = rows.as_masks(boxes)
+    masks = masks[masks["label_uid"].isin(once["label_uid"])].drop_duplicates("label_uid", ignore_index=True)
+    return LabelledVideo(once, table, *counts, tuple(repeated), clocks, masks if len(masks) else None)
 
 
 def parts_of(frames: Iterable[Frame], stretches: Stretches | None) -> Iterator[Iterator[Frame]]:
@@ -157,6 +161,7 @@ def joined(parts: Sequence[LabelledVideo], video_id: str, round_number: int) -> 
         sum(part.repeated_boxes for part in parts),
         tuple(index for part in parts for index in part.repeated_frames),
         clocks,
+        concatenate(masks, MASKS) if (masks := [part.masks for part in parts if part.masks is not None]) else None,
     )
 
 
@@ -238,9 +243,18 @@ class _Rows:
             np.concatenate([np.zeros((0, 4), np.float32), *(detections.xyxy for detections in found)]),
             np.concatenate([np.zeros(0, dtype=object), *(detections.class_name for detections in found)]),
             np.concatenate([np.zeros(0, np.float32), *(detections.score for detections in found)]),
+            track_id=np.concatenate([np.zeros(0, np.int64), *(detections.track_id for detections in found)]),
             source=np.concatenate([np.zeros(0, dtype=object), *(detections.source for detections in found)]),
             appearance=np.concatenate([np.zeros(0, dtype=object), *(features for _, _, _, features in self.parts)]),
         )
+
+    def as_masks(self, boxes: pd.DataFrame) -> pd.DataFrame:
+        """The masks of those of `boxes`, as `as_boxes` gave them, that have one."""
+        masks = [np.zeros(0, dtype=object), *(detections.mask_rle for _, _, detections, _ in self.parts)]
+        values = {name: boxes[name].to_numpy() for name in ("label_uid", *BOX_COLUMNS)}
+        values |= {"mask_rle": np.concatenate(masks), "mask_score": boxes["score"].to_numpy()}
+        table = make_table(MASKS, values)
+        return table[table["mask_rle"] != ""].reset_index(drop=True)
 
 
 class _Beside:

@@ -212,6 +212,9 @@ class BoxLabelling(Task):
         )
         boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {item}")
         write_parquet(self.folder.camera(item), labelled.camera, facts.as_metadata())
+        if labelled.masks is not None:
+            said = {"key": key, "boxes": len(boxes), "masks": len(labelled.masks), "segmenter": detector.name}
+            write_parquet(self.folder.masks(item), labelled.masks, said)
         write_video_labels(self.folder.boxes("labelled", item), VideoLabels(boxes, facts))  # last: it is done
         if teacher.frames or student.frames:
             note_cost(self.work, number, teacher, student)

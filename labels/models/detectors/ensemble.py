@@ -182,7 +182,8 @@ class Ensemble:
         answers = self.clocks[source].watch(detector, (frame for frame in asked if frame.frame_index % stride == 0))
         for frame in all_frames:
             found = next(answers)[1] if frame.frame_index % stride == 0 else Detections.none()
-            yield Detections(found.xyxy, found.score, found.class_name, np.full(len(found), source, dtype=object))
+            sources = np.full(len(found), source, dtype=object)
+            yield Detections(found.xyxy, found.score, found.class_name, sources, mask_rle=found.mask_rle)
 
 
 def sources_of(detector: Detector | Ensemble) -> dict[str, Detector]:
@@ -204,9 +205,9 @@ def origins_of(detector: Detector | Ensemble) -> dict[str, dict[str, str]]:
 
 
 def together(parts: list[Detections]) -> Detections:
-    """All boxes of one frame, whoever found them."""
-    names = ("xyxy", "score", "class_name", "source")
-    return Detections(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    """All boxes of one frame, whoever found them. Their tracks are left out: two may number theirs alike."""
+    names = ("xyxy", "score", "class_name", "source", "mask_rle")
+    return Detections(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def load_ensemble(
