@@ -14,7 +14,7 @@ from labels.engine.runner import Loaded
 from labels.labelling.box_round import Labeller, label_round
 from labels.labelling.settings import LabellingSettings
 from labels.models.detectors.loading import load_detector
-from labels.models.detectors.sam3 import Sam3Detector, chunks_of
+from labels.models.segmenters import Sam3Detector, chunks_of
 from labels.models.settings import DetectorOptions, Sam3Settings
 from labels.records.errors import InputError
 from labels.records.masks import decode_mask, with_masks

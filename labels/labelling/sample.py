@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from labels.labelling.action_intervals import TEST
 from labels.models.detectors.detector import Clock
 from labels.models.settings import DEFAULT_DETECTOR
 from labels.records import next_command
@@ -28,7 +29,6 @@ from labels.records.video_labels import Stretches, VideoFacts, in_stretches, rea
 from labels.records.work_folder import RoundFolder, WorkFolder
 
 STRETCH_S = 4.0  # of a longer clip: several flights, and time for a path to show where it leads
-HELD_OUT = "test"  # the split of clips that are never trained on: a teacher's time is not spent there
 COSTS = ("round", "teacher_frames", "teacher_s", "student_frames", "student_s")
 Sample = dict[str, Stretches]  # by video_id; a video that is not named has no stretch
 
@@ -48,7 +48,7 @@ def stretch_table(videos: pd.DataFrame, stride: int) -> pd.DataFrame:
     Columns video_id, first, end, frames (labelled ones), draw (an order by chance, the same each time).
     """
     rows = []
-    for video in videos[videos["split"] != HELD_OUT].sort_values(["class_name", "group", "video_id"]).itertuples():
+    for video in videos[videos["split"] != TEST].sort_values(["class_name", "group", "video_id"]).itertuples():
         for first, end in stretches_of(video.frame_count, video.fps, stride):
             frames = len(range(first, end, stride))
             rows.append((video.video_id, first, end, frames, digest_of([video.video_id, first])))

@@ -30,7 +30,7 @@ from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, whole_folder, write_json
 
 if TYPE_CHECKING:
-    from labels.models.detectors.sam3 import Sam3Detector
+    from labels.models.segmenters import Sam3Detector
     from labels.videos.decoding.frames import Frame
 
 PROMPTS = CLASSES_FOLDER / "prompts.csv"
@@ -48,7 +48,7 @@ def load_hub_detector(
 
     kind = hub.config.model_type
     if kind == SAM3:
-        from labels.models.detectors.sam3 import load_sam3
+        from labels.models.segmenters import load_sam3
 
         return load_sam3(name, hub, class_names, device, options)
     if kind in modeling_auto.MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES:
