@@ -88,7 +88,7 @@ def add_clips(work: "WorkFolder", args: argparse.Namespace) -> Summary:
 
 
 def download(args: argparse.Namespace) -> Summary:
-    from labels.labelling.human_actions import begins_with_actions
+    from labels.labelling.action_intervals import begins_with_actions
     from labels.records import next_command
     from labels.records.run_records import out_of_date
     from labels.records.work_folder import WorkFolder

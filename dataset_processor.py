@@ -6,6 +6,7 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
                              run.json                    the labeller, its working threshold, counts
                              actions/                    who does what, when: a shard a video, and a run.json
         frames/              JPEGs of the frames in which something was found
+        costs.csv            what labelling took
 
     python dataset_processor.py work --round 0                          # torchvision's Faster R-CNN finds sports balls
     python dataset_processor.py work --round 0 --detector motion        # small fast balls; nothing to download
@@ -16,6 +17,8 @@ Writes  rounds/NN/labelled/  boxes/<video_id>.parquet    every box with its scor
     python dataset_processor.py work --round 0 --masks facebook/sam2.1-hiera-tiny   # masks of the cleaned labels
     python dataset_processor.py work --round 0 --recogniser human       # actions: what an archive says of its clips
     python dataset_processor.py work --round 0 --shard 2/8              # one of eight shares, beside the others
+    python dataset_processor.py work --round 0 --detector hf:NAME --share 0.05   # a strong teacher on a sample
+    python dataset_processor.py work --round 2 --ask hf:NAME --share 0.02        # and again where labels are in doubt
 
 A detector is `motion`, the name of any torchvision detection model (its COCO weights are fetched once), `hf:NAME` or
 `hf:FOLDER` of the Hugging Face hub, a .onnx file of any common export (labels/models/detectors/onnx_layouts.py lists

@@ -16,7 +16,7 @@ import dataset_processor
 import train
 import visualise
 from labels.cleaning.settings import ActionSettings
-from labels.labelling.human_actions import share_of, videos_taught
+from labels.labelling.action_intervals import share_of, videos_taught
 from labels.models.checkpoints import RECOGNISER, load_checkpoint
 from labels.models.pose_estimators import People
 from labels.models.recognisers.recogniser import recogniser_from_file

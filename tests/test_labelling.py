@@ -184,6 +184,8 @@ def test_a_box_said_twice_is_one_label_and_counted(tmp_path, make_video):
             "repeated_boxes": 3,
             "degenerate_boxes": 0,
             "surplus_boxes": 0,
+            "teacher_frames": 3,
+            "student_frames": 0,
         }
         assert "3 boxes left out, because the labeller gave the very same one before" in outcome_lines(outcome)
     assert len(read_parquet(work.round(0).boxes("labelled", "a"))) == 6

@@ -58,7 +58,9 @@ def scene_of(boxes):
     """All that fusion asks of a scene."""
     timeline = make_timeline(np.arange(FRAMES), 30.0, 1280, 720, boxes, None)
     denied = np.zeros(len(boxes), dtype=bool)
-    return Scene(boxes, denied, timeline, FRAMES, False, None, CleaningSettings(), PathSettings(), PlayerSettings())
+    return Scene(
+        boxes, denied, denied, timeline, FRAMES, False, None, CleaningSettings(), PathSettings(), PlayerSettings()
+    )
 
 
 def still(x, y, score, size=12.0):

@@ -227,6 +227,55 @@ def _vjepa2(folder: Path):
     )
 
 
+def _sam3_video(folder: Path):
+    import transformers as t
+
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = sorted({*"".join(WORDS)})
+    pieces = ["!", "<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
+    (folder / "vocab.json").write_text(json.dumps({piece: at for at, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = t.CLIPTokenizer.from_pretrained(folder, model_max_length=32, pad_token="<|endoftext|>")
+    side, cells = 112, 8
+    size = {"height": side, "width": side}
+    small = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2}
+    wide = small | {"hidden_size": 128}  # a tracker's memory is 64 wide, and an object's pointer is cut into such
+    detector = t.Sam3Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam3_vit_model", **small, "num_hidden_layers": 2, "image_size": side, "patch_size": 14,
+                "window_size": 4, "global_attn_indexes": [1], "pretrain_image_size": 56,
+            },
+            "fpn_hidden_size": 128,
+            "backbone_feature_sizes": [[4 * cells] * 2, [2 * cells] * 2, [cells] * 2],
+        },
+        text_config={
+            **small, "vocab_size": len(pieces), "num_hidden_layers": 1, "max_position_embeddings": 32,
+            "projection_dim": 32, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
+        },
+        geometry_encoder_config=wide | {"num_layers": 1},
+        detr_encoder_config=wide | {"num_layers": 1},
+        detr_decoder_config=wide | {"num_layers": 1, "num_queries": 4},
+        mask_decoder_config={"hidden_size": 128, "num_attention_heads": 2},
+    )  # fmt: skip
+    tracker = t.Sam3TrackerVideoConfig(
+        vision_config=detector.vision_config.to_dict(),
+        prompt_encoder_config={"hidden_size": 128, "image_size": side, "patch_size": 14, "mask_input_channels": 4},
+        mask_decoder_config={"hidden_size": 128, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32},
+        image_size=side, memory_attention_hidden_size=128, memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=32, memory_attention_rope_feat_sizes=[cells] * 2,
+        memory_encoder_hidden_size=128, memory_encoder_output_channels=64, mask_downsampler_embed_dim=128,
+        memory_fuser_embed_dim=128, memory_fuser_intermediate_dim=32, memory_fuser_num_layers=1,
+    )  # fmt: skip
+    config = t.Sam3VideoConfig(
+        detector_config=detector.to_dict(), tracker_config=tracker.to_dict(), low_res_mask_size=4 * cells,
+        score_threshold_detection=0.0, new_det_thresh=0.0,
+    )  # fmt: skip
+    images = t.Sam3ImageProcessor(size=size, mask_size={"height": 4 * cells, "width": 4 * cells})
+    processor = t.Sam3VideoProcessor(images, t.Sam2VideoVideoProcessor(size=size), tokenizer)
+    return t.Sam3VideoModel(config), processor
+
+
 DETECTORS = {
     "rf_detr": _rf_detr,
     "d_fine": _d_fine,
@@ -234,4 +283,10 @@ DETECTORS = {
     "mm-grounding-dino": _mm_grounding_dino,
     "owlv2": _owlv2,
 }
-MAKERS = DETECTORS | {"vitpose": _vitpose, "dinov2": _dinov2, "videomae": _videomae, "vjepa2": _vjepa2}
+MAKERS = DETECTORS | {
+    "sam3_video": _sam3_video,
+    "vitpose": _vitpose,
+    "dinov2": _dinov2,
+    "videomae": _videomae,
+    "vjepa2": _vjepa2,
+}

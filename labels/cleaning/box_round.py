@@ -270,6 +270,7 @@ class RoundAccounts:
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._kept_by_class: Counter[str] = Counter()
+        self._frames = 0  # that a labeller looked at
         self._no_confident_track: list[str] = []
         self._class_names = {"labels": set(inputs.class_names), "truth": set[str]()}
         self._quality = QualityEstimate(inputs.scales, inputs.class_names)
@@ -282,6 +283,7 @@ class RoundAccounts:
         self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], cleaned.video)}
         self._counts.update(account["merged"] | dict(Counter(boxes["decision"].tolist())) | {"videos": 1})
         self._counts.update(account["counts"])
+        self._frames += len(cleaned.video.labelled_frames)
         self._counts.update(labelled=-account["counts"]["from_verdicts"])
         self._class_names["labels"].update(boxes["class_name"][boxes["decision"] == "keep"])
         self._kept_by_class.update(boxes["class_name"][boxes["decision"] == "keep"].tolist())
@@ -292,8 +294,8 @@ class RoundAccounts:
         shares = {name: Share(*counts) for name, counts in account["agreement"].items()}
         self._agreement.add(str(video["group"]) or video_id, shares)
         if (truth := self._work.read_truth(video_id)) is not None:
-            # Only frames that were labelled are judged: the truth between them was never looked at.
-            truth = truth[truth["frame_index"] % cleaned.video.stride == 0]
+            # Only frames that were labelled are judged: the others were never looked at.
+            truth = truth[truth["frame_index"].isin(cleaned.video.labelled_frames)]
             self._class_names["truth"].update(set(truth["class_name"]) - {""})
             self._quality.add(str(video["split"]), read_labelled(self._inputs, video_id).boxes, boxes, truth)
             self._calibration.add(boxes, truth)
@@ -303,6 +305,7 @@ class RoundAccounts:
         unheard = self._unheard - _uids_of_actions(self._work) if self._unheard else self._unheard
         counts = {
             **{name: self._counts[name] for name in (*ROWS, *SIGNS)},
+            "frames": self._frames,
             "images": images,
             "kept_by_class": dict(sorted(self._kept_by_class.items())),
             "no_confident_track": self._no_confident_track,

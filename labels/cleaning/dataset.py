@@ -21,18 +21,20 @@ NEAR_CERTAIN_NOT = 0.1  # a dropped box of lower quality does not make its frame
 def dataset_frames(labels: VideoLabels, settings: CleaningSettings) -> np.ndarray:
     """The frames (ascending) of one video that go into the dataset: those with labels, and some that surely have none.
 
-    A frame surely has none when neither it nor the labelled frames around it hold anything plausible. They are an even
+    A frame surely has none when it and the frames around it were labelled and hold nothing plausible. They are an even
     sample of at most `max_negative_share` of the frames with kept labels; a video without kept labels gives none,
     because there nothing shows that the labeller can see the object at all.
     """
-    boxes, stride, frame_count = labels.boxes, labels.video.stride, labels.video.frame_count
+    boxes, stride = labels.boxes, labels.video.stride
     left = boxes[boxes["decision"] != "drop"]
     with_labels = np.unique(left["frame_index"].to_numpy())
     kept_frames = left["frame_index"][left["decision"] == "keep"].nunique()
     doubtful = boxes["frame_index"][(boxes["decision"] != "drop") | (boxes["quality"] >= NEAR_CERTAIN_NOT)].to_numpy()
-    possible = np.ones(len(range(0, frame_count, stride)), dtype=bool)
+    every = np.arange(0, labels.video.frame_count, stride)
+    possible = np.isin(every, labels.video.labelled_frames)
+    doubtful_steps = np.concatenate([doubtful // stride, np.flatnonzero(~possible)])
     for shift in range(-settings.sure_negative_steps, settings.sure_negative_steps + 1):
-        step = doubtful // stride + shift
+        step = doubtful_steps + shift
         possible[step[(step >= 0) & (step < len(possible))]] = False
     sure = np.flatnonzero(possible) * stride
     wanted = min(int(settings.max_negative_share * kept_frames), len(sure))

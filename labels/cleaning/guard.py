@@ -15,12 +15,13 @@ class GuardSettings:
     """Limits; labels are boxes or actions, labellers are detectors or recognisers."""
 
     enough_labels: int = 50  # fewer say nothing
-    max_growth: float = 4.0  # kept labels a video, against the round before
+    max_growth: float = 4.0  # kept labels a labelled frame, of actions a video, against the round before
     min_survival: float = 0.3  # share of the kept labels of the round before that this round's labeller finds again
     max_class_drift: float = 0.3  # total variation distance of the classes' shares of the kept labels
     min_confident: float = 0.05  # share of the labels the labeller is sure of that are kept
     max_without_confident_track: float = 0.8  # share of the kept boxes in videos without a confident track
     max_probe_fall: float = 0.1  # of the measure against truth, where there is truth
+    same_frames: float = 0.5  # of this round's labelled frames: a round before that saw fewer was judged elsewhere
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,18 @@ class Signs:
         told = f"of {confident} {self.labels} that the {self.labeller} is sure of, cleaning keeps {kept}{therefore}"
         return self.share("confident", kept, confident, self.settings.min_confident, told)
 
-    def growth(self, kept: int, videos: int, old_kept: int, old_videos: int, found: str = "") -> list[str]:
-        """Many more labels are kept than before; `found` says which are counted."""
+    def growth(
+        self, kept: int, count: int, old_kept: int, old_count: int, unit: str = "videos", found: str = ""
+    ) -> list[str]:
+        """Many more labels are kept in so many videos or frames than before; `found` says which are counted."""
         if old_kept < self.settings.enough_labels:
             return []
-        growth, most = kept / videos / (old_kept / old_videos), self.settings.max_growth
+        growth, most = kept / count / (old_kept / old_count), self.settings.max_growth
         if growth <= most:
             return []
         return [
-            f"growth: {growth:.1f} > {most:g}: {kept} {found}{self.labels} are kept in {videos} videos, "
-            f"{old_kept} were in {old_videos}"
+            f"growth: {growth:.1f} > {most:g}: {kept} {found}{self.labels} are kept in {count} {unit}, "
+            f"{old_kept} were in {old_count}"
         ]
 
     def classes(self, now: Mapping[str, int], before: Mapping[str, int]) -> list[str]:
@@ -95,7 +98,7 @@ def find_alarms(
 ) -> list[str]:
     """A line for each sign, from the counts of this round's run record and of the round before; no line means no alarm.
 
-    Of both rounds `videos`, `kept_by_class` and `quality` are used; of this one also `kept_balls` and, of those,
+    Of both rounds `frames`, `kept_by_class` and `quality` are used; of this one also `kept_balls` and, of those,
     `kept_without_confident_track` (in videos without a confident track), `confident` (boxes above the working
     threshold), `kept_confident`, `old_kept` and `found_again` (kept labels of the round before, and those found again).
     """
@@ -107,13 +110,12 @@ def find_alarms(
     if before is None:
         return alarms
     kept, old_kept = now["kept_by_class"], before["kept_by_class"]
-    return [
-        *alarms,
-        *signs.growth(sum(kept.values()), now["videos"], sum(old_kept.values()), before["videos"]),
-        *signs.classes(kept, old_kept),
-        *signs.survival(now),
-        *signs.probes(_f1(now), _f1(before), lambda part, f1: f"F1 on the {part} clips falls to {f1:.2f}"),
-    ]
+    unit = "frames" if "frames" in before else "videos"  # a record of an older version
+    alarms += signs.growth(sum(kept.values()), now[unit], sum(old_kept.values()), before[unit], unit)
+    alarms += [*signs.classes(kept, old_kept), *signs.survival(now)]
+    if before[unit] < signs.settings.same_frames * now[unit]:
+        return alarms
+    return [*alarms, *signs.probes(_f1(now), _f1(before), lambda part, f1: f"F1 on the {part} clips falls to {f1:.2f}")]
 
 
 def _no_confident_track(now: Mapping[str, Any], signs: Signs) -> list[str]:
@@ -151,7 +153,7 @@ def find_action_alarms(
         return alarms
     return [
         *alarms,
-        *signs.growth(now["kept_found"], now["videos"], before["kept_found"], before["videos"], "found "),
+        *signs.growth(now["kept_found"], now["videos"], before["kept_found"], before["videos"], found="found "),
         *signs.classes(now["kept_by_class"], before["kept_by_class"]),
         *signs.survival(now),
         *signs.probes(

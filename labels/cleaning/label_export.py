@@ -28,6 +28,7 @@ from labels.records.frame_times import read_frame_times
 from labels.records.geometry import iou_matrix
 from labels.records.masks import with_masks
 from labels.records.safe_writing import digest_of, read_parquet, read_parquet_and_metadata, whole_folder, write_parquet
+from labels.records.video_labels import VideoFacts
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, RoundFolder, WorkFolder
 
 PLACE = ["video_id", "frame_index"]
@@ -130,7 +131,10 @@ def export_folder(folder: RoundFolder, format_name: str) -> Path:
 
 
 def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
-    """The labels of a cleaned round that were not dropped; no boxes where only its actions are cleaned."""
+    """The labels of a cleaned round that were not dropped; no boxes where only its actions are cleaned.
+
+    A video that is in no sample is left out: without a box it would look as if it held none.
+    """
     videos = work.usable_videos()
     of_boxes = run_records.read_run_record(folder, "cleaned") is not None
     dataset = read_coco(folder.dataset / "annotations.json") if of_boxes else CocoDataset.empty()
@@ -144,11 +148,15 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
         picture=[str(folder.dataset / name) for name in images["file_name"]],
     )
     boxes, actions, stride = [], [], {}
+    unseen: dict[str, int] = {}  # frames that no labeller looked at
     for video_id in videos["video_id"]:
         path = folder.boxes("cleaned", video_id)
         if of_boxes and path.is_file():
             shard, metadata = read_parquet_and_metadata(path)
             stride[video_id] = int(metadata.get("stride", 1))
+            if metadata.get("stretches") is not None:
+                facts = VideoFacts.from_metadata(metadata, str(path))
+                unseen[video_id] = len(range(0, facts.frame_count, facts.stride)) - len(facts.labelled_frames)
             shard = with_masks(shard, folder, video_id)
             boxes.append(shard[shard["decision"] != "drop"])
         path = folder.actions("cleaned", video_id)
@@ -156,13 +164,16 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
             shard = read_parquet(path)
             actions.append(shard[shard["decision"] != "drop"])
     all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
+    all_actions = tables.concatenate(actions, tables.ACTIONS | tables.DECIDED)
+    said = {*all_boxes["video_id"], *all_actions["video_id"], *images["video_id"]}
+    videos = videos[[name in said or not unseen.get(name) for name in videos["video_id"]]]
     if "mask_rle" in all_boxes:
         all_boxes["mask_rle"] = all_boxes["mask_rle"].fillna("")
     return LabelSet(
         videos=videos,
         images=tables.concatenate([images], IMAGES | {"picture": "str"}),
         boxes=all_boxes,
-        actions=tables.concatenate(actions, tables.ACTIONS | tables.DECIDED),
+        actions=all_actions,
         class_names=tuple(sorted({*dataset.class_names, *all_boxes["class_name"].unique()})),
         stride=stride,
         times={
@@ -173,6 +184,7 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
         clips=work.videos,
         title=f"Labels of sports video: {work.root.resolve().name}, round {folder.number}",
         about=tuple(about(work, folder, videos)),
+        unseen=sum(unseen.get(name, 0) for name in videos["video_id"]),
     )
 
 

@@ -19,7 +19,7 @@ from labels.cleaning.settings import CleaningSettings
 from labels.cleaning.verdict_use import apply_verdicts
 from labels.records import tables
 from labels.records.verdicts import Verdict
-from labels.records.video_labels import VideoFacts, VideoLabels
+from labels.records.video_labels import VideoFacts, VideoLabels, in_stretches
 from labels.tracks.candidates import Timeline, make_timeline
 from labels.tracks.settings import PathSettings, PlayerSettings
 from labels.tracks.trajectories import PLAYER_CLASSES
@@ -100,7 +100,7 @@ def clean_video(
         boxes, old_gap_boxes, merged = merge_rounds(boxes, applied.old, settings, applied.words, asked)
     verdict = _verdict_of_rows(boxes, applied.words)
     boxes["origin"] = boxes["origin"].where(verdict != "y", "human")
-    labelled_frames = np.arange(0, video.frame_count, video.stride)
+    labelled_frames = video.labelled_frames
     shown = shown_frames(labelled_frames, video.repeated_frames, boxes["frame_index"][verdict != ""])
     is_repeat = boxes["frame_index"].isin(shown).to_numpy()
     boxes, repeats, verdict = boxes[~is_repeat].reset_index(drop=True), boxes[is_repeat], verdict[~is_repeat]
@@ -111,6 +111,7 @@ def clean_video(
     scene = Scene(
         boxes=boxes,
         denied=verdict == "n",
+        asked=in_stretches(boxes["frame_index"].to_numpy(), video.asked or ()),
         timeline=timeline.evened() if shown else timeline,
         labelled_frames=len(labelled_frames),
         has_past=applied.old is not None,

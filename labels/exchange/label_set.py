@@ -65,6 +65,7 @@ class LabelSet:
     clips: Path | None = None
     title: str = "Labels of sports video"
     about: tuple[str, ...] = ()
+    unseen: int = 0  # frames of these videos that lie between the stretches of a sample: nothing is known of them
 
     def times_of(self, video: Mapping[str, Any]) -> FrameTimes:
         """When the frames of a video (a row of `videos`) are shown."""
@@ -89,6 +90,9 @@ class LabelSet:
     def left_out_lines(self, format_name: str, holds_ignored: bool, of_actions: bool = False) -> list[str]:
         """What is not in the files, for the ones that hold boxes or actions only."""
         lines = []
+        if self.unseen:
+            told = "nobody looked at them, so that no box says nothing there"
+            lines.append(f"mind: {self.unseen} frames lie outside the labelled stretches of their videos; {told}")
         if len(self.ignored) and not holds_ignored:
             lines.append(f"left out: {len(self.ignored)} ignored boxes; {format_name} knows no «ignore»")
         if len(self.actions) and not of_actions:

@@ -11,9 +11,8 @@ import pandas as pd
 
 from labels.engine.placement import placement_of
 from labels.engine.runner import Account, Loaded, Outcome, Step, Task, run
-from labels.labelling.action_intervals import IntervalSettings, action_rows
+from labels.labelling.action_intervals import TEST, IntervalSettings, action_rows, human_actions, videos_taught
 from labels.labelling.action_windows import WindowStore, agreement_of, appearance_of, look_at, subjects_of
-from labels.labelling.human_actions import TEST, human_actions, videos_taught
 from labels.labelling.masks import NoMasks, RoundMasks, inputs_of_masks
 from labels.labelling.player_tracks import AUTO, FRAME, PLAYER, digest_of_tracks, tracks_of
 from labels.labelling.poses import NoJoints

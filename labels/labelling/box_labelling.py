@@ -4,9 +4,10 @@ A pure function a video: what it gives depends on its arguments alone, so that m
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import groupby, takewhile
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,11 +16,13 @@ import pandas as pd
 
 from labels.labelling.settings import LabellingSettings
 from labels.models.appearance import appearance
-from labels.models.detectors.detector import Detector
+from labels.models.detectors.detector import Clock, Detector
 from labels.models.detectors.ensemble import Ensemble, sources_of
 from labels.records.detections import Detections, as_text
 from labels.records.geometry import clip_boxes
-from labels.records.tables import make_boxes, sort_boxes
+from labels.records.masks import MASKS
+from labels.records.tables import BOX_COLUMNS, BOXES, CAMERA, concatenate, make_boxes, make_table, sort_boxes
+from labels.records.video_labels import Stretches, in_stretches
 from labels.tracks.camera_motion import IDENTITY, CameraMotion, CameraStep, camera_table
 from labels.tracks.trajectories import PLAYER_CLASSES
 from labels.videos.decoding.frames import Frame
@@ -38,6 +41,8 @@ class LabelledVideo:
     surplus_boxes: int  # beyond the most that are taken of a frame
     repeated_boxes: int  # that it had said of the same frame before, to the last bit
     repeated_frames: tuple[int, ...] = ()  # labelled frames that show what the frame before shows, and have its boxes
+    clocks: Mapping[str, Clock] = field(default_factory=dict)  # by source, what its detector was given and took
+    masks: pd.DataFrame | None = None  # MASKS, of a detector that gives some
 
 
 def label_video(
@@ -48,6 +53,7 @@ def label_video(
     settings: LabellingSettings,
     store: FrameStore | None = None,
     backbone: "BoxFeatures | None" = None,
+    asked: Stretches | None = None,
 ) -> LabelledVideo:
     """Label one video.
 
@@ -55,12 +61,15 @@ def label_video(
         frames: every `decode_stride(detector, settings.stride)`th frame of it, from frame 0, in order.
         store: where the JPEGs go; None writes none.
         backbone: says what is in the boxes, for a detector that does not.
+        asked: where those of an ensemble look that are asked in some stretches alone.
 
     A frame that repeats the one before has its boxes: no detector sees it, so that nothing moves across it.
 
     Raises whatever `frames` raises when it cannot be decoded to its end.
     """
-    camera = CameraMotion()
+    camera, clock = CameraMotion(), Clock()
+    if isinstance(detector, Ensemble):
+        detector = detector.of_video(asked)
     frame_index: list[int] = []
     repeats: deque[Frame] = deque()  # that wait for the boxes of the frame before them
     repeated: list[int] = []
@@ -99,7 +108,8 @@ def label_video(
                 take(frame, found)
 
         found = Detections.none()
-        for frame, found_next in detector.detect(watched()):
+        answers = detector.detect(watched()) if isinstance(detector, Ensemble) else clock.watch(detector, watched())
+        for frame, found_next in answers:
             take_repeats(found, frame.frame_index)
             found = found_next
             take(frame, found)
@@ -110,7 +120,49 @@ def label_video(
     # A detector may say one box twice; a label is named by its box.
     once = sort_boxes(boxes.drop_duplicates("label_uid", keep="first"))
     counts = (rows.frames, rows.degenerate, rows.surplus, len(boxes) - len(once))
-    return LabelledVideo(once, table, *counts, tuple(repeated))
+    clocks = detector.clocks if isinstance(detector, Ensemble) else {"": clock}
+    masks = rows.as_masks(boxes)
+    masks = masks[masks["label_uid"].isin(once["label_uid"])].drop_duplicates("label_uid", ignore_index=True)
+    return LabelledVideo(once, table, *counts, tuple(repeated), clocks, masks if len(masks) else None)
+
+
+def parts_of(frames: Iterable[Frame], stretches: Stretches | None) -> Iterator[Iterator[Frame]]:
+    """The frames of each stretch of a video, to be taken in order; None: all, as one. No frame after them is taken."""
+    if stretches is None:
+        yield iter(frames)
+        return
+    ends = [0, *(end for _, end in stretches)]
+    until_last = takewhile(lambda frame: frame.frame_index < ends[-1], frames)
+    for looks, part in groupby(until_last, lambda frame: bool(in_stretches(np.array([frame.frame_index]), stretches))):
+        if looks:
+            yield part
+
+
+def joined(parts: Sequence[LabelledVideo], video_id: str, round_number: int) -> LabelledVideo:
+    """The stretches of a video that were labelled each by itself. Nothing moves from one to the other: each begins a
+    shot of its own.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    cameras, shots = [], 0
+    for part in parts:
+        cameras.append(part.camera.assign(shot_index=part.camera["shot_index"] + shots))
+        shots = int(cameras[-1]["shot_index"].max()) + 1
+    clocks: dict[str, Clock] = {}
+    for part in parts:
+        clocks |= {source: clocks.get(source, Clock()) + clock for source, clock in part.clocks.items()}
+    boxes = [part.boxes for part in parts] or [_Rows().as_boxes(video_id, round_number)]
+    return LabelledVideo(
+        sort_boxes(concatenate(boxes, BOXES)) if any(map(len, boxes)) else boxes[0],
+        concatenate(cameras, CAMERA),
+        sum(part.labelled_frames for part in parts),
+        sum(part.degenerate_boxes for part in parts),
+        sum(part.surplus_boxes for part in parts),
+        sum(part.repeated_boxes for part in parts),
+        tuple(index for part in parts for index in part.repeated_frames),
+        clocks,
+        concatenate(masks, MASKS) if (masks := [part.masks for part in parts if part.masks is not None]) else None,
+    )
 
 
 def _standing_still() -> CameraStep:
@@ -191,9 +243,18 @@ class _Rows:
             np.concatenate([np.zeros((0, 4), np.float32), *(detections.xyxy for detections in found)]),
             np.concatenate([np.zeros(0, dtype=object), *(detections.class_name for detections in found)]),
             np.concatenate([np.zeros(0, np.float32), *(detections.score for detections in found)]),
+            track_id=np.concatenate([np.zeros(0, np.int64), *(detections.track_id for detections in found)]),
             source=np.concatenate([np.zeros(0, dtype=object), *(detections.source for detections in found)]),
             appearance=np.concatenate([np.zeros(0, dtype=object), *(features for _, _, _, features in self.parts)]),
         )
+
+    def as_masks(self, boxes: pd.DataFrame) -> pd.DataFrame:
+        """The masks of those of `boxes`, as `as_boxes` gave them, that have one."""
+        masks = [np.zeros(0, dtype=object), *(detections.mask_rle for _, _, detections, _ in self.parts)]
+        values = {name: boxes[name].to_numpy() for name in ("label_uid", *BOX_COLUMNS)}
+        values |= {"mask_rle": np.concatenate(masks), "mask_score": boxes["score"].to_numpy()}
+        table = make_table(MASKS, values)
+        return table[table["mask_rle"] != ""].reset_index(drop=True)
 
 
 class _Beside:

@@ -71,7 +71,7 @@ def refuse_actions(args: argparse.Namespace) -> None:
 
 
 # Of labelling boxes alone, the same.
-BOX_OPTIONS = {
+BOX_OPTIONS: dict[str, tuple[str, object]] = {
     "classes": ("--classes", None),
     "stride": ("--stride", LabellingSettings.stride),
     "input_size": ("--input-size", ()),
@@ -80,6 +80,8 @@ BOX_OPTIONS = {
     "class_list": ("--class-list", None),
     "prompts": ("--class-list", None),
     "backbone": ("--set backbone", None),
+    "share": ("--share", None),
+    "ask": ("--ask", []),
 }
 ARGUMENTS = ("detector", *BOX_OPTIONS)  # that a run record keeps
 
@@ -124,8 +126,31 @@ def add_detector_arguments(parser: StageParser) -> None:
         help="classes in the labeller's own words, by column: class_name (of a .onnx file, in order), class,prompt "
         "(what to ask a text-prompted hf: detector), or kinetics_class,class_name (a recogniser's classes to ours)",
     )
+    parser.add_argument(
+        "--share",
+        type=share_of_frames,
+        metavar="SHARE",
+        help="round 0: label a sample of whole stretches with this share of the frames; nothing is known of the rest. "
+        "With --ask: the share of the most doubtful stretches",
+    )
+    parser.add_argument(
+        "--ask",
+        action="append",
+        default=[],
+        metavar="NAME|FILE",
+        help="from round 1 on, may be repeated: a teacher that looks beside the student where the round before is most "
+        "in doubt",
+    )
     told = f"by whose features boxes are compared too, of detectors that tell none of their own: {BACKBONE_HELP}"
     parser.add_setting("backbone", backbone_source, None, told)
+
+
+def share_of_frames(text: str) -> float:
+    """Argument type: a number above 0 and below 1."""
+    share = above_zero(text)
+    if share >= 1:
+        raise argparse.ArgumentTypeError(f"a share above 0 and below 1, not '{text}'; leave it out to label everything")
+    return share
 
 
 def sort_class_lists(args: argparse.Namespace) -> None:

@@ -85,6 +85,16 @@ class HubSettings:
 
 
 @dataclass(frozen=True)
+class Sam3Settings:
+    """How SAM 3 goes through a video."""
+
+    chunk_frames: int = 128  # that it is shown at once; it keeps them, about 12 MB each at its own size
+    shared_frames: int = 8  # of two chunks: an object may be hidden in some of them
+    same_object_iou: float = 0.5  # mean over the shared frames
+    working_threshold: float = 0.5  # where its configuration names none
+
+
+@dataclass(frozen=True)
 class HeatMapSettings:
     """How heat maps of a .onnx file become boxes."""
 

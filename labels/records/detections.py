@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from labels.records.geometry import as_xyxy
+from labels.records.tables import NO_TRACK
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Detections:
     `source` (N,) str names the view (detector, size, tiles) that found each; "" where there is only one.
     `appearance` (N, F) float32 in 0-1 is what the detector itself sees in each (see `models/deep_features`); F is 0
     where it does not tell.
+    `track_id` (N,) int64, NO_TRACK: none, and `mask_rle` (N,) str, "": none (see `records.masks`), are of detectors
+    that track masks.
     """
 
     xyxy: np.ndarray
@@ -25,6 +28,8 @@ class Detections:
     class_name: np.ndarray
     source: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=object))
     appearance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    track_id: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    mask_rle: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=object))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", as_xyxy(self.xyxy))
@@ -34,9 +39,14 @@ class Detections:
         object.__setattr__(self, "source", said if len(said) else np.full(len(self.score), "", dtype=object))
         seen = self.appearance if self.appearance.shape[1] else np.zeros((len(self.score), 0), dtype=np.float32)
         object.__setattr__(self, "appearance", seen)
-        lengths = [len(column) for column in (self.xyxy, self.score, self.class_name, self.source, seen)]
+        tracks = np.asarray(self.track_id, dtype=np.int64).reshape(-1)
+        object.__setattr__(self, "track_id", tracks if len(tracks) else np.full(len(self.score), NO_TRACK))
+        masks = np.asarray(self.mask_rle, dtype=object).reshape(-1)
+        object.__setattr__(self, "mask_rle", masks if len(masks) else np.full(len(self.score), "", dtype=object))
+        lengths = [len(column) for column in self._columns]
         if len(set(lengths)) > 1:
-            raise ValueError("{} boxes, {} scores, {} class names, {} sources, {} appearances".format(*lengths))
+            told = "{} boxes, {} scores, {} class names, {} sources, {} appearances, {} tracks, {} masks"
+            raise ValueError(told.format(*lengths))
         if not np.isfinite(self.xyxy).all():
             raise ValueError("a detector gave a box that is not finite")
 
@@ -49,8 +59,12 @@ class Detections:
 
     def where(self, mask: np.ndarray) -> "Detections":
         """The detections that a boolean mask (N,) or an index array picks."""
-        columns = (self.xyxy, self.score, self.class_name, self.source, self.appearance)
-        return Detections(*(column[mask] for column in columns))
+        return Detections(*(column[mask] for column in self._columns))
+
+    @property
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        own = (self.xyxy, self.score, self.class_name, self.source, self.appearance)
+        return (*own, self.track_id, self.mask_rle)
 
 
 def as_text(features: np.ndarray) -> np.ndarray:

@@ -49,6 +49,8 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "class_list": Option("--class-list"),
         "prompts": Option("--class-list"),
         "backbone": Option("--set backbone"),
+        "share": Option("--share"),
+        "ask": Option("--ask", repeated=True),
     },
     "cleaned": {
         "keep_quality": Option("--keep", (0.5,)),
@@ -179,13 +181,16 @@ def with_teachers(work: WorkFolder, number: int) -> dict[str, Any]:
 
     A student that hardly finds one of its classes (`weak_classes` of its training) does not label alone: the teachers
     of the last round that had some label again, as they did then, and it is one voice among them. Empty where the
-    student is strong, or was not trained here.
+    student is strong, or was not trained here, and where teachers were to label a share only: the user says when they
+    are asked again.
     """
     trained = read_run_record(work.round(number - 1), "trained") if number > 0 else None
     if trained is None or not trained.facts.get("metrics", {}).get("weak_classes"):
         return {}
     for at in range(number - 1, -1, -1):
         record = read_run_record(work.round(at), "labelled")
+        if record is not None and record.arguments.get("share"):
+            return {}
         named = record.arguments.get("detector") if record is not None else None
         teachers = [named] if isinstance(named, str) else list(named or ([] if at else [DEFAULT_DETECTOR]))
         teachers = [name for name in teachers if name != STUDENT and not name.endswith(".pt")]

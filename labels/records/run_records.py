@@ -160,6 +160,12 @@ def digest_of_masks(work: WorkFolder, number: int) -> str:
     return digest_of_files(paths) if paths else UNFINISHED
 
 
+def digest_of_cleaned(work: WorkFolder, number: int) -> dict[str, str]:
+    """A round's cleaned boxes, by the name they have as an input."""
+    record = read_run_record(work.round(number), "cleaned")
+    return {f"round {number} cleaned": record.output if record is not None else UNFINISHED}
+
+
 def inputs_of_players(work: WorkFolder, number: int) -> dict[str, str]:
     """What the players' tracks of a round are made from: true boxes, and the last cleaned ones up to that round.
 
@@ -167,9 +173,8 @@ def inputs_of_players(work: WorkFolder, number: int) -> dict[str, str]:
     """
     inputs = {"truth": digest_of_truth(work)}
     for each in range(number, -1, -1):
-        record = read_run_record(work.round(each), "cleaned")
-        inputs[f"round {each} cleaned"] = record.output if record is not None else UNFINISHED
-        if record is not None:
+        inputs |= digest_of_cleaned(work, each)
+        if inputs[f"round {each} cleaned"] != UNFINISHED:
             break
     return inputs
 

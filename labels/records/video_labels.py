@@ -5,11 +5,21 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from labels.records.errors import InputError
 from labels.records.safe_writing import read_parquet_and_metadata, write_parquet
 from labels.records.tables import check_boxes
+
+Stretches = Sequence[Sequence[int]]  # (first frame, frame after the last) of each, ascending, none touching another
+
+
+def in_stretches(frame_index: np.ndarray, stretches: Stretches) -> np.ndarray:
+    """Which frames (N,) lie in one of the stretches, (N,) bool."""
+    firsts, ends = np.array(stretches, dtype=np.int64).reshape(-1, 2).T
+    begun = np.searchsorted(firsts, frame_index, side="right")
+    return (begun > 0) & (frame_index < np.append(ends, 0)[begun - 1])
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,8 @@ class VideoFacts:
     height: int
     described_by: str | None = None  # which network saw what is in the boxes; None: an older shard, which has it not
     repeated_frames: Sequence[int] = ()  # labelled frames that show what the labelled frame before shows
+    stretches: Stretches | None = None  # in which frames were labelled; None: in all of it. Of others nothing is known
+    asked: Stretches | None = None  # in which a teacher looked beside the student; None: nobody was asked so
     shard: Mapping[str, Any] = field(default_factory=dict)  # what else its file says: the key it was made by, counts
 
     @classmethod
@@ -34,6 +46,12 @@ class VideoFacts:
             raise InputError(f"{where}: its metadata lacks {', '.join(missing)}")
         own = {name: metadata[name] for name in _NAMED if name in metadata}
         return cls(**own, shard={name: value for name, value in metadata.items() if name not in own})
+
+    @property
+    def labelled_frames(self) -> np.ndarray:
+        """The frames that a labeller looked at, ascending."""
+        frames = np.arange(0, self.frame_count, self.stride)
+        return frames if self.stretches is None else frames[in_stretches(frames, self.stretches)]
 
     def as_metadata(self) -> dict[str, Any]:
         """For a shard."""

@@ -115,6 +115,11 @@ class WorkFolder:
         return self.root / "frames"
 
     @property
+    def costs(self) -> Path:
+        """What labelling took: a row for every video of every run, `labels.labelling.sample.COSTS`."""
+        return self.root / "costs.csv"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

@@ -45,7 +45,12 @@ class Timeline:
         over `EVENED_FRAMES` undoes that; where times are even already it changes nothing.
         """
         places = np.arange(len(self))
-        reach = np.minimum(EVENED_FRAMES // 2, np.minimum(places, len(self) - 1 - places))
+        step = np.diff(self.frame_index)
+        far = np.append(step > EVENED_FRAMES * np.median(step), True) if len(step) else np.ones(len(self), dtype=bool)
+        lasts = np.flatnonzero(far)  # of runs of frames with nothing left unlabelled between them
+        run = np.searchsorted(lasts, places)
+        firsts = np.append(0, lasts + 1)
+        reach = np.minimum(EVENED_FRAMES // 2, np.minimum(places - firsts[run], lasts[run] - places))
         total = np.concatenate([[0.0], np.cumsum(self.time_s)])
         return replace(self, time_s=(total[places + reach + 1] - total[places - reach]) / (2 * reach + 1))
 

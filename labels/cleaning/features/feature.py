@@ -32,6 +32,7 @@ class Scene:
     Attributes:
         boxes: N rows, merged, with lineage; nothing changes them.
         denied: (N,) bool, a human said that there is no such thing.
+        asked: (N,) bool, in a stretch in which a teacher looked beside the student.
         labelled_frames: how many frames the labeller looked at.
         has_past: a round before is merged in.
         usual: how the tracks look that the round before kept in all videos.
@@ -39,6 +40,7 @@ class Scene:
 
     boxes: pd.DataFrame
     denied: np.ndarray
+    asked: np.ndarray
     timeline: Timeline
     labelled_frames: int
     has_past: bool

@@ -83,7 +83,8 @@ def among_others(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
 
     `margin`: how much surer it is than the best other one, log-odds. `strength`: the boxes of its path that are
     expected to be balls, over those of the strongest path of its frame, log. `path_boxes`: how many its path has, 1 off
-    paths. `one_view` (bool): nothing in the video is seen by two views, so none can agree.
+    paths. `one_view` (bool): nothing in the video is seen by two views, so none can agree; where a teacher was asked in
+    some stretches of it alone, these and the rest are told apart.
     """
     count, path = len(scene), columns["path"]
     margin, strength, boxes = np.zeros(count), np.zeros(count), np.ones(count)
@@ -107,8 +108,9 @@ def among_others(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
     strongest = table.groupby(["class_name", "frame_index"])["strength"].transform("max")
     strength[rows] = np.log(table["strength"] / strongest)
     boxes[rows] = along.transform("size").where(on_path, 1)
-    one_view = bool(columns["views"].max(initial=1) < 2)
-    return {"margin": margin, "strength": strength, "path_boxes": boxes, "one_view": np.full(count, one_view)}
+    views = columns["views"]
+    one_view = np.where(scene.asked, views[scene.asked].max(initial=1) < 2, views[~scene.asked].max(initial=1) < 2)
+    return {"margin": margin, "strength": strength, "path_boxes": boxes, "one_view": one_view}
 
 
 def quality_terms(columns: Mapping[str, Any]) -> pd.DataFrame:

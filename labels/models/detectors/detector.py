@@ -3,7 +3,9 @@
 `--detector human` finds nothing: the round's labels are those that a human drew or imported, and no others.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
@@ -68,6 +70,42 @@ class NoDetector:
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
         for frame in frames:
             yield frame, Detections.none()
+
+
+@dataclass
+class Clock:
+    """How many frames a detector was given, and how long it worked on them; waiting for frames is not its work."""
+
+    frames: int = 0
+    seconds: float = 0.0
+
+    def watch(self, detector: Detector, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
+        """`detector.detect(frames)`."""
+        waited = 0.0
+
+        def given() -> "Iterator[Frame]":
+            nonlocal waited
+            stream = iter(frames)
+            while True:
+                started = time.perf_counter()
+                frame = next(stream, None)
+                waited += time.perf_counter() - started
+                if frame is None:
+                    return
+                self.frames += 1
+                yield frame
+
+        answers = detector.detect(given())
+        while True:
+            started, waited = time.perf_counter(), 0.0
+            answer = next(answers, None)
+            self.seconds += time.perf_counter() - started - waited
+            if answer is None:
+                return
+            yield answer
+
+    def __add__(self, other: "Clock") -> "Clock":
+        return Clock(self.frames + other.frames, self.seconds + other.seconds)
 
 
 def in_batches(

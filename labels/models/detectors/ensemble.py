@@ -4,22 +4,23 @@ Every view's boxes are returned in the frame's pixels, with the view they came f
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import chain, islice, tee
+from itertools import chain, groupby, islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from labels.models.detectors.detector import Detector
+from labels.models.detectors.detector import Clock, Detector
 from labels.models.detectors.loading import load_detector, torch_device
 from labels.models.hub import HF
 from labels.models.settings import BALL, HUMAN, DetectorOptions, TileSettings, Views
 from labels.records.detections import Detections
 from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of
+from labels.records.video_labels import Stretches, in_stretches
 
 if TYPE_CHECKING:
     from labels.videos.decoding.frames import Frame
@@ -131,16 +132,29 @@ class Ensemble:
     """The boxes of all its members, each with the member's name as `source`.
 
     Members that do not need every frame are asked of every `stride`th one only; for the others they have no boxes.
+    `asked`: the members that look in `stretches` of a video alone.
     """
 
     describes = False  # what different networks see in boxes cannot be compared
 
-    def __init__(self, members: Mapping[str, Detector], stride: int = 1) -> None:
+    def __init__(
+        self,
+        members: Mapping[str, Detector],
+        stride: int = 1,
+        asked: Collection[str] = (),
+        stretches: Stretches | None = None,
+    ) -> None:
         self.members, self._stride = dict(members), stride
+        self._asked, self._stretches = asked, stretches
+        self.clocks = {source: Clock() for source in members}
         self.name = " + ".join(members)
         self.digest = digest_of([[name, detector.digest] for name, detector in members.items()])
         self.class_names = tuple(dict.fromkeys(name for each in members.values() for name in each.class_names))
         self.every_frame = any(detector.every_frame for detector in members.values())
+
+    def of_video(self, stretches: Stretches | None) -> "Ensemble":
+        """The same for one video, in which those `asked` look in these stretches alone; None: everywhere."""
+        return Ensemble(self.members, self._stride, self._asked, stretches)
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
         streams = tee(frames, len(self.members) + 1)
@@ -149,14 +163,27 @@ class Ensemble:
             yield frame, together(found)
 
     def _answers(self, member: tuple[str, Detector], frames: "Iterator[Frame]") -> Iterator[Detections]:
-        """One member's detections for every frame, in order."""
+        """One member's detections for every frame, in order. Each stretch is to it a video of its own."""
+        source, _ = member
+        stretches = self._stretches if source in self._asked else None
+        if stretches is None:
+            yield from self._looking(member, frames)
+            return
+        for looks, part in groupby(frames, lambda frame: bool(in_stretches(np.array([frame.frame_index]), stretches))):
+            if looks:
+                yield from self._looking(member, part)
+            else:
+                yield from (Detections.none() for _ in part)
+
+    def _looking(self, member: tuple[str, Detector], frames: "Iterator[Frame]") -> Iterator[Detections]:
         source, detector = member
         stride = 1 if detector.every_frame else self._stride
         asked, all_frames = tee(frames)
-        answers = detector.detect(frame for frame in asked if frame.frame_index % stride == 0)
+        answers = self.clocks[source].watch(detector, (frame for frame in asked if frame.frame_index % stride == 0))
         for frame in all_frames:
             found = next(answers)[1] if frame.frame_index % stride == 0 else Detections.none()
-            yield Detections(found.xyxy, found.score, found.class_name, np.full(len(found), source, dtype=object))
+            sources = np.full(len(found), source, dtype=object)
+            yield Detections(found.xyxy, found.score, found.class_name, sources, mask_rle=found.mask_rle)
 
 
 def sources_of(detector: Detector | Ensemble) -> dict[str, Detector]:
@@ -178,9 +205,9 @@ def origins_of(detector: Detector | Ensemble) -> dict[str, dict[str, str]]:
 
 
 def together(parts: list[Detections]) -> Detections:
-    """All boxes of one frame, whoever found them."""
-    names = ("xyxy", "score", "class_name", "source")
-    return Detections(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    """All boxes of one frame, whoever found them. Their tracks are left out: two may number theirs alike."""
+    names = ("xyxy", "score", "class_name", "source", "mask_rle")
+    return Detections(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def load_ensemble(
@@ -190,8 +217,11 @@ def load_ensemble(
     options: DetectorOptions,
     views: Views,
     stride: int,
+    asked: Collection[str] = (),
 ) -> Detector | Ensemble:
     """The detectors that a user named, each with the views it supports; a single one with a single view as it is.
+
+    `asked`: those of the names that may be told to look in some stretches of a video alone (`Ensemble.of_video`).
 
     Raises InputError for whatever is wrong with one of them, and for views that none of the detectors supports.
     """
@@ -202,6 +232,7 @@ def load_ensemble(
         return load_detector(names[0], class_names, device, replace(options, input_size=size))
     options = replace(options, describes=False)
     members: dict[str, Detector] = {}
+    asked_members: list[str] = []
     stems = [Path(name).stem for name in names]
     all_single_view = True
     for name in names:
@@ -215,6 +246,7 @@ def load_ensemble(
         )
         first = load_detector(name, known, device, own)
         label = Path(name).stem if stems.count(Path(name).stem) == 1 else name
+        known_members = len(members)
         whole_frame, taken = first, _taken(views, name, first)
         all_single_view &= taken == Views()
         for size in reversed(taken.input_sizes):
@@ -227,12 +259,14 @@ def load_ensemble(
             members[f"{label} tiles {taken.tile_side}"] = TiledDetector(side, taken.tile_side)
         if taken.mirrored:
             members[f"{label} mirrored"] = MirroredDetector(whole_frame)
+        if name in asked:
+            asked_members += list(members)[known_members:]
     if all_single_view and views != Views():
         verb = "have" if len(names) > 1 else "has"
         raise InputError(
             f"--input-size, --tiles, --mirrored: {' and '.join(names)} {verb} a single view of a frame; leave them out"
         )
-    return Ensemble(members, stride)
+    return Ensemble(members, stride, asked_members)
 
 
 def _taken(views: Views, name: str, detector: Detector) -> Views:

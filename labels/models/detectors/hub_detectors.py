@@ -30,21 +30,27 @@ from labels.records.errors import InputError
 from labels.records.safe_writing import digest_of, whole_folder, write_json
 
 if TYPE_CHECKING:
+    from labels.models.segmenters import Sam3Detector
     from labels.videos.decoding.frames import Frame
 
 PROMPTS = CLASSES_FOLDER / "prompts.csv"
+SAM3 = "sam3_video"  # tracks masks through a video
 GROUNDING = ("grounding-dino", "mm-grounding-dino")  # which answer in tokens of the text, not in prompts
 
 
 def load_hub_detector(
     name: str, class_names: tuple[str, ...] | None, device: str, options: DetectorOptions
-) -> "HubDetector":
+) -> "HubDetector | Sam3Detector":
     """Raises InputError for a model that cannot be had, is no detector, or knows no class that is wanted."""
     hub = find_hub_model("--detector", name)
     from transformers import AutoModelForObjectDetection, AutoModelForZeroShotObjectDetection
     from transformers.models.auto import modeling_auto
 
     kind = hub.config.model_type
+    if kind == SAM3:
+        from labels.models.segmenters import load_sam3
+
+        return load_sam3(name, hub, class_names, device, options)
     if kind in modeling_auto.MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES:
         return OpenSetDetector(name, hub, AutoModelForZeroShotObjectDetection, class_names, device, options)
     if kind not in modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:

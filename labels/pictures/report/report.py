@@ -16,6 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from labels.cleaning.rules import rule_name
+from labels.labelling.sample import bill_table, read_bill
 from labels.pictures.overlay.contact_sheets import SheetPlan
 from labels.pictures.overlay.round_pictures import Overlay, sheet_path
 from labels.pictures.palette import STYLES
@@ -76,6 +77,7 @@ def report_contents(work: WorkFolder, rounds: Rounds, shown: int, settings: Repo
         "by_class": class_rows(surveys[-1]),
         "unlike": different_clips_notes(surveys),
         "audits": audit_rows(work),
+        "bill": bill_table(bill) if (bill := read_bill(work)) is not None else [],
         "has_boxes": any(survey.round.has_boxes for survey in surveys),
         "final_has_boxes": surveys[-1].round.has_boxes,
         "agreements": agreement_rows(surveys),

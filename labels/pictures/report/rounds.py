@@ -12,6 +12,7 @@ from labels.records.masks import with_masks
 from labels.records.matching import in_names_of
 from labels.records.run_records import RunRecord, read_run_record, require_run_record
 from labels.records.safe_writing import read_parquet, read_parquet_metadata
+from labels.records.video_labels import in_stretches
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, STAGES, RoundFolder, WorkFolder
 
 
@@ -60,9 +61,11 @@ class CleanedRound:
         return max(1, int((found or {}).get("stride", 1)))
 
     def labelled_frames(self, video_id: str, frame_count: int) -> np.ndarray:
-        """The frames of a video that a labeller looked at, sorted: every `stride`-th."""
-        found = read_parquet_metadata(self.folder.boxes("cleaned", video_id)) if self.has_boxes else None
-        return np.arange(0, int((found or {}).get("frame_count", frame_count)), self.stride(video_id))
+        """The frames of a video that a labeller looked at, sorted: every `stride`-th, of a sample in its stretches."""
+        found = (read_parquet_metadata(self.folder.boxes("cleaned", video_id)) if self.has_boxes else None) or {}
+        frames = np.arange(0, int(found.get("frame_count", frame_count)), self.stride(video_id))
+        stretches = found.get("stretches")
+        return frames if stretches is None else frames[in_stretches(frames, stretches)]
 
     def actions(self, video_id: str) -> pd.DataFrame:
         """All decided actions of a video; empty when the round does not hold any."""

@@ -61,7 +61,7 @@ class RoundSurvey:
     quality: dict[str, np.ndarray]
     actions: pd.DataFrame
     true_actions: pd.DataFrame
-    videos: int  # that the round holds
+    videos: int  # that the labeller looked at
     frames: int  # that the labeller looked at
 
     @property
@@ -122,7 +122,7 @@ def survey_round(
             continue
         boxes = here.boxes(video.video_id)
         looked_at = here.labelled_frames(video.video_id, video.frame_count)
-        held, frames = held + 1, frames + len(looked_at)
+        held, frames = held + (len(looked_at) > 0), frames + len(looked_at)
         styles = style_names(boxes)
         decided += _decided_rows(video.video_id, boxes)
         acting = here.actions(video.video_id)

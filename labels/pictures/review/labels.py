@@ -18,7 +18,7 @@ import pandas as pd
 from labels.cleaning.features.box_pairs import pair_iou, pairs_between
 from labels.cleaning.rules import rule_of
 from labels.cleaning.settings import CleaningSettings
-from labels.labelling.human_actions import TEST
+from labels.labelling.action_intervals import TEST
 from labels.pictures.palette import style_names
 from labels.pictures.report.rounds import CleanedRound, require_cleaned_round
 from labels.pictures.settings import REVIEW, ReviewSettings

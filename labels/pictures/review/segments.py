@@ -20,7 +20,7 @@ import pandas as pd
 from labels.cleaning.actions.decisions import OVERRULED
 from labels.cleaning.rules import rule_of
 from labels.cleaning.settings import ActionSettings
-from labels.labelling.human_actions import TEST
+from labels.labelling.action_intervals import TEST
 from labels.labelling.player_tracks import tracks_of
 from labels.pictures.palette import style_names
 from labels.pictures.report.rounds import CleanedRound, read_round

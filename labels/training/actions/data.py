@@ -7,8 +7,8 @@ from itertools import groupby, islice
 import numpy as np
 import pandas as pd
 
+from labels.labelling.action_intervals import human_actions
 from labels.labelling.action_windows import VideoWindows, WindowStore
-from labels.labelling.human_actions import human_actions
 from labels.labelling.masks import NoMasks, RoundMasks
 from labels.labelling.player_tracks import PLAYER, tracks_of
 from labels.labelling.poses import NoJoints

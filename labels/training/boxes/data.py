@@ -5,8 +5,9 @@
 - dropped boxes are hard negatives: background that a labeller once took for the object.
 
 A frame is used when it has a kept box. A frame without one may merely have been missed: it is used as background only
-when the labelled frames around it are empty too, and only up to a limit. Frames are cached at their working size, in
-memory as far as the memory limit allows. `DetectorTask` is what the training loop needs from each kind of detector.
+when the frames around it were labelled and are empty too, and only up to a limit. Frames are cached at their working
+size, in memory as far as the memory limit allows. `DetectorTask` is what the training loop needs from each kind of
+detector.
 """
 
 from collections.abc import Mapping, Sequence
@@ -98,8 +99,9 @@ def choose_frames(
     unsure = (boxes["decision"] == "ignore") | ((boxes["decision"] == "keep") & (boxes["origin"] == "interpolated"))
     dropped = boxes["decision"] == "drop"
     labelled = np.arange(0, video.frame_count, video.stride)
+    looked_at = np.isin(labelled, video.labelled_frames)
     has_kept = np.isin(labelled, boxes["frame_index"][kept])
-    occupied = np.isin(labelled, boxes["frame_index"][kept | unsure])
+    occupied = np.isin(labelled, boxes["frame_index"][kept | unsure]) | ~looked_at
     reach = np.ones(2 * choice.sure_distance + 1)
     padded = np.pad(occupied, choice.sure_distance)  # beyond the ends nothing is seen
     sure_empty = np.convolve(padded, reach, mode="valid") < 0.5
@@ -109,7 +111,7 @@ def choose_frames(
     counts = FrameCounts(
         with_kept=int(has_kept.sum()),
         empty_used=len(used) - int(has_kept.sum()),
-        empty_unsure=int((~has_kept & ~sure_empty).sum()),
+        empty_unsure=int((looked_at & ~has_kept & ~sure_empty).sum()),
         empty_left=int(sure_empty.sum()) - (len(used) - int(has_kept.sum())),
         boxes={
             "kept": int(kept.sum()),
