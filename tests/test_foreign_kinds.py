@@ -483,3 +483,76 @@ def test_verdicts_between_semicolons_are_kept_when_others_are_added(work):
     with pytest.raises(InputError, match="needs the columns"):
         append_verdicts(work, [{"label_uid": "a2", "verdict": "y"}])
     assert path.read_text() == "who knows\nwhat this is\n"
+
+
+# Encodings -------------------------------------------------------------------------------------------------------
+
+COCO_TEXT = json.dumps(
+    {
+        "images": [{"id": 1, "file_name": "v0_000010.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 20, 8, 8]}],
+        "categories": [{"id": 1, "name": "мяч"}],
+    },
+    ensure_ascii=False,
+    indent=1,
+)
+XML_TEXT = """<annotations><meta><task><source>v0.mp4</source></task></meta>
+<track id="0" label="мяч"><box frame="10" outside="0" keyframe="1" xtl="10" ytl="20" xbr="18" ybr="28"/>
+<box frame="11" outside="1" keyframe="1" xtl="10" ytl="20" xbr="18" ybr="28"/></track></annotations>"""
+CSV_TEXT = "video_id,frame_index,x1,y1,x2,y2,class_name\nv0,10,10,20,18,28,мяч\n"
+TASK_TEXT = json.dumps(
+    [{
+        "id": 1, "data": {"video": "v0.mp4"},
+        "annotations": [{"result": [{
+            "id": "a", "type": "videorectangle",
+            "value": {"framesCount": 100, "duration": 4.0, "labels": ["мяч"], "sequence": [
+                {"frame": 11, "x": 5, "y": 20, "width": 4, "height": 8, "enabled": False}]},
+        }]}],
+    }],
+    ensure_ascii=False,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.json", COCO_TEXT), ("b.json", TASK_TEXT), ("a.xml", XML_TEXT), ("a.csv", CSV_TEXT)]
+)
+def test_a_file_of_another_encoding_says_the_same(work, tmp_path, name, text, encoding, ending):
+    (tmp_path / name).write_bytes(text.replace("\n", ending).encode(encoding))
+    import_labels(work, tmp_path / name)
+    (said,) = read_verdicts(work).values()
+    assert (said.video_id, said.frame_index, said.class_name, said.xyxy) == ("v0", 10, "мяч", (10, 20, 18, 28))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_yolo_and_mot_of_another_encoding(work, tmp_path, encoding):
+    (tmp_path / "y" / "labels").mkdir(parents=True)
+    (tmp_path / "y" / "data.yaml").write_bytes("names: [мяч]\r\n".encode(encoding))
+    (tmp_path / "y" / "labels" / "v0_000010.txt").write_bytes(b"0 0.07 0.24 0.04 0.08\r\n")
+    assert boxes_of(read(work, "yolo", tmp_path / "y")) == [("v0", 10, "мяч")]
+    (tmp_path / "m" / "v0" / "gt").mkdir(parents=True)
+    (tmp_path / "m" / "v0" / "gt" / "gt.txt").write_bytes("11,1,11,21,8,8,1,1,1\r\n".encode(encoding))
+    (tmp_path / "m" / "v0" / "gt" / "labels.txt").write_bytes("мяч\r\n".encode(encoding))
+    assert boxes_of(read(work, "mot", tmp_path / "m")) == [("v0", 10, "мяч")]
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", COCO_TEXT), ("a.csv", CSV_TEXT)])
+def test_an_encoding_that_no_mark_tells_is_refused(work, tmp_path, name, text):
+    (tmp_path / name).write_bytes(text.encode("cp1251"))
+    with pytest.raises(InputError, match=r"UTF-8|utf-8"):
+        import_labels(work, tmp_path / name)
+
+
+def test_a_csv_between_semicolons_may_have_decimal_commas(work, tmp_path):
+    (tmp_path / "a.csv").write_text(CSV_TEXT.replace(",", ";").replace("10;20;18;28", "10,5;20;18,25;28"))
+    import_labels(work, tmp_path / "a.csv")
+    (said,) = read_verdicts(work).values()
+    assert said.xyxy == (10.5, 20, 18.25, 28)
+
+
+def test_an_empty_value_within_a_mot_line_moves_nothing(work, tmp_path):
+    (tmp_path / "v0" / "gt").mkdir(parents=True)
+    (tmp_path / "v0" / "gt" / "gt.txt").write_text("11,,11,21,8,8,1,1,1\n12,1,11,21,8,8,1,1,1,\n")
+    found = read(work, "mot", tmp_path)
+    assert boxes_of(found) == [("v0", 11, "Pedestrian")] and sum(found.left_out.counts.values()) == 1

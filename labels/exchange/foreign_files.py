@@ -5,8 +5,10 @@ Label Studio are unpacked within limits into a temporary folder.
 """
 
 import csv
+import json
 import lzma
 import math
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 import zipfile
@@ -14,15 +16,18 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.parsers import expat
 
 from labels.exchange.label_set import OddEntry
 from labels.records.errors import InputError
 from labels.records.safe_writing import scratch_folder
 from labels.records.verdicts import delimiter_of
+from labels.videos.download.list_reading import open_list
 
 MAX_BYTES = 2 * 2**30
 MOST_FRAMES = 10**9
+DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$", re.ASCII)
 
 
 def read_xml(path: Path) -> ElementTree.Element:
@@ -48,6 +53,25 @@ def read_xml(path: Path) -> ElementTree.Element:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (expat.ExpatError, ValueError, AssertionError) as error:
         raise InputError(f"{path}: not XML: {error}") from None
+
+
+def read_text(path: Path, most: int = MAX_BYTES) -> str:
+    """A text file in UTF-8, or what its byte order mark says. InputError when it is none, or is too large."""
+    try:
+        if path.stat().st_size > most:
+            raise InputError(f"{path}: larger than {most >> 20} MiB")
+        with open_list(path, errors="strict") as opened:
+            return opened.read()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from None
+
+
+def read_foreign_json(path: Path) -> Any:
+    """All that a JSON file holds. InputError when it is none, or is too large."""
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
 
 
 def text_of(element: ElementTree.Element, name: str, default: str = "") -> str:
@@ -164,17 +188,18 @@ def _is_label_file(name: PurePosixPath) -> bool:
 def csv_lines(path: Path) -> list[list[str]]:
     """The values of each line that is not empty, stripped. InputError in one line for what is no CSV.
 
-    Commas, semicolons or tabs, whichever the first line has most of.
+    Commas, semicolons or tabs, whichever the first line has most of. Where it is no comma, 1,5 is one and a half.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES >> 30} GiB")
-        with open(path, newline="", encoding="utf-8-sig") as opened:
+        with open_list(path, errors="strict") as opened:
             delimiter = delimiter_of(opened.readline())
             opened.seek(0)
             reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True)
-            return [[value.strip() for value in row] for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = [[value.strip() for value in row] for row in reader if row]
+            return rows if delimiter == "," else [[DECIMAL_COMMA.sub(r"\1.\2", each) for each in row] for row in rows]
+    except (OSError, UnicodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
 
 

@@ -52,6 +52,7 @@ class KnownVideos:
         self.unknown: dict[str, int] = {}  # names that are no video here -> labels under them
         self.ambiguous: dict[str, list[str]] = {}  # names -> the videos that are called so
         self._times_folder, self._times = times, dict[str, FrameTimes]()
+        self._looked_up: dict[tuple[str, bool], str | None] = {}
         self._for_said: set[str] = set()  # names that only --video gave a meaning
         if self.said.video_id and self.said.video_id not in self.rows:
             found = self._look_up(self.said.video_id, note=False)
@@ -122,6 +123,11 @@ class KnownVideos:
         return None if row is None else (row, int(digits[0]))
 
     def _look_up(self, name: str, note: bool = True) -> str | None:
+        if (name, note) not in self._looked_up:
+            self._looked_up[name, note] = self._find_named(name, note)
+        return self._looked_up[name, note]
+
+    def _find_named(self, name: str, note: bool) -> str | None:
         ambiguous: set[str] = set()
         for spelling in _spellings(name):
             if spelling in self.rows:

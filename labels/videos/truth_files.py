@@ -17,7 +17,10 @@ import numpy as np
 import pandas as pd
 
 from labels.records import tables
+from labels.records.errors import InputError
 from labels.records.safe_writing import file_digest, read_parquet_metadata, write_parquet
+from labels.records.verdicts import delimiter_of
+from labels.videos.download.list_reading import open_list
 
 DEFAULT_CLASS = "sports ball"
 BALL_SUFFIX = "_ball"  # of TrackNet's CSV beside a clip
@@ -43,8 +46,10 @@ def keep_truth(csv_path: Path, target: Path, frame_count: int, width: int, heigh
 def read_truth_csv(csv_path: Path, frame_count: int, width: int, height: int) -> pd.DataFrame:
     """The TRUTH table of a video of this many frames of this size. Raises TruthError."""
     try:
-        with open(csv_path, newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened, strict=True, skipinitialspace=True)
+        with open_list(csv_path, errors="strict") as opened:
+            delimiter = delimiter_of(opened.readline())
+            opened.seek(0)
+            reader = csv.DictReader(opened, strict=True, skipinitialspace=True, delimiter=delimiter)
             reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             if (ball := tracknet_columns(list(reader.fieldnames))) is not None:
                 rows_of = (
@@ -58,7 +63,9 @@ def read_truth_csv(csv_path: Path, frame_count: int, width: int, height: int) ->
             rows = [_checked(row, columns, f"line {reader.line_num}", frame_count, width, height) for row in reader]
     except OSError as error:
         raise TruthError(f"cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except InputError as error:
+        raise TruthError(str(error).removeprefix(f"{csv_path}: ")) from None
+    except (UnicodeError, csv.Error) as error:
         raise TruthError(f"not a CSV in UTF-8: {error}") from None
     if not rows:
         raise TruthError("no row in it")
@@ -121,7 +128,7 @@ def _checked(
 
 def _number(text: str, name: str, where: str) -> float:
     try:
-        number = float(text)
+        number = float(text.replace(",", "."))  # 1,5 between semicolons
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

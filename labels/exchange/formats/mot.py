@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labels.exchange.foreign_files import MOST_FRAMES, csv_lines, number_of, whole_number
+from labels.exchange.foreign_files import MOST_FRAMES, csv_lines, number_of, read_text, whole_number
 from labels.exchange.known_videos import KnownVideos
 from labels.exchange.label_set import BoxRows, FoundLabels, LabelSet, OddEntry, file_in, found_labels, tracks_of
 from labels.records import tables
@@ -108,27 +108,26 @@ def _section(path: Path) -> dict[str, str]:
         return {}
     parser = ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read(path, encoding="utf-8-sig")
+        parser.read_string(read_text(path))
         return dict(parser["Sequence"])
-    except (ConfigError, KeyError, UnicodeDecodeError, OSError) as error:
+    except (ConfigError, KeyError) as error:
         raise InputError(f"{path}: no {path.name}: {str(error).splitlines()[0]}") from None
 
 
 def _class_names(gt_path: Path) -> tuple[tuple[str, ...], bool]:
     """The names of the numbers from 1, and whether the file's own labels.txt says them."""
     path = gt_path.with_name("labels.txt")
-    try:
-        names = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
-    except FileNotFoundError:
+    if not path.exists():
         return MOT_CLASSES, False
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     return (names, True) if names else (MOT_CLASSES, False)
 
 
 def _read_line(line: list[str], video: dict, names: tuple[str, ...], by_track: dict[int, str], rows: BoxRows) -> bool:
     """Whether nothing said the line's class. Raises OddEntry."""
-    values = [number_of(value, "value") for value in line if value]
+    while line and not line[-1]:  # a comma at the end; one within would move all that follows
+        line = line[:-1]
+    values = [number_of(value, "value") for value in line]
     if len(values) < 6 or values[0] != int(values[0]):
         raise OddEntry("lines that are not frame,id,left,top,width,height,…")
     track_id = whole_number(values[1], tables.NO_TRACK)

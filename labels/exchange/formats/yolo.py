@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from labels.exchange.foreign_files import hull, number_of, whole_number
+from labels.exchange.foreign_files import hull, number_of, read_text, whole_number
 from labels.exchange.known_videos import KnownVideos
 from labels.exchange.label_set import (
     NO_SIZE,
@@ -182,9 +182,4 @@ def _lines(path: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: larger than {MOST_BYTES >> 20} MiB")
-        return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from None
+    return read_text(path, MOST_BYTES)
