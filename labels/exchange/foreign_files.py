@@ -159,6 +159,8 @@ def _unpacked(path: Path, folder: Path) -> Path:
                 raise InputError(
                     f"{path}: unpacks to more than {MAX_FILES} files or {MAX_ZIP_BYTES >> 30} GiB of labels"
                 )
+            if len({info.filename for info in members}) < len(members):
+                raise InputError(f"{path}: holds two files of one name")
             for info in members:
                 parts = PurePosixPath(info.filename.replace("\\", "/"))
                 if parts.is_absolute() or ".." in parts.parts or ":" in info.filename:
@@ -206,10 +208,13 @@ def csv_lines(path: Path) -> list[list[str]]:
 def csv_rows(path: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """The lines of a CSV with a header, each with its number; a value that is not there is empty.
 
+    Where columns are `needed`, all names are in small letters.
+
     InputError when one of the `needed` columns is missing.
     """
     lines = csv_lines(path)
     names = lines[0] if lines else []
+    names = [name.casefold() for name in names] if needed else names
     missing = sorted(set(needed) - set(names))
     if missing:
         raise InputError(f"{path}: lacks the columns {', '.join(missing)}")

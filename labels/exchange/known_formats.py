@@ -182,11 +182,12 @@ def _by_head(path: Path, head: str) -> str | None:
     if suffix == ".txt":
         return "mot"
     if suffix == ".csv":
+        first = first.lower()
         if "youtube_id" in first:
             return "kinetics"
         if "frame_index" in first:
             return "csv"
-        if "visibility" in first.lower():
+        if "visibility" in first:
             return "tracknet"
         return "ava" if max(first.count(mark) for mark in ",;\t") in (6, 7) else None
     return None

@@ -97,7 +97,7 @@ class KnownVideos:
 
         Where it says a number alone, its folders, then the names `beside` it, then `only` say the video.
         """
-        *folders, name = _parts(picture) or [""]
+        *folders, name = _parts(_without_query(picture)) or [""]
         name = _without_picture_suffix(name)
         if roboflow := ROBOFLOW.fullmatch(name):
             name = roboflow[1]
@@ -215,6 +215,11 @@ def _parts(name: str) -> list[str]:
     return [part.strip() for part in path.split("/") if part.strip() not in ("", ".", "..")]
 
 
+def _without_query(name: str) -> str:
+    """An address without what a server was asked beside it."""
+    return re.split(r"[?#]", name, maxsplit=1)[0] if re.match(r"[a-z][a-z0-9+.-]{1,9}://", name) else name
+
+
 def _without_suffix(name: str) -> str:
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and stem and 0 < len(suffix) <= 5 and "/" not in suffix else name
@@ -228,7 +233,7 @@ def _without_picture_suffix(name: str) -> str:
 def _spellings(name: str) -> list[str]:
     """What a name may stand for, the surest first: more of its path, then its last part alone, then what others add."""
     found: list[str] = [name]
-    for text in dict.fromkeys((name, unquote(name))):
+    for text in dict.fromkeys((name, _without_query(name), unquote(_without_query(name)))):
         parts = _parts(text)
         paths = ["/".join(parts[-depth:]) for depth in range(min(DEEPEST, len(parts)), 0, -1)]
         last = parts[-1] if parts else ""

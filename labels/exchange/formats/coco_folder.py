@@ -49,7 +49,7 @@ class _Reading:
     """COCO files while they are read: each three times, so that neither its images nor its boxes are held in memory."""
 
     def __init__(self, path: Path, videos: KnownVideos):
-        self.videos, self.rows = videos, BoxRows(path)
+        self.videos, self.rows = videos, BoxRows(path, has_sizes=True)
         self.covered: dict[str, set[int]] = {}
         self.masks: list[str] = []
         self.lines: list[str] = []

@@ -46,10 +46,13 @@ def read_label_studio(path: Path, videos: KnownVideos, of_predictions: bool = Fa
     A task without an annotation says nothing. Of several annotations the last counts.
     """
     content = read_foreign_json(path)
-    if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
+    if not isinstance(content, list) or (content and not any(isinstance(task, dict) for task in content)):
         raise InputError(f"{path}: no export of Label Studio: not a list of tasks")
     reading = _Reading(path, videos)
     for number, task in enumerate(content, start=1):
+        if not isinstance(task, dict):
+            reading.rows.left_out.add(f"task {number}", "tasks that are no objects")
+            continue
         full = task if isinstance(task.get("data"), dict) else _of_json_min(task)
         reading.task(f"task {str(task.get('id', number))[:20]}", full, of_predictions)
     return reading.found()
