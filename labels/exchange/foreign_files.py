@@ -82,7 +82,7 @@ def text_of(element: ElementTree.Element, name: str, default: str = "") -> str:
 def number_of(value: object, name: str) -> float:
     """A finite number, of text or of JSON. Raises OddEntry."""
     try:
-        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
@@ -100,6 +100,8 @@ def frame_number(value: object) -> int:
 
 def whole_number(value: object, default: int, most: int = 2**31) -> int:
     """A whole number of text or of JSON, else the default."""
+    if type(value) is int:
+        return value if abs(value) < most else default
     try:
         number = number_of(value, "")
     except OddEntry:

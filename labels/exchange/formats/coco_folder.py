@@ -213,7 +213,7 @@ def _items(path: Path, name: str) -> Iterator[object]:
 
 def _key(value: object) -> int | str | None:
     """An id that can be looked up: 1, 1.0 and "1" are the same one; None for what is none."""
-    if type(value) is int and 0 <= value < 2**63:
+    if type(value) is int and 0 <= value < 2**63:  # nearly always
         return value
     number = whole_number(value, -1, most=2**63)
     if number >= 0:

@@ -158,6 +158,8 @@ class _JsonStream:
 
     def next_character(self) -> str:
         """The next character that is not white; empty at the end of the file."""
+        if self.at < len(self.text) and self.text[self.at] > " ":  # nearly always; what is white is no greater
+            return self.text[self.at]
         while True:
             self.at = WHITESPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text):
