@@ -440,6 +440,9 @@ def test_names_of_the_same_thing():
     assert [family_of(name) for name in ("Tennis_Ball", "ball", "sports ball", "Player")] == [
         *("sports ball", "sports ball", "sports ball", "person")
     ]
+    for name in ("volley ball", "basket-ball", "SportsBall", "balls", "sports\u00a0ball", " Ball "):
+        assert family_of(name) == "sports ball"
+    assert (family_of("Persons"), family_of("goal post")) == ("person", "goal post")
     assert same_names({"sports ball"}, {"ball"}) == {"sports ball": "ball"}
     assert same_names({"football", "tennis ball"}, {"football", "tennis ball"}) == {}
     assert same_names({"sports ball", "football"}, {"sports ball"}) == {}  # the truth tells them apart
