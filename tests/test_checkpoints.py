@@ -1,6 +1,7 @@
 """Detector files: what is written is read, and what is not sound is refused in one line."""
 
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -152,3 +153,52 @@ def test_the_batch_norms_of_a_pretrained_backbone_stay_as_they_are(monkeypatch, 
     with torch.inference_mode():
         one, other = (each.eval().backbone(picture)["0"] for each in (network, loaded))
     assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_flipped_bit_is_told(tmp_path):
+    save_checkpoint(tmp_path / "whole.pt", payload())
+    data = bytearray((tmp_path / "whole.pt").read_bytes())
+    with zipfile.ZipFile(tmp_path / "whole.pt") as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+    place = data.index(tensor_bytes(tmp_path / "whole.pt", largest.filename))
+    data[place + 2] ^= 1 << 3  # of the mantissa: as finite as before
+    (tmp_path / "flipped.pt").write_bytes(data)
+    with pytest.raises(InputError, match=r"flipped\.pt: is damaged .* copy it anew"):
+        load_checkpoint(tmp_path / "flipped.pt")
+
+
+def tensor_bytes(path, name):
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name)
+
+
+def test_a_tensor_that_is_larger_than_its_file_is_never_made(tmp_path):
+    huge = torch.zeros(1).expand(2**40)  # four bytes in the file, four tebibytes once it is used
+    save = {"format": "rally-detector-1"} | payload(network={"a": huge})
+    torch.save(save, tmp_path / "huge.pt")
+    with pytest.raises(InputError, match="holds a tensor of the shape"):
+        load_checkpoint(tmp_path / "huge.pt")
+
+
+def test_packed_parts_are_refused(tmp_path):
+    save_checkpoint(tmp_path / "whole.pt", payload())
+    packed = zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_checkpoint(tmp_path / "packed.pt")
+
+
+@pytest.mark.parametrize(
+    "settings", [SETTINGS | {"channels": [2**20, 2**20, 2**20]}, SETTINGS | {"channels": [4, 6, 9]}], ids=str
+)
+def test_settings_that_do_not_fit_the_weights_build_nothing(tmp_path, settings, monkeypatch):
+    save_checkpoint(tmp_path / "odd.pt", payload(settings=settings))
+    made = []
+    monkeypatch.setattr(
+        networks, "build_network", lambda *args, **named: made.append(build_network(*args, **named)) or made[-1]
+    )
+    with pytest.raises(InputError, match="do not fit the architecture"):
+        network_from_checkpoint(load_checkpoint(tmp_path / "odd.pt"), "odd.pt")
+    assert all(tensor.is_meta for network in made for tensor in network.state_dict().values())

@@ -9,7 +9,7 @@ import pytest
 from labels.records.class_lists import read_class_list
 from labels.records.errors import InputError
 from labels.videos.download.clip_lists import read_clip_list
-from labels.videos.download.list_reading import CHUNK, BadEntry, json_entries
+from labels.videos.download.list_reading import CHUNK, BadEntry, json_entries, json_members
 from labels.videos.download.network_guard import fault_of_url
 from labels.videos.download.requests import ClipRequest, clip_name, parse_time_s, split_of_file
 from labels.videos.settings import DownloadSettings
@@ -148,6 +148,14 @@ def test_rows_that_are_no_rows_cost_only_themselves(tmp_path):
     assert [bool(each.fault) for each in requests] == [False, True, True, False]
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_list_between_other_marks(tmp_path, mark):
+    text = mark.join(("label", "youtube_id", "time_start", "time_end", "split")) + "\n"
+    path = write(tmp_path / "k.csv", text + mark.join(('"tennis; indoors"', "AAAAAAAAAAA", "0", "10", "val")) + "\n")
+    (request,) = read("kinetics", path)
+    assert (request.fault, request.class_names) == ("", ("tennis; indoors",))
+
+
 def test_a_csv_without_its_columns_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="youtube_id"):
         read("kinetics", write(tmp_path / "k.csv", "a,b\n1,2\n"))
@@ -172,6 +180,27 @@ def test_broken_json_is_an_input_error_of_one_line(tmp_path, text):
     with pytest.raises(InputError) as raised:
         list(json_entries(write(tmp_path / "x.json", text)))
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize("text", ['{"a": [1 2]}', '{"a": [1', '{"a": 1} x', '{"a": [{]}', "{1: 2}", '{"a" 1}'])
+def test_broken_members_are_an_input_error_of_one_line(tmp_path, text):
+    with pytest.raises(InputError, match="no JSON at entry"):
+        list(json_members(write(tmp_path / "x.json", text)))
+
+
+def test_json_members_over_the_borders_of_pieces(tmp_path):
+    entries = [{"id": n, "text": 'a]}"\\é' * (n % 7), "deep": [[n], {"b": None}]} for n in range(20_000)]
+    content = {"info": {"x": 1}, "b": entries, "none": [], "a": entries[:3], "last": 7}
+    path = write(tmp_path / "x.json", json.dumps(content, ensure_ascii=False))
+    assert path.stat().st_size > CHUNK
+    whole = {name: value if name in ("info", "last") else list(value) for name, value in json_members(path)}
+    assert whole == content and list(whole) == list(content)
+    assert [next(value) for name, value in json_members(path) if name in ("a", "b")] == [entries[0]] * 2  # left early
+    assert list(json_members(write(tmp_path / "y.json", "[1, 2]"))) == []
+    nested = "[" * 100_000 + "]" * 100_000
+    path = write(tmp_path / "z.json", f'{{"a": [1, {nested}, {"9" * 6000}, 2]}}')
+    (items,) = (list(value) for _, value in json_members(path))
+    assert [isinstance(item, BadEntry) for item in items] == [False, True, True, False]
 
 
 def test_json_entries_over_the_borders_of_pieces(tmp_path):

@@ -281,7 +281,7 @@ MOVES = "label,youtube_id,time_start,time_end\na,v1,1,2\n{}\n"
         ("mot", "v0/gt/gt.txt", GOOD_LINE + "\n1,1,2,3,4", "not frame,id"),
         ("mot", "v0/gt/gt.txt", GOOD_LINE + "\n1,1,2,3,4,x", "value is no number"),
         ("mot", "v0/gt/gt.txt", GOOD_LINE + "\n1,1,2,3,4,5,1,99,1", "a class above 12"),
-        ("mot", "v0/gt/gt.txt", GOOD_LINE + "\n0,1,2,3,4,5,1,1,1", "not one of the 100"),
+        ("mot", "v0/gt/gt.txt", GOOD_LINE + "\n101,1,2,3,4,5,1,1,1", "past the 100"),
         ("labelstudio", "a.json", ls_task(framesCount=100, sequence=[*TWO_KEYS, {"frame": 0}]), "whole number from 1"),
         (
             "labelstudio",

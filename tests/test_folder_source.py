@@ -334,6 +334,13 @@ def test_truth_that_is_not_sound(tmp_path: Path, text: str | bytes, reason: str)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_truth_from_a_spreadsheet(tmp_path: Path, encoding: str) -> None:
+    text = "frame_index;x;y\r\n0;5,5;6\r\n".encode(encoding)
+    truth = read_truth_csv(put(tmp_path / "clip.csv", text), frame_count=6, width=96, height=64)
+    assert truth[["frame_index", "x1", "y1"]].to_numpy().tolist() == [[0, 5.5, 6]]
+
+
 def test_refused_truth_leaves_the_clip_usable_and_may_be_mended(
     work: WorkFolder, clips: Path, checked: list[str]
 ) -> None:
@@ -392,14 +399,17 @@ def test_a_damaged_clip_is_taken_until_its_damage_or_skipped(work: WorkFolder, t
     noise = rng.integers(0, 256, (30, 64, 96, 3), dtype=np.uint8)
     clip = write_test_video(tmp_path / "clips" / "cut.mp4", noise, container_options={"movflags": "+faststart"})
     put(clip, clip.read_bytes()[:-9000])
+    put(tmp_path / "clips" / "cut.csv", "frame_index,x,y\n0,5,5\n29,5,5\n")  # the last frame is lost
     _, videos = run(work, tmp_path / "clips")
     row = videos.loc["cut"]
+    truth = work.read_truth("cut")
+    assert truth is not None and truth["frame_index"].tolist() == [0]  # what nobody can find is no miss
     assert (row["status"], row["reason"]) == ("ok", "")
     assert 0 < row["frame_count"] < 30
     assert "breaks off" in row["damage"]
     assert len(list(decode_frames(work.videos / row["file"]))) == row["frame_count"]
     with VideosTable(work) as table:
         report = add_folder_clips(work, tmp_path / "clips", table, until_damage=False)
-    assert report.skipped == {"failed": 1}
+    assert report.skipped["failed"] == 1
     row = work.read_videos().set_index("video_id").loc["cut"]
     assert row["status"] == "failed" and "breaks off" in row["reason"]

@@ -440,6 +440,9 @@ def test_names_of_the_same_thing():
     assert [family_of(name) for name in ("Tennis_Ball", "ball", "sports ball", "Player")] == [
         *("sports ball", "sports ball", "sports ball", "person")
     ]
+    for name in ("volley ball", "basket-ball", "SportsBall", "balls", "sports\u00a0ball", " Ball "):
+        assert family_of(name) == "sports ball"
+    assert (family_of("Persons"), family_of("goal post")) == ("person", "goal post")
     assert same_names({"sports ball"}, {"ball"}) == {"sports ball": "ball"}
     assert same_names({"football", "tennis ball"}, {"football", "tennis ball"}) == {}
     assert same_names({"sports ball", "football"}, {"sports ball"}) == {}  # the truth tells them apart
@@ -483,3 +486,223 @@ def test_verdicts_between_semicolons_are_kept_when_others_are_added(work):
     with pytest.raises(InputError, match="needs the columns"):
         append_verdicts(work, [{"label_uid": "a2", "verdict": "y"}])
     assert path.read_text() == "who knows\nwhat this is\n"
+
+
+# Encodings -------------------------------------------------------------------------------------------------------
+
+COCO_TEXT = json.dumps(
+    {
+        "images": [{"id": 1, "file_name": "v0_000010.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 20, 8, 8]}],
+        "categories": [{"id": 1, "name": "мяч"}],
+    },
+    ensure_ascii=False,
+    indent=1,
+)
+XML_TEXT = """<annotations><meta><task><source>v0.mp4</source></task></meta>
+<track id="0" label="мяч"><box frame="10" outside="0" keyframe="1" xtl="10" ytl="20" xbr="18" ybr="28"/>
+<box frame="11" outside="1" keyframe="1" xtl="10" ytl="20" xbr="18" ybr="28"/></track></annotations>"""
+CSV_TEXT = "video_id,frame_index,x1,y1,x2,y2,class_name\nv0,10,10,20,18,28,мяч\n"
+TASK_TEXT = json.dumps(
+    [{
+        "id": 1, "data": {"video": "v0.mp4"},
+        "annotations": [{"result": [{
+            "id": "a", "type": "videorectangle",
+            "value": {"framesCount": 100, "duration": 4.0, "labels": ["мяч"], "sequence": [
+                {"frame": 11, "x": 5, "y": 20, "width": 4, "height": 8, "enabled": False}]},
+        }]}],
+    }],
+    ensure_ascii=False,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.json", COCO_TEXT), ("b.json", TASK_TEXT), ("a.xml", XML_TEXT), ("a.csv", CSV_TEXT)]
+)
+def test_a_file_of_another_encoding_says_the_same(work, tmp_path, name, text, encoding, ending):
+    (tmp_path / name).write_bytes(text.replace("\n", ending).encode(encoding))
+    import_labels(work, tmp_path / name)
+    (said,) = read_verdicts(work).values()
+    assert (said.video_id, said.frame_index, said.class_name, said.xyxy) == ("v0", 10, "мяч", (10, 20, 18, 28))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_yolo_and_mot_of_another_encoding(work, tmp_path, encoding):
+    (tmp_path / "y" / "labels").mkdir(parents=True)
+    (tmp_path / "y" / "data.yaml").write_bytes("names: [мяч]\r\n".encode(encoding))
+    (tmp_path / "y" / "labels" / "v0_000010.txt").write_bytes(b"0 0.07 0.24 0.04 0.08\r\n")
+    assert boxes_of(read(work, "yolo", tmp_path / "y")) == [("v0", 10, "мяч")]
+    (tmp_path / "m" / "v0" / "gt").mkdir(parents=True)
+    (tmp_path / "m" / "v0" / "gt" / "gt.txt").write_bytes("11,1,11,21,8,8,1,1,1\r\n".encode(encoding))
+    (tmp_path / "m" / "v0" / "gt" / "labels.txt").write_bytes("мяч\r\n".encode(encoding))
+    assert boxes_of(read(work, "mot", tmp_path / "m")) == [("v0", 10, "мяч")]
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", COCO_TEXT), ("a.csv", CSV_TEXT)])
+def test_an_encoding_that_no_mark_tells_is_refused(work, tmp_path, name, text):
+    (tmp_path / name).write_bytes(text.encode("cp1251"))
+    with pytest.raises(InputError, match=r"UTF-8|utf-8"):
+        import_labels(work, tmp_path / name)
+
+
+def test_a_csv_between_semicolons_may_have_decimal_commas(work, tmp_path):
+    (tmp_path / "a.csv").write_text(CSV_TEXT.replace(",", ";").replace("10;20;18;28", "10,5;20;18,25;28"))
+    import_labels(work, tmp_path / "a.csv")
+    (said,) = read_verdicts(work).values()
+    assert said.xyxy == (10.5, 20, 18.25, 28)
+
+
+def test_an_empty_value_within_a_mot_line_moves_nothing(work, tmp_path):
+    (tmp_path / "v0" / "gt").mkdir(parents=True)
+    (tmp_path / "v0" / "gt" / "gt.txt").write_text("11,,11,21,8,8,1,1,1\n12,1,11,21,8,8,1,1,1,\n")
+    found = read(work, "mot", tmp_path)
+    assert boxes_of(found) == [("v0", 11, "Pedestrian")] and sum(found.left_out.counts.values()) == 1
+
+
+# Frames that nobody saw, other counts and rates --------------------------------------------------------------------
+
+
+def mot_folder(root, lines, **info):
+    (root / "v0" / "gt").mkdir(parents=True)
+    (root / "v0" / "gt" / "gt.txt").write_text("".join(f"{line}\n" for line in lines))
+    said = "".join(f"{name}={value}\n" for name, value in info.items())
+    (root / "v0" / "seqinfo.ini").write_text(f"[Sequence]\nname=v0\n{said}")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("frames", "info", "said", "expected", "known"),
+    [
+        ([1, 2, 100], {}, {}, [0, 1, 99], 100),
+        ([0, 1, 99], {}, {}, [0, 1, 99], 100),  # counted from 0
+        ([1, 100], {}, {"first_frame": 0}, [1], 100),  # as is said: there is no frame 100
+        ([1, 50, 51], {"seqLength": 50, "frameRate": 25}, {}, [0, 49], 50),  # the rest was not looked at
+        ([1, 51, 200], {"seqLength": 200, "frameRate": 50}, {}, [0, 25], 100),  # 200 lies between two frames
+        ([1, 2, 50], {"seqLength": 50, "frameRate": 12}, {}, [0, 2, 98], 50),  # 12.5, rounded
+        ([1, 2, 100], {"seqLength": 100, "frameRate": 24}, {}, [0, 1, 99], 100),  # frame by frame all the same
+    ],
+)
+def test_frames_of_a_mot_sequence(work, tmp_path, frames, info, said, expected, known):
+    found = read(
+        work, "mot", mot_folder(tmp_path / "m", [f"{frame},1,11,11,5,5,1,1,1" for frame in frames], **info), **said
+    )
+    assert found.boxes["frame_index"].tolist() == expected and len(found.covered["v0"]) == known
+    assert len(found.boxes) + sum(found.left_out.counts.values()) == len(frames)
+
+
+@pytest.mark.parametrize(
+    ("line", "class_name"),
+    [("1,1,11,11,5,5,1,2", "b"), ("1 1 11 11 5 5 1 2 1", "b"), ("1,1,11,11,5,5,1,-1,-1,-1", "a")],
+)
+def test_the_class_of_a_mot_line(work, tmp_path, line, class_name):
+    (mot_folder(tmp_path / "m", [line]) / "v0" / "gt" / "labels.txt").write_text("a\nb\n")
+    assert boxes_of(read(work, "mot", tmp_path / "m")) == [("v0", 0, class_name)]
+
+
+def test_frames_that_were_deleted_from_a_task_are_unknown(work, tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_text(XML_TEXT.replace("</source>", "</source><deleted_frames><frame>3</frame></deleted_frames>"))
+    assert 3 not in read(work, "cvat", path).covered["v0"] and len(read(work, "cvat", path).covered["v0"]) == 99
+
+
+@pytest.mark.parametrize(("first", "frames"), [(0, [0, 1, 99]), (1, [0, 98, 99])])
+def test_frames_of_tracknet_from_0_and_from_1(work, tmp_path, first, frames):
+    numbers = [0, 1, 99] if first == 0 else [1, 99, 100]
+    (tmp_path / "v0_ball.csv").write_text("Frame,Visibility,X,Y\n" + "".join(f"{each},1,5,5\n" for each in numbers))
+    assert read(work, "tracknet", tmp_path / "v0_ball.csv").boxes["frame_index"].tolist() == frames
+
+
+# Other units and sizes -------------------------------------------------------------------------------------------
+
+
+def grown(count):
+    """Corners of boxes of 8 x 8 pixels along a diagonal, where sizes are wanted."""
+    return [(5 + 4 * at, 4 + 3 * at, 13 + 4 * at, 12 + 3 * at) for at in range(count)]
+
+
+def test_corners_within_the_frame_are_no_sizes(work, tmp_path):
+    images = [{"id": at, "file_name": f"v0_{at:06d}.jpg"} for at in range(12)]
+    boxes = [{"id": at, "image_id": at, "category_id": 1, "bbox": box} for at, box in enumerate(grown(12))]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "ball"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="two corners where sizes are wanted"):
+        read(work, "coco", tmp_path / "a.json")
+    for box in boxes:  # the same boxes as they are meant
+        x1, y1, x2, y2 = box["bbox"]
+        box["bbox"] = (x1, y1, x2 - x1, y2 - y1)
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert len(read(work, "coco", tmp_path / "a.json").boxes) == 12
+    (tmp_path / "y" / "labels").mkdir(parents=True)
+    (tmp_path / "y" / "data.yaml").write_text("names: [ball]")
+    for at, (x1, y1, x2, y2) in enumerate(grown(12)):
+        text = f"0 {x1 / 200} {y1 / 100} {x2 / 200} {y2 / 100}"
+        (tmp_path / "y" / "labels" / f"v0_{at:06d}.txt").write_text(text)
+    with pytest.raises(InputError, match="two corners where sizes are wanted"):
+        read(work, "yolo", tmp_path / "y")
+
+
+def test_pictures_of_another_size_are_left_out_or_refused(work, tmp_path):
+    size = "<size><width>{}</width><height>{}</height></size>"
+    for at, sides in enumerate([(200, 100), (100, 50), (0, 0)]):
+        (tmp_path / "voc").mkdir(exist_ok=True)
+        (tmp_path / "voc" / f"v0_{at:06d}.xml").write_text(
+            f"<annotation><filename>v0_{at:06d}.jpg</filename>{size.format(*sides)}<object><name>ball</name><bndbox>"
+            "<xmin>5</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
+        )
+    (tmp_path / "voc" / "v0_000009.xml").write_text("<annotation><fi")
+    found = read(work, "voc", tmp_path / "voc")
+    assert found.boxes["frame_index"].tolist() == [0, 2] and found.covered["v0"].tolist() == [0, 2]
+    assert sorted(found.left_out.counts) == ["files that cannot be read", "pictures of 100 x 50, their video 200 x 100"]
+    other = "</source><original_size><width>100</width><height>50</height></original_size>"
+    (tmp_path / "a.xml").write_text(XML_TEXT.replace("</source>", other))
+    with pytest.raises(InputError, match="is of a video of 100 x 50"):
+        read(work, "cvat", tmp_path / "a.xml")
+
+
+# Spellings -------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_may_be_called_no(work, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "data.yaml").write_text("names: {0: no, 1: 7, 2: ~}")
+    (tmp_path / "labels" / "v0_000001.txt").write_text("0 .5 .5 .1 .1\n1 .5 .5 .1 .1\n")
+    assert [name for *_, name in boxes_of(read(work, "yolo", tmp_path))] == ["no", "7"]
+
+
+@pytest.mark.parametrize(
+    ("header", "class_name"),
+    [("Video_ID,Frame_Index,X1,Y1,X2,Y2,Class_Name", "puck"), ("video_id,frame_index,x1,y1,x2,y2,label", "puck"),
+     ("video_id,frame_index,x1,y1,x2,y2,colour", "sports ball")],
+)  # fmt: skip
+def test_the_class_column_of_a_csv(work, tmp_path, header, class_name):
+    (tmp_path / "a.csv").write_text(f"{header}\nv0,1,1,1,5,5,puck\n")
+    import_labels(work, tmp_path / "a.csv")
+    assert [said.class_name for said in read_verdicts(work).values()] == [class_name]
+    assert bool(read(work, "csv", tmp_path / "a.csv").lines) == (class_name != "puck")
+
+
+def test_a_blank_from_a_web_page_in_a_class(work, tmp_path):
+    (tmp_path / "a.csv").write_text("video_id,frame_index,x1,y1,x2,y2,class_name\nv0,1,1,1,5,5,tennis\u00a0ball\n")
+    assert boxes_of(read(work, "csv", tmp_path / "a.csv")) == [("v0", 1, "tennis ball")]
+
+
+def test_an_address_with_a_question_is_a_name(work):
+    videos = KnownVideos(work.usable_videos())
+    assert videos.find_frame("https://host/x/v0_frame_000010.jpg?sig=a/b#1")[1] == 10
+    assert videos.find("s3://bucket/v1.mp4?X-Amz-Date=1")["video_id"] == "v1"
+
+
+def test_what_is_no_task_costs_itself_alone(work, tmp_path):
+    (tmp_path / "a.json").write_text(f"[null, 5, {TASK_TEXT[1:]}")
+    found = read(work, "labelstudio", tmp_path / "a.json")
+    assert len(found.boxes) == 1 and found.left_out.counts["tasks that are no objects"] == 2
+
+
+def test_two_files_of_one_name_in_a_zip_are_refused(work, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("a.csv", CSV_TEXT)
+        archive.writestr("a.csv", CSV_TEXT)
+    with pytest.raises(InputError, match="two files of one name"):
+        import_labels(work, tmp_path / "a.zip")

@@ -2,6 +2,7 @@
 
 import csv
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -71,13 +72,30 @@ def test_what_is_appended_is_read_and_the_last_word_counts(tmp_path):
 def test_a_file_written_by_hand_is_gone_on_with(tmp_path, before):
     work = WorkFolder(tmp_path)
     (tmp_path / "verdicts.csv").write_text(before, encoding="utf-8")
-    append_verdicts(work, [drawn(3, (1.0, 2.0, 3.0, 4.0)).__dict__ | {"x1": 1, "y1": 2, "x2": 3, "y2": 4}])
+    append_verdicts(work, [asdict(drawn(3, (1.0, 2.0, 3.0, 4.0))) | {"x1": 1, "y1": 2, "x2": 3, "y2": 4}])
     said = read_verdicts(work)
     assert said["a"] == Verdict("a", "n")
     assert [verdict.xyxy for verdict in said.values()] == [None, (1, 2, 3, 4)]
     if before.startswith("who"):
         with open(tmp_path / "verdicts.csv", newline="") as opened:
             assert next(csv.DictReader(opened))["who"] == "me"
+
+
+def test_many_drawn_boxes_are_written_as_each_would_be(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    rows = [
+        {"class_name": name, "x1": 1.1, "y1": 2, "x2": 3 + at, "y2": 4, "video_id": video, "frame_index": at}
+        for at, (name, video) in enumerate([(BALL, "v"), ("a, b", "w"), (BALL, "w"), (BALL, "v")])
+    ]
+    drawn = pd.DataFrame(rows).astype(dict.fromkeys(tables.BOX_COLUMNS, "float32"))
+    assert append_verdicts(WorkFolder(tmp_path / "a"), [], drawn=drawn) == 4
+    append_verdicts(WorkFolder(tmp_path / "b"), [{"verdict": "y"} | row for row in drawn.to_dict("records")])
+    assert (tmp_path / "a" / "verdicts.csv").read_bytes() == (tmp_path / "b" / "verdicts.csv").read_bytes()
+    for fault in ({"x2": 1.0}, {"class_name": "b\u200b"}, {"frame_index": -1}, {"video_id": ""}, {"y2": np.nan}):
+        before = (tmp_path / "a" / "verdicts.csv").read_bytes()
+        with pytest.raises(InputError):
+            append_verdicts(WorkFolder(tmp_path / "a"), [], drawn=drawn.assign(**fault))
+        assert (tmp_path / "a" / "verdicts.csv").read_bytes() == before
 
 
 def test_a_box_nobody_named_gets_the_same_name_each_time(tmp_path):

@@ -8,6 +8,7 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 import zipfile
 
+import numpy as np
 import pandas as pd
 import pytest
 from exchange_work import BOXES, a_round
@@ -19,6 +20,7 @@ from labels.cleaning.label_export import export_round
 from labels.cleaning.label_import import import_labels
 from labels.exchange.known_formats import EXPORTS
 from labels.records.errors import InputError
+from labels.records.frame_times import keep_frame_times
 from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE, RunRecord, write_run_record
 
 KEPT = [row for row in BOXES if row[-1] == "keep"]
@@ -61,6 +63,70 @@ def test_an_export_that_is_only_imported_again_says_nothing(work, name):
     done = import_labels(work, path)
     assert done.found == done.used > 0
     assert rows_of(work) == rows_of(work, HUMAN_ACTIONS_FILE) == []
+
+
+STAMPS = {
+    "slow, then fast": [*np.arange(40) / 10, *(4 + np.arange(60) / 60)],
+    "repeated stamps": np.repeat(np.arange(50) / 12.5, 2),
+    "a pause of a day": [*np.arange(50) / 25, *(86_400 + np.arange(50) / 25)],
+}
+
+
+@pytest.mark.parametrize("stamps", STAMPS.values(), ids=STAMPS.keys())
+@pytest.mark.parametrize("name", EXPORTS)
+def test_labels_of_uneven_frames_come_back_where_they_were(work, name, stamps):
+    keep_frame_times(work.frame_times / "v0.parquet", [float(stamp) for stamp in stamps])
+    path = export_round(work, 0, name).folder / FILES.get(name, "")
+    if name == "labelstudio":
+        submitted(path)
+    done = import_labels(work, path)
+    assert done.found == done.used > 0
+    assert rows_of(work) == rows_of(work, HUMAN_ACTIONS_FILE) == []
+
+
+def first_half(name, folder):
+    """An export as it comes back from a task of the frames 0 to 49; what is to be read of it."""
+    path = folder / FILES.get(name, "")
+    if name == "coco":
+        path = folder / "annotations" / "instances_default.json"
+        content = json.loads(path.read_text())
+        content["images"] = [image for image in content["images"] if image["frame_index"] < 50]
+        kept = {image["id"] for image in content["images"]}
+        content["annotations"] = [box for box in content["annotations"] if box["image_id"] in kept]
+        path.write_text(json.dumps(content))
+    elif name in ("yolo", "voc"):
+        for text in [*folder.rglob("v0_*.txt"), *folder.rglob("v0_*.xml")]:
+            if int(text.stem[-6:]) >= 50:
+                text.unlink()
+        path = folder
+    elif name == "mot":
+        gt, info = folder / "v0" / "gt" / "gt.txt", folder / "v0" / "seqinfo.ini"
+        gt.write_text("".join(line for line in gt.open() if int(line.split(",")[0]) <= 50))
+        info.write_text(info.read_text().replace("seqLength=100", "seqLength=50"))
+    elif name == "cvat":
+        root = ElementTree.parse(folder / "v0.xml").getroot()
+        root.find("meta/task/stop_frame").text = "49"
+        root.find("meta/task/size").text = "50"
+        for track in root.iter("track"):
+            for box in [box for box in track if int(box.get("frame")) >= 50]:
+                track.remove(box)
+        (folder / "v0.xml").write_text(ElementTree.tostring(root, encoding="unicode"))
+    elif name == "tracknet":
+        text = folder / "v0_ball.csv"
+        lines = text.read_text().splitlines(keepends=True)
+        text.write_text("".join(lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) < 50]))
+    elif name == "labelstudio":
+        path = submitted(folder / "tasks_images.json")
+        tasks = json.loads(path.read_text())
+        path.write_text(json.dumps([task for task in tasks if task["data"]["frame_index"] < 50]))
+    return path
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "voc", "mot", "cvat", "tracknet", "labelstudio"])
+def test_what_was_not_in_a_task_is_not_denied(work, name):
+    whole = export_round(work, 0, name)
+    done = import_labels(work, first_half(name, whole.folder))
+    assert 0 < done.found < whole.boxes and rows_of(work) == []
 
 
 def test_the_pictures_of_label_studio_say_nothing_either(work):

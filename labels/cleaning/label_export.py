@@ -44,6 +44,8 @@ def match_boxes(
     found: pd.DataFrame, ours: pd.DataFrame, min_iou: float, same_class: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of row positions (in `found`, in `ours`), each row in one pair at most, the best overlaps first."""
+    if not len(found) or not len(ours):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     here, there = found.groupby(PLACE, sort=False).indices, ours.groupby(PLACE, sort=False).indices
     pairs: list[tuple[int, int]] = []
     boxes, own = (table[tables.BOX_COLUMNS].to_numpy(dtype=np.float64) for table in (found, ours))

@@ -27,7 +27,7 @@ from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.records.run_records import HUMAN_ACTIONS_FILE, VERDICTS_FILE, out_of_date, read_run_record
 from labels.records.safe_writing import read_parquet, write_text
-from labels.records.verdicts import append_verdicts, as_text, delimiter_of, read_verdicts
+from labels.records.verdicts import append_verdicts, as_text, delimiter_of, drawn_uids, read_verdicts, verdict_from
 from labels.records.work_folder import ACTIONS_LABELLED, WorkFolder
 
 MIN_IOU = 0.5  # of a box without a name and the label it is taken for
@@ -36,9 +36,13 @@ Row = dict[str, Any]
 
 @dataclass
 class Comparison:
-    """`boxes` are rows of verdicts.csv, `actions` of human_actions.csv, `counts` what became of every label."""
+    """`boxes` are rows of verdicts.csv, `actions` of human_actions.csv, `counts` what became of every label.
+
+    `drawn` are the boxes (FOUND_BOXES) that a person drew where no label was.
+    """
 
     boxes: list[Row] = field(default_factory=list)
+    drawn: pd.DataFrame = field(default_factory=lambda: tables.empty_table(FOUND_BOXES))
     actions: list[Row] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -57,55 +61,54 @@ def compare_boxes(
     ours = went_out.reset_index(drop=True)
     seen = {name: np.setdiff1d(at, sorted(found.doubtful.get(name, ()))) for name, at in found.covered.items()}
     expected = _is_covered(ours, seen)
-    place = {(row.label_uid, row.video_id, row.frame_index): at for at, row in enumerate(ours.itertuples())}
-    pairs: dict[int, int] = {}
-    for at, row in enumerate(boxes.itertuples()):
-        match = place.pop((row.label_uid, row.video_id, row.frame_index), None) if row.label_uid else None
-        if match is not None:
-            pairs[at] = match
+    match = _by_name(boxes, ours)  # of each box the row of `ours` that it is, or -1
     for min_iou, same_class in ((0.9, True), (MIN_IOU, True), (MIN_IOU, False)):
-        free = np.setdiff1d(np.arange(len(boxes)), list(pairs))
-        others = np.setdiff1d(np.arange(len(ours)), list(pairs.values()))
+        free, others = np.flatnonzero(match < 0), np.setdiff1d(np.arange(len(ours)), match)
         here, there = match_boxes(boxes.iloc[free], ours.iloc[others], min_iou, same_class)
-        pairs |= dict(zip(free[here].tolist(), others[there].tolist(), strict=True))
-    touched = _touched(boxes, ours, pairs, found.tolerance_pixels)
-    told.counts["unchanged"] += 0 if confirm else len(pairs) - len(touched)
-    for at in sorted(pairs) if confirm else touched:
-        _judge(boxes.iloc[at], ours.iloc[pairs[at]], found.tolerance_pixels, confirm, told)
-    for match in np.setdiff1d(np.flatnonzero(expected), list(pairs.values())):
-        if denies and ours["label_uid"].iloc[match]:
-            told.boxes.append(_named(ours.iloc[match], "n"))
+        match[free[here]] = others[there]
+    touched = _touched(boxes, ours, match, found.tolerance_pixels)
+    told.counts["unchanged"] += 0 if confirm else int((match >= 0).sum()) - len(touched)
+    for at in np.flatnonzero(match >= 0) if confirm else touched:
+        _judge(boxes.iloc[at], ours.iloc[match[at]], found.tolerance_pixels, confirm, told)
+    for row in np.setdiff1d(np.flatnonzero(expected), match):
+        if denies and ours["label_uid"].iloc[row]:
+            told.boxes.append(_named(ours.iloc[row], "n"))
             told.counts["taken out"] += 1
         else:
             told.counts["missing, which says nothing in this format"] += 1
-    free = np.setdiff1d(np.arange(len(boxes)), list(pairs))
-    here, there = match_boxes(boxes.iloc[free], ignored, MIN_IOU)
-    doubted = dict(zip(free[here].tolist(), there.tolist(), strict=True))
-    for at in free.tolist():
-        box = boxes.iloc[at]
-        if box["is_ignored"]:
-            told.counts["new, but marked to be ignored"] += 1
-        elif at in doubted:
-            label = ignored.iloc[doubted[at]]
-            judged = {f"judged_{name}": label[name] for name in tables.BOX_COLUMNS}
-            told.boxes.append(_named(pd.Series(label.to_dict() | judged), "y") | _changes(box, label, 0.0))
-            told.counts["drawn where a doubtful label was"] += 1
-        else:
-            corners = {name: float(box[name]) for name in tables.BOX_COLUMNS}
-            said = {"label_uid": "", "verdict": "y", "class_name": box["class_name"], **corners}
-            told.boxes.append(said | {"video_id": box["video_id"], "frame_index": int(box["frame_index"])})
-            told.counts["new"] += 1
+    is_new = (match < 0) & ~boxes["is_ignored"].to_numpy()
+    told.counts["new, but marked to be ignored"] += int(((match < 0) & ~is_new).sum())
+    free = np.flatnonzero(is_new)
+    for at, row in zip(*match_boxes(boxes.iloc[free], ignored, MIN_IOU), strict=True):
+        box, label = boxes.iloc[free[at]], ignored.iloc[row]
+        judged = {f"judged_{name}": label[name] for name in tables.BOX_COLUMNS}
+        told.boxes.append(_named(pd.Series(label.to_dict() | judged), "y") | _changes(box, label, 0.0))
+        told.counts["drawn where a doubtful label was"] += 1
+        is_new[free[at]] = False
+    told.drawn = boxes[is_new]
+    told.counts["new"] += len(told.drawn)
 
 
-def _touched(boxes: pd.DataFrame, ours: pd.DataFrame, pairs: dict[int, int], tolerance: float) -> list[int]:
+def _by_name(boxes: pd.DataFrame, ours: pd.DataFrame) -> np.ndarray:
+    """Of each box the row of `ours` that has its name in its frame, else -1; of a copied box the first is meant."""
+    match = np.full(len(boxes), -1, dtype=np.int64)
+    names = ["label_uid", "video_id", "frame_index"]
+    here = boxes.loc[boxes["label_uid"] != "", names].drop_duplicates().reset_index(names="here")
+    there = ours[names].drop_duplicates(keep="last").reset_index(names="there")
+    both = here.merge(there, on=names)
+    match[both["here"]] = both["there"]
+    return match
+
+
+def _touched(boxes: pd.DataFrame, ours: pd.DataFrame, match: np.ndarray, tolerance: float) -> np.ndarray:
     """The rows of `boxes` that differ from their label in anything; of thousands, mostly few do."""
-    at, match = (np.array(list(side), dtype=np.int64) for side in (pairs.keys(), pairs.values()))
-    now, was = boxes.iloc[at], ours.iloc[match]
+    at = np.flatnonzero(match >= 0)
+    now, was = boxes.iloc[at], ours.iloc[match[at]]
     corners = now[tables.BOX_COLUMNS].to_numpy(np.float64) - was[tables.BOX_COLUMNS].to_numpy(np.float64)
     moved = (np.abs(corners) > tolerance).any(axis=1)
     for name in ("class_name", "is_ignored"):
         moved |= now[name].to_numpy() != was[name].to_numpy()
-    return sorted(at[moved].tolist())
+    return at[moved]
 
 
 def _judge(box: pd.Series, label: pd.Series, tolerance: float, confirm: bool, told: Comparison) -> None:
@@ -244,7 +247,7 @@ def import_labels(
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     videos = KnownVideos(work.usable_videos(), work.frame_times, said)
-    read_verdicts(work)  # a file of verdicts that cannot be read is not added to
+    said_before = read_verdicts(work)  # a file of verdicts that cannot be read is not added to
     with unzipped(path) as unpacked:
         name = format_name or recognise(unpacked)
         kind = FORMATS[name]
@@ -264,16 +267,18 @@ def import_labels(
     told = Comparison()
     compare_boxes(found, export.boxes, _doubtful(work, export), kind.holds_uids, confirm, told)
     compare_actions(found, export.actions, kind.holds_uids, confirm, told)
-    verdicts = _unsaid(work.root / VERDICTS_FILE, told.boxes)
+    verdicts = [row for row in told.boxes if verdict_from(row) != said_before.get(str(row["label_uid"]))]
+    drawn = told.drawn[np.array([uid not in said_before for uid in drawn_uids(told.drawn)], dtype=bool)]
     actions = _unsaid(work.root / HUMAN_ACTIONS_FILE, told.actions)
-    append_verdicts(work, verdicts)
+    append_verdicts(work, verdicts, drawn=drawn)
     _append_actions(work, actions)
     lines = [f"  {name:<30} {count:>8}" for name, count in sorted((+told.counts).items(), key=lambda item: -item[1])]
     of = f"compared with what round {export.round} exported" if export.round >= 0 else "it is from no export of ours"
     lines = [f"{name}: {of}", *lines, *names, *found.lines, *found.left_out.lines(), *videos.unknown_lines()]
-    repeated = len(told.boxes) + len(told.actions) - len(verdicts) - len(actions)
+    written = len(verdicts) + len(drawn)
+    repeated = len(told.boxes) + len(told.drawn) + len(told.actions) - written - len(actions)
     again = f" ({repeated} had been said before)" if repeated else ""
-    lines.append(f"written: {len(verdicts)} to {VERDICTS_FILE}, {len(actions)} to {HUMAN_ACTIONS_FILE}{again}")
+    lines.append(f"written: {written} to {VERDICTS_FILE}, {len(actions)} to {HUMAN_ACTIONS_FILE}{again}")
     skipped = ({"of videos not known here": unknown} if unknown else {}) | dict(found.left_out.counts)
     number = export.round if export.round >= 0 else None
     total = labels + sum(skipped.values())
@@ -286,7 +291,7 @@ def _in_our_names(work: WorkFolder, found: FoundLabels, export: _Export) -> list
     for number in reversed(work.round_numbers()):
         record = read_run_record(work.round(number), "labelled") if not known else None
         known |= set(((record.facts.get("labeller") if record else None) or {}).get("class_names", ()))
-    names = same_names(set(found.boxes["class_name"]), known)
+    names = same_names(found.boxes["class_name"].unique(), known)
     if names:
         found.boxes["class_name"] = found.boxes["class_name"].replace(names)
     return [f"class: {name} is taken for {other}, as it is called here" for name, other in sorted(names.items())]
@@ -332,7 +337,7 @@ def _doubtful(work: WorkFolder, export: _Export) -> pd.DataFrame:
 
 
 def _unsaid(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that the file does not say already as its last word on that label."""
+    """The actions that the file does not say already as its last word on that label."""
     last: dict[tuple[str, ...], dict[str, str]] = {}
     if path.is_file():
         with open(path, newline="", encoding="utf-8-sig", errors="replace") as opened:
@@ -340,23 +345,14 @@ def _unsaid(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for row in csv.DictReader(io.StringIO(text), delimiter=delimiter_of(text.partition("\n")[0])):
                 last[_key(row)] = {name: text for name, text in row.items() if isinstance(name, str) and text}
     said = [{name: as_text(value) for name, value in row.items() if as_text(value)} for row in rows]
-    return [row for row, texts in zip(rows, said, strict=True) if _without_name(last.get(_key(texts), {})) != texts]
+    return [row for row, texts in zip(rows, said, strict=True) if last.get(_key(texts), {}) != texts]
 
 
 def _key(row: Mapping[str, str | None]) -> tuple[str, ...]:
-    """A label's name; of a person's own label, which may have been given one when it was written, all else."""
-    if row.get("label_uid") and not _is_own(row):
+    """A label's name; of a person's own label all else."""
+    if row.get("label_uid"):
         return (str(row["label_uid"]),)
-    return tuple(str(row[name]) for name in sorted(map(str, row)) if row[name] and name != "label_uid")
-
-
-def _without_name(row: dict[str, str]) -> dict[str, str]:
-    return {name: text for name, text in row.items() if name != "label_uid"} if _is_own(row) else row
-
-
-def _is_own(row: Mapping[str, str | None]) -> bool:
-    """Whether a line of verdicts.csv is a box that no machine drew: it says where it is, and of nothing how it was."""
-    return row.get("verdict") == "y" and bool(row.get("frame_index")) and not row.get("judged_class")
+    return tuple(str(row[name]) for name in sorted(map(str, row)) if row[name])
 
 
 def _append_actions(work: WorkFolder, rows: list[dict[str, Any]]) -> None:

@@ -5,8 +5,10 @@ Label Studio are unpacked within limits into a temporary folder.
 """
 
 import csv
+import json
 import lzma
 import math
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 import zipfile
@@ -14,15 +16,18 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.parsers import expat
 
 from labels.exchange.label_set import OddEntry
 from labels.records.errors import InputError
 from labels.records.safe_writing import scratch_folder
 from labels.records.verdicts import delimiter_of
+from labels.videos.download.list_reading import open_list
 
 MAX_BYTES = 2 * 2**30
 MOST_FRAMES = 10**9
+DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$", re.ASCII)
 
 
 def read_xml(path: Path) -> ElementTree.Element:
@@ -50,6 +55,25 @@ def read_xml(path: Path) -> ElementTree.Element:
         raise InputError(f"{path}: not XML: {error}") from None
 
 
+def read_text(path: Path, most: int = MAX_BYTES) -> str:
+    """A text file in UTF-8, or what its byte order mark says. InputError when it is none, or is too large."""
+    try:
+        if path.stat().st_size > most:
+            raise InputError(f"{path}: larger than {most >> 20} MiB")
+        with open_list(path, errors="strict") as opened:
+            return opened.read()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from None
+
+
+def read_foreign_json(path: Path) -> Any:
+    """All that a JSON file holds. InputError when it is none, or is too large."""
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
+
+
 def text_of(element: ElementTree.Element, name: str, default: str = "") -> str:
     """The text of a child, stripped."""
     return (element.findtext(name) or default).strip()
@@ -58,7 +82,7 @@ def text_of(element: ElementTree.Element, name: str, default: str = "") -> str:
 def number_of(value: object, name: str) -> float:
     """A finite number, of text or of JSON. Raises OddEntry."""
     try:
-        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
@@ -76,6 +100,8 @@ def frame_number(value: object) -> int:
 
 def whole_number(value: object, default: int, most: int = 2**31) -> int:
     """A whole number of text or of JSON, else the default."""
+    if type(value) is int:
+        return value if abs(value) < most else default
     try:
         number = number_of(value, "")
     except OddEntry:
@@ -135,6 +161,8 @@ def _unpacked(path: Path, folder: Path) -> Path:
                 raise InputError(
                     f"{path}: unpacks to more than {MAX_FILES} files or {MAX_ZIP_BYTES >> 30} GiB of labels"
                 )
+            if len({info.filename for info in members}) < len(members):
+                raise InputError(f"{path}: holds two files of one name")
             for info in members:
                 parts = PurePosixPath(info.filename.replace("\\", "/"))
                 if parts.is_absolute() or ".." in parts.parts or ":" in info.filename:
@@ -164,27 +192,31 @@ def _is_label_file(name: PurePosixPath) -> bool:
 def csv_lines(path: Path) -> list[list[str]]:
     """The values of each line that is not empty, stripped. InputError in one line for what is no CSV.
 
-    Commas, semicolons or tabs, whichever the first line has most of.
+    Commas, semicolons or tabs, whichever the first line has most of. Where it is no comma, 1,5 is one and a half.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES >> 30} GiB")
-        with open(path, newline="", encoding="utf-8-sig") as opened:
+        with open_list(path, errors="strict") as opened:
             delimiter = delimiter_of(opened.readline())
             opened.seek(0)
             reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True)
-            return [[value.strip() for value in row] for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = [[value.strip() for value in row] for row in reader if row]
+            return rows if delimiter == "," else [[DECIMAL_COMMA.sub(r"\1.\2", each) for each in row] for row in rows]
+    except (OSError, UnicodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
 
 
 def csv_rows(path: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """The lines of a CSV with a header, each with its number; a value that is not there is empty.
 
+    Where columns are `needed`, all names are in small letters.
+
     InputError when one of the `needed` columns is missing.
     """
     lines = csv_lines(path)
     names = lines[0] if lines else []
+    names = [name.casefold() for name in names] if needed else names
     missing = sorted(set(needed) - set(names))
     if missing:
         raise InputError(f"{path}: lacks the columns {', '.join(missing)}")

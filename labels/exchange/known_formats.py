@@ -151,12 +151,17 @@ def recognise(path: Path) -> str:
         raise InputError(f"{path}: in no format known by its files; say which one it is: {', '.join(FORMATS)}")
     if not path.is_file():
         raise InputError(f"{path}: not a regular file")
-    with open(path, encoding="utf-8-sig", errors="replace") as opened:
-        head = opened.read(HEAD_LETTERS)
+    head = _head(path)
     found = _by_head(path, head)
     if found is None:
         raise InputError(f"{path}: in no format known by its beginning; say which one it is: {', '.join(FORMATS)}")
     return found
+
+
+def _head(path: Path) -> str:
+    with open(path, "rb") as opened:
+        head = opened.read(HEAD_LETTERS)
+    return head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
 
 
 def recognise_or_none(path: Path) -> str | None:
@@ -171,28 +176,30 @@ def _by_head(path: Path, head: str) -> str | None:
     if suffix == ".json":
         if head.lstrip().startswith("["):
             return "labelstudio"
-        return "coco" if _mentions(path, b'"annotations"') and _mentions(path, b'"images"') else None
+        return "coco" if _mentions(path, '"annotations"') and _mentions(path, '"images"') else None
     if suffix == ".xml":
         return "cvat" if "<annotations" in head else "voc" if "<annotation" in head else None
     if suffix == ".txt":
         return "mot"
     if suffix == ".csv":
+        first = first.lower()
         if "youtube_id" in first:
             return "kinetics"
         if "frame_index" in first:
             return "csv"
-        if "visibility" in first.lower():
+        if "visibility" in first:
             return "tracknet"
         return "ava" if max(first.count(mark) for mark in ",;\t") in (6, 7) else None
     return None
 
 
-def _mentions(path: Path, word: bytes) -> bool:
-    """Whether a word is in a file, which may be long, and ends with what else it holds."""
+def _mentions(path: Path, word: str) -> bool:
+    """Whether a word is in a file of any encoding, which may be long, and ends with what else it holds."""
+    spellings = [word.encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be")]
     tail = b""
     with open(path, "rb") as opened:
         while chunk := opened.read(2**22):
-            if word in tail + chunk:
+            if any(spelling in tail + chunk for spelling in spellings):
                 return True
-            tail = chunk[-len(word) :]
+            tail = chunk[-2 * len(word) :]
     return False

@@ -52,6 +52,7 @@ class KnownVideos:
         self.unknown: dict[str, int] = {}  # names that are no video here -> labels under them
         self.ambiguous: dict[str, list[str]] = {}  # names -> the videos that are called so
         self._times_folder, self._times = times, dict[str, FrameTimes]()
+        self._looked_up: dict[tuple[str, bool], str | None] = {}
         self._for_said: set[str] = set()  # names that only --video gave a meaning
         if self.said.video_id and self.said.video_id not in self.rows:
             found = self._look_up(self.said.video_id, note=False)
@@ -96,7 +97,7 @@ class KnownVideos:
 
         Where it says a number alone, its folders, then the names `beside` it, then `only` say the video.
         """
-        *folders, name = _parts(picture) or [""]
+        *folders, name = _parts(_without_query(picture)) or [""]
         name = _without_picture_suffix(name)
         if roboflow := ROBOFLOW.fullmatch(name):
             name = roboflow[1]
@@ -122,6 +123,11 @@ class KnownVideos:
         return None if row is None else (row, int(digits[0]))
 
     def _look_up(self, name: str, note: bool = True) -> str | None:
+        if (name, note) not in self._looked_up:
+            self._looked_up[name, note] = self._find_named(name, note)
+        return self._looked_up[name, note]
+
+    def _find_named(self, name: str, note: bool) -> str | None:
         ambiguous: set[str] = set()
         for spelling in _spellings(name):
             if spelling in self.rows:
@@ -209,6 +215,11 @@ def _parts(name: str) -> list[str]:
     return [part.strip() for part in path.split("/") if part.strip() not in ("", ".", "..")]
 
 
+def _without_query(name: str) -> str:
+    """An address without what a server was asked beside it."""
+    return re.split(r"[?#]", name, maxsplit=1)[0] if re.match(r"[a-z][a-z0-9+.-]{1,9}://", name) else name
+
+
 def _without_suffix(name: str) -> str:
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and stem and 0 < len(suffix) <= 5 and "/" not in suffix else name
@@ -222,7 +233,7 @@ def _without_picture_suffix(name: str) -> str:
 def _spellings(name: str) -> list[str]:
     """What a name may stand for, the surest first: more of its path, then its last part alone, then what others add."""
     found: list[str] = [name]
-    for text in dict.fromkeys((name, unquote(name))):
+    for text in dict.fromkeys((name, _without_query(name), unquote(_without_query(name)))):
         parts = _parts(text)
         paths = ["/".join(parts[-depth:]) for depth in range(min(DEEPEST, len(parts)), 0, -1)]
         last = parts[-1] if parts else ""

@@ -7,6 +7,7 @@ dataset are hard links where the file system allows it.
 
 import os
 import shutil
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ MOST_ROWS = 20_000_000
 MOST_PIXELS, MOST_TRACK, MOST_UID = 1e6, 2**31, 200
 Row = Mapping[str, Any]  # of the videos table
 NAMED = 3  # places that are named of those left out for one reason
+MANY_TO_COMPARE, SAME_SHAPE = 8, 0.95
 FEW_LEAVE, MANY_LEAVE = 3, 0.3  # boxes, and their share, that leave their frame by no slip of the hand any more
 
 
@@ -111,6 +113,7 @@ class OddEntry(Exception):
         self.is_nothing = is_nothing
 
 
+NUMBERS = {"int64": "q", "float32": "d", "bool": "b"}
 NO_SIZE, OUTSIDE = "boxes of no size", "boxes outside their frame"
 
 
@@ -159,13 +162,15 @@ class BoxRows:
     What is said of an entry stands in a `with rows.entry(...)`, so that an odd one costs that entry and not the file.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, has_sizes: bool = False):
+        self.path, self.has_sizes = path, has_sizes  # whether the format says widths and heights, not corners
         self.left_out = LeftOut()
         self.doubtful: dict[str, set[int]] = {}  # frames of which something was left out
         self.unknown: dict[str, set[int]] = {}  # those of them in which it may have been anywhere
         self.doubtful_videos: set[str] = set()
-        self._columns: dict[str, list[Any]] = {name: [] for name in FOUND_BOXES}
+        self._columns: dict[str, Any] = {  # numbers take a third of the memory that objects do
+            name: array(NUMBERS[kind]) if kind in NUMBERS else [] for name, kind in FOUND_BOXES.items()
+        }
         self._outside: list[tuple[float, ...]] = []
 
     @contextmanager
@@ -211,8 +216,12 @@ class BoxRows:
         if x1 < -0.5 * width or y1 < -0.5 * height or x2 > 1.5 * width or y2 > 1.5 * height:
             self._outside.append((*corners, float(width), float(height)))
             raise OddEntry(OUTSIDE, is_nothing=True)
+        if is_point and not (0 <= x1 <= width and 0 <= y1 <= height):
+            raise OddEntry("points outside their frame", is_nothing=True)
         if not class_name:
             raise OddEntry("boxes without a class")
+        if not class_name.isprintable():  # a blank that only looks like one, from a web page
+            class_name = " ".join(class_name.split())
         check_class_name(self.path, class_name)
         if len(self._columns["frame_index"]) >= MOST_ROWS:
             raise InputError(f"{self.path}: more than {MOST_ROWS} boxes")
@@ -224,7 +233,9 @@ class BoxRows:
 
     def table(self, sizes: Mapping[str, Mapping[str, Any]] | None = None) -> pd.DataFrame:
         """InputError when the boxes are in another convention than the format's; `sizes` are the rows of videos."""
-        columns: dict[str, object] = {**self._columns}
+        columns: dict[str, object] = {
+            name: values if isinstance(values, list) else np.array(values) for name, values in self._columns.items()
+        }
         found = tables.make_table(FOUND_BOXES, columns)
         self._check_convention(found, sizes or {})
         return found
@@ -240,13 +251,14 @@ class BoxRows:
             raise InputError(
                 f"{self.path}: all {count} boxes lie within a pixel or two; they look like shares from 0 to 1"
             )
-        side = [
-            (float(sizes[name]["width"]), float(sizes[name]["height"])) for name in found["video_id"] if name in sizes
-        ]
-        if len(side) < len(found):
+        videos, place = np.unique(found["video_id"].to_numpy(dtype=object), return_inverse=True)
+        if not set(videos) <= set(sizes):
             return
-        inside = np.column_stack([xyxy, np.array(side).reshape(-1, 2)])[is_box]
+        side = np.array([(float(sizes[name]["width"]), float(sizes[name]["height"])) for name in videos])
+        inside = np.column_stack([xyxy, side.reshape(-1, 2)[place]])[is_box]
         boxes = np.concatenate([inside, np.array(self._outside).reshape(-1, 6)])
+        if self.has_sizes and not found["label_uid"].any():
+            self._check_sizes(boxes)
         leaves = (boxes[:, 2] > boxes[:, 4] + 2) | (boxes[:, 3] > boxes[:, 5] + 2)
         far, high = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]  # where they would end if these were corners
         as_corners = (far > boxes[:, 0]) & (high > boxes[:, 1]) & (far <= boxes[:, 4] + 2) & (high <= boxes[:, 5] + 2)
@@ -255,6 +267,19 @@ class BoxRows:
             raise InputError(
                 f"{self.path}: {int(leaves.sum())} of {count} boxes leave their frame; they look like {guess}"
             )
+
+    def _check_sizes(self, boxes: np.ndarray) -> None:
+        """Corners taken for sizes also where no box leaves its frame: each box ends where it begins, and so is wider
+        the further to the right it lies, and higher the further down. `boxes` is (N, 6): corners, frame's size."""
+        size = boxes[:, 2:4] - boxes[:, :2]
+        for start in (boxes[:, :2], boxes[:, :2] + size / 2):  # as x, y, width, height; as the centre with them
+            if len(boxes) < MANY_TO_COMPARE or not (size > start).all() or (start.std(axis=0) < 1.0).any():
+                continue
+            if all(np.corrcoef(start[:, axis], size[:, axis])[0, 1] > SAME_SHAPE for axis in (0, 1)):
+                raise InputError(
+                    f"{self.path}: its boxes grow with their distance from the left and the top; they look like two "
+                    "corners where sizes are wanted"
+                )
 
 
 def _sub_pixel(xyxy: np.ndarray) -> bool:

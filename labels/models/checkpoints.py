@@ -11,11 +11,16 @@ A file is a dict of plain values and tensors, so that it can be read with `weigh
     network            the state dict
     metrics            what validation measured; anything else may stand beside these
 
+It is a zip archive, as torch writes it, whose own checksums tell a flipped bit. What its tensors would take is checked
+before one is made, and their shapes against those of the architecture.
+
 torchvision's builders count background as class 0, so they get one class more: the labels' classes are 1 to K there.
 """
 
 import io
 import socket
+import zipfile
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -49,12 +54,41 @@ def load_checkpoint(path: Path, kind: str = DETECTOR) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; a {kind} file is made by train.py")
     try:
+        _check_bytes(path)
+        _check_sizes(torch.load(path, map_location="meta", weights_only=True), path)  # shapes alone
         payload = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # the bytes come from outside: however reading them fails, it means the same
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as a {kind} file ({reason[:120]}); make one with train.py") from None
     _check(payload, str(path), kind)
     return payload
+
+
+def _check_bytes(path: Path) -> None:
+    """InputError for a file that changed since it was written; other errors for one that is no such archive at all."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("its parts are packed, which torch never does")
+        try:
+            damaged = archive.testzip()
+        except zipfile.BadZipFile as error:
+            damaged = str(error)
+    if damaged is not None:
+        raise InputError(f"{path}: is damaged ({ascii(damaged)[1:-1][:80]} is not as it was written); copy it anew")
+
+
+def _check_sizes(value: Any, path: Path, most: int | None = None) -> None:
+    """InputError for tensors, here without their numbers, that would take more memory than the file has bytes."""
+    most = path.stat().st_size if most is None else most
+    if isinstance(value, torch.Tensor):
+        if value.numel() * value.element_size() > most:
+            raise InputError(f"{path}: holds a tensor of the shape {tuple(value.shape)}, but only {most} bytes")
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_sizes(inner, path, most)
 
 
 def require_fit(checkpoint: dict[str, Any], architecture: str, class_names: tuple[str, ...], where: str) -> None:
@@ -225,7 +259,9 @@ def network_from_checkpoint(checkpoint: dict[str, Any], where: str) -> nn.Module
     Raises InputError when the weights are not those of the architecture it names.
     """
     names = tuple(checkpoint["class_names"])
-    network = build_network(checkpoint["architecture"], names, checkpoint["settings"], pretrained=False)
+    architecture, settings = checkpoint["architecture"], checkpoint["settings"]
+    check_shapes(checkpoint, lambda: build_network(architecture, names, settings, pretrained=False), where)
+    network = build_network(architecture, names, settings, pretrained=False)
     try:
         network.load_state_dict(checkpoint["network"])
     except RuntimeError:
@@ -233,6 +269,29 @@ def network_from_checkpoint(checkpoint: dict[str, Any], where: str) -> nn.Module
             f"{where}: its weights do not fit the architecture {checkpoint['architecture']} with {len(names)} classes"
         ) from None
     return network.eval()
+
+
+def check_shapes(checkpoint: dict[str, Any], build: Callable[[], nn.Module], where: str) -> None:
+    """InputError unless the weights have the shapes of the network that `build` makes, told before it is made.
+
+    Settings from outside may ask for a network of any size. One of the hub is not looked at: it asks its own weights.
+    """
+    if checkpoint["architecture"].startswith(HF):
+        return
+    with torch.device("meta"):  # shapes without numbers
+        own = _shapes(build().state_dict())
+    found = _shapes(checkpoint["network"])
+    if found != own:
+        wrong = sorted(name for name in found | own if found.get(name) != own.get(name))
+        raise InputError(
+            f"{where}: its weights do not fit the architecture {checkpoint['architecture']} with "
+            f"{len(checkpoint['class_names'])} classes ({len(wrong)} differ: {', '.join(wrong[:3])[:120]})"
+        )
+
+
+def _shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """By name; frozen batch norms do not count their batches, others do."""
+    return {name: tuple(each.shape) for name, each in state.items() if not name.endswith(".num_batches_tracked")}
 
 
 def _take_what_fits(network: nn.Module, state: dict[str, torch.Tensor]) -> None:

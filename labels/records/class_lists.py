@@ -56,9 +56,9 @@ def class_names_from(text: str) -> tuple[str, ...]:
 
 @cache
 def _aliases() -> dict[str, str]:
-    """Each name that stands for another -> the name of its family."""
+    """Each name that stands for another, in one word -> the name of its family."""
     with open(CLASSES_FOLDER / "aliases.csv", newline="", encoding="utf-8") as opened:
-        return {_plain(row["alias"]): row["class_name"] for row in csv.DictReader(opened)}
+        return {_plain(row["alias"]).replace(" ", ""): row["class_name"] for row in csv.DictReader(opened)}
 
 
 def _plain(name: str) -> str:
@@ -66,9 +66,9 @@ def _plain(name: str) -> str:
 
 
 def family_of(class_name: str) -> str:
-    """The name that all names of a thing share: «sports ball» of «ball», «Tennis_Ball» and itself."""
+    """The name that all names of a thing share: «sports ball» of «ball», «Tennis_Ball», «volley ball» and itself."""
     plain = _plain(class_name)
-    return _aliases().get(plain, plain)
+    return _aliases().get(plain.replace(" ", ""), plain)
 
 
 def same_names(theirs: Iterable[str], ours: Iterable[str]) -> dict[str, str]:

@@ -15,16 +15,18 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import pandas as pd
 
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
-from labels.records.safe_writing import write_text
+from labels.records.safe_writing import write_bytes
 from labels.records.tables import BOX_COLUMNS, box_uids
 from labels.records.work_folder import WorkFolder
 
@@ -38,7 +40,7 @@ MOST_CLASS_NAME = 100
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What was said of one label. `xyxy` and `judged_xyxy` are pixels, None where nothing was said of them."""
 
@@ -141,6 +143,8 @@ def as_text(value: Any) -> str:
 
 
 LOCK_FILE = ".verdicts.lock"
+DRAWN = ("class_name", *BOX_COLUMNS, "video_id", "frame_index")  # of a box that a human drew
+LINES_AT_ONCE = 100_000
 
 
 def delimiter_of(header: str) -> str:
@@ -148,15 +152,20 @@ def delimiter_of(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _rows_of(path: Path, text: str) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and rows of verdicts.csv. InputError where they cannot be told: what is not read is not rewritten."""
-    delimiter = delimiter_of(text.partition("\n")[0])
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+def _rows_of(path: Path, opened: IO[str]) -> csv.DictReader:
+    """The rows of verdicts.csv. InputError where its columns cannot be told: what is not read is not rewritten."""
+    delimiter = delimiter_of(opened.readline())
+    opened.seek(0)
+    reader = csv.DictReader(opened, delimiter=delimiter)
     reader.fieldnames = [str(name).strip() for name in reader.fieldnames or []]
     if not {"label_uid", "verdict"} <= set(reader.fieldnames):
         raise InputError(f"{path}: needs the columns label_uid and verdict")
-    rows = [{name: value for name, value in row.items() if isinstance(name, str)} for row in reader]
-    return list(reader.fieldnames), rows
+    return reader
+
+
+def _texts(row: Mapping[Any, Any]) -> dict[str, str]:
+    """The named values of a row; what stands behind the last column is none."""
+    return {name: value for name, value in row.items() if isinstance(name, str)}
 
 
 def read_verdicts(work: WorkFolder) -> dict[str, Verdict]:
@@ -167,19 +176,22 @@ def read_verdicts(work: WorkFolder) -> dict[str, Verdict]:
     verdicts: dict[str, Verdict] = {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as opened:
-            _, rows = _rows_of(path, opened.read())
-        for number, row in enumerate(rows, start=2):
-            uid, verdict = parse_verdict(row, f"{path}: line {number}")
-            verdicts.pop(uid, None)
-            if verdict is not None:
-                verdicts[uid] = verdict
+            for number, row in enumerate(_rows_of(path, opened), start=2):
+                uid, verdict = parse_verdict(_texts(row), f"{path}: line {number}")
+                verdicts.pop(uid, None)
+                if verdict is not None:
+                    verdicts[uid] = verdict
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
     return verdicts
 
 
-def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]], sync: bool = True) -> int:
+def append_verdicts(
+    work: WorkFolder, rows: Iterable[Mapping[str, Any]], sync: bool = True, drawn: pd.DataFrame | None = None
+) -> int:
     """Append verdicts, each a mapping of some of `COLUMNS` (an empty verdict takes back); how many there were.
+
+    `drawn` are boxes that a human drew, a row each: class_name, x1 to y2, video_id, frame_index.
 
     They are in the file, all or none, when this returns, and on disk too; without `sync` the caller sees to that with
     `sync_verdicts`. May be called from many processes at once, also while a stage runs; the work folder's own lock is
@@ -191,13 +203,55 @@ def append_verdicts(work: WorkFolder, rows: Iterable[Mapping[str, Any]], sync: b
         texts = {name: as_text(row.get(name)) for name in COLUMNS}
         uid, _ = parse_verdict(texts, f"{path}: a new verdict")
         said.append(texts | {"label_uid": uid})
-    if not said:
+    count = len(said) + (0 if drawn is None else len(drawn))
+    if not count:
         return 0
     from filelock import FileLock
 
+    more = [] if drawn is None else _drawn_rows(drawn, f"{path}: a new verdict")
     with FileLock(work.root / LOCK_FILE):
-        _append(path, said, sync)
-    return len(said)
+        _append(path, chain(said, more), sync)
+    return count
+
+
+def drawn_uids(boxes: pd.DataFrame) -> list[str]:
+    """The names of many boxes that no machine drew, as `drawn_uid` gives them."""
+    uids = np.empty(len(boxes), dtype=object)
+    xyxy = boxes[BOX_COLUMNS].to_numpy(dtype=np.float32)
+    frames, names = boxes["frame_index"].to_numpy(), boxes["class_name"].to_numpy(dtype=object)
+    for video_id, at in boxes.groupby("video_id", sort=False).indices.items():
+        uids[at] = box_uids(str(video_id), 0, frames[at], names[at], xyxy[at], "human")
+    return uids.tolist()
+
+
+def _drawn_rows(boxes: pd.DataFrame, where: str) -> Iterator[dict[str, str]]:
+    """Lines of boxes that were drawn, checked as `parse_verdict` does. There may be a million of them."""
+    boxes = boxes.reset_index(drop=True)
+    xyxy = boxes[BOX_COLUMNS].to_numpy(dtype=np.float32)
+    sound = np.isfinite(xyxy).all(1) & (np.abs(xyxy) < 1e6).all(1) & (xyxy[:, :2] < xyxy[:, 2:]).all(1)
+    sound &= boxes["frame_index"].between(0, 10**9 - 1).to_numpy()
+    names, videos = boxes["class_name"].drop_duplicates(), boxes["video_id"].drop_duplicates()
+    doubtful = [*np.flatnonzero(~sound)[:1], *names.index, *videos.index]
+    for row in doubtful:  # of each name one: which says what is wrong
+        said = {
+            name: as_text(boxes[name].iloc[row]) for name in ("class_name", *BOX_COLUMNS, "video_id", "frame_index")
+        }
+        parse_verdict(said | {"label_uid": "", "verdict": "y"}, where)
+    columns = (drawn_uids(boxes), boxes["class_name"], *xyxy.T.tolist(), boxes["video_id"], boxes["frame_index"])
+    return (
+        {
+            "label_uid": uid,
+            "verdict": "y",
+            "class_name": class_name,
+            "x1": f"{x1:.9g}",
+            "y1": f"{y1:.9g}",
+            "x2": f"{x2:.9g}",
+            "y2": f"{y2:.9g}",
+            "video_id": video_id,
+            "frame_index": str(frame),
+        }
+        for uid, class_name, x1, y1, x2, y2, video_id, frame in zip(*columns, strict=True)
+    )
 
 
 def sync_verdicts(work: WorkFolder) -> None:
@@ -212,35 +266,48 @@ def sync_verdicts(work: WorkFolder) -> None:
         os.close(handle)
 
 
-def _append(path: Path, said: list[dict[str, str]], sync: bool) -> None:
+def _append(path: Path, said: Iterable[Mapping[str, str]], sync: bool) -> None:
     """Whole lines at the end. A file of other columns, or one that ends within a line, is written anew first."""
-    columns, before = COLUMNS, b""
+    columns = COLUMNS
     if path.is_file():
-        before = path.read_bytes()
-        text = before.decode("utf-8-sig", "surrogateescape")
-        found, rows = _rows_of(path, text)
-        columns = [*found, *(name for name in COLUMNS if name not in found)]
-        if columns != found or not text.endswith("\n") or delimiter_of(text.partition("\n")[0]) != ",":
-            write_text(path, _lines(columns, rows, header=True))
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
+            reader = _rows_of(path, opened)
+            found = list(reader.fieldnames or [])
+            columns = [*found, *(name for name in COLUMNS if name not in found)]
+            if columns != found or not _ends_a_line(path) or reader.reader.dialect.delimiter != ",":
+                write_bytes(path, b"".join(_lines(columns, map(_texts, reader), header=True)))
     else:
-        write_text(path, _lines(columns, [], header=True))
+        write_bytes(path, b"".join(_lines(columns, [], header=True)))
     handle = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
-        data = _lines(columns, said).encode("utf-8", "surrogateescape")
         size = os.fstat(handle).st_size
-        if os.write(handle, data) != len(data):  # the disk is full
+        try:
+            for data in _lines(columns, said):
+                if os.write(handle, data) != len(data):
+                    raise OSError(28, "No space left on device", str(path))
+        except OSError:
             os.ftruncate(handle, size)
-            raise OSError(28, "No space left on device", str(path))
+            raise
         if sync:
             os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _lines(columns: list[str], rows: Iterable[Mapping[str, Any]], header: bool = False) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _ends_a_line(path: Path) -> bool:
+    with open(path, "rb") as opened:
+        opened.seek(-1, os.SEEK_END)
+        return opened.read(1) == b"\n"
+
+
+def _lines(columns: list[str], rows: Iterable[Mapping[str, Any]], header: bool = False) -> Iterator[bytes]:
+    """CSV in pieces of many lines."""
+    rows, is_first = iter(rows), header
+    while (piece := list(islice(rows, LINES_AT_ONCE))) or is_first:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+        if is_first:
+            writer.writeheader()
+        writer.writerows(piece)
+        yield text.getvalue().encode("utf-8", "surrogateescape")
+        is_first = False

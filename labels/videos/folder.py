@@ -327,7 +327,7 @@ class _FolderRun:
             if csv_path is None:
                 target.unlink(missing_ok=True)
             else:
-                keep_truth(csv_path, target, row["frame_count"], row["width"], row["height"])
+                keep_truth(csv_path, target, row["frame_count"], row["width"], row["height"], bool(row["damage"]))
                 self.truth_count += 1
         except TruthError as error:
             target.unlink(missing_ok=True)

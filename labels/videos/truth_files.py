@@ -17,12 +17,16 @@ import numpy as np
 import pandas as pd
 
 from labels.records import tables
+from labels.records.errors import InputError
 from labels.records.safe_writing import file_digest, read_parquet_metadata, write_parquet
+from labels.records.verdicts import delimiter_of
+from labels.videos.download.list_reading import open_list
 
 DEFAULT_CLASS = "sports ball"
 BALL_SUFFIX = "_ball"  # of TrackNet's CSV beside a clip
 TRACKNET = (("Frame", "Visibility", "X", "Y"), ("file name", "visibility", "x-coordinate", "y-coordinate"))
 HIDDEN_BALL, HARD_BALL = 3, 2  # values of TrackNet's visibility
+MOST_FRAMES = 10**9
 COORDINATES = (("x1", "y1", "x2", "y2"), ("x", "y"))
 
 
@@ -30,39 +34,55 @@ class TruthError(Exception):
     """Why a truth file is not used, in one line."""
 
 
-def keep_truth(csv_path: Path, target: Path, frame_count: int, width: int, height: int) -> None:
-    """Write the truth table of a clip to `target`, unless it was made from the same CSV. Raises TruthError."""
+def keep_truth(csv_path: Path, target: Path, frame_count: int, width: int, height: int, is_cut: bool = False) -> None:
+    """Write the truth table of a clip to `target`, unless it was made from the same CSV. Raises TruthError.
+
+    Of a clip that is used until its damage (`is_cut`) the rows past it are left out: nobody can find what they name.
+    """
     try:
         made_from = {"csv_sha256": file_digest(csv_path), "size": [frame_count, width, height]}
     except OSError as error:
         raise TruthError(f"cannot be read: {error.strerror}") from None
     if read_parquet_metadata(target) != made_from:
-        write_parquet(target, read_truth_csv(csv_path, frame_count, width, height), made_from)
+        write_parquet(target, read_truth_csv(csv_path, frame_count, width, height, is_cut), made_from)
 
 
-def read_truth_csv(csv_path: Path, frame_count: int, width: int, height: int) -> pd.DataFrame:
-    """The TRUTH table of a video of this many frames of this size. Raises TruthError."""
+def read_truth_csv(csv_path: Path, frame_count: int, width: int, height: int, is_cut: bool = False) -> pd.DataFrame:
+    """The TRUTH table of a video of this many frames of this size. Raises TruthError.
+
+    Rows of later frames are an error, but where the video `is_cut` at its damage.
+    """
+    last = MOST_FRAMES if is_cut else frame_count
     try:
-        with open(csv_path, newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened, strict=True, skipinitialspace=True)
+        with open_list(csv_path, errors="strict") as opened:
+            delimiter = delimiter_of(opened.readline())
+            opened.seek(0)
+            reader = csv.DictReader(opened, strict=True, skipinitialspace=True, delimiter=delimiter)
             reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             if (ball := tracknet_columns(list(reader.fieldnames))) is not None:
-                rows_of = (
-                    _ball_row(row, ball, f"line {reader.line_num}", frame_count, width, height) for row in reader
-                )
+                rows_of = (_ball_row(row, ball, f"line {reader.line_num}", last, width, height) for row in reader)
                 found = [row for row in rows_of if row is not None]
                 if not found:
                     raise TruthError("no row in it")
-                return _as_table([row[:3] for row in found], [row[3] for row in found])
+                return _until(frame_count, _as_table([row[:3] for row in found], [row[3] for row in found]))
             columns = _coordinate_columns(list(reader.fieldnames))
-            rows = [_checked(row, columns, f"line {reader.line_num}", frame_count, width, height) for row in reader]
+            rows = [_checked(row, columns, f"line {reader.line_num}", last, width, height) for row in reader]
     except OSError as error:
         raise TruthError(f"cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except InputError as error:
+        raise TruthError(str(error).removeprefix(f"{csv_path}: ")) from None
+    except (UnicodeError, csv.Error) as error:
         raise TruthError(f"not a CSV in UTF-8: {error}") from None
     if not rows:
         raise TruthError("no row in it")
-    return _as_table(rows)
+    return _until(frame_count, _as_table(rows))
+
+
+def _until(frame_count: int, truth: pd.DataFrame) -> pd.DataFrame:
+    before = truth[truth["frame_index"] < frame_count].reset_index(drop=True)
+    if before.empty:
+        raise TruthError(f"names none of the {frame_count} frames before the clip's damage")
+    return before
 
 
 def tracknet_columns(found: list[str]) -> tuple[str, str, str, str] | None:
@@ -121,7 +141,7 @@ def _checked(
 
 def _number(text: str, name: str, where: str) -> float:
     try:
-        number = float(text)
+        number = float(text.replace(",", "."))  # 1,5 between semicolons
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from labels.exchange.foreign_files import csv_lines, number_of, whole_number
+from labels.exchange.foreign_files import csv_lines, number_of, read_text, whole_number
 from labels.exchange.known_videos import KnownVideos, origin_of
 from labels.exchange.label_set import BoxRows, FoundLabels, LabelSet, OddEntry, found_actions, found_labels
 from labels.records import tables
@@ -195,7 +195,7 @@ def _action_names(path: Path) -> dict[int, str]:
     if not lists:
         raise InputError(f"{path}: no action list (*.pbtxt) beside it")
     names: dict[int, str] = {}
-    for item in ITEM.findall(lists[0].read_text("utf-8-sig", errors="replace")):
+    for item in ITEM.findall(read_text(lists[0])):
         name, number = NAME.search(item), NUMBER.search(item)
         if name is not None and number is not None:
             names[int(number[1])] = re.sub(r"\\(.)", r"\1", name[1])

@@ -11,11 +11,12 @@ from labels.exchange.label_set import BoxRows, FoundLabels, found_labels
 from labels.records import tables
 
 DEFAULT_CLASS = "sports ball"
+CLASS_COLUMNS = ("class_name", "class", "label", "category", "name")
 
 
 def read_box_csv(path: Path, videos: KnownVideos) -> FoundLabels:
     """Read the CSV. InputError when a column is missing."""
-    rows = BoxRows(path)
+    rows, unnamed = BoxRows(path), 0
     for number, line in csv_rows(path, ("video_id", "frame_index", *tables.BOX_COLUMNS)):
         video = videos.find_or_only(line["video_id"])
         if video is None:
@@ -26,5 +27,8 @@ def read_box_csv(path: Path, videos: KnownVideos) -> FoundLabels:
             frame = frame_number(line["frame_index"])
             with rows.entry(where, video, frame):
                 corners = [number_of(line[name], name) for name in tables.BOX_COLUMNS]
-                rows.add(video, frame, corners, line.get("class_name") or DEFAULT_CLASS, line.get("label_uid", ""))
-    return found_labels(rows, videos.rows, {})
+                class_name = next(filter(None, (line.get(name) for name in CLASS_COLUMNS)), "")
+                unnamed += not class_name
+                rows.add(video, frame, corners, class_name or DEFAULT_CLASS, line.get("label_uid", ""))
+    told = [f"class: {unnamed} lines say none; taken as {DEFAULT_CLASS}"] if unnamed else []
+    return found_labels(rows, videos.rows, {}, lines=told)

@@ -4,7 +4,7 @@ Read are the forms that circulate: Rally's own fields, CocoVID's `videos`, Robof
 outlines without boxes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from labels.exchange.label_set import BoxRows, FoundLabels, LabelSet, OddEntry, 
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.masks import decode_mask, encode_mask, mask_of_runs
-from labels.records.safe_writing import read_json
+from labels.videos.download.list_reading import json_members
 
 INSTANCES = "annotations/instances_default.json"
 Item = Mapping[str, Any]
@@ -29,23 +29,15 @@ def export_coco(folder: Path, labels: LabelSet) -> list[str]:
     return labels.left_out_lines("COCO", holds_ignored=True)
 
 
-def is_coco(content: object) -> bool:
-    """Whether JSON is a COCO file: other JSON lies beside the labels of many data sets."""
-    return isinstance(content, dict) and all(isinstance(content.get(name), list) for name in ("images", "annotations"))
-
-
 def find_coco(path: Path, videos: KnownVideos) -> FoundLabels:
     """What a COCO file, or all of a folder, says of the known videos."""
     reading = _Reading(path, videos)
     others = 0
     for json_path in file_in(path, "*.json"):
-        content = read_json(json_path)
-        if not is_coco(content):
+        if not reading.file(json_path):  # other JSON lies beside the labels of many data sets
             others += 1
             if path.is_file():
                 raise InputError(f"{path}: no COCO file: it lacks a list of images or of annotations")
-            continue
-        reading.file(json_path, content)
     if not reading.files:
         raise InputError(f"{path}: no COCO file in it ({others} other JSON files)")
     if others:
@@ -54,24 +46,38 @@ def find_coco(path: Path, videos: KnownVideos) -> FoundLabels:
 
 
 class _Reading:
-    """COCO files while they are read."""
+    """COCO files while they are read: each three times, so that neither its images nor its boxes are held in memory."""
 
     def __init__(self, path: Path, videos: KnownVideos):
-        self.videos, self.rows = videos, BoxRows(path)
+        self.videos, self.rows = videos, BoxRows(path, has_sizes=True)
         self.covered: dict[str, set[int]] = {}
         self.masks: list[str] = []
         self.lines: list[str] = []
         self.files = 0
         self._uids: set[str] = set()
 
-    def file(self, path: Path, content: Item) -> None:
+    def file(self, path: Path) -> bool:
+        """Take what a JSON file says; False where it is no COCO file."""
+        names: dict[Any, str] = {}
+        films: dict[Any, str] = {}
+        lists = set()
+        for member, items in json_members(path):
+            if not isinstance(items, Iterator):
+                continue
+            lists.add(member)
+            if member == "categories":
+                names |= {_key(item.get("id")): str(item.get("name") or "").strip() for item in _objects(items)}
+            elif member == "videos":
+                films |= {_key(item.get("id")): text_value(item.get("name")) for item in _objects(items)}
+        if not {"images", "annotations"} <= lists:
+            return False
         self.files += 1
-        names = {}
-        for item in _objects(content.get("categories")):
-            names[_key(item.get("id"))] = str(item.get("name") or "").strip()
-        films = {_key(item.get("id")): text_value(item.get("name")) for item in _objects(content.get("videos"))}
-        places = self._places(path, _objects(content["images"]), films)
-        for place, item in enumerate(_objects(content["annotations"])):
+        places = self._places(path, _items(path, "images"), films)
+        for place, item in enumerate(_items(path, "annotations")):
+            if not isinstance(item, dict):
+                with self.rows.entry(f"{path.name}: annotation {place}"):
+                    raise OddEntry("annotations that are no objects")
+                continue
             known = places.get(_key(item.get("image_id")))
             where = f"{path.name}: annotation {str(item.get('id', place))[:20]}"
             if known is None:
@@ -84,14 +90,19 @@ class _Reading:
                     if known[3]:
                         raise OddEntry(known[3])
                     self._box(item, known[0], known[1], names)
+        return True
 
     def _places(
-        self, path: Path, images: list[Item], films: dict[Any, str]
+        self, path: Path, images: Iterable[object], films: dict[Any, str]
     ) -> dict[Any, tuple[dict[str, Any] | None, int, str, str]]:
         """By image id: video (None: not known here), frame, the image's name, and what is wrong with it."""
         found: dict[Any, tuple[dict[str, Any] | None, int, str, str]] = {}
         numbers: dict[str, set[int]] = {}
         for place, item in enumerate(images):
+            if not isinstance(item, dict):
+                with self.rows.entry(f"{path.name}: image {place}"):
+                    raise OddEntry("images that are no objects", is_nothing=True)
+                continue
             key = _key(item.get("id"))
             name = text_value(item.get("file_name")) or f"image {place}"
             if key is None or key in found:
@@ -110,11 +121,13 @@ class _Reading:
                 fault = f"boxes of pictures of {size[0]} x {size[1]}, its video {own[0]} x {own[1]}"
             else:
                 numbers.setdefault(str(video["video_id"]), set()).add(number)
-            found[key] = (video, number, name, fault)
+            found[key] = (video, number, "", fault)
         first, lines = self.videos.first_frame(numbers, True, str(path))
         self.lines += lines
         for video_id, frames in numbers.items():
             self.covered.setdefault(video_id, set()).update(number - first for number in frames)
+        if not first:
+            return found
         return {key: (*each[:1], each[1] - first, *each[2:]) for key, each in found.items()}
 
     def _place(self, item: Item, name: str, films: dict[Any, str], path: Path) -> tuple[dict[str, Any], int] | None:
@@ -187,12 +200,21 @@ def _corners(item: Item, mask: str, size: tuple[int, int]) -> tuple[float, ...]:
     raise OddEntry("annotations without a bbox")
 
 
-def _objects(items: object) -> list[Item]:
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+def _objects(items: Iterable[object]) -> Iterator[Item]:
+    return (item for item in items if isinstance(item, dict))
+
+
+def _items(path: Path, name: str) -> Iterator[object]:
+    """The entries of one list of the file."""
+    for member, items in json_members(path):
+        if member == name and isinstance(items, Iterator):
+            yield from items
 
 
 def _key(value: object) -> int | str | None:
     """An id that can be looked up: 1, 1.0 and "1" are the same one; None for what is none."""
+    if type(value) is int and 0 <= value < 2**63:  # nearly always
+        return value
     number = whole_number(value, -1, most=2**63)
     if number >= 0:
         return number

@@ -159,6 +159,7 @@ class _Reading:
                     here = root if len(about) < 2 else _own(root, text_of(each, "id"))
                     self.videos.miss(next(filter(None, [*names, beside])), sum(1 for _ in here.iter("box")))
             else:
+                _check_size(xml_path, each, video)
                 task = _Task(video, _frames_of(each, video, size, meta), offset)
                 found[text_of(each, "id") if len(about) > 1 else ""] = task
                 if not is_of_images:
@@ -259,6 +260,16 @@ class _Shape:
         return _Shape(self.xyxy + share * (other.xyxy - self.xyxy), "", self.is_point and other.is_point)
 
 
+def _check_size(xml_path: Path, task: ElementTree.Element, video: dict[str, Any]) -> None:
+    """InputError for a task whose video was of another size: all its boxes would lie elsewhere."""
+    size = [whole_number(text_of(task, f"original_size/{side}"), 0) for side in ("width", "height")]
+    own = [int(video["width"]), int(video["height"])]
+    if 0 not in size and size != own:
+        raise InputError(
+            f"{xml_path}: is of a video of {size[0]} x {size[1]}, but {video['video_id']} has {own[0]} x {own[1]}"
+        )
+
+
 def _own(root: ElementTree.Element, task_id: str) -> ElementTree.Element:
     """The tracks of one task of several."""
     own = ElementTree.Element("tracks")
@@ -286,4 +297,5 @@ def _frames_of(
         for start, stop in spans:
             inside[max(start, 0) : stop + 1] = True
         frames = frames[inside] if inside.any() else frames
-    return frames.astype(np.int64)
+    deleted = [whole_number(each.text, -1) for each in task.findall("deleted_frames/frame")]
+    return np.setdiff1d(frames, deleted).astype(np.int64)

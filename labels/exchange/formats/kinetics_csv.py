@@ -104,8 +104,8 @@ def _lies_in(start_s: float, end_s: float, offset_s: float, video: Row) -> bool:
 
 
 def seconds_of(text: str) -> float:
-    """Seconds, or h:mm:ss, as a number from 0. Raises OddEntry."""
-    parts = text.split(":")
+    """Seconds, or h:mm:ss, as a number from 0; the decimals may follow a comma. Raises OddEntry."""
+    parts = text.replace(",", ".").split(":")
     numbers = [number_of(part, "time") for part in parts]
     second = sum(number * 60**place for place, number in enumerate(reversed(numbers)))
     if len(parts) > 3 or min(numbers) < 0 or second >= MOST_SECONDS:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from labels.exchange.foreign_files import frame_number, hull, number_of, text_value, whole_number
+from labels.exchange.foreign_files import frame_number, hull, number_of, read_foreign_json, text_value, whole_number
 from labels.exchange.known_videos import KnownVideos
 from labels.exchange.label_set import (
     BoxRows,
@@ -29,7 +29,6 @@ from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.frame_times import FrameTimes
 from labels.records.masks import decode_brush, encode_mask
-from labels.records.safe_writing import read_json
 
 IS_PICTURE = re.compile(r"\.(?:jpe?g|png|bmp|webp|tiff?)$", re.IGNORECASE)
 IS_VIDEO = re.compile(r"\.(?:mp4|mov|avi|mkv|webm|m4v|mpe?g|wmv|ts|flv|ogv)$", re.IGNORECASE)
@@ -46,11 +45,14 @@ def read_label_studio(path: Path, videos: KnownVideos, of_predictions: bool = Fa
 
     A task without an annotation says nothing. Of several annotations the last counts.
     """
-    content = read_json(path)
-    if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
+    content = read_foreign_json(path)
+    if not isinstance(content, list) or (content and not any(isinstance(task, dict) for task in content)):
         raise InputError(f"{path}: no export of Label Studio: not a list of tasks")
     reading = _Reading(path, videos)
     for number, task in enumerate(content, start=1):
+        if not isinstance(task, dict):
+            reading.rows.left_out.add(f"task {number}", "tasks that are no objects")
+            continue
         full = task if isinstance(task.get("data"), dict) else _of_json_min(task)
         reading.task(f"task {str(task.get('id', number))[:20]}", full, of_predictions)
     return reading.found()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labels.exchange.foreign_files import MOST_FRAMES, csv_lines, number_of, whole_number
+from labels.exchange.foreign_files import MOST_FRAMES, csv_lines, number_of, read_text, whole_number
 from labels.exchange.known_videos import KnownVideos
 from labels.exchange.label_set import BoxRows, FoundLabels, LabelSet, OddEntry, file_in, found_labels, tracks_of
 from labels.records import tables
@@ -22,6 +22,7 @@ MOT_CLASSES = (
     *("Pedestrian", "Person on vehicle", "Car", "Bicycle", "Motorbike", "Non motorized vehicle", "Static person"),
     *("Distractor", "Occluder", "Occluder on the ground", "Occluder full", "Reflection"),
 )  # what the numbers of MOT16 and MOT17 mean where no labels.txt says otherwise
+COUNT_SLACK = 0.02  # of a video's frames, by which another decoder may count otherwise
 SINGULAR = {"players": "player", "goalkeepers": "goalkeeper", "referees": "referee"}
 
 
@@ -63,28 +64,58 @@ def write_mot(folder: Path, labels: LabelSet) -> list[str]:
 def read_mot(path: Path, videos: KnownVideos) -> FoundLabels:
     """Read a folder of sequences, or one gt.txt; the sequence's name, or its folder's, is the video's.
 
-    Classes are those of labels.txt beside it, of SoccerNet's gameinfo.ini by track, else MOT's own.
+    Classes are those of labels.txt beside it, of SoccerNet's gameinfo.ini by track, else MOT's own. Frames are counted
+    from 1, or from 0 where that is there; frames past `seqLength` are unknown. A sequence of another number of frames
+    that lasts as long as its video was counted at another rate, and is mapped by time.
     """
-    rows = BoxRows(path)
-    covered: dict[str, range] = {}
+    rows = BoxRows(path, has_sizes=True)
+    covered: dict[str, set[int]] = {}
     told: list[str] = []
     for gt_path in file_in(path, "gt.txt"):
         sequence = gt_path.parent.parent if gt_path.parent.name == "gt" else gt_path.parent
-        lines = csv_lines(gt_path)
-        video = videos.find(sequence_info(sequence).get("name"), sequence.name, gt_path.stem)
+        lines = [line[0].split() if len(line) == 1 else line for line in csv_lines(gt_path)]
+        info = sequence_info(sequence)
+        video = videos.find(info.get("name"), sequence.name, gt_path.stem)
         if video is None:
             videos.miss(sequence.name, len(lines))
             continue
         by_track = track_classes(sequence)
         names, is_own = _class_names(gt_path)
-        covered[str(video["video_id"])] = range(int(video["frame_count"]))
+        numbers = {whole_number(line[0], -1) for line in lines}
+        first = 0 if 0 in numbers and int(video["frame_count"]) not in numbers else 1
+        if videos.said.first_frame is not None or not first:
+            first = first if videos.said.first_frame is None else videos.said.first_frame
+            told.append(f"frames: counted from {first} in {sequence.name}")
+        frames = _frames_of(info, video, videos, told)
+        covered.setdefault(str(video["video_id"]), set()).update(frame for frame in frames if frame >= 0)
         unnamed = 0
         for number, line in enumerate(lines, start=1):
-            with rows.entry(f"{gt_path}: line {number}", video, whole_number(line[0], 0) - 1):
-                unnamed += _read_line(line, video, names, by_track, rows)
+            place = whole_number(line[0], -1) - first
+            with rows.entry(f"{gt_path}: line {number}", video, frames[place] if 0 <= place < len(frames) else None):
+                unnamed += _read_line(line, video, names, by_track, rows, frames, first)
         if unnamed and not is_own:
             told.append(f"class: {unnamed} lines of {sequence.name} say none (ten columns); taken as {names[0]}")
     return found_labels(rows, videos.rows, covered, lines=told)
+
+
+def _frames_of(info: dict[str, str], video: dict, videos: KnownVideos, told: list[str]) -> list[int]:
+    """The video's frame for each frame of a sequence, -1 where another one of it lies nearer to that frame."""
+    count, times = int(video["frame_count"]), videos.times(video)
+    length, rate = whole_number(info.get("seqlength"), count), videos.said.fps
+    if rate is None:
+        said = whole_number(info.get("framerate"), 0)
+        lasts_as_long = abs(length / times.end_s - said) <= 0.5  # seqinfo.ini holds whole numbers
+        rate = length / times.end_s if lasts_as_long and abs(length - count) > max(2, COUNT_SLACK * count) else None
+    if rate is None:
+        return list(range(min(length, count)))
+    told.append(f"by time: {video['video_id']} was counted at {rate:g} a second, but has {video['fps']:g}")
+    frames = [times.frame_at(number / rate) for number in range(max(1, round(times.end_s * rate)))]
+    nearest: dict[int, tuple[float, int]] = {}
+    for number, frame in enumerate(frames):
+        off_s = abs(number / rate - float(times.seconds(frame)))
+        if frame not in nearest or off_s < nearest[frame][0]:
+            nearest[frame] = (off_s, number)
+    return [frame if nearest[frame][1] == number else -1 for number, frame in enumerate(frames)]
 
 
 def sequence_info(sequence: Path) -> dict[str, str]:
@@ -108,41 +139,53 @@ def _section(path: Path) -> dict[str, str]:
         return {}
     parser = ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read(path, encoding="utf-8-sig")
+        parser.read_string("\n".join(line.strip() for line in read_text(path).splitlines()))  # indented: no new line
         return dict(parser["Sequence"])
-    except (ConfigError, KeyError, UnicodeDecodeError, OSError) as error:
+    except (ConfigError, KeyError) as error:
         raise InputError(f"{path}: no {path.name}: {str(error).splitlines()[0]}") from None
 
 
 def _class_names(gt_path: Path) -> tuple[tuple[str, ...], bool]:
     """The names of the numbers from 1, and whether the file's own labels.txt says them."""
     path = gt_path.with_name("labels.txt")
-    try:
-        names = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
-    except FileNotFoundError:
+    if not path.exists():
         return MOT_CLASSES, False
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     return (names, True) if names else (MOT_CLASSES, False)
 
 
-def _read_line(line: list[str], video: dict, names: tuple[str, ...], by_track: dict[int, str], rows: BoxRows) -> bool:
+def _read_line(
+    line: list[str],
+    video: dict,
+    names: tuple[str, ...],
+    by_track: dict[int, str],
+    rows: BoxRows,
+    frames: list[int],
+    first: int,
+) -> bool:
     """Whether nothing said the line's class. Raises OddEntry."""
-    values = [number_of(value, "value") for value in line if value]
+    while line and not line[-1]:  # a comma at the end; one within would move all that follows
+        line = line[:-1]
+    values = [number_of(value, "value") for value in line]
     if len(values) < 6 or values[0] != int(values[0]):
         raise OddEntry("lines that are not frame,id,left,top,width,height,…")
     track_id = whole_number(values[1], tables.NO_TRACK)
-    number = 0 if len(values) != 9 else int(min(max(values[7], -1), 10**6))  # 10 columns are a tracker's result
+    place = int(min(max(values[0] - first, -1), MOST_FRAMES))
+    if place >= len(frames):
+        raise OddEntry(f"of a frame past the {len(frames)} of their sequence", is_nothing=True)
+    if place >= 0 and frames[place] < 0:
+        raise OddEntry("of frames that lie between those of their video", is_nothing=True)
+    number = int(min(max(values[7], -1), 10**6)) if len(values) in (8, 9) else 0  # 10 columns are a tracker's result
     name = by_track.get(track_id) or (names[number - 1] if 1 <= number <= len(names) else "")
     if not name and number > 0:
         raise OddEntry(f"lines of a class above {len(names)}, which has no name")
     left, top = values[2] - 1, values[3] - 1
     rows.add(
         video,
-        int(min(values[0], MOST_FRAMES)) - 1,
+        frames[place] if place >= 0 else -1,
         (left, top, left + values[4], top + values[5]),
         name or names[0],
         track_id=track_id,
-        is_ignored=len(values) == 9 and values[6] == 0,
+        is_ignored=len(values) in (8, 9) and values[6] == 0,
     )
     return not name

@@ -9,7 +9,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from labels.exchange.foreign_files import csv_rows, frame_number, number_of
+from labels.exchange.foreign_files import csv_rows, frame_number, number_of, whole_number
 from labels.exchange.known_videos import KnownVideos
 from labels.exchange.label_set import BoxRows, FoundLabels, LabelSet, OddEntry, file_in, found_labels
 from labels.records.class_lists import family_of
@@ -54,6 +54,7 @@ def read_tracknet(path: Path, videos: KnownVideos) -> FoundLabels:
     """Read one CSV or all of a folder, each of the video that it is called after."""
     rows = BoxRows(path)
     covered: dict[str, set[int]] = {}
+    told: list[str] = []
     for csv_path in file_in(path, "*.csv"):
         lines = csv_rows(csv_path, ())
         columns = tracknet_columns(list(lines[0][1]) if lines else [])
@@ -65,15 +66,19 @@ def read_tracknet(path: Path, videos: KnownVideos) -> FoundLabels:
             videos.miss(stem, len(lines))
             continue
         known = covered.setdefault(str(video["video_id"]), set())
+        counted = {whole_number(Path(line[columns[0]]).stem, -1) for _, line in lines}
+        first, lines_on_it = videos.first_frame({str(video["video_id"]): counted}, True, str(csv_path))
+        told += lines_on_it
         for number, line in lines:
             with rows.entry(f"{csv_path.name}: line {number}", video):
-                frame, is_seen = frame_number(Path(line[columns[0]]).stem or None), _is_seen(line[columns[1]])
+                frame = frame_number(Path(line[columns[0]]).stem or None) - first
+                is_seen = _is_seen(line[columns[1]])
                 known.add(frame)
                 if is_seen:
                     with rows.entry(f"{csv_path.name}: line {number}", video, frame):
                         x, y = (number_of(line[name], name) for name in columns[2:])
                         rows.add(video, frame, (x, y, x, y), DEFAULT_CLASS, is_point=True)
-    return found_labels(rows, videos.rows, covered, tolerance_pixels=TOLERANCE_PIXELS)
+    return found_labels(rows, videos.rows, covered, tolerance_pixels=TOLERANCE_PIXELS, lines=told)
 
 
 def _is_seen(text: Any) -> bool:

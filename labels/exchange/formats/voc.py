@@ -80,7 +80,13 @@ def read_voc(path: Path, videos: KnownVideos) -> FoundLabels:
     rows = BoxRows(path)
     pictures: list[tuple[Path, dict[str, Any], int, list[_Object]]] = []
     for xml_path in file_in(path, "*.xml"):
-        root = read_xml(xml_path)
+        try:
+            root = read_xml(xml_path)
+        except InputError as error:
+            if path.is_file():
+                raise
+            rows.left_out.add(str(error), "files that cannot be read")
+            continue
         if root.tag != "annotation":
             raise InputError(f"{xml_path}: not Pascal VOC: its root is <{root.tag[:40]}>, not <annotation>")
         objects = [_read_object(item) for item in root.findall("object")]
@@ -89,7 +95,13 @@ def read_voc(path: Path, videos: KnownVideos) -> FoundLabels:
         if place is None:
             videos.miss(xml_path.stem, len(objects))
         else:
-            pictures.append((xml_path, *place, objects))
+            size = [whole_number(text_of(root, f"size/{side}"), 0) for side in ("width", "height")]
+            own = [int(place[0]["width"]), int(place[0]["height"])]
+            if 0 not in size and size != own:
+                reason = f"pictures of {size[0]} x {size[1]}, their video {own[0]} x {own[1]}"
+                rows.left_out.add(str(xml_path), reason)
+            else:
+                pictures.append((xml_path, *place, objects))
     numbers: dict[str, set[int]] = {}
     for _, video, number, _ in pictures:
         numbers.setdefault(str(video["video_id"]), set()).add(number)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from labels.exchange.foreign_files import hull, number_of, whole_number
+from labels.exchange.foreign_files import hull, number_of, read_text, whole_number
 from labels.exchange.known_videos import KnownVideos
 from labels.exchange.label_set import (
     NO_SIZE,
@@ -81,7 +81,7 @@ def read_yolo(path: Path, videos: KnownVideos) -> FoundLabels:
     if not path.is_dir():
         raise InputError(f"{path}: YOLO's labels are a folder with data.yaml in it")
     names = _class_names(path)
-    rows = BoxRows(path)
+    rows = BoxRows(path, has_sizes=True)
     pictures: list[tuple[Path, dict, int, list[str]]] = []
     numbers: dict[str, set[int]] = {}
     is_told = any((path / name).exists() for name in DATASET_SIGNS) or _yaml_of(path) is not None
@@ -163,7 +163,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
                 return tuple(line.strip() for line in _lines(folder / name))
         raise InputError(f"{folder}: holds no data.yaml, classes.txt or obj.names with the names of the classes")
     try:
-        content = yaml.safe_load(_text(path))
+        content = yaml.load(_text(path), yaml.BaseLoader)  # texts alone: a class may be called «no»; tags mean nothing
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())[:120]}") from None
     names = content.get("names") if isinstance(content, dict) else None
@@ -182,9 +182,4 @@ def _lines(path: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: larger than {MOST_BYTES >> 20} MiB")
-        return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from None
+    return read_text(path, MOST_BYTES)

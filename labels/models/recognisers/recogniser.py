@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labels.models.checkpoints import RECOGNISER, load_checkpoint
+from labels.models.checkpoints import RECOGNISER, check_shapes, load_checkpoint
 from labels.models.hub import HF
 from labels.models.recognisers.clip_networks import build_clip_network, kinetics_network
 from labels.models.recognisers.frozen import Probe, hub_recogniser, probe_preset
@@ -175,7 +175,12 @@ def network_from_file(checkpoint: dict[str, Any], where: str) -> nn.Module:
     architecture, names = checkpoint["architecture"], checkpoint["class_names"]
     try:
         preset = preset_from_file(checkpoint, where)
-        network = build_recogniser(architecture, len(names), preset, pretrained=False)
+
+        def build() -> nn.Module:
+            return build_recogniser(architecture, len(names), preset, pretrained=False)
+
+        check_shapes(checkpoint, build, where)
+        network = build()
         network.load_state_dict(checkpoint["network"])
     except (RuntimeError, TypeError):
         raise InputError(

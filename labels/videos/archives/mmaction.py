@@ -85,7 +85,7 @@ def parse_line(folder: ArchiveFolder, line: str, place: str, split: str) -> List
     if PurePosixPath(text).suffix.lower() not in VIDEO_SUFFIXES and len(words) > 2 and WHOLE.fullmatch(words[-2]):
         text, frame_count = line.rsplit(maxsplit=2)[0], int(words[-2])
         if PurePosixPath(text).suffix.lower() in VIDEO_SUFFIXES:
-            refusal = Refusal("several labels", f"{words[-2]} and {words[-1]}; one is taken")
+            refusal = Refusal("several labels", f"{words[-2]} and {words[-1]}; a clip has one")
             return Listed(text, place, split, refusal=refusal)
     return Listed(text, place, split, label, frame_count, folder.fault_of_text(text))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from labels.records.errors import InputError
+from labels.records.verdicts import delimiter_of
 
 MAX_LINE = 1 << 20
 CHUNK = 1 << 20
@@ -35,7 +36,7 @@ class BadEntry(NamedTuple):
     reason: str
 
 
-def open_list(path: Path) -> IO[str]:
+def open_list(path: Path, errors: str = "replace") -> IO[str]:
     """Open a list as text: UTF-8, or what its byte order mark says. Bytes that are not UTF-8 become U+FFFD."""
     try:
         with open(path, "rb") as opened:
@@ -45,7 +46,7 @@ def open_list(path: Path) -> IO[str]:
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)), "utf-8")
     if encoding == "utf-8" and b"\0" in head:
         raise InputError(f"{path}: is no text in UTF-8 (it holds NUL bytes); save it as UTF-8")
-    return open(path, encoding=encoding, errors="replace", newline="")
+    return open(path, encoding=encoding, errors=errors, newline="")
 
 
 def bounded_lines(opened: IO[str]) -> Iterator[str]:
@@ -65,9 +66,14 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def csv_rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str] | BadEntry]]:
-    """(line number, row by column name) of a CSV whose header has the columns `needed`; names are in lower case."""
+    """(line number, row by column name) of a CSV whose header has the columns `needed`; names are in lower case.
+
+    Commas, semicolons or tabs, whichever the header has most of.
+    """
     with open_list(path) as opened:
-        reader = csv.reader(bounded_lines(opened))
+        delimiter = delimiter_of(opened.readline(MAX_LINE))
+        opened.seek(0)
+        reader = csv.reader(bounded_lines(opened), delimiter=delimiter)
         try:
             header = [name.strip().lower() for name in next(reader, [])]
         except csv.Error as error:
@@ -99,20 +105,43 @@ def json_entries(path: Path) -> Iterator[tuple[str, Any]]:
         opening = stream.next_character()
         if opening not in ("[", "{"):
             raise InputError(f"{path}: holds neither a JSON array nor a JSON object")
-        closing = "]" if opening == "[" else "}"
-        stream.at += 1
-        while stream.next_character() != closing:
-            if stream.count:
-                stream.expect(",")
+        for _ in stream.inside(opening, "]" if opening == "[" else "}"):
             key = ""
             if opening == "{":
                 key = stream.value()
                 if not isinstance(key, str):
                     raise InputError(f"{path}: entry {stream.count + 1}: a key that is no text")
                 stream.expect(":")
-            value = stream.value()
-            stream.count += 1
-            yield key, value
+            yield key, stream.value()
+
+
+def json_members(path: Path) -> Iterator[tuple[str, Any]]:
+    """Name and value of each member of the object in a JSON file, nothing of a JSON array.
+
+    A list is an iterator over its items, one in memory at a time, to be used before the next member is asked for. What
+    cannot be read in itself is a BadEntry. Raises InputError for what is no JSON, or is no text.
+    """
+    with open_list(path, errors="strict") as opened:
+        stream = _JsonStream(opened, path)
+        try:
+            if stream.next_character() != "{":
+                return
+            for _ in stream.inside("{", "}"):
+                name = stream.value()
+                if not isinstance(name, str):
+                    raise stream.broken("a key that is no text")
+                stream.expect(":")
+                if stream.next_character() != "[":
+                    yield name, stream.value()
+                    continue
+                items = (stream.value() for _ in stream.inside("[", "]"))
+                yield name, items
+                for _ in items:  # what was not used
+                    pass
+            if stream.next_character():
+                raise stream.broken("something after its end")
+        except UnicodeError as error:
+            raise InputError(f"{path}: is no text in UTF-8: {error}") from None
 
 
 class _JsonStream:
@@ -129,6 +158,8 @@ class _JsonStream:
 
     def next_character(self) -> str:
         """The next character that is not white; empty at the end of the file."""
+        if self.at < len(self.text) and self.text[self.at] > " ":  # nearly always; what is white is no greater
+            return self.text[self.at]
         while True:
             self.at = WHITESPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text):
@@ -136,10 +167,22 @@ class _JsonStream:
             if not self._read_on():
                 return ""
 
+    def inside(self, opening: str, closing: str) -> Iterator[None]:
+        """Once for each entry between two brackets, at its beginning."""
+        self.expect(opening)
+        is_first = True
+        while self.next_character() != closing:
+            if not is_first:
+                self.expect(",")
+            is_first = False
+            yield
+            self.count += 1
+        self.at += 1
+
     def expect(self, character: str) -> None:
         found = self.next_character()
         if found != character:
-            raise self._broken(f"{character!r} expected, not {found!r}" if found else "the file ends")
+            raise self.broken(f"{character!r} expected, not {found!r}" if found else "the file ends")
         self.at += 1
 
     def value(self) -> Any:
@@ -150,7 +193,7 @@ class _JsonStream:
                 value, end = DECODER.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 if len(self.text) - self.at > MAX_ENTRY or not self._read_on():
-                    raise self._broken(error.msg) from None
+                    raise self.broken(error.msg) from None
                 continue
             except RecursionError:
                 return self._step_over("it nests too deeply")
@@ -179,7 +222,7 @@ class _JsonStream:
                     return BadEntry(reason)
                 continue
             if len(self.text) - self.at > MAX_ENTRY or not self._read_on():
-                raise self._broken(f"{reason}, and does not end")
+                raise self.broken(f"{reason}, and does not end")
 
-    def _broken(self, why: str) -> InputError:
+    def broken(self, why: str) -> InputError:
         return InputError(f"{self.path}: no JSON at entry {self.count + 1}: {why}")
