@@ -16,7 +16,7 @@ from labels.cleaning.settings import CleaningSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
 STAGES = ("dataset_downloader.py", "dataset_processor.py", "dataset_cleaner.py", "train.py", "visualise.py")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
@@ -45,7 +45,7 @@ def broken_links(page: Path) -> list[str]:
     return broken
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_relative_links_lead_somewhere(page):
     assert broken_links(page) == []
 
@@ -58,8 +58,8 @@ def test_a_broken_link_is_found(tmp_path):
 
 
 def test_every_page_is_in_the_navigation():
-    listed = set(re.findall(r"^ +- [\w ]+: (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE))
-    assert listed == {page.name for page in PAGES if page != README}
+    listed = set(re.findall(r"^ +- [\w ]+: ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE))
+    assert listed == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page != README}
 
 
 # Length, versions
@@ -139,7 +139,7 @@ def unknown_options(page: Path) -> list[str]:
     return unknown
 
 
-@pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_options_exist(page):
     assert unknown_options(page) == []
 
@@ -172,7 +172,7 @@ def rules_of_the_cleaner() -> set[str]:
     return set(re.findall(r"^  ([\w-]+) +", listed, flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_rules_exist(page):
     assert rule_names(page.read_text()) <= rules_of_the_cleaner()
 
@@ -204,3 +204,18 @@ def test_the_notebook_runs(tmp_path):
 def test_the_notebook_is_kept_without_outputs():
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
+
+
+def test_the_notebook_installs_itself_in_colab_and_nowhere_else(monkeypatch):
+    cell = next(cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["id"] == "install")
+    code, asked = "".join(cell["source"]), []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: asked.append(command))
+    monkeypatch.setattr("os.chdir", asked.append)
+    exec(code, {})
+    assert asked == []
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    with pytest.raises(ValueError, match="fill in REPOSITORY"):
+        exec(code, {})
+    exec(code.replace('REPOSITORY = ""', 'REPOSITORY = "https://host/rally"'), {})
+    assert asked[0] == ["git", "clone", "https://host/rally", "rally"] and asked[-1] == "rally"
+    assert asked[1][1:3] == ["-m", "pip"] and (ROOT / asked[1][-1].removeprefix("rally/")).is_file()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from tiny_networks import make
 
 import dataset_cleaner
 import dataset_downloader
@@ -23,50 +23,13 @@ from labels.records.safe_writing import read_parquet
 from labels.records.video_labels import read_video_labels, write_video_labels
 from labels.records.work_folder import WorkFolder
 
-SIDE = 128
-HIERA = {
-    "model_type": "sam2_hiera_det_model", "hidden_size": 12, "image_size": [SIDE, SIDE],
-    "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [12, 24, 48, 96],
-    "num_attention_heads_per_stage": [1, 1, 2, 4],
-    "window_size_per_stage": [8, 4, 4, 4], "global_attention_blocks": [3],
-}  # fmt: skip
-VISION = {
-    "backbone_config": HIERA, "backbone_channel_list": [96, 48, 24, 12], "fpn_hidden_size": 128,
-    "backbone_feature_sizes": [[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
-}  # fmt: skip
-PARTS = {
-    "vision_config": VISION,
-    "prompt_encoder_config": {"hidden_size": 128, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 4},
-    "mask_decoder_config": {"hidden_size": 128, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32},
-}
-MEMORY = {
-    "image_size": SIDE, "memory_attention_hidden_size": 128, "memory_attention_num_layers": 1,
-    "memory_attention_feed_forward_hidden_size": 32, "memory_attention_rope_feat_sizes": [SIDE // 16] * 2,
-    "memory_encoder_hidden_size": 128, "memory_encoder_output_channels": 64, "mask_downsampler_embed_dim": 128,
-    "memory_fuser_embed_dim": 128, "memory_fuser_intermediate_dim": 32, "memory_fuser_num_layers": 1,
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Folders with a small Sam2Model and a small Sam2VideoModel, as `save_pretrained` writes them."""
-    transformers = pytest.importorskip("transformers")
-    size = {"size": {"height": SIDE, "width": SIDE}, "mask_size": {"height": SIDE // 4, "width": SIDE // 4}}
-    pictures = transformers.Sam2ImageProcessor(**size)
-    folders = {}
-    for tracked in (False, True):
-        torch.manual_seed(0)
-        if tracked:
-            model = transformers.Sam2VideoModel(transformers.Sam2VideoConfig(**PARTS, **MEMORY))
-            video = transformers.Sam2VideoVideoProcessor(size=size["size"])
-            processor = transformers.Sam2VideoProcessor(pictures, video)
-        else:
-            model = transformers.Sam2Model(transformers.Sam2Config(**PARTS))
-            processor = transformers.Sam2Processor(pictures)
-        folders[tracked] = tmp_path_factory.mktemp("sam") / str(tracked)
-        model.save_pretrained(folders[tracked])
-        processor.save_pretrained(folders[tracked])
-    return folders
+    pytest.importorskip("transformers")
+    root = tmp_path_factory.mktemp("sam")
+    return {tracked: make(kind, root / kind) for tracked, kind in ((False, "sam2"), (True, "sam2_video"))}
 
 
 def a_prompt(seed, boxes, ids=None):

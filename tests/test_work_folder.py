@@ -184,3 +184,22 @@ def test_nothing_that_only_unix_has_is_needed_to_import_rally():
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
+
+
+def test_one_module_asks_for_what_windows_has_not():
+    asking = [path.name for path in (ROOT / "labels").rglob("*.py") if "import fcntl" in path.read_text()]
+    assert asking == ["pipe.py"]
+
+
+def test_without_fcntl_a_process_still_ends_with_the_one_that_asked():
+    code = (
+        "import os, sys, time; sys.modules['fcntl'] = None\n"
+        "from labels.videos.decoding.pipe import end_with_lifeline\n"
+        "held, own = os.pipe()\n"
+        "end_with_lifeline(held)\n"
+        "print('goes on', flush=True)\n"
+        "os.close(own)\n"
+        "time.sleep(60)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert (found.returncode, found.stdout) == (1, "goes on\n"), found.stderr

@@ -1,6 +1,7 @@
 """Networks of the classes that `transformers` has, made as small as they go, with weights of chance, as folders."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 SIDE = 64  # that detectors bring frames to
@@ -276,6 +277,41 @@ def _sam3_video(folder: Path):
     return t.Sam3VideoModel(config), processor
 
 
+SAM_SIDE = 128
+SAM_BACKBONE = {
+    "model_type": "sam2_hiera_det_model", "hidden_size": 12, "image_size": [SAM_SIDE, SAM_SIDE],
+    "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [12, 24, 48, 96],
+    "num_attention_heads_per_stage": [1, 1, 2, 4],
+    "window_size_per_stage": [8, 4, 4, 4], "global_attention_blocks": [3],
+}  # fmt: skip
+SAM_VISION = {
+    "backbone_config": SAM_BACKBONE, "backbone_channel_list": [96, 48, 24, 12], "fpn_hidden_size": 128,
+    "backbone_feature_sizes": [[SAM_SIDE // 4] * 2, [SAM_SIDE // 8] * 2, [SAM_SIDE // 16] * 2],
+}  # fmt: skip
+SAM_PARTS = {
+    "vision_config": SAM_VISION,
+    "prompt_encoder_config": {"hidden_size": 128, "image_size": SAM_SIDE, "patch_size": 16, "mask_input_channels": 4},
+    "mask_decoder_config": {"hidden_size": 128, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32},
+}
+SAM_MEMORY = {
+    "image_size": SAM_SIDE, "memory_attention_hidden_size": 128, "memory_attention_num_layers": 1,
+    "memory_attention_feed_forward_hidden_size": 32, "memory_attention_rope_feat_sizes": [SAM_SIDE // 16] * 2,
+    "memory_encoder_hidden_size": 128, "memory_encoder_output_channels": 64, "mask_downsampler_embed_dim": 128,
+    "memory_fuser_embed_dim": 128, "memory_fuser_intermediate_dim": 32, "memory_fuser_num_layers": 1,
+}  # fmt: skip
+
+
+def _sam2(folder: Path, follows: bool = False):
+    import transformers as t
+
+    size = {"height": SAM_SIDE, "width": SAM_SIDE}
+    pictures = t.Sam2ImageProcessor(size=size, mask_size={"height": SAM_SIDE // 4, "width": SAM_SIDE // 4})
+    if follows:
+        model = t.Sam2VideoModel(t.Sam2VideoConfig(**SAM_PARTS, **SAM_MEMORY))
+        return model, t.Sam2VideoProcessor(pictures, t.Sam2VideoVideoProcessor(size=size))
+    return t.Sam2Model(t.Sam2Config(**SAM_PARTS)), t.Sam2Processor(pictures)
+
+
 DETECTORS = {
     "rf_detr": _rf_detr,
     "d_fine": _d_fine,
@@ -290,3 +326,4 @@ MAKERS = DETECTORS | {
     "videomae": _videomae,
     "vjepa2": _vjepa2,
 }
+MAKERS |= {"sam2": _sam2, "sam2_video": partial(_sam2, follows=True)}

@@ -35,6 +35,7 @@ from labels.records.geometry import area_of, size_of
 from labels.records.matching import MatchCounts, count_matches
 from labels.records.run_records import read_run_record
 from labels.records.safe_writing import read_parquet
+from labels.records.video_labels import VideoFacts, VideoLabels, read_video_labels
 from labels.records.work_folder import WorkFolder
 
 BENCH = Path(__file__).resolve().parent
@@ -47,6 +48,7 @@ class Clip:
 
     name: str
     labelled: list[pd.DataFrame]
+    facts: list[VideoFacts]
     cameras: list[pd.DataFrame | None]
     scales: list[Scales]
     truth: pd.DataFrame
@@ -70,11 +72,13 @@ def read_clips(folders: list[Path], most: int) -> list[Clip]:
             if truth is None:
                 continue
             rounds = [work.round(number) for number in numbers]
+            labels = [read_video_labels(folder.boxes("labelled", video_id)) for folder in rounds]
             cameras = [folder.camera(video_id) for folder in rounds]
             clips.append(
                 Clip(
                     f"{root.name}/{video_id}",
-                    [read_parquet(folder.boxes("labelled", video_id)) for folder in rounds],
+                    [each.boxes for each in labels],
+                    [each.video for each in labels],
                     [read_parquet(path) if path.is_file() else None for path in cameras],
                     [scales_from(record.facts["labeller"]["sources"]) for record in records],
                     truth[truth["class_name"].isin([*BALL, ""])],
@@ -96,8 +100,10 @@ def cleaning(without: tuple[str, ...] = ()) -> Method:
                 usual = UsualTracks(kept, settings)
             for place, clip in enumerate(clips):
                 settings = CleaningSettings(without=without, **clip.said)
-                how = (clip.scales[number], settings, old[place], clip.cameras[number])
-                old[place] = clean_video(clip.labelled[number], number, *how, usual=usual).boxes
+                now, before = VideoLabels(clip.labelled[number], clip.facts[number]), old[place]
+                merged_in = None if before is None else VideoLabels(before, clip.facts[number - 1])
+                how = (clip.scales[number], settings, merged_in, clip.cameras[number])
+                old[place] = clean_video(now, number, *how, usual=usual).boxes
             yield [boxes[boxes["decision"] == "keep"] for boxes in old]
 
     return labels

@@ -22,12 +22,11 @@ import sys
 import time
 from array import array
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from labels.videos.decoding.pictures import Deinterlacer, Repeats, Turn
-from labels.videos.decoding.pipe import ALIVE, END, FAILED, FrameSender, Header, send
+from labels.videos.decoding.pipe import ALIVE, END, FAILED, FrameSender, Header, end_with_lifeline, send
 from labels.videos.settings import DecodeLimits
 
 if TYPE_CHECKING:
@@ -141,20 +140,6 @@ def limit_process(limits: DecodeLimits) -> None:
             resource.setrlimit(kind, (soft, hard))
         except (ValueError, OSError):
             continue  # macOS knows no limit of the address space
-
-
-def end_with_lifeline(fd: int) -> None:
-    """End this process when the other end of a pipe is closed, as it is when the asking process dies, however it does.
-
-    The system sends SIGIO, which ends whoever does not catch it: also a decoder that hangs and never looks.
-    """
-    import fcntl
-
-    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    with suppress(BlockingIOError):
-        os.read(fd, 1)  # nothing is ever written: this is its end
-        os._exit(1)
 
 
 class Decoding:

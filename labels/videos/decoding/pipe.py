@@ -7,12 +7,16 @@ input for each slot that is free; without one the decoder waits.
 
 `SIZE` says how large frames are, once, before the first; `FRAME` that the next slot holds one; `ALIVE` nothing more
 than that; `END` brings a JSON object with what was decoded; `FAILED` a reason. All but the first three have a payload.
+
+Nothing else in this project asks for `fcntl`, which Windows has not.
 """
 
 import mmap
 import os
 import struct
 import tempfile
+import threading
+from contextlib import suppress
 from typing import NamedTuple
 
 SIZE, FRAME, ALIVE, END, FAILED = b"S", b"F", b"A", b"E", b"X"
@@ -62,6 +66,28 @@ def map_shared_file(fd: int, frame_bytes: int) -> mmap.mmap:
 
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return mmap.mmap(fd, slot_count(frame_bytes) * frame_bytes)
+
+
+def end_with_lifeline(fd: int) -> None:
+    """End this process when the other end of a pipe is closed, as it is when the asking process dies, however it does.
+
+    The system sends SIGIO, which ends whoever does not catch it: also a decoder that hangs and never looks. Where there
+    is no such signal a thread waits instead, which ends all but a decoder that hangs without letting threads run.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        threading.Thread(target=_end_with, args=(fd,), daemon=True).start()
+        return
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    with suppress(BlockingIOError):
+        _end_with(fd)
+
+
+def _end_with(fd: int) -> None:
+    os.read(fd, 1)  # nothing is ever written: this is its end
+    os._exit(1)
 
 
 class FrameSender:
