@@ -39,7 +39,7 @@ def test_the_error_of_a_macro_f1_is_of_leaving_groups_out():
 def test_confusion_rows_are_the_truth():
     assert confusion_matrix(TRUTH, SAID, 3).tolist() == CONFUSION.tolist()
     assert confusion_csv(CONFUSION, ("a", "b", "c")).splitlines() == [
-        "truth \\ said,a,b,c",
+        "truth \\ predicted,a,b,c",
         "a,2,1,0",
         "b,0,1,0",
         "c,0,0,0",

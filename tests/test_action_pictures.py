@@ -121,7 +121,7 @@ def test_a_round_with_actions_is_counted_and_drawn(work):
     assert row["sides"] == ["0.500 (1 of 2)", "1.000 (1 of 1)"]
     bars = class_balance_chart([survey]).axes[0]
     assert [label.get_text() for label in bars.get_yticklabels()] == ["sports ball", "run", "shoot"]
-    (work.round(0).stage("trained") / "confusion.csv").write_text("truth \\ said,run,walk\nrun,3,1\nwalk,0,4\n")
+    (work.round(0).stage("trained") / "confusion.csv").write_text("truth \\ predicted,run,walk\nrun,3,1\nwalk,0,4\n")
     assert visualise.main([str(work.root)]) == 0
     assert probe_video(overlay_path(work.round(0), "b")).frame_count == FRAMES
     text = work.report.read_text()

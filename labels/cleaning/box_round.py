@@ -266,7 +266,7 @@ class RoundAccounts:
 
     def __init__(self, inputs: RoundInputs) -> None:
         self._inputs, self._work, self._verdicts = inputs, inputs.work, inputs.verdicts
-        self._unheard = set(inputs.verdicts)
+        self._unmatched = set(inputs.verdicts)
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._kept_by_class: Counter[str] = Counter()
@@ -279,8 +279,8 @@ class RoundAccounts:
     def add(self, video: pd.Series, cleaned: VideoLabels, account: Account) -> None:
         """One video: its row of the videos table, its cleaned boxes, and what `account_of` says of it."""
         video_id, boxes = str(video["video_id"]), cleaned.boxes
-        self._unheard.difference_update(boxes["label_uid"])
-        self._unheard = {uid for uid in self._unheard if not is_here(self._verdicts[uid], cleaned.video)}
+        self._unmatched.difference_update(boxes["label_uid"])
+        self._unmatched = {uid for uid in self._unmatched if not is_here(self._verdicts[uid], cleaned.video)}
         self._counts.update(account["merged"] | dict(Counter(boxes["decision"].tolist())) | {"videos": 1})
         self._counts.update(account["counts"])
         self._frames += len(cleaned.video.labelled_frames)
@@ -302,7 +302,7 @@ class RoundAccounts:
 
     def as_counts(self, images: int, skipped: dict[str, str]) -> dict[str, Any]:
         """For run.json; `images`: how many the dataset has. AssertionError when a box is not accounted for."""
-        unheard = self._unheard - _uids_of_actions(self._work) if self._unheard else self._unheard
+        unmatched = self._unmatched - _uids_of_actions(self._work) if self._unmatched else self._unmatched
         counts = {
             **{name: self._counts[name] for name in (*ROWS, *SIGNS)},
             "frames": self._frames,
@@ -312,7 +312,7 @@ class RoundAccounts:
             "reasons": dict(sorted(self._reasons.items())),
             "skipped": skipped,
             "verdicts": len(self._verdicts),
-            "verdicts_without_label": sorted(unheard),
+            "verdicts_without_label": sorted(unmatched),
             "class_names": {name: sorted(found) for name, found in self._class_names.items()}
             | {"joined": self._inputs.joined},
             "quality": self._quality.as_counts(),

@@ -173,13 +173,13 @@ def class_lines(counts: Mapping[str, Any]) -> list[str]:
 
 def verdict_lines(counts: dict[str, Any]) -> list[str]:
     """A line on the verdicts that name no label of a cleaned round, from the counts of its run record."""
-    unheard = counts["verdicts_without_label"]
-    if not unheard:
+    unmatched = counts["verdicts_without_label"]
+    if not unmatched:
         return []
-    more = f" and {len(unheard) - MOST_NAMED} more" if len(unheard) > MOST_NAMED else ""
-    named = ", ".join(unheard[:MOST_NAMED])
+    more = f" and {len(unmatched) - MOST_NAMED} more" if len(unmatched) > MOST_NAMED else ""
+    named = ", ".join(unmatched[:MOST_NAMED])
     return [
-        f"{VERDICTS_FILE}: {len(unheard)} of {counts['verdicts']} verdicts name no label of this round: {named}{more}"
+        f"{VERDICTS_FILE}: {len(unmatched)} of {counts['verdicts']} verdicts name no label of this round: {named}{more}"
     ]
 
 

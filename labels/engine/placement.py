@@ -92,6 +92,6 @@ def placement_of(args: argparse.Namespace) -> Placement:
 
 def refuse_placement(args: argparse.Namespace, why: str) -> None:
     """InputError where there is nothing to divide."""
-    said = [option for option, is_said in (("--on", args.on), ("--shard", args.shard != (1, 1))) if is_said]
-    if said:
-        raise InputError(f"{', '.join(said)}: {why}; leave it out")
+    given = [option for option, is_given in (("--on", args.on), ("--shard", args.shard != (1, 1))) if is_given]
+    if given:
+        raise InputError(f"{', '.join(given)}: {why}; leave it out")

@@ -53,7 +53,7 @@ class KnownVideos:
         self.ambiguous: dict[str, list[str]] = {}  # names -> the videos that are called so
         self._times_folder, self._times = times, dict[str, FrameTimes]()
         self._looked_up: dict[tuple[str, bool], str | None] = {}
-        self._for_said: set[str] = set()  # names that only --video gave a meaning
+        self._named_by_option: set[str] = set()  # names that only --video gave a meaning
         if self.said.video_id and self.said.video_id not in self.rows:
             found = self._look_up(self.said.video_id, note=False)
             if found is None:
@@ -144,9 +144,9 @@ class KnownVideos:
         """The video of --video, for a name that means none here. InputError when a second name asks for it."""
         if not self.said.video_id:
             return None
-        self._for_said.add(name)
-        if len(self._for_said) > 1:
-            names = _few(self._for_said)
+        self._named_by_option.add(name)
+        if len(self._named_by_option) > 1:
+            names = _few(self._named_by_option)
             raise InputError(f"--video {self.said.video_id}: the file names several videos: {names}")
         return self.rows[self.said.video_id]
 

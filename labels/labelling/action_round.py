@@ -58,7 +58,7 @@ class ActionLabelling:
 
 @dataclass(frozen=True)
 class ActionTask(Task):
-    """What people said of videos, and what a recogniser says of them; without one there are only human labels."""
+    """The human labels of videos, and those a recogniser predicts; without a recogniser there are only human labels."""
 
     name, skips, counted = "actions", (DecodeError,), ("human", "detected")
 
@@ -95,15 +95,15 @@ class ActionTask(Task):
 
     def human(self, item: str) -> pd.DataFrame:
         """The human labels of a video that are used."""
-        said = self._said(item) if item in self.taught else None
-        return tables.empty_table(tables.ACTIONS) if said is None else said
+        labels = self._labels_of(item) if item in self.taught else None
+        return tables.empty_table(tables.ACTIONS) if labels is None else labels
 
     def held_back(self, item: str) -> int:
         """How many are not, of a video that is not held out."""
-        said = self._said(item) if item not in self.taught else None
-        return 0 if said is None else len(said)
+        labels = self._labels_of(item) if item not in self.taught else None
+        return 0 if labels is None else len(labels)
 
-    def _said(self, item: str) -> pd.DataFrame | None:
+    def _labels_of(self, item: str) -> pd.DataFrame | None:
         return human_actions(self.work, item) if self.videos[item].split != TEST else None
 
     def tracks(self, item: str) -> list[CropPath] | None:

@@ -147,7 +147,7 @@ class TrackingSegmenter(_Sam2):
             rows = np.flatnonzero(~loose)
             if len(rows):
                 boxes, ids = prompt.xyxy[rows], prompt.track_id[rows]
-                if session is None or session.is_worn(len(rows)):
+                if session is None or session.has_outgrown(len(rows)):
                     session = _Session(self)
                 was_new = not session.objects
                 found = session.look(prompt.rgb, boxes, ids)
@@ -169,7 +169,7 @@ class _Session:
         self.objects: set[int] = set()
         self.frames = 0
 
-    def is_worn(self, present: int) -> bool:
+    def has_outgrown(self, present: int) -> bool:
         settings = self.owner.settings
         return self.frames >= settings.session_frames or len(self.objects) > 2 * present + settings.idle_objects
 

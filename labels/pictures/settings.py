@@ -90,7 +90,7 @@ class ReviewSettings:
 
     # Clips from outside
     clip_bytes: int = 200 * 2**20
-    clip_heard_out_bytes: int = 4 * 2**30  # of one that is too large, so that its sender hears why
+    clip_drained_bytes: int = 4 * 2**30  # of one that is too large, so that its sender hears why
     clip_seconds: float = 20.0  # labelled of it, from its start
     clip_frames: int = 1200  # and at most so many
     clip_pixels: int = 4096 * 2304  # of one frame

@@ -133,13 +133,13 @@ def options_of(stage: str, arguments: Mapping[str, Any], names: Iterable[str] | 
         if value is True and not option.startswith(SET):
             switches.append(option)
         elif repeated and not isinstance(value, str):
-            words += [word for item in value for word in _said(option, str(item))]
+            words += [word for item in value for word in _words_of(option, str(item))]
         else:
-            words += _said(option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+            words += _words_of(option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
     return words + switches
 
 
-def _said(option: str, value: str) -> list[str]:
+def _words_of(option: str, value: str) -> list[str]:
     if option.startswith(f"{SET} "):
         return [SET, f"{option.removeprefix(f'{SET} ')}={'yes' if value == 'True' else value}"]
     return [f"{option}={value}"] if value.startswith("-") else [option, value]

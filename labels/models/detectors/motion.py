@@ -87,7 +87,7 @@ def link_strength(blobs: list[Blobs], centre: list[np.ndarray], settings: Motion
     off_y = (a[:, None, None, 1] + c[None, None, :, 1]) / 2 - b[None, :, None, 1]
     gate = 1 + 0.3 * middle.size[None, :, None] + 0.1 * speed[:, None]
     moves = np.log(0.02 + speed / (speed + 0.25 * np.sqrt(first.size[:, None] * last.size[None])))
-    unlike = _unlikeness(first, middle)[:, :, None] + _unlikeness(middle, last)[None]
+    unlike = _dissimilarity(first, middle)[:, :, None] + _dissimilarity(middle, last)[None]
     strength = settings.link_reward - (off_x**2 + off_y**2) / gate**2 - unlike + moves[:, None]
     return np.maximum(strength, -settings.most_evidence).astype(np.float32)
 
@@ -145,7 +145,7 @@ def score_features(look: np.ndarray, evidence: np.ndarray, settings: MotionSetti
     return np.column_stack([np.ones(len(look)), look, bounded, np.maximum(bounded, 0)])
 
 
-def _unlikeness(one: Blobs, other: Blobs) -> np.ndarray:
+def _dissimilarity(one: Blobs, other: Blobs) -> np.ndarray:
     """How much two blobs differ in size and colour, (N, M) from 0."""
     ratio = np.log(np.maximum(one.size, 1)[:, None] / np.maximum(other.size, 1)[None])
     colour = np.linalg.norm(one.colour[:, None] - other.colour[None], axis=2)

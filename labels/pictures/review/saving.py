@@ -104,7 +104,7 @@ class VerdictService:
     saved: int = 0  # labels that stand judged by this session
     saved_actions: int = 0  # those of them that are actions
     judged_alone: set[str] = field(default_factory=set)  # these stand when their track is judged as one later
-    _said: dict[str, Verdict] = field(default_factory=dict)
+    _current: dict[str, Verdict] = field(default_factory=dict)
     _seen: tuple[int, int] | None = None
     _history: dict[str, list["Judged"]] = field(default_factory=dict)  # by client, the last one at the end
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -121,8 +121,8 @@ class VerdictService:
         with self._lock:
             now = self._state()
             if now != self._seen:
-                self._said, self._seen = read_verdicts(self.work), now
-            return dict(self._said)  # others read it while the next one is saved
+                self._current, self._seen = read_verdicts(self.work), now
+            return dict(self._current)  # others read it while the next one is saved
 
     def judge(
         self,
@@ -183,28 +183,28 @@ class VerdictService:
             if not history:
                 return TakenBack()
             last = history[-1]
-            before = {uid: old for uid, old in last.before.items() if self._said.get(uid) == last.after[uid]}
+            before = {uid: old for uid, old in last.before.items() if self._current.get(uid) == last.after[uid]}
             empty = {"verdict": ""}
             self._append([as_row(old) if old else empty | {"label_uid": uid} for uid, old in before.items()])
             history.pop()
             self._count(before, last.of_actions, -1)
             self.judged_alone.difference_update(before)
             for uid, old in before.items():
-                self._said.pop(uid, None)
+                self._current.pop(uid, None)
                 if old is not None:
-                    self._said[uid] = old
+                    self._current[uid] = old
             self._seen = self._state()
             return TakenBack(last.name, tuple(before), last.of_actions)
 
     def _save(self, name: str, new: Sequence[Verdict], client: str, of_actions: bool = False) -> int:
         self._append([as_row(verdict) for verdict in new])
-        before = {verdict.label_uid: self._said.get(verdict.label_uid) for verdict in new}
+        before = {verdict.label_uid: self._current.get(verdict.label_uid) for verdict in new}
         after = {verdict.label_uid: verdict for verdict in new}
         self._history.setdefault(client, []).append(Judged(name, before, after, of_actions))
         self._count(before, of_actions, 1)
         for verdict in new:
-            self._said.pop(verdict.label_uid, None)
-            self._said[verdict.label_uid] = verdict
+            self._current.pop(verdict.label_uid, None)
+            self._current[verdict.label_uid] = verdict
         self._seen = self._state()
         return len(new)
 

@@ -138,7 +138,7 @@ class ClipService:
         passed = 0
         async for chunk in chunks:
             passed += len(chunk)
-            if passed > self._settings.clip_heard_out_bytes:
+            if passed > self._settings.clip_drained_bytes:
                 return
 
     def close(self) -> None:
@@ -184,7 +184,7 @@ class ClipService:
             with process.stdout:
                 for line in process.stdout:
                     with suppress(ValueError):
-                        self._hear(clip, json.loads(line))
+                        self._take_progress(clip, json.loads(line))
             process.wait()
             is_late = not late.is_alive()
             late.cancel()
@@ -195,7 +195,7 @@ class ClipService:
         elif process.returncode != 0 and not clip.error:
             clip.error = f"{clip.name}: the labeller stopped: {last[-1][:200] if last else process.returncode}"
 
-    def _hear(self, clip: Clip, told: dict[str, Any]) -> None:
+    def _take_progress(self, clip: Clip, told: dict[str, Any]) -> None:
         if "error" in told:
             reason = str(told["error"]).replace(str(clip.path), "the clip")
             clip.error = f"{clip.name}: {reason}"

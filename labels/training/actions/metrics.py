@@ -134,7 +134,7 @@ def confusion_csv(confusion: np.ndarray, class_names: Sequence[str]) -> str:
     """The matrix as a CSV: the first row and the first column name the classes, rows are the truth."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["truth \\ said", *class_names])
+    writer.writerow(["truth \\ predicted", *class_names])
     writer.writerows([name, *row.tolist()] for name, row in zip(class_names, confusion, strict=True))
     return text.getvalue()
 

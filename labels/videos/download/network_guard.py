@@ -106,7 +106,7 @@ class NetworkGuard:
         self._inside = threading.local()  # the guard's own calls raise audit events too
         proxies = getproxies().values() if settings.proxy is None else filter(None, [settings.proxy])
         self._proxies = {address for proxy in proxies for address in _addresses_of(proxy)}
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._check_event)
 
     @contextmanager
     def watching(self, folder: Path) -> Iterator[None]:
@@ -117,7 +117,7 @@ class NetworkGuard:
         finally:
             self._watching = False
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _check_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._watching or getattr(self._inside, "busy", False):
             return
         self._inside.busy = True
