@@ -22,7 +22,7 @@ class ReviewServer:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         assert self.process.stdout is not None
-        self.said = ""
+        self.hints = ""
         for line in self.process.stdout:
             self.said += line
             if line.startswith("http://"):

@@ -59,7 +59,7 @@ class Tree:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(self.root)}
         ended = subprocess.run(words, shell=True, cwd=self.root, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
-        self.said = ended.stdout
+        self.hints = ended.stdout
 
     def record(self, stage: str, work: str = "work") -> dict:
         return json.loads((self.root / work / "rounds" / "00" / stage / "run.json").read_text())

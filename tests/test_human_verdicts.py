@@ -139,7 +139,7 @@ def test_many_writers_lose_nothing(tmp_path):
 # --- cleaning ---
 
 
-def said_of(scene_boxes, seed):
+def predictions_of(scene_boxes, seed):
     """Verdicts of every kind on a cleaned scene: y, n, corrected boxes and classes, a drawn box; some on gaps."""
     rng = np.random.default_rng(seed)
     said = []
@@ -169,7 +169,7 @@ def assert_held(boxes, said):
 @pytest.mark.parametrize("seed", range(4))
 def test_cleaning_twice_is_cleaning_once_with_verdicts(seed):
     scene = make_scene(seed, frame_count=60, balls=2)
-    said = said_of(clean(scene.labelled, camera=scene.camera).boxes, seed)
+    said = predictions_of(clean(scene.labelled, camera=scene.camera).boxes, seed)
     once = clean(scene.labelled, verdicts=said, camera=scene.camera)
     assert_held(once.boxes, said)
     twice = clean(once.boxes, verdicts=said, camera=scene.camera)
@@ -181,20 +181,20 @@ def test_cleaning_twice_is_cleaning_once_with_verdicts(seed):
 def test_verdicts_hold_in_every_later_round_and_in_the_first_cleaned_again(seed):
     scene = make_scene(seed, frame_count=60, balls=2)
     table = clean(scene.labelled, camera=scene.camera).boxes
-    said = said_of(table, seed)
+    said = predictions_of(table, seed)
     table = clean(scene.labelled, verdicts=said, camera=scene.camera).boxes
     for number in range(1, 4):
         later = make_scene(seed * 10 + number, frame_count=60, balls=2).labelled
         table = clean(later, number, table, said, scene.camera).boxes
         assert_held(table, said)
         # What was said of round `number` holds where round 0 is cleaned again, and where another labeller ran.
-        own = said_of(table, seed + number)
+        own = predictions_of(table, seed + number)
         assert_held(clean(scene.labelled, verdicts=own, camera=scene.camera).boxes, own)
 
 
 def test_verdicts_do_not_depend_on_the_order_of_rows():
     scene = make_scene(1, frame_count=60, balls=2)
-    said = said_of(clean(scene.labelled).boxes, 1)
+    said = predictions_of(clean(scene.labelled).boxes, 1)
     mixed = scene.labelled.sample(frac=1, random_state=3).reset_index(drop=True)
     mixed.attrs = scene.labelled.attrs
     assert_same(clean(scene.labelled, verdicts=said).boxes, clean(mixed, verdicts=said).boxes)

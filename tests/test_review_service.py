@@ -245,8 +245,8 @@ def clips(work, tmp_path):
     service.close()
 
 
-def given(clips, name, data, said_bytes=None):
-    key = asyncio.run(clips.take(name, said_bytes, _chunks([data[:1000], data[1000:]])))
+def given(clips, name, data, declared_bytes=None):
+    key = asyncio.run(clips.take(name, declared_bytes, _chunks([data[:1000], data[1000:]])))
     end = time.monotonic() + 300  # it ends; how fast is for the bench
     while clips.clips[key].state in ("waiting", "working"):
         assert time.monotonic() < end

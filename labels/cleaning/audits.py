@@ -155,16 +155,16 @@ def gather_audits(work: WorkFolder) -> list[str]:
 
     A word that stands in `verdicts.csv` already is not written again, so that what was said there later holds.
     """
-    said = set(all_audit_answers(work))
+    with_answers = set(all_audit_answers(work))
     lines = []
     for audit in read_audits(work):
         answered = audit.answered
         if not len(answered):
             continue
         words = zip(answered["label_uid"], answered["verdict"], strict=True)
-        new = answered[[word not in said for word in words]]
+        new = answered[[word not in with_answers for word in words]]
         append_verdicts(work, new[VERDICT_COLUMNS].to_dict("records"))
-        said |= set(zip(new["label_uid"], new["verdict"], strict=True))
+        with_answers |= set(zip(new["label_uid"], new["verdict"], strict=True))
         came = f"; {len(new)} new ones are in {VERDICTS_FILE}" if len(new) else ""
         lines.append(f"{audit.path}: {len(answered)} of {len(audit.rows)} answered{came}")
         precision = audit.precision

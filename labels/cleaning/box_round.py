@@ -103,7 +103,7 @@ def round_inputs(work: WorkFolder, number: int) -> RoundInputs:
 def joined_names(labeller: Mapping[str, Any], before: RunRecord | None) -> dict[str, str]:
     """Names under which a thing is known already: to the round before, or to another of the labeller's sources."""
     known = tuple((before.facts if before is not None else {}).get("class_names", ()))
-    own = [set(said.get("working_threshold", {})) for said in labeller.get("sources", {}).values()]
+    own = [set(source.get("working_threshold", {})) for source in labeller.get("sources", {}).values()]
     joined: dict[str, str] = {}
     for names in own:
         for others in own:

@@ -32,20 +32,20 @@ class Signs:
     labeller: str  # labeller | recogniser
     settings: GuardSettings
 
-    def share(self, sign: str, part: int, whole: int, limit: float, told: str, too: str = "low") -> list[str]:
+    def share(self, sign: str, part: int, whole: int, limit: float, text: str, too: str = "low") -> list[str]:
         """A share is beyond its limit; `too` says on which side that is, `told` what it means."""
         if whole < self.settings.enough_labels:
             return []
         value = part / whole
         if value >= limit if too == "low" else value <= limit:
             return []
-        return [f"{sign}: {value:.2f} {'<' if too == 'low' else '>'} {limit}: {told}"]
+        return [f"{sign}: {value:.2f} {'<' if too == 'low' else '>'} {limit}: {text}"]
 
     def confident(self, now: Mapping[str, Any], therefore: str = "") -> list[str]:
         """Of what the labeller is sure of (`confident`), hardly anything is kept (`kept_confident`)."""
         kept, confident = now["kept_confident"], now["confident"]
-        told = f"of {confident} {self.labels} that the {self.labeller} is sure of, cleaning keeps {kept}{therefore}"
-        return self.share("confident", kept, confident, self.settings.min_confident, told)
+        text = f"of {confident} {self.labels} that the {self.labeller} is sure of, cleaning keeps {kept}{therefore}"
+        return self.share("confident", kept, confident, self.settings.min_confident, text)
 
     def growth(
         self, kept: int, count: int, old_kept: int, old_count: int, unit: str = "videos", found: str = ""
@@ -71,16 +71,18 @@ class Signs:
     def survival(self, now: Mapping[str, Any]) -> list[str]:
         """Of what was kept before (`old_kept`), the new labeller finds little again (`found_again`)."""
         again, kept = now["found_again"], now["old_kept"]
-        told = f"of {kept} {self.labels} kept before, the new {self.labeller} finds {again}"
-        return self.share("survival", again, kept, self.settings.min_survival, told)
+        text = f"of {kept} {self.labels} kept before, the new {self.labeller} finds {again}"
+        return self.share("survival", again, kept, self.settings.min_survival, text)
 
     def probes(
-        self, now: Mapping[str, float], before: Mapping[str, float], told: Callable[[str, float], str]
+        self, now: Mapping[str, float], before: Mapping[str, float], describe: Callable[[str, float], str]
     ) -> list[str]:
         """A measure against truth (part of the clips -> measure) falls; `told` says it of a part."""
         falls = {part: before.get(part, value) - value for part, value in now.items()}
         most = self.settings.max_probe_fall
-        return [f"probe: {fall:.2f} > {most}: {told(part, now[part])}" for part, fall in falls.items() if fall > most]
+        return [
+            f"probe: {fall:.2f} > {most}: {describe(part, now[part])}" for part, fall in falls.items() if fall > most
+        ]
 
 
 def class_drift(now: Mapping[str, int], before: Mapping[str, int]) -> float:
@@ -121,8 +123,8 @@ def find_alarms(
 def _no_confident_track(now: Mapping[str, Any], signs: Signs) -> list[str]:
     """Most of what is kept is in videos where nothing moves as a ball does."""
     part, kept = now["kept_without_confident_track"], now["kept_balls"]
-    told = f"of {kept} kept boxes, {part} are in videos without a confident track"
-    return signs.share("no_confident_track", part, kept, signs.settings.max_without_confident_track, told, "high")
+    text = f"of {kept} kept boxes, {part} are in videos without a confident track"
+    return signs.share("no_confident_track", part, kept, signs.settings.max_without_confident_track, text, "high")
 
 
 def _f1(counts: Mapping[str, Any]) -> dict[str, float]:

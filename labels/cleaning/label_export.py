@@ -167,8 +167,8 @@ def label_set(work: WorkFolder, folder: RoundFolder) -> LabelSet:
             actions.append(shard[shard["decision"] != "drop"])
     all_boxes = tables.concatenate(boxes, tables.BOXES | tables.DECIDED)
     all_actions = tables.concatenate(actions, tables.ACTIONS | tables.DECIDED)
-    said = {*all_boxes["video_id"], *all_actions["video_id"], *images["video_id"]}
-    videos = videos[[name in said or not unseen.get(name) for name in videos["video_id"]]]
+    with_labels = {*all_boxes["video_id"], *all_actions["video_id"], *images["video_id"]}
+    videos = videos[[name in with_labels or not unseen.get(name) for name in videos["video_id"]]]
     if "mask_rle" in all_boxes:
         all_boxes["mask_rle"] = all_boxes["mask_rle"].fillna("")
     return LabelSet(
@@ -205,8 +205,8 @@ def read_back(
     AssertionError when they do not say what the labels are.
     """
     videos = KnownVideos(work.usable_videos(), work.frame_times)
-    said = {"of_predictions": True} if format_name == "labelstudio" else {}
-    found = kind.read(path / kind.file, videos, **said)
+    options = {"of_predictions": True} if format_name == "labelstudio" else {}
+    found = kind.read(path / kind.file, videos, **options)
     boxes = with_sizes(found.boxes.drop(columns="mask_rle", errors="ignore"), labels.boxes, videos.rows)
     if videos.unknown:
         raise AssertionError(f"{format_name}: what was written names unknown videos: {sorted(videos.unknown)[:3]}")
@@ -270,8 +270,8 @@ def splits_of(videos: pd.DataFrame, frozen: Mapping[str, str], labelled: Collect
     part = _joined(keys)
     split: dict[str, str] = {}
     for name, group, listed in zip(part, groups, videos["split"], strict=True):
-        said = frozen.get(group) or str(listed)
-        split[name] = min(split.get(name, ""), said, key=STRICTEST_FIRST.index)
+        of_group = frozen.get(group) or str(listed)
+        split[name] = min(split.get(name, ""), of_group, key=STRICTEST_FIRST.index)
     if "val" not in split.values() and not frozen:
         free = {name for name, video in zip(part, videos["video_id"], strict=True) if video in labelled}
         drawn = sorted((name for name in free if split[name] != "test"), key=digest_of)
@@ -298,9 +298,9 @@ def about(work: WorkFolder, folder: RoundFolder, videos: pd.DataFrame) -> list[s
     found = {stage: run_records.read_run_record(folder, stage) for stage in STAGES_CLEANED}
     records = {stage: record for stage, record in found.items() if record is not None}
     for stage, record in records.items():
-        said = ", ".join(f"{record.counts[name]} {word}" for name, word in DECIDED_WORDS if name in record.counts)
+        counts = ", ".join(f"{record.counts[name]} {word}" for name, word in DECIDED_WORDS if name in record.counts)
         names = record.facts.get("class_names") or record.facts.get("labeller", {}).get("class_names", [])
-        lines.append(f"- {'actions' if stage == ACTIONS_CLEANED else 'boxes'} of {', '.join(names)}: {said}")
+        lines.append(f"- {'actions' if stage == ACTIONS_CLEANED else 'boxes'} of {', '.join(names)}: {counts}")
     kinds = videos["source"].where(videos["url"] == "", "the web").where(videos["source"] != "synthetic", "synthetic")
     kinds = kinds.where(kinds.isin(("the web", "synthetic")), "files")
     lines.append("- clips: " + ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.value_counts().items())))

@@ -48,7 +48,12 @@ class Comparison:
 
 
 def compare_boxes(
-    found: FoundLabels, went_out: pd.DataFrame, ignored: pd.DataFrame, denies: bool, confirm: bool, told: Comparison
+    found: FoundLabels,
+    went_out: pd.DataFrame,
+    ignored: pd.DataFrame,
+    denies: bool,
+    confirm: bool,
+    comparison: Comparison,
 ) -> None:
     """Add what the boxes of a file say.
 
@@ -67,26 +72,26 @@ def compare_boxes(
         here, there = match_boxes(boxes.iloc[free], ours.iloc[others], min_iou, same_class)
         match[free[here]] = others[there]
     touched = _touched(boxes, ours, match, found.tolerance_pixels)
-    told.counts["unchanged"] += 0 if confirm else int((match >= 0).sum()) - len(touched)
+    comparison.counts["unchanged"] += 0 if confirm else int((match >= 0).sum()) - len(touched)
     for at in np.flatnonzero(match >= 0) if confirm else touched:
-        _judge(boxes.iloc[at], ours.iloc[match[at]], found.tolerance_pixels, confirm, told)
+        _judge(boxes.iloc[at], ours.iloc[match[at]], found.tolerance_pixels, confirm, comparison)
     for row in np.setdiff1d(np.flatnonzero(expected), match):
         if denies and ours["label_uid"].iloc[row]:
-            told.boxes.append(_named(ours.iloc[row], "n"))
-            told.counts["taken out"] += 1
+            comparison.boxes.append(_named(ours.iloc[row], "n"))
+            comparison.counts["taken out"] += 1
         else:
-            told.counts["missing, which says nothing in this format"] += 1
+            comparison.counts["missing, which says nothing in this format"] += 1
     is_new = (match < 0) & ~boxes["is_ignored"].to_numpy()
-    told.counts["new, but marked to be ignored"] += int(((match < 0) & ~is_new).sum())
+    comparison.counts["new, but marked to be ignored"] += int(((match < 0) & ~is_new).sum())
     free = np.flatnonzero(is_new)
     for at, row in zip(*match_boxes(boxes.iloc[free], ignored, MIN_IOU), strict=True):
         box, label = boxes.iloc[free[at]], ignored.iloc[row]
         judged = {f"judged_{name}": label[name] for name in tables.BOX_COLUMNS}
-        told.boxes.append(_named(pd.Series(label.to_dict() | judged), "y") | _changes(box, label, 0.0))
-        told.counts["drawn where a doubtful label was"] += 1
+        comparison.boxes.append(_named(pd.Series(label.to_dict() | judged), "y") | _changes(box, label, 0.0))
+        comparison.counts["drawn where a doubtful label was"] += 1
         is_new[free[at]] = False
-    told.drawn = boxes[is_new]
-    told.counts["new"] += len(told.drawn)
+    comparison.drawn = boxes[is_new]
+    comparison.counts["new"] += len(comparison.drawn)
 
 
 def _by_name(boxes: pd.DataFrame, ours: pd.DataFrame) -> np.ndarray:
@@ -111,18 +116,18 @@ def _touched(boxes: pd.DataFrame, ours: pd.DataFrame, match: np.ndarray, toleran
     return at[moved]
 
 
-def _judge(box: pd.Series, label: pd.Series, tolerance: float, confirm: bool, told: Comparison) -> None:
+def _judge(box: pd.Series, label: pd.Series, tolerance: float, confirm: bool, comparison: Comparison) -> None:
     changes = _changes(box, label, tolerance)
     if not label["label_uid"] or (box["is_ignored"] and not changes):
-        told.counts["unchanged"] += 1
+        comparison.counts["unchanged"] += 1
     elif changes:
-        told.boxes.append(_named(label, "y") | changes)
-        told.counts["renamed" if set(changes) == {"class_name"} else "moved"] += 1
+        comparison.boxes.append(_named(label, "y") | changes)
+        comparison.counts["renamed" if set(changes) == {"class_name"} else "moved"] += 1
     elif confirm or (label["is_ignored"] and not box["is_ignored"]):
-        told.boxes.append(_named(label, "y"))
-        told.counts["confirmed"] += 1
+        comparison.boxes.append(_named(label, "y"))
+        comparison.counts["confirmed"] += 1
     else:
-        told.counts["unchanged"] += 1
+        comparison.counts["unchanged"] += 1
 
 
 def _changes(box: pd.Series, label: pd.Series, tolerance: float) -> Row:
@@ -137,8 +142,8 @@ def _changes(box: pd.Series, label: pd.Series, tolerance: float) -> Row:
 def _named(label: pd.Series, verdict: str) -> Row:
     """A verdict on a label that has a name, with what was judged, by which it is known again under another name."""
     judged = {f"judged_{name}": float(label[f"judged_{name}"]) for name in tables.BOX_COLUMNS}
-    said = {"label_uid": label["label_uid"], "verdict": verdict, "video_id": label["video_id"]}
-    return said | {"frame_index": int(label["frame_index"]), "judged_class": label["class_name"]} | judged
+    named = {"label_uid": label["label_uid"], "verdict": verdict, "video_id": label["video_id"]}
+    return named | {"frame_index": int(label["frame_index"]), "judged_class": label["class_name"]} | judged
 
 
 def _is_covered(went_out: pd.DataFrame, covered: dict[str, np.ndarray]) -> np.ndarray:
@@ -149,7 +154,9 @@ def _is_covered(went_out: pd.DataFrame, covered: dict[str, np.ndarray]) -> np.nd
     return inside
 
 
-def compare_actions(found: FoundLabels, went_out: pd.DataFrame, denies: bool, confirm: bool, told: Comparison) -> None:
+def compare_actions(
+    found: FoundLabels, went_out: pd.DataFrame, denies: bool, confirm: bool, comparison: Comparison
+) -> None:
     """Add what the actions of a file say: on labels that went out as verdicts, on other segments as human actions."""
     left = dict(enumerate(went_out.to_dict("records")))
     for row in found.actions.to_dict("records"):
@@ -157,30 +164,32 @@ def compare_actions(found: FoundLabels, went_out: pd.DataFrame, denies: bool, co
         label = left.pop(at) if at is not None else None
         segment = {name: row[name] for name in ("video_id", "track_id", "start_frame", "end_frame", "class_name")}
         if label is None:
-            told.actions.append({"label_uid": ""} | segment)
-            told.counts["new actions"] += 1
+            comparison.actions.append({"label_uid": ""} | segment)
+            comparison.counts["new actions"] += 1
             continue
         moved = max(abs(row[name] - label[name]) for name in ("start_frame", "end_frame")) > found.tolerance_frames
         renamed = row["class_name"] != label["class_name"]
         if moved and label["label_uid"]:
-            told.actions.append({"label_uid": label["label_uid"]} | segment)
+            comparison.actions.append({"label_uid": label["label_uid"]} | segment)
             if renamed:  # a verdict of before may name another class
-                told.boxes.append({"label_uid": label["label_uid"], "verdict": "y", "class_name": row["class_name"]})
-            told.counts["moved actions"] += 1
+                comparison.boxes.append(
+                    {"label_uid": label["label_uid"], "verdict": "y", "class_name": row["class_name"]}
+                )
+            comparison.counts["moved actions"] += 1
         elif label["label_uid"] and (renamed or confirm):
-            said = {"label_uid": label["label_uid"], "verdict": "y"}
-            told.boxes.append(said | ({"class_name": row["class_name"]} if renamed else {}))
-            told.counts["renamed actions" if renamed else "confirmed actions"] += 1
+            answer = {"label_uid": label["label_uid"], "verdict": "y"}
+            comparison.boxes.append(answer | ({"class_name": row["class_name"]} if renamed else {}))
+            comparison.counts["renamed actions" if renamed else "confirmed actions"] += 1
         else:
-            told.counts["unchanged actions"] += 1
+            comparison.counts["unchanged actions"] += 1
     for label in left.values():
         if label["video_id"] not in found.covered_actions:
             continue
         if denies and label["label_uid"]:
-            told.boxes.append({"label_uid": label["label_uid"], "verdict": "n"})
-            told.counts["actions taken out"] += 1
+            comparison.boxes.append({"label_uid": label["label_uid"], "verdict": "n"})
+            comparison.counts["actions taken out"] += 1
         else:
-            told.counts["missing actions, which says nothing in this format"] += 1
+            comparison.counts["missing actions, which says nothing in this format"] += 1
 
 
 def _is_same_action(row: Row, label: Row, tolerance: int) -> bool:
@@ -228,12 +237,12 @@ class _Export:
 
 
 def import_stage(
-    work: WorkFolder, path: Path, format_name: str | None, confirm: bool, said: ImportHints | None = None
+    work: WorkFolder, path: Path, format_name: str | None, confirm: bool, hints: ImportHints | None = None
 ) -> Summary:
     """`dataset_downloader.py ROOT --import-labels PATH`."""
     work.read_videos()
     with work.writing():
-        return import_labels(work, path, format_name, confirm, said).summary(work)
+        return import_labels(work, path, format_name, confirm, hints).summary(work)
 
 
 def import_labels(
@@ -241,13 +250,13 @@ def import_labels(
     path: Path,
     format_name: str | None = None,
     confirm: bool = False,
-    said: ImportHints | None = None,
+    hints: ImportHints | None = None,
 ) -> Imported:
     """Read a file (or folder) and append what it says. InputError when it is unsound or names no known video."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    videos = KnownVideos(work.usable_videos(), work.frame_times, said)
-    said_before = read_verdicts(work)  # a file of verdicts that cannot be read is not added to
+    videos = KnownVideos(work.usable_videos(), work.frame_times, hints)
+    earlier = read_verdicts(work)  # a file of verdicts that cannot be read is not added to
     with unzipped(path) as unpacked:
         name = format_name or recognise(unpacked)
         kind = FORMATS[name]
@@ -264,19 +273,21 @@ def import_labels(
     export = _export_of(work, name, found, kind.holds_uids)
     names = _in_our_names(work, found, export)
     found.boxes = with_sizes(found.boxes, export.boxes, videos.rows)
-    told = Comparison()
-    compare_boxes(found, export.boxes, _doubtful(work, export), kind.holds_uids, confirm, told)
-    compare_actions(found, export.actions, kind.holds_uids, confirm, told)
-    verdicts = [row for row in told.boxes if verdict_from(row) != said_before.get(str(row["label_uid"]))]
-    drawn = told.drawn[np.array([uid not in said_before for uid in drawn_uids(told.drawn)], dtype=bool)]
-    actions = _unsaid(work.root / HUMAN_ACTIONS_FILE, told.actions)
+    comparison = Comparison()
+    compare_boxes(found, export.boxes, _doubtful(work, export), kind.holds_uids, confirm, comparison)
+    compare_actions(found, export.actions, kind.holds_uids, confirm, comparison)
+    verdicts = [row for row in comparison.boxes if verdict_from(row) != earlier.get(str(row["label_uid"]))]
+    drawn = comparison.drawn[np.array([uid not in earlier for uid in drawn_uids(comparison.drawn)], dtype=bool)]
+    actions = _filled(work.root / HUMAN_ACTIONS_FILE, comparison.actions)
     append_verdicts(work, verdicts, drawn=drawn)
     _append_actions(work, actions)
-    lines = [f"  {name:<30} {count:>8}" for name, count in sorted((+told.counts).items(), key=lambda item: -item[1])]
+    lines = [
+        f"  {name:<30} {count:>8}" for name, count in sorted((+comparison.counts).items(), key=lambda item: -item[1])
+    ]
     of = f"compared with what round {export.round} exported" if export.round >= 0 else "it is from no export of ours"
     lines = [f"{name}: {of}", *lines, *names, *found.lines, *found.left_out.lines(), *videos.unknown_lines()]
     written = len(verdicts) + len(drawn)
-    repeated = len(told.boxes) + len(told.drawn) + len(told.actions) - written - len(actions)
+    repeated = len(comparison.boxes) + len(comparison.drawn) + len(comparison.actions) - written - len(actions)
     again = f" ({repeated} had been said before)" if repeated else ""
     lines.append(f"written: {written} to {VERDICTS_FILE}, {len(actions)} to {HUMAN_ACTIONS_FILE}{again}")
     skipped = ({"of videos not known here": unknown} if unknown else {}) | dict(found.left_out.counts)
@@ -336,7 +347,7 @@ def _doubtful(work: WorkFolder, export: _Export) -> pd.DataFrame:
     return tables.concatenate(found, columns).reset_index(drop=True)
 
 
-def _unsaid(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _filled(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The actions that the file does not say already as its last word on that label."""
     last: dict[tuple[str, ...], dict[str, str]] = {}
     if path.is_file():
@@ -344,8 +355,8 @@ def _unsaid(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             text = opened.read()
             for row in csv.DictReader(io.StringIO(text), delimiter=delimiter_of(text.partition("\n")[0])):
                 last[_key(row)] = {name: text for name, text in row.items() if isinstance(name, str) and text}
-    said = [{name: as_text(value) for name, value in row.items() if as_text(value)} for row in rows]
-    return [row for row, texts in zip(rows, said, strict=True) if last.get(_key(texts), {}) != texts]
+    filled = [{name: as_text(value) for name, value in row.items() if as_text(value)} for row in rows]
+    return [row for row, texts in zip(rows, filled, strict=True) if last.get(_key(texts), {}) != texts]
 
 
 def _key(row: Mapping[str, str | None]) -> tuple[str, ...]:

@@ -53,8 +53,8 @@ def with_lineage(labelled: pd.DataFrame, log_odds: np.ndarray) -> pd.DataFrame:
 
 def with_verdicts(decided: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
     """Decided boxes as a human wants them: "y" makes a label the human's own, so that it outlives later rounds."""
-    said = decided["label_uid"].map(lambda uid: verdicts.get(uid, "")).to_numpy(dtype=object)
-    right, wrong = said == "y", said == "n"
+    words = decided["label_uid"].map(lambda uid: verdicts.get(uid, "")).to_numpy(dtype=object)
+    right, wrong = words == "y", words == "n"
     if not right.any() and not wrong.any():
         return decided
     spoken = right | wrong

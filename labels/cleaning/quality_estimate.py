@@ -86,10 +86,10 @@ def quality_lines(quality: Mapping[str, Any]) -> list[str]:
 
 def _shown(found: Mapping[str, Any]) -> str:
     """Precision, recall and F1; a dash where there is nothing to divide by."""
-    said, there = found["right"] + found["wrong"], found["right"] + found["missed"]
-    precision = f"{found['precision']:.3f}" if said else "–"
+    labelled, there = found["right"] + found["wrong"], found["right"] + found["missed"]
+    precision = f"{found['precision']:.3f}" if labelled else "–"
     recall = f"{found['recall']:.3f}" if there else "–"
-    f1 = f"{found['f1']:.3f}" if said or there else "–"
+    f1 = f"{found['f1']:.3f}" if labelled or there else "–"
     return f"{precision:>9} {recall:>7} {f1:>6}"
 
 

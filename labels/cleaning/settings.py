@@ -124,8 +124,8 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (option, meaning) in OPTIONS.items():
         default = getattr(CleaningSettings, name)
         others = f", of actions {getattr(ActionSettings, name):g}" if hasattr(ActionSettings, name) else ""
-        told = f"{meaning} (default: {default:g}{others})"
-        thresholds.add_argument(option, dest=name, type=type(default), metavar="X", help=told)
+        text = f"{meaning} (default: {default:g}{others})"
+        thresholds.add_argument(option, dest=name, type=type(default), metavar="X", help=text)
     thresholds.add_argument(
         "--set",
         action="append",
@@ -137,9 +137,9 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
 
 def settings_from(args: argparse.Namespace) -> CleaningSettings:
     """InputError for a threshold that there is not, or that cannot be."""
-    said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
-    said |= dict(_threshold(word) for word in args.set)
-    settings = CleaningSettings(without=tuple(name for name in args.without if name), **said)
+    given = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    given |= dict(_threshold(word) for word in args.set)
+    settings = CleaningSettings(without=tuple(name for name in args.without if name), **given)
     if not 0 <= settings.ignore_quality <= settings.keep_quality <= 1:
         raise InputError(
             f"--ignore {settings.ignore_quality:g} and --keep {settings.keep_quality:g}: qualities, "
@@ -184,10 +184,10 @@ def set_by_name(settings: CleaningSettings) -> list[str]:
 
 def box_options_given(args: argparse.Namespace) -> list[str]:
     """The options that were given and that only boxes know."""
-    said = [option for option in ("--without", "--set") if getattr(args, option[2:])]
+    given = [option for option in ("--without", "--set") if getattr(args, option[2:])]
     own = [
         option
         for name, (option, _) in OPTIONS.items()
         if not hasattr(ActionSettings, name) and getattr(args, name) is not None
     ]
-    return [*said, *own]
+    return [*given, *own]

@@ -86,7 +86,7 @@ def _applied(
     free = np.flatnonzero(~table["label_uid"].isin(verdicts).to_numpy())
     absent = [verdict for uid, verdict in placed.items() if uid not in there]
     wanted = _rows([verdict for verdict in absent if verdict.verdict == "y"], round_number, meta)
-    wanted = wanted[~_said_twice(wanted, table[table["label_uid"].map(words).eq("y")], settings)]
+    wanted = wanted[~_duplicates(wanted, table[table["label_uid"].map(words).eq("y")], settings)]
     limits = settings.match_iou, settings.match_distance_sizes
     at, ghost = same_objects(table.iloc[free], wanted, *limits)
     table = _take_over(table, free[at], wanted.iloc[ghost], human=True)
@@ -108,9 +108,9 @@ def _applied(
     return table, tables.concatenate(missing, tables.BOXES)
 
 
-def _corrected(table: pd.DataFrame, said: list[Verdict], meta: VideoFacts) -> pd.DataFrame:
+def _corrected(table: pd.DataFrame, verdicts: list[Verdict], meta: VideoFacts) -> pd.DataFrame:
     """The rows that a human confirmed, with the box and the class that were confirmed."""
-    right = [verdict for verdict in said if verdict.verdict == "y"]
+    right = [verdict for verdict in verdicts if verdict.verdict == "y"]
     if not right:
         return table
     place = pd.Series(np.arange(len(table)), index=table["label_uid"])
@@ -129,13 +129,15 @@ def _corrected(table: pd.DataFrame, said: list[Verdict], meta: VideoFacts) -> pd
     return table
 
 
-def _rows(said: list[Verdict], round_number: int, meta: VideoFacts, as_judged: bool = False) -> pd.DataFrame:
+def _rows(verdicts: list[Verdict], round_number: int, meta: VideoFacts, as_judged: bool = False) -> pd.DataFrame:
     """What was said as rows of the boxes table, named by the judged labels: as they should be, or as they were."""
-    boxes = [verdict.judged_xyxy if as_judged else verdict.right_xyxy for verdict in said]
+    boxes = [verdict.judged_xyxy if as_judged else verdict.right_xyxy for verdict in verdicts]
     xyxy = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    frames = np.array([verdict.frame_index for verdict in said], dtype=np.int64)
-    names = [(verdict.judged_class if as_judged else verdict.right_class) or verdict.right_class for verdict in said]
-    is_right = np.array([verdict.verdict == "y" for verdict in said], dtype=bool)
+    frames = np.array([verdict.frame_index for verdict in verdicts], dtype=np.int64)
+    names = [
+        (verdict.judged_class if as_judged else verdict.right_class) or verdict.right_class for verdict in verdicts
+    ]
+    is_right = np.array([verdict.verdict == "y" for verdict in verdicts], dtype=bool)
     return tables.make_boxes(
         str(meta.video_id),
         round_number,
@@ -145,12 +147,12 @@ def _rows(said: list[Verdict], round_number: int, meta: VideoFacts, as_judged: b
         np.array(names, dtype=object),
         np.where(is_right, 1.0, 0.0),
     ).assign(
-        label_uid=pd.Series([verdict.label_uid for verdict in said], dtype="str"),
+        label_uid=pd.Series([verdict.label_uid for verdict in verdicts], dtype="str"),
         origin=pd.Series(np.where(is_right, "human", "detected"), dtype="str"),
     )
 
 
-def _said_twice(wanted: pd.DataFrame, standing: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
+def _duplicates(wanted: pd.DataFrame, standing: pd.DataFrame, settings: CleaningSettings) -> np.ndarray:
     """Which of `wanted` (the latest last) mean what a human said already under another name. (N,) bool"""
     both = tables.concatenate([wanted, standing[list(tables.BOXES)]], tables.BOXES)
     preference = np.arange(len(both), dtype=np.float64)  # what stands is last of all
@@ -159,14 +161,14 @@ def _said_twice(wanted: pd.DataFrame, standing: pd.DataFrame, settings: Cleaning
     return covered[: len(wanted)] > settings.match_iou
 
 
-def _take_over(table: pd.DataFrame, rows: np.ndarray, said: pd.DataFrame, human: bool) -> pd.DataFrame:
+def _take_over(table: pd.DataFrame, rows: np.ndarray, verdicts: pd.DataFrame, human: bool) -> pd.DataFrame:
     """Rows take the names of what was said of them, and where it was right also its boxes."""
     if not len(rows):
         return table
     table = table.copy()
     names = ["label_uid", *((*tables.BOX_COLUMNS, "origin") if human else ())]
     for name in names:
-        _set(table, name, rows, said[name].to_numpy())
+        _set(table, name, rows, verdicts[name].to_numpy())
     return table
 
 

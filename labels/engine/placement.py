@@ -69,8 +69,8 @@ def share(text: str) -> tuple[int, int]:
 def add_placement_arguments(parser: argparse.ArgumentParser, usual: str) -> None:
     """`--on` and `--shard`; `usual` says where the work is done without `--on`."""
     group = parser.add_argument_group("where the work is done; the result is the same")
-    told = f"so many processes, or the actors of a Ray cluster (default: {usual})"
-    group.add_argument("--on", type=placement, default=None, metavar="processes:N|ray|ray://HOST:PORT", help=told)
+    text = f"so many processes, or the actors of a Ray cluster (default: {usual})"
+    group.add_argument("--on", type=placement, default=None, metavar="processes:N|ray|ray://HOST:PORT", help=text)
     group.add_argument(
         "--shard",
         type=share,

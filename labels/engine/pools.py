@@ -89,7 +89,8 @@ def in_processes(
                 answer = _call_alone(work, thing, start)
                 pool = _pool(processes, start)
                 running = deque(
-                    (later, told if _is_whole(told) else pool.submit(_call, work, later)) for later, told in running
+                    (later, outcome if _is_whole(outcome) else pool.submit(_call, work, later))
+                    for later, outcome in running
                 )
             yield answer
     except BaseException:
@@ -174,19 +175,19 @@ def ray_cluster(address: str, gpus: bool) -> Iterator[Cluster]:
     own = not ray.is_initialized()
     # Where this package is from, and no messages of workers: a progress bar is on this terminal.
     path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    said: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
-    said |= {"log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
+    options |= {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if own and address != "ray":
-            ray.init(address, **said)
+            ray.init(address, **options)
         elif own:
             try:
-                ray.init("auto", **said)
+                ray.init("auto", **options)
             except ConnectionError:
                 if "RAY_ADDRESS" in os.environ:
                     raise
                 few = 2**28  # bytes: no pixels go there
-                ray.init("local", num_cpus=cores(), include_dashboard=False, object_store_memory=few, **said)
+                ray.init("local", num_cpus=cores(), include_dashboard=False, object_store_memory=few, **options)
     except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
         raise InputError(f"--on {address}: {' '.join(str(error).split())[:300]}") from None
     try:
@@ -237,10 +238,10 @@ def on_ray(
     idle = [actor_class.remote() for _ in range(min(cluster.actors, len(things)))]
     waiting = deque(enumerate(things))
     running: dict[Any, tuple[int, Any]] = {}
-    told: dict[int, Answer | Died] = {}
+    answers: dict[int, Answer | Died] = {}
     try:
         for number in range(len(things)):
-            while number not in told:
+            while number not in answers:
                 while idle and waiting:
                     at, thing = waiting.popleft()
                     actor = idle.pop()
@@ -250,14 +251,14 @@ def on_ray(
                 (ready, *_), _ = ray.wait(list(running))
                 at, actor = running.pop(ready)
                 try:
-                    told[at] = ray.get(ready)
+                    answers[at] = ray.get(ready)
                 except RayTaskError as error:
                     raise error.cause from None
                 except RayError as error:  # its process died twice, or its machine did
-                    told[at] = DIED
+                    answers[at] = DIED
                     actor = actor_class.remote() if isinstance(error, ActorDiedError) else actor
                 idle.append(actor)
-            yield told.pop(number)
+            yield answers.pop(number)
     finally:
         for actor in [*idle, *(actor for _, actor in running.values())]:
             ray.kill(actor)

@@ -46,19 +46,19 @@ class KnownVideos:
     `times` is the folder with the time stamps of uneven videos. InputError when `said` names a video that is not here.
     """
 
-    def __init__(self, videos: pd.DataFrame, times: Path | None = None, said: ImportHints | None = None):
+    def __init__(self, videos: pd.DataFrame, times: Path | None = None, hints: ImportHints | None = None):
         self.rows = {str(row["video_id"]): row for row in videos.to_dict("records")}
-        self.said = said or ImportHints()
+        self.hints = hints or ImportHints()
         self.unknown: dict[str, int] = {}  # names that are no video here -> labels under them
         self.ambiguous: dict[str, list[str]] = {}  # names -> the videos that are called so
         self._times_folder, self._times = times, dict[str, FrameTimes]()
         self._looked_up: dict[tuple[str, bool], str | None] = {}
         self._named_by_option: set[str] = set()  # names that only --video gave a meaning
-        if self.said.video_id and self.said.video_id not in self.rows:
-            found = self._look_up(self.said.video_id, note=False)
+        if self.hints.video_id and self.hints.video_id not in self.rows:
+            found = self._look_up(self.hints.video_id, note=False)
             if found is None:
-                raise InputError(f"--video {self.said.video_id}: no such video here, but {_few(self.rows)}")
-            self.said = ImportHints(found, self.said.fps, self.said.first_frame)
+                raise InputError(f"--video {self.hints.video_id}: no such video here, but {_few(self.rows)}")
+            self.hints = ImportHints(found, self.hints.fps, self.hints.first_frame)
 
     @cached_property
     def _by_name(self) -> dict[str, set[str]]:
@@ -88,8 +88,8 @@ class KnownVideos:
 
     def only(self) -> dict[str, Any] | None:
         """The video of what has no name."""
-        if self.said.video_id:
-            return self.rows[self.said.video_id]
+        if self.hints.video_id:
+            return self.rows[self.hints.video_id]
         return next(iter(self.rows.values())) if len(self.rows) == 1 else None
 
     def find_frame(self, picture: str, *beside: str) -> tuple[dict[str, Any], int] | None:
@@ -136,19 +136,19 @@ class KnownVideos:
             if len(found) == 1:
                 return next(iter(found))
             ambiguous = ambiguous or found
-        if ambiguous and note and not self.said.video_id:
+        if ambiguous and note and not self.hints.video_id:
             self.ambiguous[name] = sorted(ambiguous)
         return None
 
     def _claimed(self, name: str) -> dict[str, Any] | None:
         """The video of --video, for a name that means none here. InputError when a second name asks for it."""
-        if not self.said.video_id:
+        if not self.hints.video_id:
             return None
         self._named_by_option.add(name)
         if len(self._named_by_option) > 1:
             names = _few(self._named_by_option)
-            raise InputError(f"--video {self.said.video_id}: the file names several videos: {names}")
-        return self.rows[self.said.video_id]
+            raise InputError(f"--video {self.hints.video_id}: the file names several videos: {names}")
+        return self.rows[self.hints.video_id]
 
     def times(self, video: Mapping[str, Any]) -> FrameTimes:
         """When the frames of a video are shown."""
@@ -157,19 +157,19 @@ class KnownVideos:
             self._times[video_id] = read_frame_times(self._times_folder, video)
         return self._times[video_id]
 
-    def first_frame(self, numbers: Mapping[str, Iterable[int]], is_told: bool, where: str) -> tuple[int, list[str]]:
+    def first_frame(self, numbers: Mapping[str, Iterable[int]], from_zero: bool, where: str) -> tuple[int, list[str]]:
         """The number of the first frame in a file's names, 0 or 1, and lines on it; `numbers` are those of each video.
 
-        Where the numbers themselves do not tell: 0 for names of a kind that `is_told` to count from 0, else InputError.
+        Where the numbers themselves do not tell: 0 for names of a kind that counts `from_zero`, else InputError.
         """
-        if self.said.first_frame is not None:
-            return self.said.first_frame, [f"frames: counted from {self.said.first_frame}, as --set first_frame says"]
+        if self.hints.first_frame is not None:
+            return self.hints.first_frame, [f"frames: counted from {self.hints.first_frame}, as --set first_frame says"]
         sets = {video_id: set(found) for video_id, found in numbers.items()}
         has_zero = any(0 in found for found in sets.values())
         has_end = any(int(self.rows[video_id]["frame_count"]) in found for video_id, found in sets.items())
         if has_end and not has_zero:
             return 1, ["frames: counted from 1 in the file: the number after the last frame is there, 0 is not"]
-        if has_zero or is_told or not any(sets.values()):
+        if has_zero or from_zero or not any(sets.values()):
             return 0, []
         raise InputError(
             f"{where}: whether its frames are counted from 0 or from 1 cannot be told; `yolo predict save_txt` counts "

@@ -93,8 +93,8 @@ class LabelSet:
         """What is not in the files, for the ones that hold boxes or actions only."""
         lines = []
         if self.unseen:
-            told = "nobody looked at them, so that no box says nothing there"
-            lines.append(f"mind: {self.unseen} frames lie outside the labelled stretches of their videos; {told}")
+            why = "nobody looked at them, so that no box says nothing there"
+            lines.append(f"mind: {self.unseen} frames lie outside the labelled stretches of their videos; {why}")
         if len(self.ignored) and not holds_ignored:
             lines.append(f"left out: {len(self.ignored)} ignored boxes; {format_name} knows no «ignore»")
         if len(self.actions) and not of_actions:

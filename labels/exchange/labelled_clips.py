@@ -39,7 +39,7 @@ def add_labelled_clips(
     format_name: str,
     path: Path,
     copy: bool,
-    said: ImportHints | None = None,
+    hints: ImportHints | None = None,
     until_damage: bool = True,
 ) -> Summary:
     """Take the clips below `path`, and their labels as truth. InputError when there is no clip, or no sound label."""
@@ -65,7 +65,7 @@ def add_labelled_clips(
         usable = usable[inside]
     else:
         usable = usable[usable["source"].isin(sources)]
-    videos = KnownVideos(usable, work.frame_times, said)
+    videos = KnownVideos(usable, work.frame_times, hints)
     summary.lines += _write_truth(work, videos, _label_paths(root, format_name), FORMATS[format_name])
     return summary
 
@@ -118,10 +118,12 @@ def human_action_uid(video_id: str, track_id: int, start_frame: int, end_frame: 
 def human_actions(found: pd.DataFrame, times: FrameTimes) -> pd.DataFrame:
     """Actions of one video that a file says (FOUND_ACTIONS), as an actions table of a human's labels."""
     rows = found.sort_values(["start_frame", "track_id", "class_name"])
-    said = rows[["video_id", "track_id", "start_frame", "end_frame", "class_name"]].itertuples(index=False, name=None)
+    segments = rows[["video_id", "track_id", "start_frame", "end_frame", "class_name"]].itertuples(
+        index=False, name=None
+    )
     values: dict[str, object] = {name: rows[name].to_numpy() for name in FOUND_ACTIONS}
     values |= {
-        "label_uid": [human_action_uid(*row) for row in said],
+        "label_uid": [human_action_uid(*row) for row in segments],
         "start_s": times.seconds(rows["start_frame"].to_numpy()),
         "end_s": times.seconds(rows["end_frame"].to_numpy()),
         "score": 1.0,

@@ -125,8 +125,8 @@ def action_uid(
     video_id: str, round_born: int, track_id: int, start_frame: int, end_frame: int, class_name: str, origin: str
 ) -> str:
     """A name for a new label, the same whenever the same label is made again: 16 hex digits."""
-    said = f"{video_id}|{round_born}|{track_id}|{start_frame}|{end_frame}|{class_name}|{origin}"
-    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
+    text = f"{video_id}|{round_born}|{track_id}|{start_frame}|{end_frame}|{class_name}|{origin}"
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def probabilities_json(class_names: Sequence[str], probabilities: np.ndarray) -> str:

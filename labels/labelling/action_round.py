@@ -261,7 +261,7 @@ def label_actions_of(args: argparse.Namespace) -> Summary:
         if not where.is_share:
             arguments = {key: getattr(args, key) for key in ("recogniser", "map", "pose", "per", "human_share")}
             finish_actions(task, outcome, arguments, inputs)
-            lines += [*_said_otherwise(before, arguments), *out_of_date(work)]
+            lines += [*_changed_arguments(before, arguments), *out_of_date(work)]
     return outcome.summary("label actions", lines, where)
 
 
@@ -279,7 +279,7 @@ def _lasting(arguments: Mapping[str, Any]) -> str:
     return next_command.typed(next_command.options_of(ACTIONS_LABELLED, arguments, next_command.LASTING))
 
 
-def _said_otherwise(before: RoundFolder, arguments: Mapping[str, Any]) -> list[str]:
+def _changed_arguments(before: RoundFolder, arguments: Mapping[str, Any]) -> list[str]:
     """A line that says so where the round before was labelled with other options that should last."""
     record = read_run_record(before, ACTIONS_LABELLED)
     now = _lasting(arguments)

@@ -125,8 +125,8 @@ def write_values(path: Path, windows: Iterable[Window]) -> list[Window]:
 
 
 def _write_header(file: object, kind: np.dtype, shape: tuple[int, ...]) -> None:
-    said = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, said)  # type: ignore[arg-type]
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
 
 
 MOST_OPEN = 256  # videos; each holds a file open, and a process may hold so many

@@ -66,11 +66,11 @@ def shard_key(
     asked: Stretches | None = None,
 ) -> str:
     """Changes when the shard of a video (a row of the videos table) would."""
-    said = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
+    facts = [FORMAT, video.sha256, video.frame_count, detector.digest, detector.class_names]
     if stretches is not None or asked is not None:
-        said += [stretches, asked]
+        facts += [stretches, asked]
     return digest_of(
-        [*said, settings.stride, settings.image_share, settings.most_boxes, described_by(detector, backbone)]
+        [*facts, settings.stride, settings.image_share, settings.most_boxes, described_by(detector, backbone)]
     )
 
 
@@ -213,8 +213,8 @@ class BoxLabelling(Task):
         boxes: pd.DataFrame = check_boxes(labelled.boxes, f"labels of {item}")
         write_parquet(self.folder.camera(item), labelled.camera, facts.as_metadata())
         if labelled.masks is not None:
-            said = {"key": key, "boxes": len(boxes), "masks": len(labelled.masks), "segmenter": detector.name}
-            write_parquet(self.folder.masks(item), labelled.masks, said)
+            account = {"key": key, "boxes": len(boxes), "masks": len(labelled.masks), "segmenter": detector.name}
+            write_parquet(self.folder.masks(item), labelled.masks, account)
         write_video_labels(self.folder.boxes("labelled", item), VideoLabels(boxes, facts))  # last: it is done
         if teacher.frames or student.frames:
             note_cost(self.work, number, teacher, student)

@@ -62,8 +62,8 @@ class MaskTask(Task):
     def key(self, item: str) -> str:
         boxes = self.boxes(item)
         columns = ["label_uid", "frame_index", "track_id", *tables.BOX_COLUMNS]
-        said = [boxes[name].tolist() for name in columns] if boxes is not None else None
-        return digest_of([FORMAT, self.segmenter.value.digest, self.videos[item].sha256, said])
+        columns_of_boxes = [boxes[name].tolist() for name in columns] if boxes is not None else None
+        return digest_of([FORMAT, self.segmenter.value.digest, self.videos[item].sha256, columns_of_boxes])
 
     def make(self, item: str, key: str, step: Step) -> Account:
         boxes, segmenter = self.boxes(item), self.segmenter.value

@@ -62,13 +62,13 @@ def boxes_of_players(work: WorkFolder, round_number: int, video_id: str) -> pd.D
 
 def digest_of_tracks(tracks: list[CropPath] | None) -> str:
     """Changes when a crop, or a box that joints are looked for in, would lie elsewhere."""
-    said = []
+    facts = []
     for path in tracks or []:
         places = [path.squares] if path.boxes is None else [path.squares, path.boxes]
         all_along = path.sights == ((path.first_frame, path.end_frame),)
         in_sight = () if all_along else path.in_sight
-        said.append([path.track_id, path.first_frame, *in_sight, *(place.round(1).tolist() for place in places)])
-    return digest_of([tracks is None, said])
+        facts.append([path.track_id, path.first_frame, *in_sight, *(place.round(1).tolist() for place in places)])
+    return digest_of([tracks is None, facts])
 
 
 def _boxes(work: WorkFolder, round_number: int, video_id: str) -> pd.DataFrame | None:

@@ -45,11 +45,11 @@ def add_action_arguments(parser: StageParser) -> None:
         help=f"label actions, not boxes: {HUMAN} (what archives say of their clips), a torchvision video network with "
         "its Kinetics-400 weights, hf:NAME, or a recogniser.pt; a student of the round before is taken without it",
     )
-    told = f"where joints come from: {POSE_HELP} (default: as the recogniser was trained)"
-    actions.add_argument("--pose", type=pose_source, metavar="NAME|FILE", help=told)
+    text = f"where joints come from: {POSE_HELP} (default: as the recogniser was trained)"
+    actions.add_argument("--pose", type=pose_source, metavar="NAME|FILE", help=text)
     parser.add_setting("per", str, SUBJECTS[0], "windows of whole frames or of each player", SUBJECTS, "actions")
-    told = "use the human labels of this share of the source videos; the others' measure what labels are worth"
-    parser.add_setting("human_share", above_zero, 1.0, told, heading="actions")
+    text = "use the human labels of this share of the source videos; the others' measure what labels are worth"
+    parser.add_setting("human_share", above_zero, 1.0, text, heading="actions")
 
 
 def wants_actions(args: argparse.Namespace, work: "WorkFolder") -> bool:
@@ -65,9 +65,9 @@ def wants_actions(args: argparse.Namespace, work: "WorkFolder") -> bool:
 
 def refuse_actions(args: argparse.Namespace) -> None:
     """InputError for options that labelling boxes would ignore."""
-    said = options_given(args, ACTION_OPTIONS)
-    if said:
-        raise InputError(f"{', '.join(said)}: of actions alone; name a --recogniser, or leave it out")
+    given = options_given(args, ACTION_OPTIONS)
+    if given:
+        raise InputError(f"{', '.join(given)}: of actions alone; name a --recogniser, or leave it out")
 
 
 # Of labelling boxes alone, the same.
@@ -141,8 +141,8 @@ def add_detector_arguments(parser: StageParser) -> None:
         help="from round 1 on, may be repeated: a teacher that looks beside the student where the round before is most "
         "in doubt",
     )
-    told = f"by whose features boxes are compared too, of detectors that tell none of their own: {BACKBONE_HELP}"
-    parser.add_setting("backbone", backbone_source, None, told)
+    text = f"by whose features boxes are compared too, of detectors that tell none of their own: {BACKBONE_HELP}"
+    parser.add_setting("backbone", backbone_source, None, text)
 
 
 def share_of_frames(text: str) -> float:
@@ -166,6 +166,6 @@ def sort_class_lists(args: argparse.Namespace) -> None:
 
 def refuse_boxes(args: argparse.Namespace) -> None:
     """InputError for options that labelling actions would ignore."""
-    said = options_given(args, BOX_OPTIONS)
-    if said:
-        raise InputError(f"{', '.join(said)}: of boxes alone, and actions are labelled here; leave it out")
+    given = options_given(args, BOX_OPTIONS)
+    if given:
+        raise InputError(f"{', '.join(given)}: of boxes alone, and actions are labelled here; leave it out")

@@ -144,9 +144,9 @@ def export_detector(source: Path, target: Path) -> None:
             "blue, then the grey frame before and the grey frame after, moved as the camera moved in between"
         )
     else:
-        from labels.models.detectors.torchvision_detectors import say_everything
+        from labels.models.detectors.torchvision_detectors import keep_every_score
 
-        say_everything(network, DetectorOptions.score_floor)
+        keep_every_score(network, DetectorOptions.score_floor)
         traced, channels, batch = TorchvisionBoxes(network), 3, None
         preprocessing = f"reduce frames, never enlarge them, to a longer side of {settings['long_side']} pixels; RGB"
     axes = {"frames": {2: "height", 3: "width"}, **{name: {1: "found"} for name in DETECTOR_OUTPUTS}}
@@ -242,7 +242,7 @@ def _write(
     import onnx
 
     loaded = onnx.load_model_from_string(model)
-    said = {
+    metadata = {
         "format": FORMATS[kind],
         "architecture": checkpoint["architecture"],
         "names": str(dict(enumerate(checkpoint["class_names"]))),  # as other exports write them
@@ -250,7 +250,7 @@ def _write(
         "made_from": file_digest(source),
         **facts,
     }
-    text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
+    text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
     onnx.helper.set_model_props(loaded, text)
     write_bytes(target, loaded.SerializeToString())
 

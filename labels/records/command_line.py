@@ -116,8 +116,8 @@ class StageParser(argparse.ArgumentParser):
     ) -> None:
         """`args.NAME`, changed by `--set NAME=VALUE`; `heading`: what it is a setting of."""
         if not self.settings:
-            told = "change a setting of those listed below; may be repeated"
-            self.add_argument(SET, action=_SetByName, default=argparse.SUPPRESS, metavar="NAME=VALUE", help=told)
+            text = "change a setting of those listed below; may be repeated"
+            self.add_argument(SET, action=_SetByName, default=argparse.SUPPRESS, metavar="NAME=VALUE", help=text)
         if heading != self._heading or not self.settings:
             self.epilog = f"{self.epilog}\n\n" if self.epilog else ""
             self.epilog += f"settings{f' of {heading}' if heading else ''}, for {SET}:"

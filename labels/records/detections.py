@@ -35,8 +35,8 @@ class Detections:
         object.__setattr__(self, "xyxy", as_xyxy(self.xyxy))
         object.__setattr__(self, "score", np.asarray(self.score, dtype=np.float32).reshape(-1))
         object.__setattr__(self, "class_name", np.asarray(self.class_name, dtype=object).reshape(-1))
-        said = np.asarray(self.source, dtype=object).reshape(-1)
-        object.__setattr__(self, "source", said if len(said) else np.full(len(self.score), "", dtype=object))
+        source = np.asarray(self.source, dtype=object).reshape(-1)
+        object.__setattr__(self, "source", source if len(source) else np.full(len(self.score), "", dtype=object))
         seen = self.appearance if self.appearance.shape[1] else np.zeros((len(self.score), 0), dtype=np.float32)
         object.__setattr__(self, "appearance", seen)
         tracks = np.asarray(self.track_id, dtype=np.int64).reshape(-1)
@@ -45,8 +45,8 @@ class Detections:
         object.__setattr__(self, "mask_rle", masks if len(masks) else np.full(len(self.score), "", dtype=object))
         lengths = [len(column) for column in self._columns]
         if len(set(lengths)) > 1:
-            told = "{} boxes, {} scores, {} class names, {} sources, {} appearances, {} tracks, {} masks"
-            raise ValueError(told.format(*lengths))
+            text = "{} boxes, {} scores, {} class names, {} sources, {} appearances, {} tracks, {} masks"
+            raise ValueError(text.format(*lengths))
         if not np.isfinite(self.xyxy).all():
             raise ValueError("a detector gave a box that is not finite")
 

@@ -252,8 +252,8 @@ def look(work: WorkFolder, number: int) -> str:
 def _folds_of(folder: RoundFolder, actions: bool) -> int:
     """How many students were trained beside the round's own, each without some groups. No run record says it: they
     change nothing about that one."""
-    said = read_parquet_metadata(folder.out_of_fold) if actions else read_object(folder.folds)
-    return int((said or {}).get("folds", 0))
+    record = read_parquet_metadata(folder.out_of_fold) if actions else read_object(folder.folds)
+    return int((record or {}).get("folds", 0))
 
 
 def first_unfinished(finished: Mapping[str, object], usual: Mapping[str, Any], root: object, number: int) -> str | None:

@@ -85,8 +85,8 @@ def as_row(verdict: Verdict) -> dict[str, Any]:
     boxes = zip(
         (*BOX_COLUMNS, *JUDGED_COLUMNS), (*(verdict.xyxy or [""] * 4), *(verdict.judged_xyxy or [""] * 4)), strict=True
     )
-    said = {name: getattr(verdict, name) for name in COLUMNS if hasattr(verdict, name)}
-    return said | dict(boxes)
+    row = {name: getattr(verdict, name) for name in COLUMNS if hasattr(verdict, name)}
+    return row | dict(boxes)
 
 
 def drawn_uid(video_id: str, frame_index: int, class_name: str, xyxy: Box) -> str:
@@ -198,19 +198,19 @@ def append_verdicts(
     not asked for. InputError when one of them is not sound: then none is written.
     """
     path = work.root / VERDICTS_FILE
-    said: list[dict[str, str]] = []
+    new: list[dict[str, str]] = []
     for row in rows:
         texts = {name: as_text(row.get(name)) for name in COLUMNS}
         uid, _ = parse_verdict(texts, f"{path}: a new verdict")
-        said.append(texts | {"label_uid": uid})
-    count = len(said) + (0 if drawn is None else len(drawn))
+        new.append(texts | {"label_uid": uid})
+    count = len(new) + (0 if drawn is None else len(drawn))
     if not count:
         return 0
     from filelock import FileLock
 
     more = [] if drawn is None else _drawn_rows(drawn, f"{path}: a new verdict")
     with FileLock(work.root / LOCK_FILE):
-        _append(path, chain(said, more), sync)
+        _append(path, chain(new, more), sync)
     return count
 
 
@@ -233,10 +233,10 @@ def _drawn_rows(boxes: pd.DataFrame, where: str) -> Iterator[dict[str, str]]:
     names, videos = boxes["class_name"].drop_duplicates(), boxes["video_id"].drop_duplicates()
     doubtful = [*np.flatnonzero(~sound)[:1], *names.index, *videos.index]
     for row in doubtful:  # of each name one: which says what is wrong
-        said = {
+        common = {
             name: as_text(boxes[name].iloc[row]) for name in ("class_name", *BOX_COLUMNS, "video_id", "frame_index")
         }
-        parse_verdict(said | {"label_uid": "", "verdict": "y"}, where)
+        parse_verdict(common | {"label_uid": "", "verdict": "y"}, where)
     columns = (drawn_uids(boxes), boxes["class_name"], *xyxy.T.tolist(), boxes["video_id"], boxes["frame_index"])
     return (
         {
@@ -266,7 +266,7 @@ def sync_verdicts(work: WorkFolder) -> None:
         os.close(handle)
 
 
-def _append(path: Path, said: Iterable[Mapping[str, str]], sync: bool) -> None:
+def _append(path: Path, rows: Iterable[Mapping[str, str]], sync: bool) -> None:
     """Whole lines at the end. A file of other columns, or one that ends within a line, is written anew first."""
     columns = COLUMNS
     if path.is_file():
@@ -282,7 +282,7 @@ def _append(path: Path, said: Iterable[Mapping[str, str]], sync: bool) -> None:
     try:
         size = os.fstat(handle).st_size
         try:
-            for data in _lines(columns, said):
+            for data in _lines(columns, rows):
                 if os.write(handle, data) != len(data):
                     raise OSError(28, "No space left on device", str(path))
         except OSError:

@@ -135,8 +135,8 @@ class Optimisation:
             own, share = ranks.share_of(examples)
             parts = self.task.losses(self.stepped, self.task.make_batch(own), self.step / self.total_steps)
             loss = torch.stack(list(parts.values())).sum() * share
-            told = torch.stack([loss.detach(), *(part.detach() * share for part in parts.values())]) / count
-            values = ranks.summed(told).tolist()
+            losses = torch.stack([loss.detach(), *(part.detach() * share for part in parts.values())]) / count
+            values = ranks.summed(losses).tolist()
             value = values[0]
             if not math.isfinite(value):
                 raise InputError(
@@ -160,8 +160,8 @@ class Optimisation:
             if count > self.settings.batch_size:
                 raise InputError(f"torchrun: {count} processes cannot share --batch-size {self.settings.batch_size}")
             if rank == 0:
-                told = ("task", "training", "settings", "chances", "rate_of", "step")
-                order = {name: getattr(self, name) for name in told}
+                names = ("task", "training", "settings", "chances", "rate_of", "step")
+                order = {name: getattr(self, name) for name in names}
                 ranks.tell(order | {"network": deepcopy(self.network), "optimizer": self.optimizer.state_dict()})
             self.stepped = DistributedDataParallel(self.network)
         if rank == 0:

@@ -45,8 +45,8 @@ def run_ranks(device: str, stage: Callable[[], int]) -> int:
     if on_gpu:
         if local >= torch.cuda.device_count():
             if local == torch.cuda.device_count():  # one of them says so
-                told = f"torchrun: {beside} processes, but {local} CUDA devices on this machine"
-                print(told, file=sys.stderr)
+                text = f"torchrun: {beside} processes, but {local} CUDA devices on this machine"
+                print(text, file=sys.stderr)
             return 2
         torch.cuda.set_device(local)
     torch.set_num_threads(max(1, cores() // beside))

@@ -148,8 +148,8 @@ def add_training_arguments(parser: StageParser) -> None:
     parser.add_argument("--epochs", type=positive_number, help=f"at most (default: {defaults.epochs}; of actions 30)")
     parser.add_argument("--batch-size", type=positive_number, help="crops, frames or windows a step (default: 16)")
     parser.add_argument("--lr", type=above_zero, help="the highest learning rate (default: the architecture's)")
-    told = "pixels that larger frames are reduced to; else as the architecture has it"
-    parser.add_setting("long_side", positive_number, None, told)
+    text = "pixels that larger frames are reduced to; else as the architecture has it"
+    parser.add_setting("long_side", positive_number, None, text)
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
     )
@@ -171,13 +171,13 @@ def add_action_arguments(parser: StageParser) -> None:
     """The options of stage 4 that are of actions alone."""
     actions = parser.add_argument_group("actions")
     actions.add_argument("--task", choices=("boxes", "actions"), help="of a round that has both: what to train")
-    told = "look at the masks of the round too (made with --masks in stage 2)"
-    parser.add_setting("mask_channel", bool, False, told, heading="actions")
-    told = "frames of a window (of two: of pixels); 0: as the architecture has it"
-    parser.add_setting("window_frames", positive_number, 0, told, heading="actions")
+    text = "look at the masks of the round too (made with --masks in stage 2)"
+    parser.add_setting("mask_channel", bool, False, text, heading="actions")
+    text = "frames of a window (of two: of pixels); 0: as the architecture has it"
+    parser.add_setting("window_frames", positive_number, 0, text, heading="actions")
     parser.add_setting("window_seconds", above_zero, 0.0, "length of a window, the same", heading="actions")
-    told = f"where joints come from: {POSE_HELP}; default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}"
-    actions.add_argument("--pose", type=pose_source, metavar="NAME|FILE", help=told)
+    text = f"where joints come from: {POSE_HELP}; default: {BROUGHT} where clips have some, else {KEYPOINTRCNN}"
+    actions.add_argument("--pose", type=pose_source, metavar="NAME|FILE", help=text)
 
 
 def refuse_actions(args: argparse.Namespace) -> None:

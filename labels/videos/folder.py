@@ -352,8 +352,8 @@ def lines_of(row: Row) -> list[str]:
     """What a user should know of how a clip is used."""
     damaged = f"used until its damage, {row['frame_count']} frames: {row['damage']}" if row["damage"] else ""
     repeats = f"{row['repeated_frames']} of {row['frame_count']} frames repeat the one before"
-    told = repeats if row["repeated_frames"] > REPEATS_TOLD * row["frame_count"] else ""
-    return [f"{row['video_id']}: {said}" for said in (damaged, row["notes"], told) if said]
+    repeated = repeats if row["repeated_frames"] > REPEATS_TOLD * row["frame_count"] else ""
+    return [f"{row['video_id']}: {note}" for note in (damaged, row["notes"], repeated) if note]
 
 
 def _facts(check: ClipCheck) -> Row:

@@ -33,8 +33,8 @@ def add_list_arguments(parser: StageParser) -> None:
     group.add_argument(
         "--short-side", type=positive_number, help="of the clips, pixels (256 for actions; default: as they come)"
     )
-    told = f"try again what ended so in earlier runs: {FAILED} (all of it), or {','.join(OUTCOMES[1:])}"
-    group.add_argument("--retry", metavar="OUTCOMES", help=told)
+    text = f"try again what ended so in earlier runs: {FAILED} (all of it), or {','.join(OUTCOMES[1:])}"
+    group.add_argument("--retry", metavar="OUTCOMES", help=text)
 
 
 def add_list_settings(parser: StageParser) -> None:
@@ -131,8 +131,8 @@ def add_source_arguments(parser: StageParser, further: tuple[str, ...] = ()) -> 
 def _add_source_settings(parser: StageParser) -> None:
     on_disk = "clips on disk"
     parser.add_setting("copy", bool, False, "copy clips instead of linking them", heading=on_disk)
-    told = "a damaged or cut-off clip is taken until the damage, or skipped"
-    parser.add_setting("damaged", str, DAMAGED[0], told, DAMAGED, on_disk)
+    text = "a damaged or cut-off clip is taken until the damage, or skipped"
+    parser.add_setting("damaged", str, DAMAGED[0], text, DAMAGED, on_disk)
     add_list_settings(parser)
     archives, usual = f"--from {', '.join(ARCHIVES)}", SyntheticSettings
     parser.add_setting("split_number", int, ArchiveSettings.split_number, "of the official ones", (1, 2, 3), archives)
@@ -143,8 +143,8 @@ def _add_source_settings(parser: StageParser) -> None:
     parser.add_setting("width", int, usual.width, "pixels", heading=scene)
     parser.add_setting("height", int, usual.height, "pixels", heading=scene)
     parser.add_setting("frames", int, usual.frame_count, "frames in each clip", heading=scene)
-    told = f"frames a second ({usual.fps:g} where nobody says); of labels: how they count frames"
-    parser.add_setting("fps", float, None, told, heading=scene)
+    text = f"frames a second ({usual.fps:g} where nobody says); of labels: how they count frames"
+    parser.add_setting("fps", float, None, text, heading=scene)
 
 
 # Which sources an argument is for, where it is not for all.

@@ -103,9 +103,9 @@ def _ball_row(
     seen = _number(visibility, "visibility", where)
     if seen == HIDDEN_BALL and not any(_number(text or "0", "centre", where) for text in centre):
         return None
-    said = {"frame_index": PurePosixPath(frame).stem, "x": centre[0] if seen else "", "y": centre[1] if seen else ""}
+    values = {"frame_index": PurePosixPath(frame).stem, "x": centre[0] if seen else "", "y": centre[1] if seen else ""}
     share = {HIDDEN_BALL: 0.0, HARD_BALL: 0.5}.get(int(seen), 1.0)
-    return (*_checked(said, ("x", "y"), where, frame_count, width, height), share)
+    return (*_checked(values, ("x", "y"), where, frame_count, width, height), share)
 
 
 def _coordinate_columns(found: list[str]) -> tuple[str, ...]:

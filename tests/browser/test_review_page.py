@@ -123,7 +123,7 @@ def shoot(page, name: str) -> None:
         page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}_{page.scheme}.png"))
 
 
-def said_of(work, wanted, page):
+def predictions_of(work, wanted, page):
     """The verdicts on disk as soon as `wanted` holds of them."""
     end = time.monotonic() + 10
     while not wanted(verdicts := read_verdicts(work)):
@@ -146,15 +146,15 @@ def test_twenty_labels_by_keyboard_one_by_dragging_and_the_next_clean_uses_them(
     for place, item in enumerate(queue):
         until_shown(page, item["shown"])
         page.keyboard.press("n" if place % 3 == 2 else "y")
-        said_of(work, lambda said, item=item: all(row["uid"] in said for row in item["rows"]), page)
+        predictions_of(work, lambda said, item=item: all(row["uid"] in said for row in item["rows"]), page)
     shoot(page, "judged")
     before = read_verdicts(work)
     assert len(before) >= sum(item["count"] for item in queue)
     page.keyboard.press("u")
-    said_of(work, lambda said: not any(row["uid"] in said for row in queue[19]["rows"]), page)
+    predictions_of(work, lambda said: not any(row["uid"] in said for row in queue[19]["rows"]), page)
     until_shown(page, queue[19]["shown"])
     page.keyboard.press("y")
-    said_of(work, lambda said: all(row["uid"] in said for row in queue[19]["rows"]), page)
+    predictions_of(work, lambda said: all(row["uid"] in said for row in queue[19]["rows"]), page)
 
     page.keyboard.press("ArrowUp")  # back to the label just judged
     until_shown(page, queue[19]["shown"])
@@ -168,7 +168,7 @@ def test_twenty_labels_by_keyboard_one_by_dragging_and_the_next_clean_uses_them(
     page.mouse.move(corner[0] + 40, corner[1] + 20, steps=5)
     page.mouse.up()
     uid = queue[19]["shown"]
-    said = said_of(work, lambda said: said[uid].xyxy is not None, page)
+    said = predictions_of(work, lambda said: said[uid].xyxy is not None, page)
     moved = [new - old for new, old in zip(said[uid].xyxy, said[uid].judged_xyxy, strict=True)]
     assert moved[0] == pytest.approx(moved[2], abs=0.05) and moved[0] > 1  # all of the box, to the right
     shoot(page, "dragged")
@@ -193,7 +193,7 @@ def test_keys_that_move_play_enlarge_reclass_and_draw(page, server, work):
     for key in ("Shift+ArrowLeft", "Shift+ArrowLeft", "Alt+ArrowUp"):
         page.keyboard.press(key)
     corrected = lambda said: [each for each in said.values() if each.xyxy]  # noqa: E731
-    said = said_of(work, lambda said: any(each.xyxy[3] != each.judged_xyxy[3] for each in corrected(said)), page)
+    said = predictions_of(work, lambda said: any(each.xyxy[3] != each.judged_xyxy[3] for each in corrected(said)), page)
     (uid,) = [uid for uid, verdict in said.items() if verdict.xyxy]
     x1, y1, x2, y2 = said[uid].judged_xyxy
     assert said[uid].xyxy == pytest.approx((x1 - 2, y1, x2 - 2, y2 - 1), abs=0.02)
@@ -203,12 +203,12 @@ def test_keys_that_move_play_enlarge_reclass_and_draw(page, server, work):
     page.mouse.down()
     page.mouse.move(frame["x"] + frame["width"] * 0.4, frame["y"] + frame["height"] * 0.6, steps=4)
     page.mouse.up()
-    said = said_of(work, lambda said: any(verdict.judged_xyxy is None for verdict in said.values()), page)
+    said = predictions_of(work, lambda said: any(verdict.judged_xyxy is None for verdict in said.values()), page)
     shoot(page, "drawn")
     drawn = next(verdict for verdict in said.values() if verdict.judged_xyxy is None)
     assert drawn.verdict == "y" and drawn.video_id == item["video"]
     page.keyboard.press("1")
-    said_of(work, lambda said: all(row["uid"] in said for row in item["rows"]), page)
+    predictions_of(work, lambda said: all(row["uid"] in said for row in item["rows"]), page)
 
 
 def until_played(page, uid: str) -> None:
@@ -227,17 +227,17 @@ def test_actions_are_played_and_judged_by_keyboard(actions, page, work):
     page.wait_for_timeout(300)
     assert page.inner_text("#segment-where") == still
     page.keyboard.press("3")
-    said = said_of(work, lambda said: doubted in said, page)
+    said = predictions_of(work, lambda said: doubted in said, page)
     assert (said[doubted].verdict, said[doubted].class_name) == ("y", "throw")
     until_played(page, sure)
     shoot(page, "actions")
     page.keyboard.press("n")
-    said_of(work, lambda said: said.get(sure) is not None and said[sure].verdict == "n", page)
+    predictions_of(work, lambda said: said.get(sure) is not None and said[sure].verdict == "n", page)
     page.wait_for_selector("#segment-empty:not([hidden])", timeout=WAIT_MS)
     # What was judged last is taken back where it was judged, whatever tab is open.
     page.click("#tab-judge")
     page.keyboard.press("u")
-    said_of(work, lambda said: sure not in said, page)
+    predictions_of(work, lambda said: sure not in said, page)
     page.wait_for_selector("#segments:not([hidden])", timeout=WAIT_MS)
     until_played(page, sure)
 
@@ -247,14 +247,14 @@ def test_another_round_while_an_action_plays(actions, later_round, page, work):
     page.click("#tab-segments")
     until_played(page, actions[0])
     page.keyboard.press("n")
-    said_of(work, lambda said: actions[0] in said, page)
+    predictions_of(work, lambda said: actions[0] in said, page)
     until_played(page, actions[1])
     page.select_option("#round", str(later_round))
     page.wait_for_selector("#judge:not([hidden])", timeout=WAIT_MS)
     assert not page.is_visible("#tab-segments")
     page.wait_for_timeout(300)  # what played would tick
     page.keyboard.press("u")  # it was said of the other round: it is taken back, and this one stays open
-    said_of(work, lambda said: actions[0] not in said, page)
+    predictions_of(work, lambda said: actions[0] not in said, page)
     page.wait_for_timeout(200)
     assert page.is_visible("#judge") and not page.is_visible("#segments") and not page.is_visible("#trouble")
 
@@ -275,7 +275,7 @@ def test_a_held_key_judges_one_action_and_a_refused_verdict_is_not_shown_as_said
         page.keyboard.down("1")  # a key that is held comes again and again
         page.wait_for_timeout(60)
     page.keyboard.up("1")
-    assert set(said_of(work, lambda said: actions[0] in said, page)) == {actions[0]}
+    assert set(predictions_of(work, lambda said: actions[0] in said, page)) == {actions[0]}
 
 
 def test_a_round_without_actions_offers_none(page, server):
@@ -353,7 +353,7 @@ def test_hostile_clips_get_a_clear_message_and_the_page_lives_on(page, server, w
     page.wait_for_selector("#clip-result:not([hidden])", timeout=WAIT_MS)
     page.click("#tab-judge")
     page.keyboard.press("y")
-    said_of(work, lambda said: bool(said), page)
+    predictions_of(work, lambda said: bool(said), page)
 
 
 def test_browsing_filters_and_leads_to_a_label(page, work):

@@ -63,10 +63,10 @@ def read_out_of_fold(path: Path) -> OutOfFold | None:
         return None
     table = read_parquet(path)
     try:
-        said = [json.loads(text) for text in table["probabilities"]]
-        names = tuple(said[0]) if said else ()
-        probabilities = np.array([[row[name] for name in names] for row in said], dtype=np.float64)
-        found = OutOfFold(table[list(OUT_OF_FOLD)], names, probabilities.reshape(len(said), len(names)))
+        rows = [json.loads(text) for text in table["probabilities"]]
+        names = tuple(rows[0]) if rows else ()
+        probabilities = np.array([[row[name] for name in names] for row in rows], dtype=np.float64)
+        found = OutOfFold(table[list(OUT_OF_FOLD)], names, probabilities.reshape(len(rows), len(names)))
         found.given  # noqa: B018 - its classes are among those of the probabilities
     except (KeyError, ValueError, TypeError, AttributeError):
         raise InputError(f"{path}: not what train.py --folds writes; run it again") from None
@@ -77,15 +77,15 @@ def find_faults(students: OutOfFold | None, most_share: float) -> Faults:
     """At most `most_share` of a class's labels; the least probable first, and none that the students agree with."""
     if students is None or not len(students.labels):
         return NO_FAULTS
-    given, said = students.given, students.probabilities
-    average = averages(given, said)
-    wrong = prune_by_class(given, said, average, most_share)
-    own, best = said[np.arange(len(said)), given], said.argmax(axis=1)
+    given, probabilities = students.given, students.probabilities
+    average = averages(given, probabilities)
+    wrong = prune_by_class(given, probabilities, average, most_share)
+    own, best = probabilities[np.arange(len(probabilities)), given], probabilities.argmax(axis=1)
     table = students.labels[["label_uid", "origin"]].assign(
         own=own,
         average=average[given],
         student_class=[students.class_names[at] for at in best],
-        student_score=said.max(axis=1),
+        student_score=probabilities.max(axis=1),
     )
     return Faults(table[wrong].reset_index(drop=True))
 
@@ -99,8 +99,8 @@ def trusted_confidence(students: OutOfFold | None, precision: float, least_label
     human = np.zeros(0, dtype=bool) if students is None else (students.labels["origin"] == "human").to_numpy()
     if students is None or human.sum() < least_labels:
         return {}
-    said, given = students.probabilities[human], students.given[human]
-    best, sure = said.argmax(axis=1), said.max(axis=1)
+    probabilities, given = students.probabilities[human], students.given[human]
+    best, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
     found = {}
     for class_id, name in enumerate(students.class_names):
         own = best == class_id

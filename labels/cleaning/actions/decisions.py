@@ -68,7 +68,7 @@ def best_overlaps(actions: pd.DataFrame, others: pd.DataFrame) -> tuple[np.ndarr
     return place, best
 
 
-def said_again(found: pd.DataFrame, denied: pd.DataFrame, settings: ActionSettings) -> np.ndarray:
+def denied_again(found: pd.DataFrame, denied: pd.DataFrame, settings: ActionSettings) -> np.ndarray:
     """Which labels (N,) say the class of a denied one, of the same track at the same time."""
     again = np.zeros(len(found), dtype=bool)
     for name, own in denied.groupby("class_name"):
@@ -77,18 +77,18 @@ def said_again(found: pd.DataFrame, denied: pd.DataFrame, settings: ActionSettin
     return again
 
 
-def said_by_human(
+def nearest_human(
     found: pd.DataFrame, human: pd.DataFrame, settings: ActionSettings
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Which labels are of a time that a human labelled (N,), and the human labels that a sure student contradicts."""
     place, overlap = best_overlaps(found, human)
     covered = overlap > 0
-    said = human.iloc[np.where(covered, place, 0)] if len(human) else human
+    nearest = human.iloc[np.where(covered, place, 0)] if len(human) else human
     if not covered.any():
         return covered, human.iloc[:0].assign(student_class="", student_score=0.0)
-    differs = covered & (found["class_name"].to_numpy() != said["class_name"].to_numpy())
+    differs = covered & (found["class_name"].to_numpy() != nearest["class_name"].to_numpy())
     doubted = differs & (found["score"].to_numpy() >= settings.doubt_quality)
-    doubts = said[doubted].assign(
+    doubts = nearest[doubted].assign(
         student_class=found["class_name"].to_numpy()[doubted], student_score=found["score"].to_numpy()[doubted]
     )
     return covered, doubts.drop_duplicates("label_uid").reset_index(drop=True)
@@ -178,10 +178,10 @@ def decide_actions(
         old_kept, found_again = len(kept_before), int(found["label_uid"].isin(kept_before).sum())
     found = found.assign(quality=found["quality"] if "quality" in found else found["score"])
     standing = human[~_is_denied(human, verdicts)]
-    overruled, doubts = said_by_human(found, standing, settings)
+    overruled, doubts = nearest_human(found, standing, settings)
     doubts = _with_faults(doubts, standing, faults)
     doubts = doubts[~doubts["label_uid"].isin(verdicts)].reset_index(drop=True)
-    again = said_again(found, denied, settings)
+    again = denied_again(found, denied, settings)
     free = ~overruled & ~again & ~found["label_uid"].isin(verdicts).to_numpy()
     bars = class_bars(found[free], class_names, settings)
     bars = {name: max(bar, (trusted_from or {}).get(name, 0.0)) for name, bar in bars.items()}
@@ -296,8 +296,8 @@ def _is_denied(actions: pd.DataFrame, verdicts: Mapping[str, str]) -> np.ndarray
 
 
 def _by_verdict(actions: pd.DataFrame, verdicts: Mapping[str, str]) -> pd.DataFrame:
-    said = actions["label_uid"].map(dict(verdicts)).to_numpy(dtype=object)
-    yes, no = said == "y", said == "n"
+    words = actions["label_uid"].map(dict(verdicts)).to_numpy(dtype=object)
+    yes, no = words == "y", words == "n"
     return actions.assign(
         decision=np.where(yes, "keep", np.where(no, "drop", actions["decision"])),
         reason=np.where(yes, "", np.where(no, HUMAN_NO, actions["reason"])),

@@ -37,7 +37,7 @@ def read_segments(work: WorkFolder) -> HumanSegments:
     """What the file says of usable videos; empty when there is no file. InputError names the bad line."""
     path = work.root / HUMAN_ACTIONS_FILE
     videos = work.usable_videos().set_index("video_id")
-    said: dict[str, tuple[str, str, int, int, int, str]] = {}  # label_uid -> the last word
+    last: dict[str, tuple[str, str, int, int, int, str]] = {}  # label_uid -> the last word
     elsewhere = 0
     if path.is_file():
         try:
@@ -52,11 +52,11 @@ def read_segments(work: WorkFolder) -> HumanSegments:
                         continue
                     frame_count = int(videos.at[video_id, "frame_count"])
                     segment = _segment_of(row, frame_count, f"{path}: line {number}")
-                    said[segment[0]] = segment
+                    last[segment[0]] = segment
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path}: cannot be read as CSV: {error}") from None
     parts = []
-    for video_id, own in found_actions(list(said.values())).groupby("video_id"):
+    for video_id, own in found_actions(list(last.values())).groupby("video_id"):
         own = own.sort_values(["start_frame", "track_id", "class_name"], ignore_index=True)
         times = read_frame_times(work.frame_times, videos.loc[video_id].to_dict() | {"video_id": video_id})
         parts.append(human_actions(own, times).assign(label_uid=own["label_uid"]))
@@ -71,11 +71,11 @@ def with_verdicts_applied(
     Done before anything is decided, so that what a student says in the same place counts for less.
     """
     actions = actions[~actions["label_uid"].isin(segments["label_uid"])].reset_index(drop=True)
-    said = [verdicts.get(uid) for uid in actions["label_uid"]]
-    right = np.array([verdict is not None and verdict.verdict == "y" for verdict in said], dtype=bool)
+    found = [verdicts.get(uid) for uid in actions["label_uid"]]
+    right = np.array([verdict is not None and verdict.verdict == "y" for verdict in found], dtype=bool)
     names = [
         verdict.class_name if verdict is not None and verdict.class_name else name
-        for verdict, name in zip(said, actions["class_name"], strict=True)
+        for verdict, name in zip(found, actions["class_name"], strict=True)
     ]
     return actions.assign(
         class_name=pd.Series(names, dtype="str"),

@@ -117,7 +117,7 @@ def clean_actions(work: WorkFolder, number: int, settings: ActionSettings) -> Ru
     labelled = tables.concatenate([labelled, segments.actions], tables.ACTIONS)
     old = with_verdicts_applied(old, segments.actions, verdicts) if old is not None else None
     names = sorted({*labelled["class_name"], *(labelled_record.facts.get("labeller", {}).get("class_names", []))})
-    words = {uid: said.verdict for uid, said in verdicts.items()}
+    words = {uid: verdict.verdict for uid, verdict in verdicts.items()}
     trusted = labelled_record.facts.get("labeller", {}).get("working_threshold", {}) | sure
     decided = decide_actions(labelled, old, names, settings, words, trusted, faults)
     quality = _write(work, folder, decided)

@@ -165,5 +165,5 @@ def _player_height(foot: np.ndarray, height: np.ndarray, asked: np.ndarray) -> n
         near = stray <= STRAY * np.median(stray) + 1
     expected = np.polyval(line, asked)
     low, high = np.quantile(height[near], [0.05, 0.95])
-    told = (line[0] > 0) & (expected >= low / BEYOND) & (expected <= high * BEYOND)
-    return np.where(told, expected, np.nan)
+    is_known = (line[0] > 0) & (expected >= low / BEYOND) & (expected <= high * BEYOND)
+    return np.where(is_known, expected, np.nan)

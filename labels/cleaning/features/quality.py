@@ -173,12 +173,12 @@ def quality(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
     keep = float(log_odds(np.array([settings.keep_quality]))[0])
     parts = weighted(quality_terms(columns), settings.without)
     ball = parts.to_numpy().sum(axis=1) + WEIGHTS["constant"]
-    on_path, is_player, said = columns["path"] >= 0, columns["is_player"], columns["log_odds"]
+    on_path, is_player, odds = columns["path"] >= 0, columns["is_player"], columns["log_odds"]
     if scene.timeline.step_s >= settings.sparse_step_s:
-        ball = np.where(on_path, ball, said - settings.isolated_log_odds_sparse + keep)
+        ball = np.where(on_path, ball, odds - settings.isolated_log_odds_sparse + keep)
     ball = np.where(columns["vouched"], np.maximum(ball, keep + VOUCHED_ABOVE), ball)
-    along = 1.2 * columns["support"] + 0.3 * said + columns["duration_s"].clip(max=0.5)
-    player = np.where(on_path, along, said - settings.isolated_player_log_odds + keep)
+    along = 1.2 * columns["support"] + 0.3 * odds + columns["duration_s"].clip(max=0.5)
+    player = np.where(on_path, along, odds - settings.isolated_player_log_odds + keep)
     return {
         "quality": np.where(columns["human"], 1.0, probability(np.where(is_player, player, ball))),
         "against": np.where(is_player, "", _strongest_against(parts)).astype(object),
@@ -190,8 +190,8 @@ def _strongest_against(parts: pd.DataFrame) -> np.ndarray:
     values, names = parts.to_numpy(), list(parts)
     worst = values.argmin(axis=1) if len(values) else np.zeros(0, dtype=int)
     least = values[np.arange(len(values)), worst]
-    said = (f"{names[at]} {part:+.1f}" if part <= -LEAST_PART else "" for at, part in zip(worst, least, strict=True))
-    return np.array([*said, None], dtype=object)[:-1]
+    texts = (f"{names[at]} {part:+.1f}" if part <= -LEAST_PART else "" for at, part in zip(worst, least, strict=True))
+    return np.array([*texts, None], dtype=object)[:-1]
 
 
 @feature(

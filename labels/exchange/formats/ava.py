@@ -48,9 +48,9 @@ def write_ava(folder: Path, labels: LabelSet) -> list[str]:
     for action in of_players.sort_values(["video_id", "start_frame", "track_id", "class_name"]).to_dict("records"):
         video = videos[action["video_id"]]
         track = boxes.get((action["video_id"], action["track_id"]))
-        said = [] if track is None else _seconds_of(action, track, labels.times_of(video))
-        without += not said
-        for second, xyxy in said:
+        seconds = [] if track is None else _seconds_of(action, track, labels.times_of(video))
+        without += not seconds
+        for second, xyxy in seconds:
             shares = np.asarray(xyxy, dtype=np.float64) / ([video["width"], video["height"]] * 2)
             corners = [f"{value:.6f}" for value in np.clip(shares, 0, 1)]
             rows.append(

@@ -30,5 +30,5 @@ def read_box_csv(path: Path, videos: KnownVideos) -> FoundLabels:
                 class_name = next(filter(None, (line.get(name) for name in CLASS_COLUMNS)), "")
                 unnamed += not class_name
                 rows.add(video, frame, corners, class_name or DEFAULT_CLASS, line.get("label_uid", ""))
-    told = [f"class: {unnamed} lines say none; taken as {DEFAULT_CLASS}"] if unnamed else []
-    return found_labels(rows, videos.rows, {}, lines=told)
+    lines = [f"class: {unnamed} lines say none; taken as {DEFAULT_CLASS}"] if unnamed else []
+    return found_labels(rows, videos.rows, {}, lines=lines)

@@ -199,28 +199,28 @@ def _box_row(
     score = item.get("score", 1.0)
     if not _is_number(score) or not 0 <= score <= 1:
         raise InputError(f"{where}: score {score!r} is not within 0 and 1")
-    said = item.get("attributes", {})
-    if not isinstance(said, dict):
+    attributes = item.get("attributes", {})
+    if not isinstance(attributes, dict):
         raise InputError(f"{where}: attributes are no object")
-    ignored = bool(item.get("iscrowd", 0)) or said.get("decision") == "ignore"
+    ignored = bool(item.get("iscrowd", 0)) or attributes.get("decision") == "ignore"
     box = np.array([[x1, y1, x2, y2]], dtype=np.float32)
-    origin = str(said.get("origin", "human"))
+    origin = str(attributes.get("origin", "human"))
     made_name = tables.box_uids(
         image["video_id"], 0, np.array([image["frame_index"]]), np.array([name], object), box, f"coco {item['id']}"
     )[0]
     try:
         numbers = {
-            "track_id": int(said.get("track_id", tables.NO_TRACK)),
-            "round_born": int(said.get("round_born", 0)),
-            "quality": float(said.get("quality", 0.5 if ignored else 1.0)),
-            "time_s": float(said.get("time_s", image["time_s"])),
+            "track_id": int(attributes.get("track_id", tables.NO_TRACK)),
+            "round_born": int(attributes.get("round_born", 0)),
+            "quality": float(attributes.get("quality", 0.5 if ignored else 1.0)),
+            "time_s": float(attributes.get("time_s", image["time_s"])),
         }
     except (TypeError, ValueError):
         raise InputError(f"{where}: an attribute that must be a number is none") from None
     return numbers | {
         "made_name": made_name,
         "mask_rle": _mask(where, item.get("segmentation"), image["height"], image["width"]),
-        "label_uid": str(said.get("label_uid") or made_name),
+        "label_uid": str(attributes.get("label_uid") or made_name),
         "video_id": image["video_id"],
         "frame_index": image["frame_index"],
         **{column: float(box[0, place]) for place, column in enumerate(tables.BOX_COLUMNS)},

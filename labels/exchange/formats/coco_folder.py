@@ -142,13 +142,13 @@ class _Reading:
         key = _key(item.get("category_id"))
         if key not in names:
             raise OddEntry("annotations of a category that is not in the file")
-        said = item.get("attributes")
-        said = said if isinstance(said, dict) else {}
+        attributes = item.get("attributes")
+        attributes = attributes if isinstance(attributes, dict) else {}
         size = (int(video["height"]), int(video["width"]))
         mask = self._mask(item.get("segmentation"), *size)
-        uid = text_value(said.get("label_uid"))
-        track = said.get("track_id", item.get("track_id", item.get("instance_id")))
-        is_ignored = whole_number(item.get("iscrowd"), 0) == 1 or said.get("decision") == "ignore"
+        uid = text_value(attributes.get("label_uid"))
+        track = attributes.get("track_id", item.get("track_id", item.get("instance_id")))
+        is_ignored = whole_number(item.get("iscrowd"), 0) == 1 or attributes.get("decision") == "ignore"
         self.rows.add(
             video,
             frame,

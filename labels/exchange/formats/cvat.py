@@ -47,8 +47,8 @@ def _document(video: dict[str, Any], boxes: pd.DataFrame, names: tuple[str, ...]
     _child(root, "version", "1.1")
     task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
     frame_count = int(video["frame_count"])
-    said = {"name": video["video_id"], "size": frame_count, "mode": "interpolation", "overlap": 0, "flipped": False}
-    for name, value in (said | {"start_frame": 0, "stop_frame": frame_count - 1, "frame_filter": ""}).items():
+    facts = {"name": video["video_id"], "size": frame_count, "mode": "interpolation", "overlap": 0, "flipped": False}
+    for name, value in (facts | {"start_frame": 0, "stop_frame": frame_count - 1, "frame_filter": ""}).items():
         _child(task, name, value)
     labels = ElementTree.SubElement(task, "labels")
     for name in names:

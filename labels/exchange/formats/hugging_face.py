@@ -150,11 +150,13 @@ class _Shards:
         if list_name == "objects":
             fields["bbox"] = pa.list_(pa.float32())
             features["bbox"] = [{"dtype": "float32", "_type": "Value"}]
-        told: dict[str, Any] = {medium: {"_type": medium.capitalize()}}
-        told |= {name: {"dtype": kind, "_type": "Value"} for name, kind in columns.items()} | {list_name: [features]}
+        all_features: dict[str, Any] = {medium: {"_type": medium.capitalize()}}
+        all_features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in columns.items()} | {
+            list_name: [features]
+        }
         schema = {medium: MEDIA} | {name: ARROW[kind] for name, kind in columns.items()}
         self.schema = pa.schema(schema | {list_name: pa.list_(pa.struct(fields))}).with_metadata(
-            {"huggingface": json.dumps({"info": {"features": told}})}
+            {"huggingface": json.dumps({"info": {"features": all_features}})}
         )
         self.without = 0
         self._waiting: dict[str, list[Sample]] = {}
@@ -261,8 +263,8 @@ def _parquet_rows(path: Path, list_name: str) -> Iterator[Sample]:
     """The rows without their pictures, categories by name."""
     try:
         opened = pq.ParquetFile(path)
-        told = json.loads((opened.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
-        features = told["info"]["features"][list_name]
+        metadata = json.loads((opened.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
+        features = metadata["info"]["features"][list_name]
         item = features[0] if isinstance(features, list) else features.get("feature", features)
         names = dict(enumerate(item["category"]["names"]))
         columns = [name for name in (*FRAME, *CLIP, list_name) if name in opened.schema_arrow.names]

@@ -55,9 +55,9 @@ def _video_task(video: Task, boxes: pd.DataFrame | None, actions: pd.DataFrame |
         region = _region(row["label_uid"], "action", "video", "timelinelabels", value, row["score"])
         region["meta"] = {"track_id": int(row["track_id"])}
         result.append(region)
-    said = {"video_id": video["video_id"], "fps": float(video["fps"]), "frame_count": int(video["frame_count"])}
+    facts = {"video_id": video["video_id"], "fps": float(video["fps"]), "frame_count": int(video["frame_count"])}
     return {
-        "data": {"video": f"{LOCAL}videos/{quote(str(video['file']))}"} | said,
+        "data": {"video": f"{LOCAL}videos/{quote(str(video['file']))}"} | facts,
         "predictions": [_prediction(result)] if result else [],
     }
 

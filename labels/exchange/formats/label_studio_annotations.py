@@ -91,14 +91,16 @@ class _Reading:
         self.several = self.untouched = 0
 
     def task(self, where: str, task: Task, of_predictions: bool) -> None:
-        said = task.get("predictions" if of_predictions else "annotations")
-        said = [each for each in said if isinstance(each, dict)] if isinstance(said, list) else []
-        said = [each for each in said if not each.get("was_cancelled")]
-        if not said:
+        annotations = task.get("predictions" if of_predictions else "annotations")
+        annotations = [each for each in annotations if isinstance(each, dict)] if isinstance(annotations, list) else []
+        annotations = [each for each in annotations if not each.get("was_cancelled")]
+        if not annotations:
             self.untouched += 1
             return
-        self.several += len(said) > 1
-        result = max(enumerate(said), key=lambda item: (str(item[1].get("updated_at", "")), item[0]))[1].get("result")
+        self.several += len(annotations) > 1
+        result = max(enumerate(annotations), key=lambda item: (str(item[1].get("updated_at", "")), item[0]))[1].get(
+            "result"
+        )
         result = [each for each in result if isinstance(each, dict)] if isinstance(result, list) else []
         data = task.get("data")
         data = data if isinstance(data, dict) else {}
@@ -136,7 +138,7 @@ class _Reading:
         count, times = int(video["frame_count"]), self.videos.times(video)
         if not any(_kind(region) in ("videorectangle", "timelinelabels") for region in result):
             return _Clock(times, None)
-        rate = self.videos.said.fps
+        rate = self.videos.hints.fps
         if rate is None and not _is_ours(data, video):
             rate = next(filter(None, map(_rate_of, result)), None)
             counts = [whole_number(region["value"].get("framesCount"), 0) for region in result if _has_value(region)]

@@ -70,7 +70,7 @@ def read_mot(path: Path, videos: KnownVideos) -> FoundLabels:
     """
     rows = BoxRows(path, has_sizes=True)
     covered: dict[str, set[int]] = {}
-    told: list[str] = []
+    notes: list[str] = []
     for gt_path in file_in(path, "gt.txt"):
         sequence = gt_path.parent.parent if gt_path.parent.name == "gt" else gt_path.parent
         lines = [line[0].split() if len(line) == 1 else line for line in csv_lines(gt_path)]
@@ -83,10 +83,10 @@ def read_mot(path: Path, videos: KnownVideos) -> FoundLabels:
         names, is_own = _class_names(gt_path)
         numbers = {whole_number(line[0], -1) for line in lines}
         first = 0 if 0 in numbers and int(video["frame_count"]) not in numbers else 1
-        if videos.said.first_frame is not None or not first:
-            first = first if videos.said.first_frame is None else videos.said.first_frame
-            told.append(f"frames: counted from {first} in {sequence.name}")
-        frames = _frames_of(info, video, videos, told)
+        if videos.hints.first_frame is not None or not first:
+            first = first if videos.hints.first_frame is None else videos.hints.first_frame
+            notes.append(f"frames: counted from {first} in {sequence.name}")
+        frames = _frames_of(info, video, videos, notes)
         covered.setdefault(str(video["video_id"]), set()).update(frame for frame in frames if frame >= 0)
         unnamed = 0
         for number, line in enumerate(lines, start=1):
@@ -94,21 +94,21 @@ def read_mot(path: Path, videos: KnownVideos) -> FoundLabels:
             with rows.entry(f"{gt_path}: line {number}", video, frames[place] if 0 <= place < len(frames) else None):
                 unnamed += _read_line(line, video, names, by_track, rows, frames, first)
         if unnamed and not is_own:
-            told.append(f"class: {unnamed} lines of {sequence.name} say none (ten columns); taken as {names[0]}")
-    return found_labels(rows, videos.rows, covered, lines=told)
+            notes.append(f"class: {unnamed} lines of {sequence.name} say none (ten columns); taken as {names[0]}")
+    return found_labels(rows, videos.rows, covered, lines=notes)
 
 
-def _frames_of(info: dict[str, str], video: dict, videos: KnownVideos, told: list[str]) -> list[int]:
+def _frames_of(info: dict[str, str], video: dict, videos: KnownVideos, lines: list[str]) -> list[int]:
     """The video's frame for each frame of a sequence, -1 where another one of it lies nearer to that frame."""
     count, times = int(video["frame_count"]), videos.times(video)
-    length, rate = whole_number(info.get("seqlength"), count), videos.said.fps
+    length, rate = whole_number(info.get("seqlength"), count), videos.hints.fps
     if rate is None:
-        said = whole_number(info.get("framerate"), 0)
-        lasts_as_long = abs(length / times.end_s - said) <= 0.5  # seqinfo.ini holds whole numbers
+        stated = whole_number(info.get("framerate"), 0)
+        lasts_as_long = abs(length / times.end_s - stated) <= 0.5  # seqinfo.ini holds whole numbers
         rate = length / times.end_s if lasts_as_long and abs(length - count) > max(2, COUNT_SLACK * count) else None
     if rate is None:
         return list(range(min(length, count)))
-    told.append(f"by time: {video['video_id']} was counted at {rate:g} a second, but has {video['fps']:g}")
+    lines.append(f"by time: {video['video_id']} was counted at {rate:g} a second, but has {video['fps']:g}")
     frames = [times.frame_at(number / rate) for number in range(max(1, round(times.end_s * rate)))]
     nearest: dict[int, tuple[float, int]] = {}
     for number, frame in enumerate(frames):

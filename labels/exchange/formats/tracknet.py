@@ -54,7 +54,7 @@ def read_tracknet(path: Path, videos: KnownVideos) -> FoundLabels:
     """Read one CSV or all of a folder, each of the video that it is called after."""
     rows = BoxRows(path)
     covered: dict[str, set[int]] = {}
-    told: list[str] = []
+    notes: list[str] = []
     for csv_path in file_in(path, "*.csv"):
         lines = csv_rows(csv_path, ())
         columns = tracknet_columns(list(lines[0][1]) if lines else [])
@@ -68,7 +68,7 @@ def read_tracknet(path: Path, videos: KnownVideos) -> FoundLabels:
         known = covered.setdefault(str(video["video_id"]), set())
         counted = {whole_number(Path(line[columns[0]]).stem, -1) for _, line in lines}
         first, lines_on_it = videos.first_frame({str(video["video_id"]): counted}, True, str(csv_path))
-        told += lines_on_it
+        notes += lines_on_it
         for number, line in lines:
             with rows.entry(f"{csv_path.name}: line {number}", video):
                 frame = frame_number(Path(line[columns[0]]).stem or None) - first
@@ -78,7 +78,7 @@ def read_tracknet(path: Path, videos: KnownVideos) -> FoundLabels:
                     with rows.entry(f"{csv_path.name}: line {number}", video, frame):
                         x, y = (number_of(line[name], name) for name in columns[2:])
                         rows.add(video, frame, (x, y, x, y), DEFAULT_CLASS, is_point=True)
-    return found_labels(rows, videos.rows, covered, tolerance_pixels=TOLERANCE_PIXELS, lines=told)
+    return found_labels(rows, videos.rows, covered, tolerance_pixels=TOLERANCE_PIXELS, lines=notes)
 
 
 def _is_seen(text: Any) -> bool:

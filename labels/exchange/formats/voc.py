@@ -128,11 +128,11 @@ class _Object(NamedTuple):
 
 def _read_object(item: ElementTree.Element) -> _Object:
     box = item.find("bndbox")
-    said = {text_of(each, "name"): text_of(each, "value") for each in item.iter("attribute")}
+    attributes = {text_of(each, "name"): text_of(each, "value") for each in item.iter("attribute")}
     return _Object(
         text_of(item, "name"),
         [None if box is None else box.findtext(name) for name in CORNERS],
-        said.get("label_uid", ""),
-        whole_number(said.get("track_id", ""), tables.NO_TRACK),
+        attributes.get("label_uid", ""),
+        whole_number(attributes.get("track_id", ""), tables.NO_TRACK),
         text_of(item, "difficult") == "1",
     )

@@ -62,15 +62,15 @@ def write_yolo(folder: Path, labels: LabelSet) -> list[str]:
     lines = [*(f"{name}: images/{name}" for name in sets), "names:"]
     lines += [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for name, number in numbers.items()]
     write_text(folder / "data.yaml", "\n".join(lines) + "\n")
-    told = labels.left_out_lines("YOLO", holds_ignored=False)
+    notes = labels.left_out_lines("YOLO", holds_ignored=False)
     if len(images) < len(labels.images):
-        told.append(f"left out: the {len(labels.images) - len(images)} pictures with an ignored label in them")
+        notes.append(f"left out: the {len(labels.images) - len(images)} pictures with an ignored label in them")
     if missing := {"train", "val"} - set(sets):
-        told.append(
+        notes.append(
             f"mind: no picture is in {' and '.join(sorted(missing))}, and Ultralytics wants both; add clips of another "
             "source, as one source is not split"
         )
-    return [*told, "YOLO holds no label_uid, track or score: labels are known again by their place alone"]
+    return [*notes, "YOLO holds no label_uid, track or score: labels are known again by their place alone"]
 
 
 def read_yolo(path: Path, videos: KnownVideos) -> FoundLabels:
@@ -84,7 +84,7 @@ def read_yolo(path: Path, videos: KnownVideos) -> FoundLabels:
     rows = BoxRows(path, has_sizes=True)
     pictures: list[tuple[Path, dict, int, list[str]]] = []
     numbers: dict[str, set[int]] = {}
-    is_told = any((path / name).exists() for name in DATASET_SIGNS) or _yaml_of(path) is not None
+    from_zero = any((path / name).exists() for name in DATASET_SIGNS) or _yaml_of(path) is not None
     for text_path in file_in(path, "*.txt"):
         if text_path.parent == path and text_path.name in NOT_LABELS | {"train.txt", "val.txt", "test.txt"}:
             continue
@@ -96,8 +96,8 @@ def read_yolo(path: Path, videos: KnownVideos) -> FoundLabels:
             continue
         numbers.setdefault(str(place[0]["video_id"]), set()).add(place[1])
         pictures.append((text_path, *place, lines))
-        is_told |= re.search(r"(?<!\d)0\d+$", text_path.stem.partition(".rf.")[0]) is not None
-    first, told = videos.first_frame(numbers, is_told, str(path))
+        from_zero |= re.search(r"(?<!\d)0\d+$", text_path.stem.partition(".rf.")[0]) is not None
+    first, notes = videos.first_frame(numbers, from_zero, str(path))
     words_of = (words for *_, lines in pictures for words in map(str.split, lines))
     has_tracks, line = _is_track(words[-1] for words in words_of if _has_more(words))
     for text_path, video, number, lines in pictures:
@@ -107,7 +107,7 @@ def read_yolo(path: Path, videos: KnownVideos) -> FoundLabels:
                 track_id = whole_number(extra, tables.NO_TRACK) if has_tracks else tables.NO_TRACK
                 rows.add(video, number - first, xyxy, class_name, track_id=track_id)
     covered = {video_id: {number - first for number in found} for video_id, found in numbers.items()}
-    return found_labels(rows, videos.rows, covered, lines=told + line)
+    return found_labels(rows, videos.rows, covered, lines=notes + line)
 
 
 def _has_more(words: list[str]) -> bool:

@@ -90,8 +90,8 @@ class HubDetector:
         self._batch_size = options.batch_size or (settings.batch_size_cuda if device == "cuda" else 1)
         self._size: dict[str, int] | None = None
         self._size = self._usable_size(options)
-        said = [self.class_names, self._prompts, self._size, self._score_floor, device == "cuda"]
-        self.digest = digest_of([hub.digest, *said, transformers.__version__])
+        facts = [self.class_names, self._prompts, self._size, self._score_floor, device == "cuda"]
+        self.digest = digest_of([hub.digest, *facts, transformers.__version__])
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
         return in_batches(frames, self._batch_size, self._detect_batch)

@@ -18,7 +18,7 @@ from labels.models.detectors.onnx_layouts import (
     Answer,
     Trial,
     image_input,
-    tell_layout,
+    recognise_layout,
 )
 from labels.models.settings import AS_IT_COMES, DetectorOptions, OnnxSettings
 from labels.records.class_lists import read_class_list
@@ -71,7 +71,7 @@ class OnnxDetector:
         end_to_end = header.metadata.get("end2end", "").lower() == "true"
         count = None if names is None else len(names)
         trial = Trial(outputs, *size, count, end_to_end, has_no_batch=self._has_no_batch)
-        self._layout = tell_layout(path, trial)
+        self._layout = recognise_layout(path, trial)
         known = self._known_classes(self._layout.class_count(trial), names, where)
         self._class_count = len(known)
         self.class_names = chosen_classes(class_names, known, str(path))
@@ -81,8 +81,8 @@ class OnnxDetector:
         self._score_floor = min(options.score_floor, settings.floor_share * settings.working_threshold)
         usual = settings.batch_size_cuda if device == "cuda" else 1
         self._batch_size = self._image.batch or options.batch_size or usual
-        said = [self.class_names, known, self._long_side, self._session.name, self._score_floor, self._layout.name]
-        self.digest = digest_of([file_digest(path), *said])
+        facts = [self.class_names, known, self._long_side, self._session.name, self._score_floor, self._layout.name]
+        self.digest = digest_of([file_digest(path), *facts])
 
     def detect(self, frames: "Iterable[Frame]") -> "Iterator[tuple[Frame, Detections]]":
         return in_batches(frames, self._batch_size, self._detect_batch)

@@ -137,8 +137,8 @@ def _value(message: "memoryview | int") -> OnnxValue:
     shape: tuple[int | None, ...] = ()
     element_type = 0
     if tensor is not None:
-        said = _only(tensor, 1)
-        element_type = said if isinstance(said, int) else 0
+        entry = _only(tensor, 1)
+        element_type = entry if isinstance(entry, int) else 0
         dimensions = _only(tensor, 2)
         if dimensions is not None:
             sizes = [_only(value, 1) for number, value in _fields(_bytes(dimensions)) if number == 1]

@@ -208,7 +208,7 @@ class Answer:
         return np.array([self.width, self.height] * 2, dtype=np.float32)
 
 
-def tell_layout(path: Path, trial: Trial) -> Layout:
+def recognise_layout(path: Path, trial: Trial) -> Layout:
     """The first of LAYOUTS that fits. Raises InputError, with what to do, when none does."""
     for layout in LAYOUTS:
         if layout.fits(trial):
@@ -384,7 +384,7 @@ def _own_classes(before: int, axis: int) -> Callable[[Trial], int | None]:
     return lambda trial: None if trial.shape is None else trial.shape[axis] - before - trial.coefficients
 
 
-def _not_told(trial: Trial) -> int | None:
+def _unrecognised(trial: Trial) -> int | None:
     return None
 
 
@@ -393,7 +393,7 @@ LAYOUTS = (
         "RT-DETR, D-FINE",
         _is_labels_boxes_scores,
         decode_labels_boxes_scores,
-        _not_told,
+        _unrecognised,
         stretched=True,
         one_each=True,
     ),
@@ -406,8 +406,8 @@ LAYOUTS = (
         stretched=True,
         one_each=True,
     ),
-    Layout("YOLOv7 end to end", _is_yolov7_end_to_end, decode_yolov7, _not_told, one_each=True),
-    Layout("YOLO end to end", _is_end_to_end, decode_end_to_end, _not_told, one_each=True),
+    Layout("YOLOv7 end to end", _is_yolov7_end_to_end, decode_yolov7, _unrecognised, one_each=True),
+    Layout("YOLO end to end", _is_end_to_end, decode_end_to_end, _unrecognised, one_each=True),
     Layout("YOLOv5", _is_yolov5, decode_objectness, _own_classes(5, axis=1)),
     Layout("YOLOv6", _is_yolov6, decode_objectness, _own_classes(5, axis=1)),
     Layout("YOLOX decoded", _is_decoded_yolox, decode_objectness, _own_classes(5, axis=1), colours="BGR 0-255"),

@@ -68,7 +68,7 @@ class TorchvisionDetector:
         self._score_floor, self._transforms, self._long_side = score_floor, transforms, long_side
         self._label_names = np.array(label_names, dtype=object)
         self._wanted = torch.tensor([label_names.index(name) for name in class_names], device=self.device)
-        say_everything(network, score_floor)
+        keep_every_score(network, score_floor)
         self._network = network.eval().to(self.device)
         parts = dict(network.named_children())
         self.describes = describes and {"transform", "backbone"} <= parts.keys()
@@ -188,7 +188,7 @@ def _enlarged(found: Detections, seen: np.ndarray, rgb: np.ndarray) -> Detection
     return replace(found, xyxy=found.xyxy * scale)
 
 
-def say_everything(network: nn.Module, score_floor: float) -> None:
+def keep_every_score(network: nn.Module, score_floor: float) -> None:
     """Make the network give all boxes down to the floor: deciding is a later step."""
     for part in (network, getattr(network, "roi_heads", None)):
         if hasattr(part, "score_thresh"):

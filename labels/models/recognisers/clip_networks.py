@@ -156,8 +156,8 @@ class SegmentNetwork(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:  # (B, 3, T, H, W)
         batch, _, times = clips.shape[:3]
-        said = self.frames(clips.transpose(1, 2).flatten(0, 1))  # (B T, K)
-        return said.view(batch, times, -1).mean(dim=1)
+        scores = self.frames(clips.transpose(1, 2).flatten(0, 1))  # (B T, K)
+        return scores.view(batch, times, -1).mean(dim=1)
 
 
 def build_clip_network(architecture: str, classes: int, preset: Preset, pretrained: bool) -> ClipNetwork:

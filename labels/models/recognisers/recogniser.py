@@ -323,8 +323,8 @@ def view_probabilities(
     device = batch.device.type
     mirror = mirrored_classes(class_names)
     with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        said = network(batch).float() / temperature
-        probabilities = said.softmax(dim=1)
+        logits = network(batch).float() / temperature
+        probabilities = logits.softmax(dim=1)
         if mirror is not None:
             turned = (network(mirrored(batch, reads)).float() / temperature).softmax(dim=1)
             probabilities = (probabilities + turned[:, list(mirror)]) / 2

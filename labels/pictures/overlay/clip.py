@@ -71,16 +71,16 @@ def recognise_clip(
         joints = find_joints(decode(), estimator, tracks)
     windows = cut_windows(preset, frame_count, fps, tracks, decode, joints)
     frames, track_id, ends = [], [], []
-    said = []
+    predictions = []
     while together := list(islice(windows, RECOGNISED_TOGETHER)):
         frames += [window.frame_index for window in together]
         track_id += [window.track_id for window in together]
         ends += [sight_of(window, tracks, frame_count)[1] for window in together]
-        said.append(recogniser.recognise(np.stack([window.values for window in together])))
-    if not said:
+        predictions.append(recogniser.recognise(np.stack([window.values for window in together])))
+    if not predictions:
         raise DecodeError("no frame of it could be decoded")
     seen = VideoWindows("clip", np.stack(frames), np.array(track_id), np.array(ends), np.zeros((len(frames), 0)))
-    return subjects_of(seen, np.concatenate(said), recogniser.class_names)
+    return subjects_of(seen, np.concatenate(predictions), recogniser.class_names)
 
 
 def _estimator_for(recogniser: Recogniser, pose: str) -> PoseEstimator:

@@ -374,10 +374,10 @@ def _as_csv(sample: pd.DataFrame) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(AUDIT_COLUMNS)
-    said = dict(zip(JUDGED_COLUMNS, tables.BOX_COLUMNS, strict=True)) | {"judged_class": "class_name"}
+    names = dict(zip(JUDGED_COLUMNS, tables.BOX_COLUMNS, strict=True)) | {"judged_class": "class_name"}
     for row in sample.to_dict("records"):
         row |= {"verdict": "", "time_s": f"{row['time_s']:.3f}", "quality": f"{row['quality']:.3f}"}
-        writer.writerow([row[said.get(name, name)] for name in AUDIT_COLUMNS])
+        writer.writerow([row[names.get(name, name)] for name in AUDIT_COLUMNS])
     return text.getvalue()
 
 

@@ -46,8 +46,8 @@ def rule_lines(here: CleanedRound, row: pd.Series) -> list[str]:
         return lines
     parts = weighted(quality_terms(evidence), _settings_of(here).without).iloc[0]
     named = [f"{name} {part:+.1f}" for name, part in parts.sort_values(key=np.abs, ascending=False).items()]
-    told = ", ".join([f"constant {WEIGHTS['constant']:+.1f}", *(one for one in named if not one.endswith("0.0"))])
-    return [*lines, f"  its quality is the sum of {told}"]
+    text = ", ".join([f"constant {WEIGHTS['constant']:+.1f}", *(one for one in named if not one.endswith("0.0"))])
+    return [*lines, f"  its quality is the sum of {text}"]
 
 
 def rule_rows(features: pd.DataFrame, settings: CleaningSettings, reason: str) -> list[list[str]]:
@@ -85,7 +85,7 @@ class LabelLife:
 def life_of(work: WorkFolder, rounds: list[CleanedRound], label_uid: str) -> LabelLife:
     """Everything that is known of a label of a box. InputError when no round knows the name."""
     video_id = _video_of(work, label_uid)
-    told, lines, rows = label_uid, [], []
+    current, lines, rows = label_uid, [], []
     born = False
     for here in rounds:
         labelled = _shard(here.folder.boxes("labelled", video_id))
@@ -95,16 +95,16 @@ def life_of(work: WorkFolder, rounds: list[CleanedRound], label_uid: str) -> Lab
         fused = _fused_into(labelled, cleaned, label_uid)
         if fused is not None:
             lines.append(f"in round {here.number} it became one with the older label {fused}, whose life follows")
-            told = fused
+            current = fused
             break
     lines.insert(0, f"label {label_uid} in {video_id}")
-    for word in [word for uid, word in all_audit_answers(work) if uid == told]:
+    for word in [word for uid, word in all_audit_answers(work) if uid == current]:
         lines.append(f"a person said: {word or 'taken back'} (verdicts.csv; the last word counts)")
     for here in rounds:
         if not here.has_boxes:
             continue
         labelled, cleaned = _shard(here.folder.boxes("labelled", video_id)), here.boxes(video_id)
-        row = cleaned[cleaned["label_uid"] == told]
+        row = cleaned[cleaned["label_uid"] == current]
         if len(row):
             lines += ["", *_round_lines(here, labelled, cleaned, row.iloc[0], born)]
             rows.append(row.assign(round=here.number))
@@ -256,10 +256,10 @@ def video_changes(old: pd.DataFrame, new: pd.DataFrame, frames: np.ndarray) -> p
     added = matched.added[~matched.added["label_uid"].isin(moved["label_uid"])]
     lost = matched.lost[~matched.lost["label_uid"].isin(moved["label_uid"])]
     decision_of = [table.set_index("label_uid")["decision"] for table in (old, new)]
-    told = pd.concat([added["label_uid"], lost["label_uid"], moved["label_uid"]])
+    changed = pd.concat([added["label_uid"], lost["label_uid"], moved["label_uid"]])
     before = decision_of[0].reindex(new["label_uid"]).to_numpy(dtype=object)
     differs = ~pd.isna(before) & (before != new["decision"].to_numpy(dtype=object))
-    others = new[differs & ~new["label_uid"].isin(told).to_numpy()]
+    others = new[differs & ~new["label_uid"].isin(changed).to_numpy()]
     reason_now = new.set_index("label_uid")["reason"]
     lost = lost.assign(reason=reason_now.reindex(lost["label_uid"]).fillna("").to_numpy())
     parts = {"added": added, "lost": lost, "moved": moved, "decision": others}

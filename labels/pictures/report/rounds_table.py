@@ -45,9 +45,11 @@ def labeller_name(here: CleanedRound, *stages: str) -> str:
     labeller = (record.facts.get("labeller") if record else None) or {}
     name = str(labeller.get("name") or "unknown")
     inputs, student = record.inputs if record else {}, f"student of round {here.number - 1}"
-    said = record.arguments.get("detector") if record else None
-    if isinstance(said, list) and STUDENT in said:  # several are one name, which tells neither files nor students
-        return " + ".join(student if each == STUDENT else _file_name(each) for each in said)
+    detectors = record.arguments.get("detector") if record else None
+    if (
+        isinstance(detectors, list) and STUDENT in detectors
+    ):  # several are one name, which tells neither files nor students
+        return " + ".join(student if each == STUDENT else _file_name(each) for each in detectors)
     trained = name.endswith(".pt") and any(key.endswith(("trained", ACTIONS_TRAINED)) for key in inputs)
     return student if trained and here.number else _file_name(name)
 

@@ -129,9 +129,9 @@ def survey_round(
         truly = truth_actions_of(work, video.video_id, acting)
         actions += _decided_rows(video.video_id, acting)
         group = video.group or video.video_id
-        said = acting[(acting["decision"] == "keep") & (acting["origin"] != "human")]
-        if truly is not None and (telling := is_judged(said, truly)).any():
-            right = action_is_right(said[telling], truly)
+        predicted = acting[(acting["decision"] == "keep") & (acting["origin"] != "human")]
+        if truly is not None and (telling := is_judged(predicted, truly)).any():
+            right = action_is_right(predicted[telling], truly)
             counted = int(right.sum()), int((~right).sum())
             true_actions.append((video.video_id, group, video.split == "test", *counted))
         for style, counts in quality.items():

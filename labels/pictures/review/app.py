@@ -253,8 +253,8 @@ def make_app(
         name = unquote(request.headers.get("x-clip-name", ""))
         length = request.headers.get("content-length", "")
         try:
-            said_bytes = int(length) if length.isdecimal() else None
-            return JSONResponse({"clip": await clips.take(name, said_bytes, request.stream())})
+            declared_bytes = int(length) if length.isdecimal() else None
+            return JSONResponse({"clip": await clips.take(name, declared_bytes, request.stream())})
         except InputError as error:
             # Should more still come, it is not read: the connection ends with this answer.
             return JSONResponse({"error": str(error)}, 413, headers={"connection": "close"})

@@ -129,22 +129,22 @@ def look_at(clip: Path, out: Path, models: CurrentModels, settings: ReviewSettin
         yield {"step": "looking for boxes"}
         boxes, camera = find_boxes(clip, models.detector, shape, settings)
     rows = tables.empty_table(tables.ACTIONS | tables.DECIDED)
-    told: dict[str, Any] = {"counts": boxes_as_json(boxes), "players": players_as_json(boxes, shape)}
+    answer: dict[str, Any] = {"counts": boxes_as_json(boxes), "players": players_as_json(boxes, shape)}
     if models.recogniser:
         yield {"step": "recognising actions"}
         try:
             actions = find_actions(clip, models, boxes, shape, settings)
-            rows, told["actions"] = actions.rows, actions_as_json(actions, shape)
+            rows, answer["actions"] = actions.rows, actions_as_json(actions, shape)
         except InputError as error:  # what the detector found is worth seeing without
-            told["actions"] = {"intervals": [], "strips": [], "notes": [str(error)]}
+            answer["actions"] = {"intervals": [], "strips": [], "notes": [str(error)]}
     yield {"step": "drawing"}
     subject = OverlaySubject("", clip, shape.fps, shape.frames, boxes, None, camera, "this clip", rows)
     draw_overlay(subject, out / "overlay.mp4", PictureSettings(seconds=0.0))
-    told |= {
+    answer |= {
         "models": asdict(models), "fps": round(shape.fps, 3), "width": shape.width, "height": shape.height,
         "frames": shape.frames, "seconds": round(shape.seconds, 2), "whole": shape.is_whole,
     }  # fmt: skip
-    yield {"step": "done", "result": told}
+    yield {"step": "done", "result": answer}
 
 
 def find_boxes(

@@ -116,7 +116,7 @@ class VerdictService:
         """Wait until every verdict is on disk. OSError when it cannot be."""
         self._disk.close()
 
-    def said(self) -> dict[str, Verdict]:
+    def latest(self) -> dict[str, Verdict]:
         """label_uid -> the verdict that stands, read anew when another process wrote."""
         with self._lock:
             now = self._state()
@@ -146,9 +146,10 @@ class VerdictService:
             client: which browser said it.
         """
         with self._lock:
-            said = self.said()
+            verdicts = self.latest()
             new = [
-                _verdict_on(label, word, class_name, (boxes or {}).get(label["label_uid"]), said) for label in labels
+                _verdict_on(label, word, class_name, (boxes or {}).get(label["label_uid"]), verdicts)
+                for label in labels
             ]
             saved = self._save(name, new, client)
             if alone:
@@ -159,7 +160,7 @@ class VerdictService:
         """Save a box that no machine drew; its label_uid."""
         row: dict[str, Any] = {"verdict": "y", "class_name": class_name, "video_id": video_id}
         with self._lock:
-            self.said()
+            self.latest()
             verdict = verdict_from(row | {"frame_index": frame_index} | dict(zip(BOX_COLUMNS, box, strict=True)))
             self._save(verdict.label_uid, [verdict], client)
             return verdict.label_uid
@@ -169,7 +170,7 @@ class VerdictService:
     ) -> Verdict:
         """Save a verdict on an action of the class `judged_class`; `class_name` is the right one, empty: as it is."""
         with self._lock:
-            self.said()
+            self.latest()
             right = class_name if class_name != judged_class else ""
             verdict = verdict_from({"label_uid": label_uid, "verdict": word, "class_name": right})
             self._save(label_uid, [verdict], client, of_actions=True)
@@ -178,7 +179,7 @@ class VerdictService:
     def take_back(self, client: str = "") -> TakenBack:
         """Undo this client's last verdict, but for labels that were judged again since."""
         with self._lock:
-            self.said()
+            self.latest()
             history = self._history.get(client)
             if not history:
                 return TakenBack()
@@ -226,10 +227,10 @@ class VerdictService:
 
 
 def _verdict_on(
-    label: Mapping[str, Any], word: str, class_name: str, box: Box | None, said: dict[str, Verdict]
+    label: Mapping[str, Any], word: str, class_name: str, box: Box | None, verdicts: dict[str, Verdict]
 ) -> Verdict:
     """A verdict on a label as it is in its round. What was corrected before stays corrected, unless it is denied."""
-    uid, before = label["label_uid"], said.get(label["label_uid"])
+    uid, before = label["label_uid"], verdicts.get(label["label_uid"])
     judged_class, judged = label["class_name"], tuple(float(label[column]) for column in BOX_COLUMNS)
     if before is not None and before.judged_xyxy is not None:
         judged_class, judged = before.judged_class, before.judged_xyxy  # where the machine saw it

@@ -94,17 +94,17 @@ def segment_as_json(
     """
     row = held.actions.iloc[place]
     frames = shown_frames(int(row["start_frame"]), int(row["end_frame"]), video.fps, settings)
-    told: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "id": row["label_uid"], "video": video.video_id, "fps": video.fps, "width": video.width,
         "height": video.height, "track": int(row["track_id"]), "class": row["class_name"], "style": row["style"],
         "decision": row["decision"], "reason": row["reason"], "rule": rule_of(row["reason"]), "origin": row["origin"],
         "held_out": video.held_out, "frames": frames, "boxes": _boxes_in(players, int(row["track_id"]), frames),
         "doubt": held.doubts.get(row["label_uid"]), "likely": _likely(row["probabilities"]),
     }  # fmt: skip
-    told |= {name: round(float(row[name]), 3) for name in ("start_s", "end_s", "score", "quality")}
+    answer |= {name: round(float(row[name]), 3) for name in ("start_s", "end_s", "score", "quality")}
     if verdict is not None:
-        told |= {"verdict": verdict.verdict} | ({"right_class": verdict.class_name} if verdict.class_name else {})
-    return told
+        answer |= {"verdict": verdict.verdict} | ({"right_class": verdict.class_name} if verdict.class_name else {})
+    return answer
 
 
 def shown_frames(start: int, end: int, fps: float, settings: ReviewSettings = REVIEW) -> list[int]:
@@ -145,7 +145,7 @@ def _most_worth_first(
     ignore = float(record.arguments.get("ignore_quality", ActionSettings.ignore_quality))
     bars = actions["class_name"].map(record.counts.get("bars", {})).fillna(keep).to_numpy(np.float64)
     change = _change(actions, bars, ignore, settings)
-    doubted = actions["label_uid"].map({uid: said["score"] for uid, said in doubts.items()}).fillna(0).to_numpy()
+    doubted = actions["label_uid"].map({uid: doubt["score"] for uid, doubt in doubts.items()}).fillna(0).to_numpy()
     held_out = actions["video_id"].isin(videos["video_id"][videos["split"] == TEST]).to_numpy()
     uid = actions["label_uid"].to_numpy(dtype=object).astype(str)  # of equals always the same one first
     return actions.iloc[np.lexsort([uid, -change, -doubted, held_out])].reset_index(drop=True)
@@ -229,22 +229,22 @@ class SegmentService:
         Places count twice through the round, once for what is open and once for what is judged. `next` is where to go
         on, None at the end; `more`: there is something open.
         """
-        held, said = self.round(number), self._service.verdicts.said()
-        judged = held.actions["label_uid"].isin(list(said)).to_numpy()
+        held, verdicts = self.round(number), self._service.verdicts.latest()
+        judged = held.actions["label_uid"].isin(list(verdicts)).to_numpy()
         places = np.flatnonzero(np.concatenate([~judged, judged]))
         left = places[places >= offset]
         count = max(1, min(count, self._service.settings.items_at_once))
-        told = self._told(held, (left[:count] % max(len(judged), 1)).tolist())
+        found = self._as_json(held, (left[:count] % max(len(judged), 1)).tolist())
         later = int(left[count]) if len(left) > count else None
-        return {"items": told, "next": later, "more": later is not None and later < len(judged)}
+        return {"items": found, "next": later, "more": later is not None and later < len(judged)}
 
     def item(self, number: int, label_uid: str) -> dict[str, Any]:
         """A single action, judged or not."""
         held = self.round(number)
-        told = self._told(held, [_place_of(held, label_uid)])
-        if not told:
+        found = self._as_json(held, [_place_of(held, label_uid)])
+        if not found:
             raise InputError("the labels of its video cannot be read")
-        return told[0]
+        return found[0]
 
     def judge(self, number: int, asked: Mapping[str, Any], client: str = "") -> dict[str, Any]:
         """Save a verdict on an action, with its right class where one is given."""
@@ -252,25 +252,27 @@ class SegmentService:
         label = held.actions.iloc[_place_of(held, str(asked.get("item", "")))]
         word, class_name = str(asked.get("verdict", "")), str(asked.get("class_name") or "")
         verdicts = self._service.verdicts
-        said = verdicts.judge_action(label["label_uid"], label["class_name"], word, class_name, client)
-        return {"total": verdicts.saved, "verdict": said.verdict, "right_class": said.class_name}
+        verdict = verdicts.judge_action(label["label_uid"], label["class_name"], word, class_name, client)
+        return {"total": verdicts.saved, "verdict": verdict.verdict, "right_class": verdict.class_name}
 
-    def _told(self, held: ReviewSegments, places: list[int]) -> list[dict[str, Any]]:
+    def _as_json(self, held: ReviewSegments, places: list[int]) -> list[dict[str, Any]]:
         """Those of videos that can be shown. Their frames are decoded meanwhile, the first one's first."""
-        service, said = self._service, self._service.verdicts.said()
+        service, verdicts = self._service, self._service.verdicts.latest()
         videos = service.round(held.number).videos
         players: dict[str, list[CropPath]] = {}
-        told = []
+        answers = []
         for place in places:
             video_id, uid = held.actions["video_id"].iloc[place], held.actions["label_uid"].iloc[place]
             if video_id not in videos:
                 continue
             if video_id not in players:
                 players[video_id] = players_of(service.work, held.number, videos[video_id])
-            item = segment_as_json(held, place, videos[video_id], players[video_id], said.get(uid), service.settings)
-            told.append(item)
+            item = segment_as_json(
+                held, place, videos[video_id], players[video_id], verdicts.get(uid), service.settings
+            )
+            answers.append(item)
             service.frames.expect(videos[video_id], item["frames"])
-        return told
+        return answers
 
 
 def _place_of(held: ReviewSegments, label_uid: str) -> int:

@@ -28,7 +28,7 @@ SHARES = {"time": "time_s", "score": "score", "quality": "quality"}
 
 
 def item_as_json(
-    held: ReviewRound, item: ReviewItem, said: Mapping[str, Verdict], most: int, shown: int | None = None
+    held: ReviewRound, item: ReviewItem, verdicts: Mapping[str, Verdict], most: int, shown: int | None = None
 ) -> dict[str, Any]:
     """An item with at most `most` of its labels, evenly, and the label in row `shown` among them."""
     shown = item.shown if shown is None else shown
@@ -42,14 +42,14 @@ def item_as_json(
         "step": strip_step(video.fps, video.stride), "held_out": video.held_out,
         "count": len(item.rows), "duplicates": len(item.duplicates),
         "change": round(item.change, 3), "track": int(held.columns["track_id"][shown]) != NO_TRACK,
-        "shown": held.columns["label_uid"][shown], "rows": rows_as_json(held, rows, said),
+        "shown": held.columns["label_uid"][shown], "rows": rows_as_json(held, rows, verdicts),
     }  # fmt: skip
 
 
-def rows_as_json(held: ReviewRound, rows: np.ndarray, said: Mapping[str, Verdict]) -> list[dict[str, Any]]:
+def rows_as_json(held: ReviewRound, rows: np.ndarray, verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
     """The labels in some rows, with what was said of them."""
     uid = held.columns["label_uid"]
-    return [_row_as_json(held.columns, int(row), said.get(uid[row])) for row in rows]
+    return [_row_as_json(held.columns, int(row), verdicts.get(uid[row])) for row in rows]
 
 
 def strip_step(fps: float, stride: int) -> int:
@@ -58,17 +58,17 @@ def strip_step(fps: float, stride: int) -> int:
 
 
 def _row_as_json(columns: Mapping[str, np.ndarray], row: int, verdict: Verdict | None) -> dict[str, Any]:
-    told: dict[str, Any] = {key: columns[name][row] for key, name in WORDS.items()}
-    told |= {key: int(columns[name][row]) for key, name in NUMBERS.items()}
-    told |= {key: round(float(columns[name][row]), 3) for key, name in SHARES.items()}
-    told["box"] = [round(float(columns[name][row]), 2) for name in BOX_COLUMNS]
+    answer: dict[str, Any] = {key: columns[name][row] for key, name in WORDS.items()}
+    answer |= {key: int(columns[name][row]) for key, name in NUMBERS.items()}
+    answer |= {key: round(float(columns[name][row]), 3) for key, name in SHARES.items()}
+    answer["box"] = [round(float(columns[name][row]), 2) for name in BOX_COLUMNS]
     if verdict is not None:
-        told["verdict"] = verdict.verdict
+        answer["verdict"] = verdict.verdict
         if verdict.xyxy is not None:
-            told["right_box"] = [round(value, 2) for value in verdict.xyxy]
+            answer["right_box"] = [round(value, 2) for value in verdict.xyxy]
         if verdict.class_name:
-            told["right_class"] = verdict.class_name
-    return told
+            answer["right_class"] = verdict.class_name
+    return answer
 
 
 CROP_PX = 112
@@ -107,7 +107,7 @@ class ReviewService:
 
     def items(self, number: int, offset: int, count: int, wanted: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Items of a round that are not judged yet, from place `offset` on; `next` is where to go on, or None."""
-        held, said = self.round(number), self.verdicts.said()
+        held, verdicts = self.round(number), self.verdicts.latest()
         found: list[dict[str, Any]] = []
         place = offset
         uid = held.columns["label_uid"]
@@ -115,8 +115,8 @@ class ReviewService:
         while place < len(held.items) and len(found) < count:
             item = held.items[place]
             place += 1
-            if any(uid[row] not in said for row in item.rows) and self._fits(held, item, wanted or {}):
-                found.append(item_as_json(held, item, said, self.settings.rows_shown))
+            if any(uid[row] not in verdicts for row in item.rows) and self._fits(held, item, wanted or {}):
+                found.append(item_as_json(held, item, verdicts, self.settings.rows_shown))
         for item in held.items[offset:place]:
             self._expect(held, item.shown)
         return {"items": found, "next": place if place < len(held.items) else None}
@@ -127,20 +127,20 @@ class ReviewService:
         row = self._row(held, label_uid)
         item = held.items[held.item_of_row[row]]
         self._expect(held, row)
-        return item_as_json(held, item, self.verdicts.said(), self.settings.rows_shown, row)
+        return item_as_json(held, item, self.verdicts.latest(), self.settings.rows_shown, row)
 
     def around(self, number: int, video_id: str, first: int, last: int) -> dict[str, Any]:
         """All labels of a video in some frames, and the boxes a person drew there."""
         held = self.round(number)
         rows = held.in_frames(video_id, first, last)[:4000]
-        said = self.verdicts.said()
+        verdicts = self.verdicts.latest()
         drawn = [
             {"uid": uid, "frame": verdict.frame_index, "box": verdict.xyxy, "class": verdict.class_name}
-            for uid, verdict in said.items()
+            for uid, verdict in verdicts.items()
             if verdict.video_id == video_id and verdict.frame_index is not None and verdict.judged_xyxy is None
             and verdict.verdict == "y" and first <= verdict.frame_index <= last and uid not in held.place_of
         ]  # fmt: skip
-        return {"labels": rows_as_json(held, rows, said), "drawn": drawn}
+        return {"labels": rows_as_json(held, rows, verdicts), "drawn": drawn}
 
     def judge(self, number: int, asked: Mapping[str, Any], client: str = "") -> dict[str, Any]:
         """Save a verdict on an item, or on one label of it (`only`), with a right class or box where one is given."""
@@ -164,8 +164,8 @@ class ReviewService:
             }
         is_alone = only is not None and not boxes
         saved = self.verdicts.judge(name, self._labels(held, rows), word, class_name, boxes, is_alone, client)
-        said = self.verdicts.said()
-        return {"saved": saved, "total": self.verdicts.saved, "rows": rows_as_json(held, rows[:1000], said)}
+        verdicts = self.verdicts.latest()
+        return {"saved": saved, "total": self.verdicts.saved, "rows": rows_as_json(held, rows[:1000], verdicts)}
 
     def draw(self, number: int, asked: Mapping[str, Any], client: str = "") -> dict[str, Any]:
         """Save a box that no machine drew."""
@@ -179,8 +179,8 @@ class ReviewService:
 
     def take_back(self, client: str = "") -> dict[str, Any]:
         back = self.verdicts.take_back(client)
-        told = {"item": back.name, "labels": len(back.label_uids), "of_actions": back.of_actions}
-        return told | {"total": self.verdicts.saved}
+        answer = {"item": back.name, "labels": len(back.label_uids), "of_actions": back.of_actions}
+        return answer | {"total": self.verdicts.saved}
 
     def browse(self, number: int, wanted: Mapping[str, str]) -> dict[str, Any]:
         """A page of a round's labels that fit a filter; see `labels.browse`."""
@@ -195,7 +195,7 @@ class ReviewService:
         here = rows[max(0, offset) : max(0, offset) + self.settings.browse_rows]
         for row in here:
             self._expect(held, int(row), strip=False)
-        return {"total": len(rows), "labels": rows_as_json(held, here, self.verdicts.said()), "counts": counts}
+        return {"total": len(rows), "labels": rows_as_json(held, here, self.verdicts.latest()), "counts": counts}
 
     def frame(self, number: int, video_id: str, frame_index: int, width: int) -> bytes:
         video = self.round(number).videos.get(video_id)

@@ -98,13 +98,13 @@ class ClipService:
         self._thread = threading.Thread(target=self._work_off, name="clips", daemon=True)
         self._thread.start()
 
-    async def take(self, name: str, said_bytes: int | None, chunks: AsyncIterator[bytes]) -> str:
+    async def take(self, name: str, declared_bytes: int | None, chunks: AsyncIterator[bytes]) -> str:
         """Write a clip as it comes in; the key it is asked for by. InputError, and nothing left, if it is too large."""
         most = self._settings.clip_bytes
         too_large = InputError(
             f"{shown_name(name)}: larger than {most // 2**20} MB; cut it shorter, or lower its quality"
         )
-        if said_bytes is not None and said_bytes > most:
+        if declared_bytes is not None and declared_bytes > most:
             await self._let_pass(chunks)
             raise too_large
         if sum(clip.state in ("waiting", "working") for clip in self.clips.values()) >= self._settings.clips_kept:
@@ -172,10 +172,10 @@ class ClipService:
         models = current_models(self._work)
         search = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-m", "labels.pictures.review.clip", str(clip.path), str(clip.folder)]
-        with open(clip.folder / "said", "w+") as said:
+        with open(clip.folder / "said", "w+") as output:
             self._process = process = subprocess.Popen(
                 [*command, json.dumps(asdict(models)), json.dumps(asdict(self._settings))],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, text=True,
                 env={**os.environ, "PYTHONPATH": search}, start_new_session=True,
             )  # fmt: skip
             late = threading.Timer(self._settings.clip_wait_s, self._end_process)
@@ -188,20 +188,20 @@ class ClipService:
             process.wait()
             is_late = not late.is_alive()
             late.cancel()
-            said.seek(0)
-            last = said.read(2**20).strip().splitlines()
+            output.seek(0)
+            last = output.read(2**20).strip().splitlines()
         if is_late:
             clip.error = f"{clip.name}: given up after {self._settings.clip_wait_s:g} s"
         elif process.returncode != 0 and not clip.error:
             clip.error = f"{clip.name}: the labeller stopped: {last[-1][:200] if last else process.returncode}"
 
-    def _take_progress(self, clip: Clip, told: dict[str, Any]) -> None:
-        if "error" in told:
-            reason = str(told["error"]).replace(str(clip.path), "the clip")
+    def _take_progress(self, clip: Clip, progress: dict[str, Any]) -> None:
+        if "error" in progress:
+            reason = str(progress["error"]).replace(str(clip.path), "the clip")
             clip.error = f"{clip.name}: {reason}"
-        elif "result" in told:
-            clip.result = told["result"]
-        clip.step = told.get("step", clip.step)
+        elif "result" in progress:
+            clip.result = progress["result"]
+        clip.step = progress.get("step", clip.step)
 
     def _end_process(self) -> None:
         process = self._process

@@ -45,18 +45,18 @@ class ActionData:
     def read(self, window: LabelledWindow) -> np.ndarray:
         return self.store.read(window.video_id, window.place)
 
-    def said_of(self, recogniser: Recogniser, windows: Sequence[LabelledWindow], part: str = "") -> np.ndarray:
+    def predictions_of(self, recogniser: Recogniser, windows: Sequence[LabelledWindow], part: str = "") -> np.ndarray:
         """What a recogniser says of each window, (N, K).
 
         Args:
             part: of windows of both kinds, which it looks at.
         """
-        said = [np.zeros((0, len(self.class_names)))]
+        parts = [np.zeros((0, len(self.class_names)))]
         for _, own in groupby(windows, key=lambda window: window.video_id):
             values = (self.read(window) for window in own)
             while together := list(islice(values, EVALUATED_TOGETHER)):
-                said.append(recogniser.recognise(np.stack([value[part] if part else value for value in together])))
-        return np.concatenate(said)
+                parts.append(recogniser.recognise(np.stack([value[part] if part else value for value in together])))
+        return np.concatenate(parts)
 
 
 def gather_actions(

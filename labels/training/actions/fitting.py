@@ -147,9 +147,9 @@ def validate(
     task: RecognitionTask, network: nn.Module, validation: Sequence[LabelledWindow], settings: RecognitionSettings
 ) -> tuple[dict[str, Any], float, dict[str, float]]:
     """Metrics over the labels of the validation windows, the temperature that fits them, and thresholds by class."""
-    labels, said = by_label(validation, task.probabilities(network, validation))
-    temperature = fit_temperature(np.array([label.class_id for label in labels], dtype=np.int64), said)
-    metrics, threshold = judge_labels(labels, said, task.class_names, settings, temperature)
+    labels, probabilities = by_label(validation, task.probabilities(network, validation))
+    temperature = fit_temperature(np.array([label.class_id for label in labels], dtype=np.int64), probabilities)
+    metrics, threshold = judge_labels(labels, probabilities, task.class_names, settings, temperature)
     return metrics, temperature, threshold
 
 
@@ -167,9 +167,9 @@ def judge_labels(
         return dict.fromkeys(unknown), usual
     truth = np.array([label.class_id for label in labels])
     calm = tempered(logs_of(probabilities), temperature)  # as it will label
-    said, sure = calm.argmax(axis=1), calm.max(axis=1)
+    predicted, sure = calm.argmax(axis=1), calm.max(axis=1)
     for class_id, name in enumerate(class_names):
-        own = said == class_id
+        own = predicted == class_id
         if own.sum() >= settings.least_judged:
             usual[name] = trusted_from(sure[own], truth[own] == class_id, settings.precision_floor)
     groups = [label.group for label in labels]
@@ -224,15 +224,15 @@ def write_out_of_fold(
         clear_folds(path.parent)
         return int(metadata["labels"])
     asked: list[LabelledWindow] = []
-    said: list[np.ndarray] = []
+    predicted: list[np.ndarray] = []
     groups = [window.group for window in windows]
     for fold, (own, rest) in enumerate(folds_of(windows, groups, folds)):
         require_no_group_twice(rest, own)
         files = TrainingFolder(fold_folder(path.parent, fold), RECOGNISER)
         network = _trained(task, rest, settings, files, build, digest_of([key, fold]), pretrained)
         found, probabilities = by_label(own, task.probabilities(network, own))
-        asked, said = asked + found, [*said, probabilities]
-    _write(path, asked, np.concatenate(said), task.class_names, {"key": key, "folds": folds})
+        asked, predicted = asked + found, [*predicted, probabilities]
+    _write(path, asked, np.concatenate(predicted), task.class_names, {"key": key, "folds": folds})
     clear_folds(path.parent)
     return len(asked)
 
@@ -254,13 +254,17 @@ def _trained(
 
 
 def _write(
-    path: Path, asked: Sequence[LabelledWindow], said: np.ndarray, class_names: Sequence[str], facts: dict[str, Any]
+    path: Path,
+    asked: Sequence[LabelledWindow],
+    predicted: np.ndarray,
+    class_names: Sequence[str],
+    facts: dict[str, Any],
 ) -> None:
     """The table, its probabilities at the temperature that fits the labels that humans gave, where there are any."""
     human = np.array([label.by_human for label in asked], dtype=bool)
     truth = np.array([label.class_id for label in asked], dtype=np.int64)
-    temperature = fit_temperature(truth[human], said[human])
-    calm = tempered(logs_of(said), temperature)
+    temperature = fit_temperature(truth[human], predicted[human])
+    calm = tempered(logs_of(predicted), temperature)
     table = pd.DataFrame(
         {
             "label_uid": [label.label for label in asked],

@@ -38,8 +38,8 @@ def fusion_parts(settings: RecognitionSettings) -> tuple[RecognitionSettings, Re
     names = parts_of(settings.architecture)
     if [preset_of(name).reads for name in names] != [PIXELS, JOINTS]:
         raise InputError(f"--architecture {settings.architecture}: a fusion is of pixels and joints, as in cnn3d+pose")
-    said = settings.learning_rate != RecognitionSettings.rate_for(settings.architecture)
-    rates = [settings.learning_rate if said else RecognitionSettings.rate_for(name) for name in names]
+    given = settings.learning_rate != RecognitionSettings.rate_for(settings.architecture)
+    rates = [settings.learning_rate if given else RecognitionSettings.rate_for(name) for name in names]
     pixels = replace(settings, architecture=names[0], learning_rate=rates[0], pose="")
     own = replace(settings, architecture=names[1], learning_rate=rates[1])
     return pixels, replace(own, frames=0, mask_channel=False)
@@ -106,15 +106,17 @@ def _save(
     parts = [recogniser_from_file(path, device) for path in saved]
     windows = data.windows[VAL]
     labels: list[LabelledWindow] = []
-    said = []
+    listed = []
     for part, name in zip(parts, (PIXELS, JOINTS), strict=True):
-        labels, own = by_label(windows, data.said_of(part, windows, name))
-        said.append(own)
-    weight = choose_weight(np.array([label.class_id for label in labels], dtype=int), *said)
+        labels, own = by_label(windows, data.predictions_of(part, windows, name))
+        listed.append(own)
+    weight = choose_weight(np.array([label.class_id for label in labels], dtype=int), *listed)
     fused = FusedRecogniser(parts[0], parts[1], weight, str(target))
     # Both are at temperatures of their own: another, fitted to the same few labels, makes what they say too sure.
     temperature = 1.0
-    metrics, threshold = judge_labels(labels, fuse(said[0], said[1], weight), data.class_names, settings, temperature)
+    metrics, threshold = judge_labels(
+        labels, fuse(listed[0], listed[1], weight), data.class_names, settings, temperature
+    )
     checkpoints = [load_checkpoint(path, RECOGNISER) for path in saved]
     inner = {
         name: {"settings": checkpoint["settings"], "temperature": checkpoint["temperature"]}

@@ -26,15 +26,15 @@ BOOTSTRAPS = 1000
 TEMPERATURE_SPREAD = 0.2
 
 
-def confusion_matrix(truth: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """(K, K) counts: rows are the truth, columns what was said."""
     counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (truth, said), 1)
+    np.add.at(counts, (truth, predicted), 1)
     return counts
 
 
-def accuracy(truth: np.ndarray, said: np.ndarray) -> float:
-    return float(np.mean(truth == said)) if len(truth) else float("nan")
+def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    return float(np.mean(truth == predicted)) if len(truth) else float("nan")
 
 
 def f1_by_class(confusion: np.ndarray) -> np.ndarray:
@@ -68,19 +68,19 @@ def calibration_error(truth: np.ndarray, probabilities: np.ndarray, bins: int = 
     return float(sum(gaps) / len(truth))
 
 
-def macro_f1_error(groups: Sequence[str], truth: np.ndarray, said: np.ndarray, classes: int) -> float:
+def macro_f1_error(groups: Sequence[str], truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
     """Standard error of the macro-F1, by leaving out one group at a time; NaN where they are too few to tell."""
     names = np.array(groups, dtype=object).astype(str)
     others = (names != name for name in np.unique(names))
-    return jackknife_error([macro_f1(confusion_matrix(truth[own], said[own], classes)) for own in others])
+    return jackknife_error([macro_f1(confusion_matrix(truth[own], predicted[own], classes)) for own in others])
 
 
 def measure_actions(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     """The metrics of an epoch."""
-    said = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(truth, said, probabilities.shape[1])
+    predicted = probabilities.argmax(axis=1)
+    confusion = confusion_matrix(truth, predicted, probabilities.shape[1])
     return {
-        "top1": rounded(accuracy(truth, said)),
+        "top1": rounded(accuracy(truth, predicted)),
         "macro_f1": rounded(macro_f1(confusion)),
         "balanced_accuracy": rounded(balanced_accuracy(confusion)),
         "ece": rounded(calibration_error(truth, probabilities)),
@@ -90,7 +90,7 @@ def measure_actions(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, A
 def group_bootstrap(
     groups: Sequence[str],
     truth: np.ndarray,
-    said: np.ndarray,
+    predicted: np.ndarray,
     figure: Callable[[np.ndarray, np.ndarray], float],
     seed: int = 0,
     share: float = 0.95,
@@ -107,7 +107,7 @@ def group_bootstrap(
     values = []
     for _ in range(BOOTSTRAPS):
         drawn = np.concatenate([members[at] for at in random.integers(len(members), size=len(members))])
-        values.append(figure(truth[drawn], said[drawn]))
+        values.append(figure(truth[drawn], predicted[drawn]))
     low, high = np.nanquantile(values, [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)
 
@@ -168,13 +168,13 @@ def measure_student(files: TrainingFolder, data: ActionData, device: str) -> dic
         if not windows:
             continue
         if isinstance(student, FusedRecogniser):
-            each = [data.said_of(part, windows, reads) for reads, part in student.parts.items()]
+            each = [data.predictions_of(part, windows, reads) for reads, part in student.parts.items()]
             for part, own in zip(metrics["parts"].values(), each, strict=True):
                 part[where], _ = measure_labels(*by_label(windows, own))
-            said = student.join(*each)
+            probabilities = student.join(*each)
         else:
-            said = data.said_of(student, windows)
-        metrics[where], confusions[where] = measure_labels(*by_label(windows, said))
+            probabilities = data.predictions_of(student, windows)
+        metrics[where], confusions[where] = measure_labels(*by_label(windows, probabilities))
     shown = next((where for where in ("test", "validation") if where in confusions), None)
     count = len(data.class_names)
     confusion = confusions[shown] if shown else np.zeros((count, count), dtype=np.int64)
@@ -188,7 +188,7 @@ def measure_student(files: TrainingFolder, data: ActionData, device: str) -> dic
 def measure_labels(labels: Sequence[LabelledWindow], probabilities: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """Metrics over labels (N) with what was said of them (N, K), with intervals by group, and the confusion matrix."""
     truth = np.array([label.class_id for label in labels])
-    said = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     groups = [label.group for label in labels]
     classes = probabilities.shape[1]
 
@@ -198,7 +198,7 @@ def measure_labels(labels: Sequence[LabelledWindow], probabilities: np.ndarray) 
     found: dict[str, Any] = {"labels": len(labels), "groups": len(set(groups))}
     found |= measure_actions(truth, probabilities)
     for name, figure in (("top1", accuracy), ("macro_f1", f1_of)):
-        interval = group_bootstrap(groups, truth, said, figure)
+        interval = group_bootstrap(groups, truth, predicted, figure)
         found[f"{name}_interval"] = [None if np.isnan(end) else round(end, 4) for end in interval]
     found["human_labels"] = sum(label.by_human for label in labels)
-    return found, confusion_matrix(truth, said, classes)
+    return found, confusion_matrix(truth, predicted, classes)

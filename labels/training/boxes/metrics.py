@@ -165,17 +165,17 @@ def agreement_by_class(
     found: Tables, labels: Tables, thresholds: Mapping[str, float]
 ) -> dict[str, dict[str, float | None]]:
     """For JSON: precision, recall and F1 of each class; None where there is nothing to divide by."""
-    said = {}
+    figures = {}
     for name, counts in counts_by_class(found, labels, thresholds).items():
         total = sum(counts, MatchCounts())
         given, there = total.right + total.wrong, total.right + total.missed
-        said[name] = {
+        figures[name] = {
             "precision": round(total.precision, 4) if given else None,
             "recall": round(total.recall, 4) if there else None,
             "f1": round(total.f1, 4) if there else None,
             "labels": there,
         }
-    return said
+    return figures
 
 
 def f1_error(by_class: Sequence[Sequence[MatchCounts]]) -> float:

@@ -97,7 +97,7 @@ class TrainedRound:
                 )
         by_class = self.metrics["agreement_by_class"]
         if len(by_class) > 1:
-            lines += [f"  {name}: {_shown(said)}" for name, said in sorted(by_class.items())]
+            lines += [f"  {name}: {_shown(figures)}" for name, figures in sorted(by_class.items())]
         for name in self.metrics["weak_classes"]:
             lines.append(
                 f"WEAK: this student hardly finds '{name}' ({_shown(by_class[name])}); in the next round whoever "
@@ -109,17 +109,17 @@ class TrainedRound:
         return [*lines, *agreement_lines(self.folds)]
 
 
-def _shown(said: Mapping[str, Any]) -> str:
+def _shown(figures: Mapping[str, Any]) -> str:
     """The agreement of one class."""
     f1, precision, recall = (
-        "–" if said[name] is None else f"{said[name]:.3f}" for name in ("f1", "precision", "recall")
+        "–" if figures[name] is None else f"{figures[name]:.3f}" for name in ("f1", "precision", "recall")
     )
-    return f"F1 {f1}, precision {precision}, recall {recall}, {said['labels']} labels"
+    return f"F1 {f1}, precision {precision}, recall {recall}, {figures['labels']} labels"
 
 
 def weak_classes(by_class: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     """The classes that a student does not find: more of its boxes and of the labels are without a partner than with."""
-    return sorted(name for name, said in by_class.items() if said["f1"] is not None and said["f1"] < WEAK_F1)
+    return sorted(name for name, figures in by_class.items() if figures["f1"] is not None and figures["f1"] < WEAK_F1)
 
 
 def measure_folds(
@@ -165,10 +165,10 @@ def measure_folds(
             counts = count_matches(sure, label)
             share = Share(2 * counts.right, 2 * counts.right + counts.wrong + counts.missed)  # F1 of all videos
             agreement.add(data.groups[video_id], {FOLDS: share})
-    said = agreement.as_counts()
-    write_json(path, {"key": key, "folds": folds, "agreement": said})
+    as_counts = agreement.as_counts()
+    write_json(path, {"key": key, "folds": folds, "agreement": as_counts})
     clear_folds(path.parent)
-    return said
+    return as_counts
 
 
 def _trained(
@@ -385,12 +385,12 @@ def _train_on(
     best = network_from_checkpoint(checkpoint, str(files.best)).to(next(network.parameters()).device)
     weights = {name: tensor.clone() for name, tensor in best.state_dict().items()}  # detecting may rearrange them
     found, labels = detection_tables(task, best, data.frames[VAL])
-    told = found, labels
+    pair = found, labels
     if len(labels) < LEAST_PARTS:  # one or two clips do not tell how the scores in all the others are to be read
         shown = detection_tables(task, best, spread(data.frames[TRAIN], settings.validation_frames))
-        told = found | shown[0], labels | shown[1]
-    thresholds = find_thresholds(*told, data.class_names, settings.precision_floor)
-    slopes = find_slopes(*told, thresholds)
+        pair = found | shown[0], labels | shown[1]
+    thresholds = find_thresholds(*pair, data.class_names, settings.precision_floor)
+    slopes = find_slopes(*pair, thresholds)
     accuracy, unused = measure_accuracy(work, task, best, data.frames[VAL], thresholds)
     by_class = agreement_by_class(found, labels, thresholds)
     metrics = {

@@ -206,8 +206,8 @@ def choose_clips(
             "of other splits": len(of_class) - len(chosen),
             "not drawn": len(chosen) - len(taken),
         }
-        told = ", ".join(f"{count} {why}" for why, count in others.items() if count)
-        lines.append(f"{where}: {len(taken)} of {len(clips)} clips asked for; left alone: {told}")
+        text = ", ".join(f"{count} {why}" for why, count in others.items() if count)
+        lines.append(f"{where}: {len(taken)} of {len(clips)} clips asked for; left alone: {text}")
     return taken, lines
 
 

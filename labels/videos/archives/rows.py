@@ -127,10 +127,10 @@ def split_lines(rows: list[Row]) -> Iterator[str]:
             "are kept as published, so results on them are too good by what these clips share"
         )
     by_split = Counter(row["split"] or "no split" for row in used)
-    told = ", ".join(f"{count} {split}" for split, count in sorted(by_split.items()))
+    text = ", ".join(f"{count} {split}" for split, count in sorted(by_split.items()))
     groups, classes = ({row[name] for row in used} for name in ("group", "class_name"))
     if used:
-        yield f"{len(used)} labelled clips of {len(classes)} classes in {len(groups)} groups ({told})"
+        yield f"{len(used)} labelled clips of {len(classes)} classes in {len(groups)} groups ({text})"
 
 
 WRITERS = 8
@@ -166,8 +166,8 @@ def whole_clip_actions(rows: list[Row]) -> pd.DataFrame:
 
 
 def _uid(row: Row) -> str:
-    said = f"{row['video_id']}|0|{tables.NO_TRACK}|0|{row['frame_count']}|{row['class_name']}|human"
-    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
+    text = f"{row['video_id']}|0|{tables.NO_TRACK}|0|{row['frame_count']}|{row['class_name']}|human"
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def keep_actions(rows: list[Row], path_of: Callable[[str], Path]) -> None:
@@ -378,9 +378,9 @@ class _ArchiveRun:
         rows = sorted(self.rows.values(), key=lambda row: row["video_id"])
         videos = tables.make_table(KINDS, {name: [row[name] for row in rows] for name in KINDS})
         refused = Counter(self.kinds[row["video_id"]] for row in rows if row["status"] != "ok")
-        used = [said for row in rows if row["status"] == "ok" for said in lines_of(row)]
-        told = [*lines, *used[:MOST_SAID], *refusal_lines(rows, self.kinds), *split_lines(rows)]
-        return ArchiveResult(videos, whole_clip_actions(rows), refused, told)
+        used = [line for row in rows if row["status"] == "ok" for line in lines_of(row)]
+        all_lines = [*lines, *used[:MOST_SAID], *refusal_lines(rows, self.kinds), *split_lines(rows)]
+        return ArchiveResult(videos, whole_clip_actions(rows), refused, all_lines)
 
 
 def _two_labels(other: Row) -> Refusal:

@@ -152,10 +152,10 @@ class _Poses:
     def lines(self) -> list[str]:
         if not self.joints:
             return []
-        told = [f"joints: {self.count} of {self.count + self.reasons.total()} used clips have them"]
+        lines = [f"joints: {self.count} of {self.count + self.reasons.total()} used clips have them"]
         for reason, count in self.reasons.most_common(5):
-            told.append(f"joints of {count} clips not used: {reason} ({', '.join(self.examples[reason][:3])})")
-        return told
+            lines.append(f"joints of {count} clips not used: {reason} ({', '.join(self.examples[reason][:3])})")
+        return lines
 
 
 def pose_table(frames: Any) -> pd.DataFrame:

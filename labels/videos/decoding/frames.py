@@ -81,9 +81,9 @@ class DecoderProcess:
         search = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-m", "labels.videos.decoding.child"]
         held, self._lifeline = os.pipe()  # closed when this process ends, which ends the decoder
-        said = [os.fspath(path), str(stride), json.dumps(asdict(limits)), str(int(until_damage))]
+        arguments = [os.fspath(path), str(stride), json.dumps(asdict(limits)), str(int(until_damage))]
         self._process = subprocess.Popen(
-            [*command, *said, str(self._shared), str(held)],
+            [*command, *arguments, str(self._shared), str(held)],
             pass_fds=(self._shared, held),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
