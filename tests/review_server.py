@@ -22,12 +22,12 @@ class ReviewServer:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         assert self.process.stdout is not None
-        self.hints = ""
+        self.printed = ""
         for line in self.process.stdout:
-            self.said += line
+            self.printed += line
             if line.startswith("http://"):
                 break
-        self.link = self.said.rstrip().rsplit("\n", 1)[-1]
+        self.link = self.printed.rstrip().rsplit("\n", 1)[-1]
         self.address = self.link.partition("/?")[0]
         self.cookie = ""
         if self.link.startswith("http://"):
@@ -78,7 +78,7 @@ class ReviewServer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         printed, wrong = self.process.communicate(timeout=START_S)
-        return self.process.returncode, self.said + printed, wrong
+        return self.process.returncode, self.printed + printed, wrong
 
     def __enter__(self) -> "ReviewServer":
         return self

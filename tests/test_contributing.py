@@ -32,7 +32,7 @@ class Tree:
     """A copy of what a contributor changes."""
 
     root: Path
-    said: str = ""
+    printed: str = ""
 
     def follow(self, title: str) -> None:
         """Do what the blocks of a section say, in order."""
@@ -59,7 +59,7 @@ class Tree:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(self.root)}
         ended = subprocess.run(words, shell=True, cwd=self.root, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
-        self.hints = ended.stdout
+        self.printed = ended.stdout
 
     def record(self, stage: str, work: str = "work") -> dict:
         return json.loads((self.root / work / "rounds" / "00" / stage / "run.json").read_text())
@@ -120,7 +120,7 @@ def test_a_clip_source(tree):
     tree.follow("A clip source")
     (row,) = pd.read_parquet(tree.root / "named" / "videos.parquet").to_dict("records")
     assert (row["status"], row["class_name"], row["group"]) == ("ok", "serve", "named_final")
-    assert "1 human labels" in tree.said
+    assert "1 human labels" in tree.printed
 
 
 def test_a_cleaning_rule(tree):
@@ -129,7 +129,7 @@ def test_a_cleaning_rule(tree):
     tree.run("python dataset_cleaner.py work --round 0 --without wide")
     assert not (tree.boxes("cleaned")["reason"].str.startswith("wide")).any()
     tree.run("python dataset_cleaner.py --help")
-    assert "wider than a ball is that flies this slowly" in tree.said
+    assert "wider than a ball is that flies this slowly" in tree.printed
 
 
 def test_a_format(tree):
@@ -139,9 +139,9 @@ def test_a_format(tree):
     centres = pd.read_csv(tree.root / "work/rounds/00/export/centres/centres.csv")
     assert len(centres) == len(kept) > 0
     assert sorted(centres["x"]) == pytest.approx(sorted((kept["x1"] + kept["x2"]) / 2), abs=1e-3)
-    assert f"{len(kept)} labels = {len(kept)} used" in tree.said
+    assert f"{len(kept)} labels = {len(kept)} used" in tree.printed
 
 
 def test_a_class_list(tree):
     tree.follow("A class list")
-    assert "tennis racket" in tree.said
+    assert "tennis racket" in tree.printed

@@ -108,13 +108,13 @@ def test_a_bare_frame_is_of_the_only_clip_or_of_the_one_that_is_said():
     one, two = videos_called("/match.mp4"), videos_called("/match.mp4", "/serve.mp4")
     assert KnownVideos(one).find_frame("frame_000123.PNG")[1] == 123
     assert KnownVideos(two).find_frame("frame_000123", "serve")[0]["video_id"] == "serve"
-    assert KnownVideos(two, said=ImportHints("serve")).find_frame("frame_000123")[0]["video_id"] == "serve"
-    said = KnownVideos(two, said=ImportHints("match.mp4"))
-    assert said.find("final_cut.mp4")["video_id"] == "match"
+    assert KnownVideos(two, hints=ImportHints("serve")).find_frame("frame_000123")[0]["video_id"] == "serve"
+    named = KnownVideos(two, hints=ImportHints("match.mp4"))
+    assert named.find("final_cut.mp4")["video_id"] == "match"
     with pytest.raises(InputError, match="names several videos"):
-        said.find("another.mp4")
+        named.find("another.mp4")
     with pytest.raises(InputError, match="no such video"):
-        KnownVideos(two, said=ImportHints("nobody"))
+        KnownVideos(two, hints=ImportHints("nobody"))
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_six_classes_of_hmdb51(tmp_path, capsys):
     archive = tmp_path / "hmdb51"
     for number, name in enumerate([*classes, "wave"]):
         lines = []
-        for film, tag in enumerate((1, 2)):
+        for film, tag in enumerate((1, 1, 2)):
             clip = f"Film{number}{film}_{name}_f_cm_np1_fr_med_0.avi"
             write_clip(archive / name / clip, DIRECTIONS[number % 6], 10 * number + film)
             lines.append(f"{clip} {tag} ")

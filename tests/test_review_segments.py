@@ -283,7 +283,7 @@ def test_all_frames_that_will_be_shown_are_decoded_ahead(work, boxes_of):
 
 def test_a_page_of_both_names_both_cleanings(work):
     with ReviewServer(work.root) as server:
-        assert "5 actions to judge" in server.said and " boxes in " in server.said
+        assert "5 actions to judge" in server.printed and " boxes in " in server.printed
         server.tell("/api/action-verdict?round=0", {"item": "clip_a-a2", "verdict": "n"})
         _, printed, _ = server.stop()
     assert f"next: python dataset_cleaner.py {work.root} --round 0 --task actions\n" in printed
@@ -299,7 +299,7 @@ def test_a_round_of_actions_alone_is_served_and_its_end_names_the_right_cleaning
     work = make_work(tmp_path / "work", [Clip("clip_a", [])], 0)
     write_actions(work)
     with ReviewServer(work.root) as server:
-        assert "round 0: 5 actions to judge" in server.said
+        assert "round 0: 5 actions to judge" in server.printed
         about = server.json("/api/about")
         assert (about["labels"], about["segments"], about["rounds"]) == (0, 5, [0])
         items = server.json("/api/actions?round=0")["items"]

@@ -201,7 +201,7 @@ def csv_lines(path: Path) -> list[list[str]]:
             delimiter = delimiter_of(opened.readline())
             opened.seek(0)
             reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True)
-            rows = [[value.strip() for value in row] for row in reader if row]
+            rows = [row for row in ([value.strip() for value in row] for row in reader) if any(row)]
             return rows if delimiter == "," else [[DECIMAL_COMMA.sub(r"\1.\2", each) for each in row] for row in rows]
     except (OSError, UnicodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None

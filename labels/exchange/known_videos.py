@@ -43,7 +43,7 @@ class ImportHints:
 class KnownVideos:
     """The usable videos of a work folder, found by whatever a foreign file calls them.
 
-    `times` is the folder with the time stamps of uneven videos. InputError when `said` names a video that is not here.
+    `times` is the folder with the time stamps of uneven videos. InputError when `hints` name a video that is not here.
     """
 
     def __init__(self, videos: pd.DataFrame, times: Path | None = None, hints: ImportHints | None = None):

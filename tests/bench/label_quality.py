@@ -52,7 +52,7 @@ class Clip:
     cameras: list[pd.DataFrame | None]
     scales: list[Scales]
     truth: pd.DataFrame
-    said: dict[str, float]
+    settings: dict[str, float]
 
 
 Method = Callable[[list[Clip]], Iterator[list[pd.DataFrame]]]  # of each round, the labels of each clip
@@ -99,7 +99,7 @@ def cleaning(without: tuple[str, ...] = ()) -> Method:
                 kept = (kept_as_seen(clip.labelled[number], before, settings) for clip, before in seen)
                 usual = UsualTracks(kept, settings)
             for place, clip in enumerate(clips):
-                settings = CleaningSettings(without=without, **clip.said)
+                settings = CleaningSettings(without=without, **clip.settings)
                 now, before = VideoLabels(clip.labelled[number], clip.facts[number]), old[place]
                 merged_in = None if before is None else VideoLabels(before, clip.facts[number - 1])
                 how = (clip.scales[number], settings, merged_in, clip.cameras[number])
