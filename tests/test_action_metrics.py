@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labels.models.recognisers.recogniser import tempered
-from labels.training.actions.fitting import judge_labels, trusted_from
+from labels.training.actions.data import LabelledWindow, by_label
 from labels.training.actions.metrics import (
     accuracy,
     balanced_accuracy,
@@ -16,11 +16,13 @@ from labels.training.actions.metrics import (
     f1_by_class,
     fit_temperature,
     group_bootstrap,
+    judge_labels,
     macro_f1,
     macro_f1_error,
     measure_actions,
+    trusted_from,
 )
-from labels.training.actions.task import LabelledWindow, by_label, chances
+from labels.training.actions.task import chances
 from labels.training.settings import RecognitionSettings
 
 TRUTH = np.array([0, 0, 0, 1])

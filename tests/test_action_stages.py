@@ -27,12 +27,11 @@ from labels.records.run_records import UNFINISHED, RunRecord, out_of_date, write
 from labels.records.safe_writing import file_digest, read_json, read_parquet, write_parquet
 from labels.records.tables import check_actions
 from labels.records.work_folder import WorkFolder
-from labels.training.actions.data import gather_actions
-from labels.training.actions.fitting import require_no_group_twice
+from labels.training.actions.data import LabelledWindow, by_label, gather_actions
 from labels.training.actions.metrics import calibration_error
 from labels.training.actions.round import preset_for
-from labels.training.actions.task import LabelledWindow, by_label
 from labels.training.settings import RecognitionSettings
+from labels.training.splits import require_no_group_twice
 from tests.conftest import write_test_video
 
 STAGES = ("labelled", "cleaned", "trained")
@@ -171,7 +170,7 @@ def test_trained_again_is_not_trained_again(work, capsys):
 
 
 def test_killed_after_an_epoch_and_run_again_gives_the_same_bytes(work, monkeypatch):
-    import labels.training.actions.fitting as loop
+    import labels.training.fit as loop
 
     folder = work / "rounds/00/trained"
     before = {name: file_digest(folder / name) for name in ("recogniser.pt", "actions/metrics.csv", "confusion.csv")}
@@ -212,13 +211,13 @@ def test_the_student_labels_the_next_round_and_humans_stay(work, capsys):
 
 
 def test_out_of_fold_students_are_heard_in_the_next_round(work, capsys, monkeypatch):
-    import labels.training.actions.fitting as folds
+    import labels.training.actions.out_of_fold as folds
 
     asked = []
     real = folds.require_no_group_twice
 
-    def counted(training, judged):  # training without validation asks too
-        asked.extend([(training, judged)] if judged else [])
+    def counted(training, judged):
+        asked.append((training, judged))
         real(training, judged)
 
     monkeypatch.setattr(folds, "require_no_group_twice", counted)

@@ -10,7 +10,7 @@ from labels.records.matching import MatchCounts
 from labels.training.boxes.augmentation import Cutting, PasteSettings, cut_out, draw_source, paste
 from labels.training.boxes.data import empty_frame
 from labels.training.boxes.metrics import f1_error
-from labels.training.fit import sureness
+from labels.training.boxes.task import sureness
 
 ALWAYS = PasteSettings(share=1.0, scale=(1.0, 1.0))
 FAST = PasteSettings(share=1.0, speed=(2.0, 2.0))

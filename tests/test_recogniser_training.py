@@ -1,6 +1,6 @@
 """What training recognisers is made of: augmentation of whole clips, rates by layer, norms, the weight of a fusion."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,11 +11,11 @@ from labels.models.checkpoints import load_checkpoint
 from labels.models.recognisers.pose_networks import JOINTS as JOINT_NAMES
 from labels.models.recognisers.recogniser import build_recogniser, fuse, preset_of
 from labels.models.recognisers.settings import CNN3D, JOINTS, PIXELS, Preset
-from labels.training.actions.data import ActionData
-from labels.training.actions.fitting import layer_rates, settle_norms, train_recogniser
+from labels.training.actions.data import ActionData, LabelledWindow
 from labels.training.actions.fusion import choose_weight, fusion_parts
 from labels.training.actions.round import preset_for
-from labels.training.actions.task import LabelledWindow, RecognitionTask, augment_clip
+from labels.training.actions.task import RecognitionTask, augment_clip, layer_rates
+from labels.training.fit import fit
 from labels.training.settings import ClipAugmentation, RecognitionSettings
 from labels.training.training_folder import TrainingFolder
 
@@ -53,7 +53,7 @@ def test_norms_are_settled_by_the_training_windows():
     settings = RecognitionSettings(CNN3D, norm_windows=8, batch_size=4)
     task = RecognitionTask(("left", "b"), Preset(2, 5.0, 16, 16), lambda window: values, settings)
     task._augmented = lambda window, turned: task._plain(window).permute(3, 0, 1, 2).float()
-    settle_norms(network, task, [LabelledWindow("a", "a", "a", 0, 0), LabelledWindow("b", "b", "b", 0, 1)], settings, 0)
+    task.settled(network, [LabelledWindow("a", "a", "a", 0, 0), LabelledWindow("b", "b", "b", 0, 1)], 0)
     assert network.norm.running_mean.tolist() == pytest.approx([77] * 3) and not network.training
 
 
@@ -119,6 +119,6 @@ def test_recognisers_of_joints_see_more_windows_an_epoch(tmp_path):
         files = TrainingFolder(tmp_path / kind, "recogniser")
         windows = [LabelledWindow(name, name, name, 0, at) for at, name in enumerate("ab")]
         network = build_recogniser(kind, 2, preset, pretrained=False)
-        train_recogniser(network, task, windows, [], settings, files, "test")
+        fit(network, task, windows, [], files, "test", asdict(preset))
         steps[reads] = load_checkpoint(files.last, "recogniser")["step"]
     assert steps == {JOINTS: 3, PIXELS: 1}

@@ -28,8 +28,9 @@ from labels.records.work_folder import WorkFolder
 from labels.training.boxes import round as box_folds
 from labels.training.boxes import round as round_training
 from labels.training.boxes.ballnet_task import BallNetTask
-from labels.training.boxes.data import detection_tables, gather_data, read_cleaned
+from labels.training.boxes.data import gather_data, read_cleaned
 from labels.training.boxes.round import train_round, truth_frames
+from labels.training.boxes.task import detection_tables
 from labels.training.optimisation import seed_everything
 from labels.training.settings import TrainingSettings
 from labels.videos.decoding.frames import decode_frames
@@ -417,7 +418,7 @@ def test_what_only_actions_know_is_refused_for_boxes(tmp_path, capsys):
 
 def test_students_of_the_other_groups_say_how_far_they_agree(tmp_path, small, capsys, monkeypatch):
     work = make_work(tmp_path, clips=5)
-    trained_on, real = [], box_folds.train_detector
+    trained_on, real = [], box_folds.fit
 
     def watched(network, task, frames, *rest):
         trained_on.append({frame.video_id for frame in frames})
@@ -431,7 +432,7 @@ def test_students_of_the_other_groups_say_how_far_they_agree(tmp_path, small, ca
 
         return tables_of
 
-    monkeypatch.setattr(box_folds, "train_detector", watched)
+    monkeypatch.setattr(box_folds, "fit", watched)
     command = [str(tmp_path), "--round", "0", "--epochs", "1", "--folds", "3", "--device", "cpu"]
     assert train.main([*command[:-3], "9", *command[-2:]]) == 2
     assert "--folds 9: fewer groups than that are trained on" in capsys.readouterr().err
@@ -461,13 +462,13 @@ def test_students_of_the_folds_of_a_continued_round_start_anew(tmp_path, small, 
     assert train.main([str(tmp_path), "--round", "0", *command]) == 0
     shutil.copytree(work.round(0).stage("cleaned"), work.round(1).stage("cleaned"))
     write_run_record(work.round(1), RunRecord("cleaned", 1, {}, {}, output="cleaned again"))
-    started, real = [], box_folds.train_detector
+    started, real = [], box_folds.fit
 
     def watched(network, task, frames, *rest):
         started.append(network.stem[0][0].weight.detach().clone())
         return real(network, task, frames, *rest)
 
-    monkeypatch.setattr(box_folds, "train_detector", watched)
+    monkeypatch.setattr(box_folds, "fit", watched)
     assert train.main([str(tmp_path), "--round", "1", *command, "--continue", "--folds", "2"]) == 0
     before = load_checkpoint(work.round(0).detector)["network"]["stem.0.0.weight"]
     anew = [weights for weights in started if not torch.equal(weights, before)]

@@ -22,7 +22,7 @@ from labels.training.boxes.metrics import (
     wilson_lower_bound,
 )
 from labels.training.boxes.round import weak_classes
-from labels.training.fit import draw_chances
+from labels.training.boxes.task import draw_chances
 from labels.training.optimisation import AverageWeights
 from labels.training.settings import FrameChoice
 

@@ -9,6 +9,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,17 +51,11 @@ class AverageWeights:
             tensor.copy_(torch.as_tensor(state[name]))
 
 
-class Task(Protocol):
-    """What training asks of a kind of network, be it one that finds boxes or one that recognises actions."""
-
-    def make_batch(self, examples: Any) -> Any: ...
-
-    def losses(self, network: nn.Module, batch: Any, progress: float) -> dict[str, Tensor]: ...
-
-
 class StepSettings(Protocol):
-    """The settings that steps go by; see `TrainingSettings`."""
+    """The settings that training goes by; see `TrainingSettings`."""
 
+    @property
+    def architecture(self) -> str: ...
     @property
     def epochs(self) -> int: ...
     @property
@@ -78,7 +73,54 @@ class StepSettings(Protocol):
     @property
     def average_decay(self) -> float: ...
     @property
+    def patience(self) -> int: ...
+    @property
     def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a network is worth on validation examples."""
+
+    metrics: dict[str, Any]  # the task's `score` and `<score>_error` among them, None where not known
+    checkpoint: dict[str, Any]  # what labelling with these weights goes by: working thresholds, temperature
+    text: str  # for the terminal; empty where there was nothing to validate on
+    columns: dict[str, Any] = field(default_factory=dict)  # more for metrics.csv
+
+
+class Task(Protocol):
+    """What training asks of a kind of network, be it one that finds boxes or one that recognises actions."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def settings(self) -> StepSettings: ...
+    @property
+    def score(self) -> str:
+        """The metric by which an epoch is kept."""
+        ...
+
+    def chances(self, training: Any) -> np.ndarray:
+        """How often each example is drawn, against the others (N,)."""
+        ...
+
+    def make_batch(self, examples: Any) -> Any:
+        """Read and augment examples."""
+        ...
+
+    def losses(self, network: nn.Module, batch: Any, progress: float) -> dict[str, Tensor]:
+        """The parts of the loss; their sum is minimised. `progress` is the share of the training that is done."""
+        ...
+
+    def settled(self, network: nn.Module, training: Any, epoch: int) -> nn.Module:
+        """The network with averaged weights, and what the average has made stale mended in place."""
+        ...
+
+    def validate(self, network: nn.Module, validation: Any) -> Validation: ...
+
+    def too_large(self) -> str:
+        """What to say when a batch does not fit into the GPU."""
+        ...
 
 
 RANK_SEED = 2**20  # between ranks: further than any number of epochs, so that each draws its own augmentation

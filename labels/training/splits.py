@@ -11,7 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -206,3 +206,13 @@ def _first_validation_groups(
 def _draw(group: str) -> float:
     """A number in 0-1 that depends on the group's name alone."""
     return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=6).digest()) / 2**48
+
+
+def require_no_group_twice(training: Sequence[Any], held_out: Sequence[Any]) -> None:
+    """AssertionError when a `group` or `video_id` is trained on and judged by: a leak is never a user's doing."""
+    for name in ("group", "video_id"):
+        both = {getattr(window, name) for window in training} & {getattr(window, name) for window in held_out}
+        if both:
+            raise AssertionError(
+                f"the {name} {min(both)} is trained on and judged by: the figures would be worth nothing"
+            )

@@ -28,9 +28,10 @@ from labels.labelling.action_intervals import action_uid, probabilities_json
 from labels.models.recognisers.pose_networks import JOINTS
 from labels.models.recognisers.recogniser import build_recogniser, load_recogniser, preset_of
 from labels.records import tables
-from labels.training.actions.fitting import train_recogniser
+from labels.training.actions.data import LabelledWindow
 from labels.training.actions.metrics import confusion_matrix, macro_f1
-from labels.training.actions.task import LabelledWindow, RecognitionTask
+from labels.training.actions.task import RecognitionTask
+from labels.training.fit import fit
 from labels.training.optimisation import seed_everything
 from labels.training.settings import RecognitionSettings
 from labels.training.training_folder import TrainingFolder
@@ -111,7 +112,7 @@ def main() -> None:
             network = build_recogniser(args.kind, len(classes), preset, False)
             with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stderr(io.StringIO()):
                 folder = TrainingFolder(Path(scratch), "recogniser")
-                train_recogniser(network, task, windows, [], settings, folder, str(asdict(settings)))
+                fit(network, task, windows, [], folder, str(asdict(settings)), asdict(preset))
                 student = load_recogniser(str(folder.best))
             said = np.concatenate([student.recognise(joints[None]) for joints, _ in judged.values()])
             best = said.argmax(axis=1)

@@ -15,7 +15,7 @@ import contextlib
 import io
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +30,8 @@ from labels.models.recognisers.recogniser import build_recogniser, network_from_
 from labels.models.recognisers.settings import FEATURES
 from labels.records.work_folder import WorkFolder
 from labels.training.actions import metrics as action_metrics
-from labels.training.actions.fitting import train_recogniser
-from labels.training.actions.task import LabelledWindow, RecognitionTask, by_label
+from labels.training.actions.data import LabelledWindow, by_label
+from labels.training.actions.task import RecognitionTask
 from labels.training.optimisation import seed_everything
 from labels.training.settings import RecognitionSettings
 from labels.training.training_folder import TrainingFolder
@@ -101,7 +101,7 @@ def main() -> None:
             network = build_recogniser(args.architecture, len(classes), preset, False)
             with tempfile.TemporaryDirectory() as trained, contextlib.redirect_stderr(io.StringIO()):
                 files = TrainingFolder(Path(trained), "recogniser")
-                train_recogniser(network, task, training, [], settings, files, "bench")
+                fit(network, task, training, [], files, "bench", asdict(preset))
                 student = network_from_file(load_checkpoint(files.best, RECOGNISER), "bench")
             labels, probabilities = by_label(judged, task.probabilities(student, judged))
             truth += [label.class_id for label in labels]

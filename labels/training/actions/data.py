@@ -19,10 +19,24 @@ from labels.records.errors import InputError
 from labels.records.run_records import require_run_record
 from labels.records.safe_writing import read_parquet
 from labels.records.work_folder import ACTIONS_CLEANED, RoundFolder, WorkFolder
-from labels.training.actions.task import EVALUATED_TOGETHER, LabelledWindow
 from labels.training.settings import RecognitionSettings, SplitSettings
 from labels.training.splits import TEST, TRAIN, VAL, linked_groups, split_videos
 from labels.videos.decoding.frames import DecodeError
+
+EVALUATED_TOGETHER = 16
+
+
+@dataclass(frozen=True)
+class LabelledWindow:
+    """One window and what it shows. `label` names the row it is of: all windows of a row are judged together."""
+
+    label: str
+    video_id: str
+    group: str
+    place: int  # among the windows of its video
+    class_id: int
+    weight: float = 1.0  # 0-1
+    by_human: bool = True
 
 
 @dataclass
@@ -57,6 +71,17 @@ class ActionData:
             while together := list(islice(values, EVALUATED_TOGETHER)):
                 parts.append(recogniser.recognise(np.stack([value[part] if part else value for value in together])))
         return np.concatenate(parts)
+
+
+def by_label(windows: Sequence[LabelledWindow], probabilities: np.ndarray) -> tuple[list[LabelledWindow], np.ndarray]:
+    """A window of each label, in their first order, and the mean probabilities over the label's windows."""
+    firsts: dict[str, int] = {}
+    members = [firsts.setdefault(window.label, len(firsts)) for window in windows]
+    sums = np.zeros((len(firsts), probabilities.shape[1]))
+    np.add.at(sums, members, probabilities)
+    counts = np.bincount(members, minlength=len(firsts))
+    chosen = {window.label: window for window in reversed(windows)}
+    return [chosen[label] for label in firsts], sums / np.maximum(counts, 1)[:, None]
 
 
 def gather_actions(

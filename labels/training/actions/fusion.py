@@ -1,7 +1,7 @@
 """Training a fusion: its two recognisers on the same windows, then the weight between them, chosen on validation."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from labels.models.recognisers.recogniser import (
 )
 from labels.models.recognisers.settings import JOINTS, PIXELS, PRETRAINED, Preset, parts_of
 from labels.records.errors import InputError
-from labels.training.actions.data import ActionData
-from labels.training.actions.fitting import judge_labels, train_recogniser
-from labels.training.actions.task import LabelledWindow, RecognitionTask, by_label
+from labels.training.actions.data import ActionData, LabelledWindow, by_label
+from labels.training.actions.metrics import judge_labels
+from labels.training.actions.task import RecognitionTask
+from labels.training.fit import fit
 from labels.training.optimisation import seed_everything
 from labels.training.settings import RecognitionSettings
 from labels.training.splits import TRAIN, VAL
@@ -86,7 +87,8 @@ def train_fusion(
         folder = TrainingFolder(files.beside / part.settings.architecture, RECOGNISER)
         task = RecognitionTask(data.class_names, part.preset, partial(_read_part, data, part.reads), part.settings)
         windows = data.windows[TRAIN], data.windows[VAL]
-        history = train_recogniser(part.network, task, *windows, part.settings, folder, identity, part.pretrained)
+        rate_of = task.rate_of(part.network) if part.pretrained else None
+        history = fit(part.network, task, *windows, folder, identity, asdict(part.preset), rate_of)
         epochs += len(history)
         saved.append(folder.best)
         if draw is not None and data.windows[VAL]:

@@ -15,9 +15,9 @@ from labels.models.checkpoints import RECOGNISER, load_checkpoint, save_checkpoi
 from labels.models.recognisers.recogniser import FusedRecogniser, logs_of, recogniser_from_file, tempered
 from labels.models.recognisers.settings import parts_of
 from labels.records.safe_writing import write_text
-from labels.training.actions.data import ActionData
-from labels.training.actions.task import LabelledWindow, by_label
+from labels.training.actions.data import ActionData, LabelledWindow, by_label
 from labels.training.optimisation import jackknife_error
+from labels.training.settings import RecognitionSettings
 from labels.training.splits import TEST, VAL
 from labels.training.training_folder import TrainingFolder
 
@@ -128,6 +128,36 @@ def fit_temperature(truth: np.ndarray, probabilities: np.ndarray) -> float:
         for value in candidates
     ]
     return round(float(candidates[int(np.argmin(losses))]), 4)
+
+
+def judge_labels(
+    labels: Sequence[LabelledWindow],
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    settings: RecognitionSettings,
+    temperature: float,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Metrics of what was said (N, K) of labels (N,), and thresholds by class of the same at a temperature."""
+    usual = dict.fromkeys(class_names, 0.5)
+    if not labels:
+        unknown = ("top1", "macro_f1", "balanced_accuracy", "ece", "macro_f1_error")
+        return dict.fromkeys(unknown), usual
+    truth = np.array([label.class_id for label in labels])
+    calm = tempered(logs_of(probabilities), temperature)  # as it will label
+    predicted, sure = calm.argmax(axis=1), calm.max(axis=1)
+    for class_id, name in enumerate(class_names):
+        own = predicted == class_id
+        if own.sum() >= settings.least_judged:
+            usual[name] = trusted_from(sure[own], truth[own] == class_id, settings.precision_floor)
+    groups = [label.group for label in labels]
+    error = macro_f1_error(groups, truth, probabilities.argmax(axis=1), len(class_names))
+    return measure_actions(truth, probabilities) | {"macro_f1_error": rounded(error)}, usual
+
+
+def trusted_from(sure: np.ndarray, right: np.ndarray, floor: float) -> float:
+    """The lowest sureness from which at least this share of what was said is right; 1 where no sureness helps."""
+    good = [float(limit) for limit in np.sort(sure) if right[sure >= limit].mean() >= floor]
+    return round(min(good), 4) if good else 1.0
 
 
 def confusion_csv(confusion: np.ndarray, class_names: Sequence[str]) -> str:

@@ -45,13 +45,13 @@ from labels.records.run_records import (
 from labels.records.safe_writing import digest_of, file_digest, read_json, write_json
 from labels.records.work_folder import ACTIONS_CLEANED, ACTIONS_LABELLED, ACTIONS_TRAINED, WorkFolder
 from labels.training.actions.data import ActionData, gather_actions
-from labels.training.actions.fitting import require_no_group_twice, train_recogniser
 from labels.training.actions.fusion import fusion_parts, make_parts, train_fusion
 from labels.training.actions.metrics import measure_student
 from labels.training.actions.task import RecognitionTask
+from labels.training.fit import fit
 from labels.training.optimisation import seed_everything
 from labels.training.settings import RecognitionSettings
-from labels.training.splits import TEST, TRAIN, VAL, require_groups
+from labels.training.splits import TEST, TRAIN, VAL, require_groups, require_no_group_twice
 from labels.training.training_folder import TrainingFolder
 
 SHORTEST_S, LONGEST_S = 0.05, 60.0  # a window is; stage 4 keeps all of them on disk
@@ -200,7 +200,8 @@ def train_actions(
     else:
         task = RecognitionTask(data.class_names, preset, data.read, settings)
         windows = data.windows[TRAIN], data.windows[VAL]
-        epochs = len(train_recogniser(network, task, *windows, settings, files, identity, pretrained or go_on))
+        rate_of = task.rate_of(network) if pretrained or go_on else None
+        epochs = len(fit(network, task, *windows, files, identity, asdict(preset), rate_of))
         if draw is not None and data.windows[VAL]:
             draw(files.epochs, files.curves)
     metrics = measure_student(files, data, device) | {"epochs": epochs}
@@ -330,7 +331,7 @@ def _ask_folds(
 ) -> str:
     """Train the out-of-fold students; returns the line that says so."""
     from labels.models.recognisers.recogniser import build_recogniser
-    from labels.training.actions.fitting import write_out_of_fold
+    from labels.training.actions.out_of_fold import write_out_of_fold
     from labels.training.actions.task import RecognitionTask
     from labels.training.splits import TRAIN
 
@@ -343,7 +344,6 @@ def _ask_folds(
         folder.out_of_fold,
         task,
         windows,
-        settings,
         args.folds,
         lambda: build_recogniser(settings.architecture, len(data.class_names), preset, pretrained).to(device),
         digest_of([record.arguments, record.inputs]),

@@ -4,20 +4,28 @@ All frames of a window are augmented alike. Random numbers come from torch's glo
 on its seed alone.
 """
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 from labels.models.recognisers.pose_networks import HIPS, MIRROR, mirrored_classes, normalise
 from labels.models.recognisers.pose_networks import JOINTS as JOINT_NAMES
 from labels.models.recognisers.recogniser import view_probabilities
 from labels.models.recognisers.settings import FEATURES, JOINTS, Preset
+from labels.training.actions.data import EVALUATED_TOGETHER, LabelledWindow, by_label
+from labels.training.actions.metrics import fit_temperature, judge_labels
+from labels.training.optimisation import Validation, seed_everything
 from labels.training.settings import ClipAugmentation, PoseAugmentation, RecognitionSettings
 
+NORMS_SEED = 2**31  # far from any epoch's
+LAYER = re.compile(r".*?\.\d+(?=\.)")  # of a weight's name: up to its first number
+HEAD = re.compile(r"(.*\.)?(head|fc|classifier)\.")
 GREY = torch.tensor([0.299, 0.587, 0.114])
 
 
@@ -94,27 +102,13 @@ def _between(low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand(()))
 
 
-EVALUATED_TOGETHER = 16
-
-
-@dataclass(frozen=True)
-class LabelledWindow:
-    """One window and what it shows. `label` names the row it is of: all windows of a row are judged together."""
-
-    label: str
-    video_id: str
-    group: str
-    place: int  # among the windows of its video
-    class_id: int
-    weight: float = 1.0  # 0-1
-    by_human: bool = True
-
-
 Batch = tuple[Tensor, Tensor, Tensor]  # windows (B, ...), targets (B, K), weights (B,)
 
 
 class RecognitionTask:
     """See `optimisation.Task`. `read` gives a window's pixels (T, h, w, 3) uint8, or its joints (T, J, 2)."""
+
+    score = "macro_f1"
 
     def __init__(
         self,
@@ -123,8 +117,17 @@ class RecognitionTask:
         read: Callable[[LabelledWindow], np.ndarray],
         settings: RecognitionSettings,
     ) -> None:
+        if preset.reads == JOINTS:
+            settings = replace(settings, epoch_frames=settings.epoch_poses)
         self.class_names, self.preset, self.read, self.settings = class_names, preset, read, settings
         self.mirror = mirrored_classes(class_names)
+
+    def chances(self, windows: Sequence[LabelledWindow]) -> np.ndarray:
+        return chances(windows, len(self.class_names), self.settings.beta, self.settings.human_draws)
+
+    def rate_of(self, network: nn.Module) -> Callable[[str], float]:
+        """Of a network with trained weights: a weight's name -> its share of the learning rate."""
+        return layer_rates([name for name, _ in network.named_parameters()], self.settings.backbone_share).__getitem__
 
     def make_batch(self, windows: Sequence[LabelledWindow]) -> Batch:
         values, targets = [], torch.zeros(len(windows), len(self.class_names))
@@ -143,6 +146,39 @@ class RecognitionTask:
             logits = network(values).float()
         each = -(targets * logits.log_softmax(dim=1)).sum(dim=1)
         return {"class": (each * weights).sum() / weights.sum().clamp(min=1e-6)}
+
+    def settled(self, network: nn.Module, windows: Sequence[LabelledWindow], epoch: int) -> nn.Module:
+        """Precise batch norm (arxiv.org/abs/2105.07576): the statistics of averaged weights, from training windows.
+
+        Those that the average brings are of weights long gone, and of batches that may be small.
+        """
+        if getattr(network, "frozen_norms", False):
+            return network
+        seed_everything(self.settings.seed, NORMS_SEED + epoch)
+        odds, count = self.chances(windows), self.settings.norm_windows
+        drawn = np.random.default_rng([self.settings.seed, epoch, 2]).choice(len(windows), count, p=odds)
+        size = self.settings.batch_size
+        batches = ([windows[at] for at in drawn[first : first + size]] for first in range(0, count, size))
+        device = next(network.parameters()).device
+        update_bn((self.make_batch(batch)[0] for batch in batches), network, device)
+        return network
+
+    def validate(self, network: nn.Module, windows: Sequence[LabelledWindow]) -> Validation:
+        """Over the labels of the windows; the temperature that fits them, and thresholds by class."""
+        labels, probabilities = by_label(windows, self.probabilities(network, windows))
+        temperature = fit_temperature(np.array([label.class_id for label in labels], dtype=np.int64), probabilities)
+        metrics, threshold = judge_labels(labels, probabilities, self.class_names, self.settings, temperature)
+        text = ""
+        if labels:
+            text = (
+                f"validation labels: top-1 {metrics['top1']:.3f}, macro-F1 {metrics['macro_f1']:.3f}, "
+                f"balanced {metrics['balanced_accuracy']:.3f}, ECE {metrics['ece']:.3f}"
+            )
+        return Validation(metrics, {"working_threshold": threshold, "temperature": temperature}, text)
+
+    def too_large(self) -> str:
+        """What to say when the GPU's memory is out."""
+        return f"{self.settings.batch_size} windows a step do not fit into the GPU; say a --batch-size below it"
 
     def probabilities(self, network: nn.Module, windows: Sequence[LabelledWindow]) -> np.ndarray:
         """Of each window, (N, K), by the network in evaluation mode."""
@@ -171,17 +207,6 @@ class RecognitionTask:
         return augment_clip(self._plain(window), self.preset.crop, turned, ClipAugmentation())
 
 
-def by_label(windows: Sequence[LabelledWindow], probabilities: np.ndarray) -> tuple[list[LabelledWindow], np.ndarray]:
-    """A window of each label, in their first order, and the mean probabilities over the label's windows."""
-    firsts: dict[str, int] = {}
-    members = [firsts.setdefault(window.label, len(firsts)) for window in windows]
-    sums = np.zeros((len(firsts), probabilities.shape[1]))
-    np.add.at(sums, members, probabilities)
-    counts = np.bincount(members, minlength=len(firsts))
-    chosen = {window.label: window for window in reversed(windows)}
-    return [chosen[label] for label in firsts], sums / np.maximum(counts, 1)[:, None]
-
-
 def chances(windows: Sequence[LabelledWindow], classes: int, beta: float, human_draws: float) -> np.ndarray:
     """How often each window is drawn, (N,), in sum 1.
 
@@ -203,3 +228,11 @@ def chances(windows: Sequence[LabelledWindow], classes: int, beta: float, human_
         effective = (1 - beta**count) / (1 - beta) if beta < 1 else count
         odds[part] = of_part * (effective / np.maximum(count, 1))[ids[part]] / max(effective.sum(), 1e-9)
     return odds
+
+
+def layer_rates(names: Sequence[str], first: float) -> dict[str, float]:
+    """Each weight's share of the learning rate: 1 in the head, `first` in the first layer, a power between them."""
+    layer_of = {name: (match[0] if (match := LAYER.match(name)) else name.rpartition(".")[0]) for name in names}
+    layers = list(dict.fromkeys(layer for name, layer in layer_of.items() if not HEAD.match(name)))
+    shares = {layer: round(first ** (1 - at / len(layers)), 6) for at, layer in enumerate(layers)}
+    return {name: 1.0 if HEAD.match(name) else shares[layer_of[name]] for name in names}

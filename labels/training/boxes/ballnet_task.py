@@ -28,6 +28,7 @@ from labels.training.boxes.augmentation import (
     paste,
 )
 from labels.training.boxes.data import LabelledFrame, WorkingFrames
+from labels.training.boxes.task import DetectorTask
 from labels.training.settings import TrainingSettings
 
 AROUND = torch.tensor([[column, row] for row in (-1, 0, 1) for column in (-1, 0, 1)])  # (9, 2)
@@ -140,8 +141,8 @@ def ballnet_loss(maps: HeatMaps, target: TargetMaps, progress: float, settings: 
 DETECT_BATCH = 8  # frames
 
 
-class BallNetTask:
-    """Makes batches of augmented crops; see `detector_tasks.DetectorTask`."""
+class BallNetTask(DetectorTask):
+    """Makes batches of augmented crops."""
 
     weighs_boxes = True
 
@@ -155,7 +156,8 @@ class BallNetTask:
         loss: LossSettings | None = None,
         pasting: PasteSettings | None = None,
     ) -> None:
-        self.class_names, self.video_sizes, self.working, self.side = class_names, video_sizes, working, settings.crop
+        super().__init__(class_names, video_sizes, working, settings)
+        self.side = settings.crop
         self.augmentation, self.loss = augmentation or AugmentationSettings(), loss or LossSettings()
         self.pasting = pasting or PasteSettings()
 

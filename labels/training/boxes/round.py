@@ -41,18 +41,10 @@ from labels.records.safe_writing import digest_of, file_digest, read_object, wri
 from labels.records.tables import BOX_COLUMNS
 from labels.records.work_folder import WorkFolder
 from labels.training.boxes.ballnet_task import BallNetTask
-from labels.training.boxes.data import (
-    DetectorTask,
-    LabelledFrame,
-    RoundData,
-    detection_tables,
-    digests_of,
-    empty_frame,
-    gather_data,
-    spread,
-)
+from labels.training.boxes.data import LabelledFrame, RoundData, digests_of, empty_frame, gather_data, spread
 from labels.training.boxes.metrics import agreement_by_class, find_slopes, find_thresholds, measure
-from labels.training.fit import train_detector
+from labels.training.boxes.task import DetectorTask, detection_tables
+from labels.training.fit import fit
 from labels.training.optimisation import LEAST_PARTS, seed_everything
 from labels.training.settings import TrainingSettings
 from labels.training.splits import TRAIN, VAL, folds_of, require_groups
@@ -126,7 +118,6 @@ def measure_folds(
     path: Path,
     data: RoundData,
     task: DetectorTask,
-    settings: TrainingSettings,
     folds: int,
     build: Callable[[], tuple[nn.Module, dict[str, Any]]],
     identity: str,
@@ -152,12 +143,12 @@ def measure_folds(
         groups = {data.groups[frame.video_id] for frame in own}
         tqdm.write(f"fold {fold + 1} of {folds}: a student without {len(groups)} of the groups", sys.stderr)
         files = TrainingFolder(fold_folder(path.parent, fold))
-        student = _trained(task, rest, settings, files, build, digest_of([key, fold]))
+        student = _trained(task, rest, files, build, digest_of([key, fold]))
         judges = [frame for frame in data.frames[VAL] if data.groups[frame.video_id] not in groups]
         if len({frame.video_id for frame in judges}) < LEAST_PARTS:  # as of the round's own student
             judges += rest
-        read = detection_tables(task, student, spread(judges, settings.validation_frames))
-        thresholds = find_thresholds(*read, data.class_names, settings.precision_floor)
+        read = detection_tables(task, student, spread(judges, task.settings.validation_frames))
+        thresholds = find_thresholds(*read, data.class_names, task.settings.precision_floor)
         found, labels = detection_tables(task, student, own)
         for video_id, label in labels.items():
             boxes = found[video_id]
@@ -174,14 +165,13 @@ def measure_folds(
 def _trained(
     task: DetectorTask,
     frames: Sequence[LabelledFrame],
-    settings: TrainingSettings,
     files: TrainingFolder,
     build: Callable[[], tuple[nn.Module, dict[str, Any]]],
     identity: str,
 ) -> nn.Module:
     network, network_settings = build()
     device = next(network.parameters()).device
-    train_detector(network, task, frames, [], settings, network_settings, files, identity)
+    fit(network, task, frames, [], files, identity, network_settings)
     return network_from_checkpoint(load_checkpoint(files.best), str(files.best)).to(device)
 
 
@@ -300,7 +290,7 @@ def train_round(
     def ask_folds() -> dict[str, Any]:  # with --continue too they start anew: the student before saw all groups
         if not folds:
             return {}
-        return measure_folds(folder.folds, data, _task_of(data, settings), settings, folds, build, identity)
+        return measure_folds(folder.folds, data, _task_of(data, settings), folds, build, identity)
 
     if done is not None and done.is_made_from(arguments, inputs) and done.output == file_digest(files.best):
         return TrainedRound(data, done.facts["metrics"], done_before=True, folds=ask_folds())
@@ -338,7 +328,7 @@ def _task_of(data: RoundData, settings: TrainingSettings) -> DetectorTask:
         return BallNetTask(data.class_names, data.video_sizes, data.working, settings)
     from labels.training.boxes.torchvision_task import TorchvisionTask  # imports all of torchvision
 
-    return TorchvisionTask(data.class_names, data.video_sizes, data.working)
+    return TorchvisionTask(data.class_names, data.video_sizes, data.working, settings)
 
 
 def _first_network(
@@ -378,9 +368,7 @@ def _train_on(
     """Train, then measure the best weights on all validation frames and write them with their threshold."""
     task = _task_of(data, settings)
     data.working.hold([*data.frames[TRAIN], *data.frames[VAL]])
-    history = train_detector(
-        network, task, data.frames[TRAIN], data.frames[VAL], settings, network_settings, files, identity
-    )
+    history = fit(network, task, data.frames[TRAIN], data.frames[VAL], files, identity, network_settings)
     checkpoint = load_checkpoint(files.best)
     best = network_from_checkpoint(checkpoint, str(files.best)).to(next(network.parameters()).device)
     weights = {name: tensor.clone() for name, tensor in best.state_dict().items()}  # detecting may rearrange them

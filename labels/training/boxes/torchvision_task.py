@@ -17,6 +17,8 @@ from labels.models.detectors.torchvision_detectors import TorchvisionDetector
 from labels.records.detections import Detections
 from labels.training.boxes.augmentation import PasteSettings, cut_out, draw_source, paste
 from labels.training.boxes.data import LabelledFrame, WorkingFrames
+from labels.training.boxes.task import DetectorTask
+from labels.training.settings import TrainingSettings
 from labels.videos.decoding.frames import Frame
 
 MEAN_COLOUR = (0.485, 0.456, 0.406)  # of ImageNet, which all of torchvision's detectors subtract
@@ -24,8 +26,8 @@ LEAST_SIDE = 1.0  # working pixels; a box that augmentation left smaller is no o
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
 
-class TorchvisionTask:
-    """Makes batches of augmented frames; see `detector_tasks.DetectorTask`."""
+class TorchvisionTask(DetectorTask):
+    """Makes batches of augmented frames."""
 
     weighs_boxes = False
 
@@ -34,9 +36,10 @@ class TorchvisionTask:
         class_names: tuple[str, ...],
         video_sizes: Mapping[str, tuple[int, int]],
         working: WorkingFrames,
+        settings: TrainingSettings,
         pasting: PasteSettings | None = None,
     ) -> None:
-        self.class_names, self.video_sizes, self.working = class_names, video_sizes, working
+        super().__init__(class_names, video_sizes, working, settings)
         self.pasting = pasting or PasteSettings()
         self.augment = v2.Compose(
             [
