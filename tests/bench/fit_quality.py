@@ -230,6 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, nargs="+", action="append", required=True)
     parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--no-judging", action="store_true", help="only fit")
     args = parser.parse_args()
     sets = args.work[:-1]
     for turn in range(1 if args.check else PASSES):
@@ -244,7 +245,8 @@ def main() -> None:
             WEIGHTS.clear()
             WEIGHTS.update(fitted(rounds))
             print(f"pass {turn + 1}: {json.dumps(WEIGHTS)}", flush=True)
-    judge(rounds, args.work[-1])
+    if not args.no_judging:
+        judge(rounds, args.work[-1])
     if not args.check:
         write_text(WEIGHTS_FILE, json.dumps(WEIGHTS, indent=1) + "\n")
 

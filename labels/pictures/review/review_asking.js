@@ -19,9 +19,9 @@ export function ask(path, parameters = {}) {
   return answerOf(fetch(`${path}?${new URLSearchParams(given)}`));
 }
 
-export function tell(path, said, parameters = {}) {
+export function post(path, body, parameters = {}) {
   return answerOf(fetch(`${path}?${new URLSearchParams(parameters)}`, {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(said),
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
   }));
 }
 

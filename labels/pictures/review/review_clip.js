@@ -34,7 +34,7 @@ export class ClipTab {
     byId("clip-limit").textContent = `At most ${megabytes} MB; its first ${seconds} seconds are labelled.`;
   }
 
-  say(text, share = null, isBad = false) {
+  showState(text, share = null, isBad = false) {
     byId("clip-state").textContent = text;
     byId("clip-state").classList.toggle("bad", isBad);
     const bar = byId("clip-progress");
@@ -53,11 +53,11 @@ export class ClipTab {
         throw new Error(`${file.name}: larger than ${this.megabytes} MB; cut it shorter, or lower its quality`);
       }
       if (!file.size) throw new Error(`${file.name}: an empty file`);
-      this.say(`taking in ${file.name} …`, 0);
-      const { clip } = await send("/api/clip", file, (share) => this.say(`taking in ${file.name} …`, share * 0.3));
+      this.showState(`taking in ${file.name} …`, 0);
+      const { clip } = await send("/api/clip", file, (share) => this.showState(`taking in ${file.name} …`, share * 0.3));
       await this.follow(clip);
     } catch (error) {
-      this.say(error.message, null, true);
+      this.showState(error.message, null, true);
     } finally {
       this.busy = false;
       byId("file").disabled = false;
@@ -70,13 +70,13 @@ export class ClipTab {
       if (clip.state === "failed") throw new Error(clip.error);
       if (clip.state === "done") return this.show(key, clip);
       const step = STEPS.indexOf(clip.step);
-      this.say(clip.state === "waiting" ? "waiting for its turn …" : `${clip.step || "starting"} …`, 0.3 + (0.7 * (step + 1)) / (STEPS.length + 1));
+      this.showState(clip.state === "waiting" ? "waiting for its turn …" : `${clip.step || "starting"} …`, 0.3 + (0.7 * (step + 1)) / (STEPS.length + 1));
       await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
     }
   }
 
   show(key, { name, result }) {
-    this.say("");
+    this.showState("");
     byId("clip-name").textContent = name;
     byId("clip-video").src = `/clips/${key}/overlay.mp4`;
     byId("clip-words").textContent = clipWords(result);

@@ -4,12 +4,12 @@ import { element } from "./review_asking.js";
 
 const byId = (id) => document.getElementById(id);
 
-export function tellTerms(list, terms) {
+export function showTerms(list, terms) {
   list.replaceChildren(...terms.flatMap(([term, words]) => [element("dt", { textContent: term }), element("dd", {}, words)]));
 }
 
 // The classes to choose from, with the keys that choose them, and the one that is.
-export function tellClasses(select, classes, name) {
+export function showClasses(select, classes, name) {
   const names = classes.includes(name) ? classes : [...classes, name];
   select.replaceChildren(...names.map((each, place) => element("option", { value: each, textContent: place < 9 ? `${place + 1}  ${each}` : each })));
   select.value = name;
@@ -25,23 +25,23 @@ export function decisionWords(label) {
 }
 
 // What is known of the label that is shown.
-export function tellFacts({ item, label, page }) {
+export function showFacts({ item, label, page }) {
   const name = label.right_class || label.class;
   const many = item.count > 1 ? (item.track ? `a track of ${item.count} labels` : `${item.count} labels in one place`) : "one label";
   byId("question").textContent = `Is this a ${name}?`;
-  const said = { y: label.right_box || label.right_class ? "right, corrected" : "right", n: "wrong" }[label.verdict];
-  tellTerms(byId("facts"), [
+  const verdict = { y: label.right_box || label.right_class ? "right, corrected" : "right", n: "wrong" }[label.verdict];
+  showTerms(byId("facts"), [
     ["decides", many + (item.duplicates ? `, and ${item.duplicates} of the same seen twice` : "")],
     ...heldOutTerms(item),
     ["now", element("span", {}, element("span", { className: `swatch ${label.style}` }), decisionWords(label))],
     ...(label.reason ? [["because", reasonWords(label, page.rules)]] : []),
     ["score", label.score.toFixed(2)],
     ["quality", label.quality.toFixed(2)],
-    ...(said ? [["you said", said]] : []),
+    ...(verdict ? [["you said", verdict]] : []),
   ]);
   const [bar, low, high] = byId("quality").children;
   bar.style.width = `${label.quality * 100}%`;
   [low, high].forEach((mark, place) => { mark.style.left = `${page.thresholds[place] * 100}%`; });
   byId("quality").setAttribute("aria-label", `quality ${label.quality}; ignored from ${page.thresholds[0]}, kept from ${page.thresholds[1]}`);
-  tellClasses(byId("class"), page.classes, name);
+  showClasses(byId("class"), page.classes, name);
 }

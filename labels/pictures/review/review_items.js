@@ -52,7 +52,7 @@ export class ItemList {
       await this.more();
       if (turn !== this.turn) return;
       if (wasEmpty) this.goTo(this.place);
-      else this.tellProgress();
+      else this.showProgress();
     });
   }
 
@@ -73,7 +73,7 @@ export class ItemList {
   undo() { this.page.send("/api/undo", {}, (answer) => this.page.tookBack(answer, this)); }
 
   // How much is left, for the page's head; and what stands where an item would, at the end.
-  tellProgress() {
+  showProgress() {
     const open = this.items.filter((each) => !this.isJudged(each)).length;
     this.page.progress(this, open, this.isMore);
     this.byId("empty").hidden = Boolean(this.item);

@@ -44,11 +44,11 @@ export class Judging extends Showing {
     this.paint();
   }
 
-  // --- what is said ---
+  // --- verdicts ---
 
   // Sends a verdict on an item; the page shows it as said already, and no longer where it is refused.
-  say(item, said, restore) {
-    this.page.send("/api/verdict", { item: item.id, ...said }, (answer) => take(item, answer.rows), restore);
+  record(item, verdict, restore) {
+    this.page.send("/api/verdict", { item: item.id, ...verdict }, (answer) => take(item, answer.rows), restore);
   }
 
   // A function that gives rows back what was said of them until now.
@@ -67,7 +67,7 @@ export class Judging extends Showing {
     const restore = this.remembered(item.rows);
     if (only) label.single = true; // what was said of one label stands when the whole track is judged after it
     for (const row of only ? [label] : item.rows.filter((each) => !each.single)) row.verdict = verdict;
-    this.say(item, { verdict, ...(only ? { only: label.uid } : {}) }, restore);
+    this.record(item, { verdict, ...(only ? { only: label.uid } : {}) }, restore);
     const count = only ? 1 : item.count - item.rows.filter((each) => each.single).length;
     this.notice(`${verdict === "y" ? "right" : "wrong"}: ${count === 1 ? "1 label" : `${count} labels`}`);
     if (only && !this.isJudged(item)) this.along(1);
@@ -92,9 +92,9 @@ export class Judging extends Showing {
     this.unsaved = null;
     const { item, label, box, restore } = unsaved;
     label.verdict = "y";
-    this.say(item, { only: label.uid, verdict: "y", box }, restore);
+    this.record(item, { only: label.uid, verdict: "y", box }, restore);
     this.notice("box corrected");
-    this.tellFacts();
+    this.showFacts();
   }
 
   reclass(name) {
@@ -102,9 +102,9 @@ export class Judging extends Showing {
     if (!item || !name || this.painted !== this.label.uid) return;
     const restore = this.remembered(item.rows);
     for (const row of item.rows) Object.assign(row, { right_class: name, verdict: "y" });
-    this.say(item, { verdict: "y", class_name: name }, restore);
+    this.record(item, { verdict: "y", class_name: name }, restore);
     this.notice(`${item.count === 1 ? "it is" : `${item.count} labels are`} ${name}`);
-    this.tellFacts();
+    this.showFacts();
   }
 
   drawn(box) {

@@ -1,6 +1,6 @@
 // The page: its tabs, its round, its keys, and what goes wrong.
 
-import { ask, element, tell } from "./review_asking.js";
+import { ask, element, post } from "./review_asking.js";
 import { Browsing } from "./review_browsing.js";
 import { ClipTab } from "./review_clip.js";
 import { Judging } from "./review_judging.js";
@@ -25,26 +25,26 @@ const page = {
 
   saved(total) {
     this.total = total;
-    this.tellSaved();
+    this.showSaved();
   },
 
   progress(list, open, isMore) {
     if (list !== lists[tab]) return;
     this.open = `${open}${isMore ? " and more" : ""} to look at`;
-    this.tellSaved();
+    this.showSaved();
   },
 
-  tellSaved() {
+  showSaved() {
     byId("saved").textContent = `${this.total || 0} ${this.total === 1 ? "label" : "labels"} judged and saved · ${this.open || ""}`;
   },
 
   // What a person says, one after the other, whichever tab it is said in, and of the round that it is said of.
-  send(path, said, then = () => {}, refused = () => {}) {
+  send(path, body, then = () => {}, refused = () => {}) {
     const { round } = this;
     sending = sending.then(() => this.attempt(async () => {
       let answer;
       try {
-        answer = await tell(path, said, { round });
+        answer = await post(path, body, { round });
       } catch (error) {
         refused();
         throw error;

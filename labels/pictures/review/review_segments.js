@@ -1,7 +1,7 @@
 // The second tab: who does what when. What is played is judged by keyboard; the page goes on.
 
 import { ask, element } from "./review_asking.js";
-import { decisionWords, heldOutTerms, reasonWords, tellClasses, tellTerms } from "./review_facts.js";
+import { decisionWords, heldOutTerms, reasonWords, showClasses, showTerms } from "./review_facts.js";
 import { Playing } from "./review_playing.js";
 
 const FIRST_ITEMS = 3; // the first view does not wait for more
@@ -30,23 +30,23 @@ export class Segments extends Playing {
     this.painted = null;
     document.documentElement.dataset.segment = "";
     this.tab.classList.toggle("done", !item);
-    this.tellProgress();
+    this.showProgress();
     if (!item || this.tab.hidden) return;
     this.tab.classList.add("waiting");
-    this.tellFacts();
+    this.showFacts();
     this.load(item);
     this.fetchAhead();
   }
 
-  tellFacts() {
+  showFacts() {
     const { item, page } = this;
     const name = item.right_class || item.class;
     const who = item.track < 0 ? "" : ` by player #${item.track}`;
     this.byId("question").textContent = `Is this «${name.replaceAll("_", " ")}»${who}?`;
     const isHuman = item.origin === "human";
-    const said = { y: item.right_class ? `it is ${item.right_class}` : "right", n: "wrong" }[item.verdict];
+    const verdict = { y: item.right_class ? `it is ${item.right_class}` : "right", n: "wrong" }[item.verdict];
     const likeliest = isHuman ? "" : item.likely.map(([each, share]) => `${each} ${share.toFixed(2)}`).join(", ");
-    tellTerms(this.byId("facts"), [
+    showTerms(this.byId("facts"), [
       ...(item.doubt ? [["doubted", `a student says ${item.doubt.class}, ${item.doubt.score.toFixed(2)}`]] : []),
       ...heldOutTerms(item),
       ["when", `${item.start_s.toFixed(2)} to ${item.end_s.toFixed(2)} s`],
@@ -54,9 +54,9 @@ export class Segments extends Playing {
       ...(item.reason ? [["because", reasonWords(item, page.rules)]] : []),
       ...(isHuman ? [] : [["quality", item.quality.toFixed(2)]]),
       ...(likeliest ? [["likeliest", likeliest]] : []),
-      ...(said ? [["you said", said]] : []),
+      ...(verdict ? [["you said", verdict]] : []),
     ]);
-    tellClasses(this.byId("class"), page.actions, name);
+    showClasses(this.byId("class"), page.actions, name);
   }
 
   judge(verdict, name = "") {
@@ -67,7 +67,7 @@ export class Segments extends Playing {
     Object.assign(item, { verdict, right_class: right === item.class ? "" : right });
     this.page.send("/api/action-verdict", { item: item.id, verdict, class_name: right },
       (answer) => Object.assign(item, { verdict: answer.verdict, right_class: answer.right_class }),
-      () => { Object.assign(item, before); this.tellProgress(); });
+      () => { Object.assign(item, before); this.showProgress(); });
     this.notice(`${item.video}: ${verdict === "y" ? item.right_class || "right" : "wrong"}`);
     this.forward();
   }

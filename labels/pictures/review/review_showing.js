@@ -2,7 +2,7 @@
 
 import { ask, framePath, image, pictureWhenReady, stripPath } from "./review_asking.js";
 import { FrameView } from "./review_canvas.js";
-import { tellFacts } from "./review_facts.js";
+import { showFacts } from "./review_facts.js";
 import { AroundStrip, SIDE } from "./review_strip.js";
 
 const REST_MS = 120; // what is around a label is fetched when a person looks at it, not when they rush past
@@ -22,9 +22,9 @@ export class Showing extends AroundStrip {
   get label() { return this.item?.rows[this.row]; }
   get frameShown() { return this.label.frame + this.offset * this.item.step; }
 
-  tellFacts() {
-    tellFacts(this);
-    this.tellProgress();
+  showFacts() {
+    showFacts(this);
+    this.showProgress();
   }
 
   async paint() {
@@ -32,7 +32,7 @@ export class Showing extends AroundStrip {
     const { item, label } = this;
     byId("judge").classList.toggle("done", !item);
     if (!item) {
-      this.tellProgress();
+      this.showProgress();
       return;
     }
     const frame = this.frameShown;
@@ -42,7 +42,7 @@ export class Showing extends AroundStrip {
       this.frame.release();
       this.zoom.release();
     }
-    this.tellFacts();
+    this.showFacts();
     this.paintStrip(frame);
     const round = this.page.round;
     const reach = SIDE * item.step;
