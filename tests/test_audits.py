@@ -9,7 +9,14 @@ from picture_work import FRAMES, Clip, ball_box, make_work, write_labelled
 
 import dataset_cleaner
 import visualise
-from labels.cleaning.audits import all_audit_answers, gather_audits, precision_of, read_audits, wilson_interval
+from labels.cleaning.audits import (
+    all_audit_answers,
+    gather_audits,
+    precision_of,
+    read_audit,
+    read_audits,
+    wilson_interval,
+)
 from labels.pictures.overlay.round_pictures import OTHER_CLASSES, draw_sample, shares_of, sheet_path, strata_of
 from labels.pictures.report.rounds import read_round
 from labels.records.errors import InputError
@@ -163,6 +170,17 @@ def test_an_audit_goes_round(work, capsys):
     assert visualise.main([str(work.root), "--set", "limit=1"]) == 0
     text = work.report.read_text()
     assert "A person looked at 9 of the labels that round 0 had kept: 8 were right." in text and "Judged by eye" in text
+
+
+def test_an_audit_that_a_spreadsheet_wrote_with_semicolons_is_read(work):
+    assert visualise.main([str(work.root), "--audit", "6"]) == 0
+    path = work.round(0).pictures / "audit.csv"
+    rows = fill(path, ["y", "n"])
+    with open(path, "w", newline="") as opened:
+        writer = csv.DictWriter(opened, rows[0], delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
+    assert len(read_audit(path, 0).answered) == 2
 
 
 def test_answers_are_never_drawn_over(work, capsys):

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from engine_work import Lengths, Steady
 from test_engine import NAMES, contents
 from test_engine_stages import copy_of, stages, work_of, written
 
-from labels.engine.placement import Placement
+from labels.engine.placement import Placement, placement, placement_of
+from labels.engine.pools import _is_stale
 from labels.engine.runner import Loaded, Task, _start_elsewhere, run
 from labels.records.errors import InputError
 
@@ -50,6 +52,19 @@ def test_the_same_results_whatever_dies(cluster, tmp_path):
     }
     with pytest.raises(ValueError, match=r"^wrong is wrong$"):
         run(Lengths(tmp_path), ["wrong"], ON_RAY)
+
+
+def test_where_nothing_answers_is_said_at_once(tmp_path, monkeypatch):
+    """Ray itself tries for minutes."""
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert _is_stale()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "nowhere"))
+    assert not _is_stale()
+    args = Namespace(on=placement("ray://127.0.0.1:1"), shard=(1, 1))
+    with pytest.raises(InputError, match=r"^--on ray://127.0.0.1:1: (nothing answers there|needs Ray's client.*)$"):
+        placement_of(args)
 
 
 def test_the_same_files_as_in_one_process(cluster, tmp_path):

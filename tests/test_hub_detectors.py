@@ -181,6 +181,8 @@ def test_what_cannot_be_had(folders, tmp_path):
     with pytest.raises(InputError, match=r"nobody/nothing: cannot be had .*hf download.*hf:FOLDER") as caught:
         load_detector("hf:nobody/nothing", None, "cpu")
     assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"^--detector hf:/no/such: no such folder$"):
+        load_detector("hf:/no/such", None, "cpu")
     with pytest.raises(InputError, match="holds no config"):
         load_detector(f"hf:{tmp_path}", None, "cpu")
     (tmp_path / "config.json").write_text((folders["d_fine"] / "config.json").read_text())

@@ -368,6 +368,13 @@ def test_a_file_of_other_videos_alone_is_refused(work, tmp_path):
         import_labels(work, tmp_path / "mine.csv")
 
 
+@pytest.mark.parametrize(("name", "content"), [("a.json", "[]"), ("a.csv", "video_id,frame_index,x1,y1,x2,y2\n")])
+def test_a_file_without_a_label_is_refused(work, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match="holds no label"):
+        import_labels(work, tmp_path / name, "labelstudio" if name.endswith("json") else "csv")
+
+
 def test_the_script_exports_and_says_what_is_left_out(work, capsys):
     assert dataset_cleaner.main([str(work.root), "--round", "0", "--export", "cvat"]) == 0
     printed = capsys.readouterr().out

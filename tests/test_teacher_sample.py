@@ -206,7 +206,7 @@ def stage(main, work, *said):
 def test_a_sampled_round_says_nothing_of_the_rest(balls, capsys):
     assert stage(dataset_processor.main, balls, 0, "--detector", "motion", "--share", "0.25") == 0
     said = capsys.readouterr().out
-    assert "the teacher looks at 60 frames, in 3 stretches of 3 videos" in said and "the bill" in said
+    assert "the teacher looks at 60 of 240 frames (25.0%), in 3 stretches of 3 videos" in said and "the bill" in said
     assert stage(dataset_cleaner.main, balls, 0, "--force") == 0
     counts = read_run_record(balls.round(0), "cleaned").counts
     kept = counts["quality"]["training"]["kept"]["centre"]
@@ -270,6 +270,8 @@ def test_the_teacher_is_not_asked_where_it_has_looked(balls):
     [
         ((0, "--detector", "motion", "--ask", "motion", "--share", "0.1"), "--ask: round 0 has no student"),
         ((1, "--detector", "motion", "--ask", "ballnet"), "--ask: say in how much"),
+        ((0, "--detector", "human", "--share", "0.1"), "--share 0.1: human is no detector"),
+        ((1, "--detector", "motion", "--ask", "human", "--share", "0.1"), "--ask human: is no teacher"),
         ((1, "--detector", "motion", "--share", "0.1"), "--share: after round 0 it goes with --ask"),
         ((1, "--detector", "motion", "--ask", "ballnet", "--share", "0.1"), "run first: python dataset_cleaner.py"),
     ],
@@ -280,17 +282,33 @@ def test_what_cannot_be_asked_is_one_line(balls, capsys, said, error):
 
 
 @pytest.mark.parametrize("share", ["0", "1", "1.5", "x", "nan"])
-def test_a_share_is_between_none_and_all(balls, share):
+def test_a_share_is_between_none_and_all(balls, share, capsys):
     with pytest.raises(SystemExit, match="2"):
         stage(dataset_processor.main, balls, 0, "--share", share)
+    assert f"--share: must be above 0 and below 1, such as 0.05, not '{share}'" in capsys.readouterr().err
+
+
+def test_what_a_teacher_has_labelled_is_not_thrown_away(balls, capsys):
+    label = (dataset_processor.main, balls, 0, "--detector", "motion")
+    assert stage(*label, "--share", "0.25") == 0
+    kept = sorted(balls.round(0).path.rglob("*.parquet"))
+    assert stage(*label, "--share", "0.1") == 2
+    assert "--share 0.1: this teacher has labelled 0.25 of the frames already; say" in capsys.readouterr().err
+    assert sorted(balls.round(0).path.rglob("*.parquet")) == kept
+    assert stage(*label) == 0
+    assert stage(*label, "--share", "0.5") == 2
+    assert "has labelled everything already; leave --share out" in capsys.readouterr().err
+    assert read_bill(balls).rounds.iloc[0]["teacher_frames"] == 60 + 240  # the sample was paid for too
 
 
 def test_asked_in_a_later_round(balls, capsys):
     """`motion` labels all as the student would, `ballnet` is asked in the most doubtful clip."""
     cleaned_with(balls, 0, {"c05": np.full(20, 0.5)})
     asked = (1, "--detector", "motion", "--ask", "ballnet", "--share", "0.1")
+    assert stage(dataset_processor.main, balls, *(name.replace("ballnet", "no.onnx") for name in map(str, asked))) == 2
+    assert "error: --ask no.onnx: no such file" in capsys.readouterr().err
     assert stage(dataset_processor.main, balls, *asked) == 0
-    assert "ballnet looks at 20 frames, in 1 stretches of 1 videos" in capsys.readouterr().out
+    assert "ballnet looks at 20 of 240 frames (8.3%), in 1 stretch of 1 video" in capsys.readouterr().out
     record = read_run_record(balls.round(1), "labelled")
     assert record.counts["labelled_frames"] == 240 and record.counts["teacher_frames"] == 260
     assert record.arguments["ask"] == ["ballnet"] and "round 0 cleaned" in record.inputs

@@ -12,7 +12,7 @@ from labels.records import tables
 from labels.records.video_labels import VideoFacts, VideoLabels
 from labels.training.boxes.augmentation import AugmentationSettings, change_light, crop_triple, draw_window
 from labels.training.boxes.ballnet_task import LossSettings, TargetDrawer, ballnet_loss
-from labels.training.boxes.data import LabelledFrame, choose_frames, classes_for, labels_of
+from labels.training.boxes.data import LabelledFrame, choose_frames, classes_for, labels_of, taught_from
 from labels.training.boxes.metrics import (
     agreement_by_class,
     best_threshold,
@@ -48,7 +48,24 @@ def test_a_frame_with_a_kept_box_is_used_and_the_rest_of_its_boxes_are_what_they
     assert (frame.frame_index, frame.neighbours, frame.frame_count) == (5, (4, 5, 6), 60)
     assert (len(frame.xyxy), len(frame.ignored), len(frame.dropped)) == (1, 2, 1)
     assert frame.weight.tolist() == [0.5]
-    assert counts.boxes == {"kept": 1, "ignored": 1, "interpolated": 1, "dropped": 1}
+    assert counts.boxes == {"kept": 1, "less sure": 0, "ignored": 1, "interpolated": 1, "dropped": 1}
+
+
+def test_what_is_hardly_sure_is_neither_taught_nor_background():
+    table = decided((5, "keep", "detected"), (30, "keep", "detected"))
+    table.boxes["quality"] = np.float32([0.9, 0.6])
+    choice = FrameChoice(negative_share=100, sure_distance=4)
+    frames, counts = choose_frames(table, (BALL,), choice, {BALL: 0.8})
+    used = {frame.frame_index for frame in frames}
+    assert 5 in used and used.isdisjoint(range(26, 35)) and counts.boxes["less sure"] == 1
+    assert {frame.frame_index for frame in choose_frames(table, (BALL,), choice)[0]} >= {5, 30}
+
+
+@pytest.mark.parametrize(("quality", "least"), [((0.9, 0.85, 0.6), 0.8), ((0.55, 0.6, 0.7), 0.6)])
+def test_the_better_half_of_the_kept_boxes_always_teaches(quality, least):
+    table = decided(*((frame, "keep", "detected") for frame in range(3)), (9, "keep", "interpolated")).boxes
+    table["quality"] = np.float32([*quality, 0.1])
+    assert taught_from([table], FrameChoice()) == {BALL: pytest.approx(least)}
 
 
 def test_a_frame_is_background_only_when_those_around_it_are_as_empty():

@@ -20,7 +20,7 @@ import pandas as pd
 
 from labels.records.errors import InputError
 from labels.records.run_records import VERDICTS_FILE
-from labels.records.verdicts import JUDGED_COLUMNS, append_verdicts
+from labels.records.verdicts import JUDGED_COLUMNS, append_verdicts, delimiter_of
 from labels.records.work_folder import RoundFolder, WorkFolder
 
 CONFIDENCE = 0.95
@@ -128,7 +128,9 @@ def read_audit(path: Path, round_number: int) -> Audit:
     """One audit file, checked: each label once, verdicts y, n or nothing, sizes of strata that hold their rows."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
+            delimiter = delimiter_of(opened.readline())
+            opened.seek(0)
+            reader = csv.DictReader(opened, delimiter=delimiter)
             missing = {"label_uid", "verdict", "stratum", "stratum_size"} - set(reader.fieldnames or [])
             if missing:
                 raise InputError(f"{path}: needs the columns {', '.join(sorted(missing))}; take it as it was drawn")
@@ -180,7 +182,9 @@ def all_audit_answers(work: WorkFolder) -> list[tuple[str, str]]:
         return []
     try:
         with open(path, newline="", encoding="utf-8-sig") as opened:
-            lines = list(csv.DictReader(opened))
+            delimiter = delimiter_of(opened.readline())
+            opened.seek(0)
+            lines = list(csv.DictReader(opened, delimiter=delimiter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
     return [((line.get("label_uid") or "").strip(), (line.get("verdict") or "").strip().lower()) for line in lines]

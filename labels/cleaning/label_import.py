@@ -270,6 +270,8 @@ def import_labels(
         raise InputError(f"{path}: names no video of this work folder, but {named}{more}; {ask}")
     if not labels and found.left_out.counts:
         raise InputError(f"{path}: holds no sound label; {found.left_out.lines()[0]}")
+    if not labels and not found.covered and not found.lines:
+        raise InputError(f"{path}: holds no label, and names no frame that was looked at")
     export = _export_of(work, name, found, kind.holds_uids)
     names = _in_our_names(work, found, export)
     found.boxes = with_sizes(found.boxes, export.boxes, videos.rows)

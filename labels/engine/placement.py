@@ -4,6 +4,7 @@ Imports nothing heavy.
 """
 
 import argparse
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from labels.records.errors import InputError
 
 Item = TypeVar("Item")
 MOST_PROCESSES = 512
+ANSWER_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,26 @@ def add_placement_arguments(parser: argparse.ArgumentParser, usual: str) -> None
 
 
 def placement_of(args: argparse.Namespace) -> Placement:
-    """InputError when Ray is asked for and not installed."""
+    """InputError when Ray is asked for and not installed, or nothing answers where its cluster is said to be."""
     where: Placement = args.on or Placement()
     if where.ray and find_spec(RAY) is None:
         raise InputError(f'--on {where.ray}: Ray is not installed: pip install "rally-labels[ray]"')
+    if where.ray not in ("", RAY):
+        if find_spec("grpc") is None:
+            raise InputError(f'--on {where.ray}: needs Ray\'s client: pip install "ray[client]"')
+        if not answers(where.ray.removeprefix("ray://")):
+            raise InputError(f"--on {where.ray}: nothing answers there")
     return replace(where, shard=args.shard[0], shards=args.shard[1])
+
+
+def answers(address: str) -> bool:
+    """Whether anything takes a connection at HOST:PORT within seconds; Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def refuse_placement(args: argparse.Namespace, why: str) -> None:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+from labels.engine.placement import answers
 from labels.records.errors import InputError
 
 Thing = TypeVar("Thing")
@@ -182,6 +184,8 @@ def ray_cluster(address: str, gpus: bool) -> Iterator[Cluster]:
             ray.init(address, **options)
         elif own:
             try:
+                if "RAY_ADDRESS" not in os.environ and _is_stale():
+                    raise ConnectionError
                 ray.init("auto", **options)
             except ConnectionError:
                 if "RAY_ADDRESS" in os.environ:
@@ -197,6 +201,15 @@ def ray_cluster(address: str, gpus: bool) -> Iterator[Cluster]:
     finally:
         if own:
             ray.shutdown()
+
+
+def _is_stale() -> bool:
+    """Whether this machine names a cluster that is gone: Ray leaves the file behind when it is killed."""
+    named = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster"
+    try:
+        return not answers(named.read_text().strip())
+    except OSError:
+        return False
 
 
 class _Actor:

@@ -108,7 +108,13 @@ def load_labeller(
     student: str = "",
 ) -> Labeller:
     """As `load_ensemble` and `load_backbone`, which it raises as."""
-    detector = load_ensemble((*names, *asked), class_names, device, options, views, stride, asked)
+    try:
+        detector = load_ensemble((*names, *asked), class_names, device, options, views, stride, asked)
+    except InputError as error:
+        for name in asked:  # an error names the option that the detector was named with
+            if str(error).startswith(f"--detector {name}:"):
+                raise InputError(str(error).replace("--detector", "--ask", 1)) from None
+        raise
     return Labeller(detector, load_backbone(backbone, detector, device), student)
 
 
@@ -313,7 +319,7 @@ def label_boxes_of(args: argparse.Namespace) -> Summary:
         outcome = label_round(work, folder, labeller, settings, where, sample, asked)
         lines = outcome_lines(outcome)
         for each, who in ((sample, "the teacher"), (asked, " + ".join(args.ask))):
-            lines += [sample_line(each, args.stride, who)] if each is not None else []
+            lines += [sample_line(each, work.usable_videos(), args.stride, who)] if each is not None else []
         if not where.is_share:
             arguments = {name: getattr(args, name) for name in ARGUMENTS}
             finish_round(folder, detector, settings, outcome, arguments, inputs)

@@ -19,7 +19,7 @@ import pandas as pd
 
 from labels.labelling.action_intervals import TEST
 from labels.models.detectors.detector import Clock
-from labels.models.settings import DEFAULT_DETECTOR
+from labels.models.settings import DEFAULT_DETECTOR, HUMAN, STUDENT
 from labels.records import next_command
 from labels.records.errors import InputError
 from labels.records.matching import MatchCounts
@@ -134,18 +134,40 @@ def samples_for(work: WorkFolder, args: argparse.Namespace) -> tuple[Sample | No
         raise InputError("--ask: say in how much of the frames, as --share 0.02")
     if args.share is not None and args.round and not args.ask:
         raise InputError("--share: after round 0 it goes with --ask; a student labels everything")
+    no_teacher = sorted({HUMAN, STUDENT} & set(args.ask))
+    if no_teacher:
+        raise InputError(f"--ask {no_teacher[0]}: is no teacher; name a detector")
     if args.share is None:
         return None, None
+    if args.detector == [HUMAN]:
+        raise InputError(f"--share {args.share:g}: {HUMAN} is no detector; leave it out, and draw where you like")
     if args.ask:
         return None, doubtful_sample(work, args.round, args.share, args.ask, args.stride)
+    _refuse_less(work, args)
     return stratified_sample(work.usable_videos(), args.share, args.stride), None
 
 
-def sample_line(sample: Sample, stride: int, who: str) -> str:
+def _refuse_less(work: WorkFolder, args: argparse.Namespace) -> None:
+    """InputError where this teacher has labelled more already: what was paid for is not thrown away."""
+    record = read_run_record(work.round(0), "labelled")
+    if record is None or any(record.arguments.get(name) != getattr(args, name) for name in ("detector", "stride")):
+        return
+    before = record.arguments.get("share")
+    if before is None or args.share < before:
+        much = "everything" if before is None else f"{before:g} of the frames"
+        option = "leave --share out" if before is None else f"say --share {before:g} or more"
+        raise InputError(f"--share {args.share:g}: this teacher has labelled {much} already; {option}")
+
+
+def sample_line(sample: Sample, videos: pd.DataFrame, stride: int, who: str) -> str:
     """How much of the videos is looked at, in a line to print."""
     frames = sum(len(range(first, end, stride)) for own in sample.values() for first, end in own)
-    stretches = sum(map(len, sample.values()))
-    return f"{who} looks at {frames} frames, in {stretches} stretches of {len(sample)} videos"
+    total = int(np.ceil(videos["frame_count"] / stride).sum())
+    stretches, own = sum(map(len, sample.values())), len(sample)
+    return (
+        f"{who} looks at {frames:,} of {total:,} frames ({frames / max(total, 1):.1%}), in "
+        f"{stretches} {'stretch' if stretches == 1 else 'stretches'} of {own} {'video' if own == 1 else 'videos'}"
+    )
 
 
 def note_cost(work: WorkFolder, number: int, teacher: Clock, student: Clock) -> None:
@@ -185,11 +207,12 @@ def read_bill(work: WorkFolder) -> Bill | None:
     found = [(folder, record) for folder, record in _labelled(work) if "teacher_frames" in record.counts]
     if not found:
         return None
-    each_s = _seconds_a_frame(work)
+    each_s, spent = _seconds_a_frame(work)
     rows, verdicts = [], 0
     for folder, record in found:
         teacher, student = (int(record.counts[f"{who}_frames"]) for who in ("teacher", "student"))
         rates = each_s.get(folder.number, (np.nan, np.nan))
+        teacher = max(teacher, spent.get(folder.number, 0))  # what was labelled and is replaced was paid for too
         cleaned = read_run_record(folder, "cleaned")
         counts = cleaned.counts if cleaned is not None else {}
         verdicts = counts.get("verdicts", verdicts)
@@ -210,15 +233,16 @@ def _labelled(work: WorkFolder) -> list[tuple[RoundFolder, RunRecord]]:
     return [(folder, record) for folder, record in found if record is not None]
 
 
-def _seconds_a_frame(work: WorkFolder) -> dict[int, tuple[float, float]]:
-    """Of teacher and student, by round. A line that two machines wrote at once is left out."""
+def _seconds_a_frame(work: WorkFolder) -> tuple[dict[int, tuple[float, float]], dict[int, int]]:
+    """Of teacher and student, and the teacher's frames, by round; without lines that two machines wrote at once."""
     if not work.costs.is_file():
-        return {}
+        return {}, {}
     costs = pd.read_csv(work.costs, names=COSTS, header=0, on_bad_lines="skip").apply(pd.to_numeric, errors="coerce")
     total = costs.dropna().groupby("round").sum()
     with np.errstate(invalid="ignore"):
         rates = [total[f"{who}_s"] / total[f"{who}_frames"] for who in ("teacher", "student")]
-    return {int(number): (float(rates[0][number]), float(rates[1][number])) for number in total.index}
+    frames = {int(number): int(count) for number, count in total["teacher_frames"].items()}
+    return {int(number): (float(rates[0][number]), float(rates[1][number])) for number in total.index}, frames
 
 
 def _worth(counts: Mapping[str, object]) -> tuple[float, str]:

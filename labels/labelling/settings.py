@@ -147,9 +147,14 @@ def add_detector_arguments(parser: StageParser) -> None:
 
 def share_of_frames(text: str) -> float:
     """Argument type: a number above 0 and below 1."""
-    share = above_zero(text)
-    if share >= 1:
-        raise argparse.ArgumentTypeError(f"a share above 0 and below 1, not '{text}'; leave it out to label everything")
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be above 0 and below 1, such as 0.05, not '{text}'; leave it out to label everything"
+        )
     return share
 
 

@@ -64,6 +64,8 @@ def find_hub_model(option: str, name: str) -> HubModel:
         if not list(folder.glob("*.safetensors")):
             raise InputError(f"{option}: holds no .safetensors; other weights could hold code, and are not read")
         place, revision = str(folder), None
+    elif folder.is_absolute() or place.startswith((".", "~")) or place.count("/") > 1:
+        raise InputError(f"{option}: no such folder")  # a name on the hub is OWNER/NAME
     else:
         place, _, wanted = place.partition("@")
         revision = wanted or None

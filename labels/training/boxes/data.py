@@ -1,7 +1,8 @@
 """What a round's detector is trained and validated on: frames of the cleaned labels, divided by `split.csv`.
 
 - kept boxes are positives, weighted by their quality;
-- ignored boxes, and kept ones that were interpolated, are ignore regions: neither object nor background;
+- ignored boxes, and kept ones that were interpolated or are less sure than `taught_from`, are ignore regions: neither
+  object nor background;
 - dropped boxes are hard negatives: background that a labeller once took for the object.
 
 A frame is used when it has a kept box. A frame without one may merely have been missed: it is used as background only
@@ -10,7 +11,7 @@ size, in memory as far as the memory limit allows. `DetectorTask` is what the tr
 detector.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class FrameCounts:
     empty_used: int = 0
     empty_unsure: int = 0  # without a kept box, but not surely without the object
     empty_left: int = 0  # surely empty, more than are needed
-    boxes: dict[str, int] = field(default_factory=dict)  # kept, ignored, dropped, interpolated
+    boxes: dict[str, int] = field(default_factory=dict)  # kept, less sure, ignored, dropped, interpolated
 
     def __add__(self, other: "FrameCounts") -> "FrameCounts":
         names = sorted(set(self.boxes) | set(other.boxes))
@@ -84,18 +85,30 @@ def read_cleaned(folder: RoundFolder, video_id: str) -> VideoLabels:
     return read_video_labels(folder.boxes("cleaned", video_id), decided=True)
 
 
+def taught_from(kept: Iterable[pd.DataFrame], choice: FrameChoice) -> dict[str, float]:
+    """The quality from which the kept boxes of each class teach; the better half of them always does."""
+    boxes = pd.concat([table.loc[table["origin"] != "interpolated", ["class_name", "quality"]] for table in kept])
+    middle = boxes.groupby("class_name")["quality"].median()
+    return {str(name): min(choice.taught_quality, float(value)) for name, value in middle.items()}
+
+
 def choose_frames(
-    labels: VideoLabels, class_names: tuple[str, ...], choice: FrameChoice
+    labels: VideoLabels,
+    class_names: tuple[str, ...],
+    choice: FrameChoice,
+    least_quality: Mapping[str, float] | None = None,
 ) -> tuple[list[LabelledFrame], FrameCounts]:
     """The frames of one video to train or validate on, in order, and where the others went.
 
     Args:
         labels: cleaned boxes of the video. Boxes of classes that are not among `class_names` are left out.
+        least_quality: of each class, from which quality a kept box teaches; see `taught_from`. None: from any.
     """
     video = labels.video
     boxes = labels.boxes[labels.boxes["class_name"].isin(class_names)]
-    kept = (boxes["decision"] == "keep") & (boxes["origin"] != "interpolated")
-    unsure = (boxes["decision"] == "ignore") | ((boxes["decision"] == "keep") & (boxes["origin"] == "interpolated"))
+    found = (boxes["decision"] == "keep") & (boxes["origin"] != "interpolated")
+    kept = found & (boxes["quality"] >= boxes["class_name"].map(least_quality or {}).astype(float).fillna(0.0))
+    unsure = (boxes["decision"] == "ignore") | ((boxes["decision"] == "keep") & ~kept)
     dropped = boxes["decision"] == "drop"
     labelled = np.arange(0, video.frame_count, video.stride)
     looked_at = np.isin(labelled, video.labelled_frames)
@@ -115,7 +128,8 @@ def choose_frames(
         boxes={
             "kept": int(kept.sum()),
             "ignored": int((boxes["decision"] == "ignore").sum()),
-            "interpolated": int(unsure.sum() - (boxes["decision"] == "ignore").sum()),
+            "less sure": int((found & ~kept).sum()),
+            "interpolated": int(((boxes["decision"] == "keep") & ~found).sum()),
             "dropped": int(dropped.sum()),
         },
     )
@@ -282,6 +296,8 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
         groups=linked_groups(videos),
         working=working,
     )
+    choice = FrameChoice()
+    least = taught_from((table for video_id, table in kept.items() if splits[video_id] != TEST), choice)
     for row in videos.itertuples():
         video_id = str(row.video_id)
         data.video_sizes[video_id] = (int(row.width), int(row.height))
@@ -291,7 +307,7 @@ def gather_data(work: WorkFolder, folder: RoundFolder, settings: TrainingSetting
         elif video_id not in cleaned:
             reason = "without cleaned labels"
         else:
-            frames, counted = choose_frames(cleaned[video_id], class_names, FrameChoice())
+            frames, counted = choose_frames(cleaned[video_id], class_names, choice, least)
             if not frames:
                 reason = "without a frame that is sure enough"
             elif why := working.ensure(frames, work.videos / row.file):
