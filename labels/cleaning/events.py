@@ -45,8 +45,8 @@ NOISE_SHARE, NOISE_PX = 0.08, 0.3  # a centre's standard deviation: of the box's
 PENALTY = 30.0  # squared standard deviations that a turn must explain
 LEAST_CHANGE = 0.15  # of the ball's side, a frame
 REACH = 0.35  # of a player's height: how far beside the box a ball is still at the body
-FEET = 0.65  # of a player's height from above: below it the ground is as near
-SIDEWAYS, MOST_SPEED_KEPT = 1.5, 1.2  # of a bounce: how far the change is upwards, and the speed after to that before
+WAIST = 0.5  # of a player's height from above: below it the ground is as near as a hand
+SIDEWAYS, MOST_SPEED_KEPT = 1.5, 1.5  # of a bounce: how far the change is upwards, and the speed after to that before
 TOLERANCES_S = (0.04, 0.12, 0.2, 1.0)
 
 
@@ -168,13 +168,14 @@ def _what(turn: Any, people: pd.DataFrame) -> tuple[str, int]:
     xyxy = here[tables.BOX_COLUMNS].to_numpy(np.float64)
     # Flown away from the camera it rises all along; the ground gives it no speed and changes none along itself.
     faster = np.hypot(turn.vx_after, turn.vy_after) > MOST_SPEED_KEPT * np.hypot(turn.vx, turn.vy)
-    comes_down = SIDEWAYS * abs(turn.vx_after - turn.vx) < turn.vy - turn.vy_after and not faster
+    upwards = SIDEWAYS * abs(turn.vx_after - turn.vx) < turn.vy - turn.vy_after
+    comes_down = upwards and not faster
     if len(xyxy):
         high = xyxy[:, 3] - xyxy[:, 1]
         beside = np.maximum(np.maximum(xyxy[:, 0] - turn.x, turn.x - xyxy[:, 2]), 0)
         above = np.maximum(xyxy[:, 1] - turn.y, 0)
         far = np.hypot(beside, above) / high
-        low = (turn.y - xyxy[:, 1]) / high > FEET
+        low = (turn.y - xyxy[:, 1]) / high > WAIST
         near = (far < REACH) & ~(low & comes_down)
         if near.any():
             return HIT, int(here["track_id"].to_numpy()[np.flatnonzero(near)[far[near].argmin()]])
