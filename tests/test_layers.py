@@ -26,7 +26,7 @@ ALL_HEAVY = set().union(*HEAVY.values())
 MODULES = sorted(path for path in LABELS.rglob("*.py") if path.parent != LABELS)
 SCRIPTS = {"dataset_downloader", "dataset_processor", "dataset_cleaner", "train", "visualise"}
 MOST_SIBLINGS = 16
-MOST_MODULES = 219
+MOST_MODULES = 218
 MOST_LINES = 450
 
 

@@ -1,8 +1,10 @@
 """Features of a box before paths are sought: shape, overlap, whether it is static, the log-odds of its score."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from labels.cleaning.decisions import rejected_by
 from labels.cleaning.features.box_pairs import frame_keys, overlap_with_better, pair_iou, pairs_between
@@ -10,11 +12,13 @@ from labels.cleaning.features.feature import Columns, Scene, feature
 from labels.cleaning.features.scores import LIMIT, probability
 from labels.cleaning.rules import BOX_RULES, SHAPE_RULES, values_read
 from labels.records.geometry import size_of
-from labels.tracks.static import static_shares
+from labels.tracks.candidates import Candidates, Timeline
 from labels.tracks.trajectories import PLAYER_CLASSES
 
 HUMAN_LOG_ODDS = 6.0
 BARELY, CLEARLY = 1.0, 2.0  # log-odds
+NEAR_SIZES = 0.25  # static: the same place
+SIMILAR_OCTAVES = 0.75  # static: the same size
 
 
 @feature(
@@ -150,3 +154,48 @@ def recalibration(columns: Mapping[str, np.ndarray], scene: Scene) -> Columns:
         "row_log_odds": row_log_odds,
         "log_odds": np.where(columns["human"], columns["score_log_odds"], row_log_odds),
     }
+
+
+@dataclass(frozen=True)
+class StaticShares:
+    """For each candidate (N,), the share of the labelled frames around it in which its like is in its place."""
+
+    in_scene: np.ndarray
+    on_screen: np.ndarray  # only frames in which that place showed another part of the scene
+
+
+def static_shares(
+    candidates: Candidates, timeline: Timeline, scene_window_s: float = 0.6, screen_window_s: float = 1.5
+) -> StaticShares:
+    """Of each candidate, by what lies within the windows before and after it."""
+    shares = StaticShares(np.zeros(len(candidates)), np.zeros(len(candidates)))
+    octave = np.log2(np.maximum(candidates.size, 1e-3))
+    for level in np.unique(octave.round()):
+        similar = np.flatnonzero(np.abs(octave - level) <= SIMILAR_OCTAVES)
+        own = octave[similar].round() == level
+        size = 2.0**level
+        for places, window_s, share in (
+            (candidates.steady, scene_window_s, shares.in_scene),
+            (candidates.screen, screen_window_s, shares.on_screen),
+        ):
+            unit = np.array([NEAR_SIZES * size, NEAR_SIZES * size, window_s, 0.5])
+            points = np.column_stack([places, candidates.time_s, candidates.shot_index])[similar] / unit
+            pairs = cKDTree(points).query_pairs(1.0, p=np.inf, output_type="ndarray")
+            one, two = similar[pairs[:, 0]], similar[pairs[:, 1]]
+            differs = candidates.step[one] != candidates.step[two]
+            if share is shares.on_screen:
+                moved = np.linalg.norm(candidates.steady[one] - candidates.steady[two], axis=1)
+                differs &= moved > size
+            share[similar[own]] = _frames_met(candidates, one[differs], two[differs], timeline, window_s)[similar[own]]
+    return shares
+
+
+def _frames_met(
+    candidates: Candidates, one: np.ndarray, two: np.ndarray, timeline: Timeline, window_s: float
+) -> np.ndarray:
+    """Share of the frames in the window in which a candidate has a partner, (N,); each frame counts once."""
+    who, where = np.concatenate([one, two]), candidates.step[np.concatenate([two, one])]
+    met = np.unique(who * np.int64(len(timeline)) + where) // max(len(timeline), 1)
+    low = np.searchsorted(timeline.time_s, candidates.time_s - window_s - 1e-6)
+    high = np.searchsorted(timeline.time_s, candidates.time_s + window_s + 1e-6)
+    return np.bincount(met, minlength=len(candidates)) / np.maximum(high - low - 1, 3)
