@@ -4,13 +4,17 @@
 lossy codec, rotation undone. A lost, repeated or swapped frame is thus seen, whatever the codec did to the colours.
 """
 
-from collections.abc import Callable, Iterable
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from warm_processes import WarmStart
 
 CODE_BITS = 12  # frames 0-4095
 
@@ -93,3 +97,27 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
         return write_test_video(tmp_path / path, frames, fps, **options)
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_decoders() -> Iterator[None]:
+    """Most tests decode a few tiny clips, each in a process that would import for longer than it decodes.
+
+    `test_decoding.py` starts them as the program does, and so does every stage that runs in a process of its own.
+    """
+    start = WarmStart("av", "av.video.reformatter", "dataclasses", "fcntl", "json", "numpy", "resource", "tempfile")
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(os, "pidfd_open"):
+            standing_in = SimpleNamespace(Popen=start.Popen, PIPE=subprocess.PIPE)
+            patch.setattr("labels.videos.decoding.frames.subprocess", standing_in)
+        yield
+    start.close()
+
+
+@pytest.fixture(scope="session")
+def warm_stages() -> Iterator[WarmStart]:
+    """Stage scripts in processes of their own, for tests that start many."""
+    start = WarmStart("av", "cv2", "pandas", "pyarrow.parquet", "scipy.ndimage", "scipy.optimize", "scipy.spatial",
+                      "sklearn.neighbors", "torchvision", "tqdm", "yaml")  # fmt: skip
+    yield start
+    start.close()

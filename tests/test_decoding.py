@@ -15,10 +15,17 @@ import numpy as np
 import pytest
 from conftest import coded_frame, read_code
 
+from labels.videos.decoding import frames as frames_module
 from labels.videos.decoding.frames import DecodeError, Patience, decode_ahead, decode_frames, probe_video
 from labels.videos.settings import AheadSettings, DecodeLimits
 
 MakeVideo = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def as_the_program_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding processes are started, not forked as in other tests."""
+    monkeypatch.setattr(frames_module, "subprocess", subprocess)
 
 
 def codes(path: Path, stride: int = 1) -> list[int]:
