@@ -35,11 +35,11 @@ class WarmStart:
     def __init__(self, *modules: str) -> None:
         self._modules = modules
         self._folder = tempfile.TemporaryDirectory()
-        self._socket = str(Path(self._folder.name) / "socket")
+        self.socket_path = str(Path(self._folder.name) / "socket")
         self._server: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """With the first that asks: most runs of a few tests need none."""
         with self._starting:
             if self._server is not None:
@@ -47,7 +47,7 @@ class WarmStart:
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads would not survive the fork
             server = subprocess.Popen(
-                [sys.executable, __file__, self._socket, *self._modules],
+                [sys.executable, __file__, self.socket_path, *self._modules],
                 env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             )  # fmt: skip
             assert server.stdout is not None and server.stdout.readline() == b"listening\n"
@@ -59,11 +59,8 @@ class WarmStart:
         self._folder.cleanup()
 
     def Popen(self, command: Sequence[str], **options: Any) -> "WarmProcess":
-        assert command[0] == sys.executable
-        self._start()
-        asked = socket.socket(socket.AF_UNIX)
-        asked.connect(self._socket)
-        return WarmProcess(asked, command[1:], **options)
+        self.start()
+        return forked_at(self.socket_path, command, **options)
 
     def run(self, command: Sequence[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """As `subprocess.run(..., stdin=DEVNULL, capture_output=True, text=True)`."""
@@ -72,6 +69,14 @@ class WarmStart:
             code = started.wait()
             texts = [(each.seek(0), each.read().decode())[1] for each in (printed, wrong)]
         return subprocess.CompletedProcess(list(command), code, *texts)
+
+
+def forked_at(socket_path: str, command: Sequence[str], **options: Any) -> "WarmProcess":
+    """As `subprocess.Popen`, by the process that listens at a socket."""
+    assert command[0] == sys.executable
+    asked = socket.socket(socket.AF_UNIX)
+    asked.connect(socket_path)
+    return WarmProcess(asked, command[1:], **options)
 
 
 class WarmProcess:
