@@ -12,18 +12,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train import SmallSettings, make_work
 from torch import nn
 from warm_processes import WarmStart
 
 import train
 from labels.training.optimisation import Optimisation
+from labels.training.settings import TrainingSettings
 
+# Each rank imports this module: nothing here may take long to import.
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
-class LongerSettings(SmallSettings):
+class SmallSettings(TrainingSettings):
+    epochs: int = 2
+    batch_size: int = 4
+    crop: int = 32
     epoch_frames: int = 96
     learning_rate: float = 3e-3
 
@@ -49,8 +53,8 @@ sys.exit(run_ranks("cpu", lambda: line_steps(sys.argv[1])))
 STAGE = """
 import sys
 import train
-from test_ranks import LongerSettings
-train.TrainingSettings = LongerSettings
+from test_ranks import SmallSettings
+train.TrainingSettings = SmallSettings
 sys.exit(train.main(sys.argv[1:]))
 """
 
@@ -100,7 +104,9 @@ def test_two_processes_take_the_steps_of_one(tmp_path, warm_stages):
 
 
 def test_a_round_is_trained_by_two_processes_and_gone_on_with_by_one(tmp_path, warm_stages, monkeypatch, capsys):
-    monkeypatch.setattr(train, "TrainingSettings", LongerSettings)
+    from test_train import make_work
+
+    monkeypatch.setattr(train, "TrainingSettings", SmallSettings)
     words = ["--round", "0", "--batch-size", "4", "--device", "cpu", "--epochs", "5"]
     script = tmp_path / "stage.py"
     script.write_text(STAGE)
@@ -131,6 +137,8 @@ def test_a_round_is_trained_by_two_processes_and_gone_on_with_by_one(tmp_path, w
 
 
 def test_more_processes_than_a_batch_has_frames(tmp_path, warm_stages):
+    from test_train import make_work
+
     words = [str(make_work(tmp_path / "work").root), "--round", "0", "--batch-size", "1", "--device", "cpu"]
     done = under_torchrun(warm_stages, ROOT / "train.py", *words)
     assert done.returncode != 0
