@@ -12,8 +12,8 @@ from picture_work import BALL_TOP, Clip, ball_box, make_work
 from review_server import ReviewServer
 
 import visualise
-from labels.pictures.overlay.clip import measured
 from labels.pictures.review.app import Guard, Sessions
+from labels.pictures.review.clip import measured
 from labels.pictures.review.frames import ReviewFrames
 from labels.pictures.review.segments import SegmentService
 from labels.pictures.review.service import ReviewService, strip_step
