@@ -107,7 +107,8 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
 def warm_decoders() -> Iterator[WarmStart]:
     """Most tests decode a few tiny clips, each in a process that would import for longer than it decodes.
 
-    `test_decoding.py` starts them as the program does, and so does every stage that runs in a process of its own.
+    `test_decoding.py` starts them as the program does where the process itself is looked at, and so does every stage
+    that runs in a process of its own.
     """
     start = WarmStart("av", "av.video.reformatter", "dataclasses", "fcntl", "json", "numpy", "resource", "tempfile")
     with pytest.MonkeyPatch.context() as patch:

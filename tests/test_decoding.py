@@ -22,9 +22,9 @@ from labels.videos.settings import AheadSettings, DecodeLimits
 MakeVideo = Callable[..., Path]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def as_the_program_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding processes are started, not forked as in other tests."""
+    """Decoding processes are started here, not forked as in other tests: where the process itself is looked at."""
     monkeypatch.setattr(frames_module, "subprocess", subprocess)
 
 
@@ -60,6 +60,7 @@ def no_children_soon() -> bool:
     return not children()
 
 
+@pytest.mark.usefixtures("as_the_program_does")
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -404,6 +405,7 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         ({"memory_bytes": 2**20}, "ended with code|memory"),
     ],
 )
+@pytest.mark.usefixtures("as_the_program_does")
 def test_limits(make_video: MakeVideo, limits: dict[str, int], reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         list(decode_frames(make_video("clip.mp4"), limits=DecodeLimits(**limits)))
@@ -445,7 +447,7 @@ def test_patience_is_by_what_the_decoder_does(moments: list[tuple[float, float |
 
 
 @pytest.fixture
-def long_video(make_video: MakeVideo) -> Path:
+def long_video(make_video: MakeVideo, as_the_program_does: None) -> Path:
     """More frames than the pipe holds, so that its decoder is still running after the first of them."""
     return make_video("long.mp4", [coded_frame(number, 480, 320) for number in range(60)])
 
@@ -495,6 +497,7 @@ def test_stop_from_another_thread_ends_a_probe(long_video: Path) -> None:
 # --- several at once ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("as_the_program_does")
 def test_decode_ahead_keeps_the_order_and_the_errors_apart(make_video: MakeVideo) -> None:
     good, bad = make_video("good.mp4", frames=12), make_video("bad.mp4", frames=12)
     bad.write_bytes(b"no video")

@@ -64,8 +64,8 @@ class WarmStart:
 
     def run(self, command: Sequence[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """As `subprocess.run(..., stdin=DEVNULL, capture_output=True, text=True)`."""
-        with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as wrong, open(os.devnull, "rb") as nothing:
-            started = self.Popen(command, cwd=cwd, env=env, stdin=nothing, stdout=printed, stderr=wrong)
+        with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as wrong:
+            started = self.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=printed, stderr=wrong)
             code = started.wait()
             texts = [(each.seek(0), each.read().decode())[1] for each in (printed, wrong)]
         return subprocess.CompletedProcess(list(command), code, *texts)
@@ -90,6 +90,8 @@ class WarmProcess:
         self._asked, self.returncode = asked, None
         self.stdin = self.stdout = None
         theirs = []
+        if stdin == subprocess.DEVNULL:
+            theirs.append(os.open(os.devnull, os.O_RDONLY))
         if stdin == subprocess.PIPE:
             given, mine = os.pipe()
             theirs.append(given)
@@ -99,7 +101,8 @@ class WarmProcess:
             theirs.append(taken)
             self.stdout = stdout = open(mine, "rb", buffering=0)  # noqa: SIM115
         ends = iter(theirs)
-        standard = [next(ends) if each in (self.stdin, self.stdout) else each.fileno() for each in (stdin, stdout)]
+        new = (subprocess.DEVNULL, self.stdin, self.stdout)
+        standard = [next(ends) if each in new else each.fileno() for each in (stdin, stdout)]
         descriptors = dict(enumerate([*standard, stderr.fileno()])) | {fd: fd for fd in pass_fds}
         request = {"words": list(words), "env": env, "cwd": str(cwd or Path.cwd()), "descriptors": list(descriptors)}
         text = json.dumps(request).encode()

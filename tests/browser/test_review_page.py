@@ -90,9 +90,9 @@ def later_round(work, actions):
 
 
 @pytest.fixture
-def server(work):
+def server(work, warm_stages):
     (work.root / "verdicts.csv").unlink(missing_ok=True)
-    with ReviewServer(work.root) as running:
+    with ReviewServer(work.root, start=warm_stages.Popen) as running:
         yield running
         assert running.stop()[0] == 0
 
