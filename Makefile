@@ -38,9 +38,11 @@ demo: .venv/ready
 	$(PY) dataset_cleaner.py $(DEMO) --round 2 --set max_per_frame=1
 	$(PY) visualise.py $(DEMO) --round 2
 
-# One thread: two busy thread pools on a small machine slow each other down many times over.
+# One thread: two busy thread pools on a small machine slow each other down many times over. Byte code is kept even
+# where the environment says not to: tests start the stages many times. Neighbouring tests share fixtures, so a worker
+# takes a run of them (worksteal) and not every other one.
 test: .venv/ready-dev
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n auto --dist worksteal
 
 lint: .venv/ready-dev
 	$(PY) -m ruff check .

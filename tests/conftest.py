@@ -4,13 +4,21 @@
 lossy codec, rotation undone. A lost, repeated or swapped frame is thus seen, whatever the codec did to the colours.
 """
 
-from collections.abc import Callable, Iterable
+import multiprocessing
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from warm_processes import WarmStart, forked_at
+
+from labels.videos.decoding import frames
 
 CODE_BITS = 12  # frames 0-4095
 
@@ -93,3 +101,53 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
         return write_test_video(tmp_path / path, frames, fps, **options)
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_decoders() -> Iterator[WarmStart]:
+    """Most tests decode a few tiny clips, each in a process that would import for longer than it decodes.
+
+    `test_decoding.py` starts them as the program does where the process itself is looked at, and so does every stage
+    that runs in a process of its own.
+    """
+    start = WarmStart("av", "av.video.reformatter", "dataclasses", "fcntl", "json", "numpy", "resource", "tempfile")
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(os, "pidfd_open"):
+            patch.setattr(frames, "subprocess", SimpleNamespace(Popen=start.Popen, PIPE=subprocess.PIPE))
+        yield start
+    start.close()
+
+
+@pytest.fixture(scope="session")
+def warm_stages() -> Iterator[WarmStart]:
+    """Stage scripts in processes of their own, for tests that start many."""
+    start = WarmStart("av", "cv2", "pandas", "pyarrow.parquet", "scipy.ndimage", "scipy.optimize", "scipy.spatial",
+                      "sklearn.neighbors", "torchvision", "tqdm", "yaml")  # fmt: skip
+    yield start
+    start.close()
+
+
+def with_warm_decoders(socket_path: str, work: Callable[..., None], *arguments: object) -> None:
+    """What a process that downloads does, its decoders forked too."""
+    frames.subprocess = SimpleNamespace(Popen=partial(forked_at, socket_path), PIPE=subprocess.PIPE)
+    work(*arguments)
+
+
+@pytest.fixture(scope="session")
+def warm_workers(warm_decoders: WarmStart) -> Iterator[None]:
+    """Processes that download are forked from one that has imported yt-dlp already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["conftest", "labels.videos.download.worker", "yt_dlp.extractor.extractors"])
+
+    def worker(target: Callable[..., None], args: tuple[object, ...], daemon: bool) -> multiprocessing.Process:
+        return context.Process(
+            target=with_warm_decoders, args=(warm_decoders.socket_path, target, *args), daemon=daemon
+        )
+
+    standing_in = SimpleNamespace(Pipe=context.Pipe, Process=worker)
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(os, "pidfd_open"):
+            warm_decoders.start()
+            methods = SimpleNamespace(get_context=lambda method: standing_in)
+            patch.setattr("labels.videos.download.pool.multiprocessing", methods)
+        yield

@@ -1,11 +1,15 @@
 """The review page's server for tests: started as a user starts it, spoken to as a browser does, ended with Ctrl-C."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +18,21 @@ START_S = 60
 
 
 class ReviewServer:
-    """`visualise.py WORK --review` as a process of its own. `address` ends without a slash."""
+    """`visualise.py WORK --review` as a process of its own. `address` ends without a slash.
 
-    def __init__(self, work: Path, *arguments: str) -> None:
-        self.process = subprocess.Popen(
+    `start`: `subprocess.Popen`, or one that starts sooner.
+    """
+
+    def __init__(self, work: Path, *arguments: str, start: Callable[..., Any] = subprocess.Popen) -> None:
+        self._wrong = tempfile.TemporaryFile()  # noqa: SIM115, closed in __exit__
+        self.process = start(
             [sys.executable, str(ROOT / "visualise.py"), str(work), "--review", "--set", "port=0", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._wrong, cwd=ROOT, env=dict(os.environ),
         )  # fmt: skip
-        assert self.process.stdout is not None
         self.printed = ""
         for line in self.process.stdout:
-            self.printed += line
-            if line.startswith("http://"):
+            self.printed += line.decode()
+            if line.startswith(b"http://"):
                 break
         self.link = self.printed.rstrip().rsplit("\n", 1)[-1]
         self.address = self.link.partition("/?")[0]
@@ -35,8 +42,7 @@ class ReviewServer:
 
     def newest_link(self) -> str:
         """The next one-time link that the terminal shows: there is one after each that was used."""
-        assert self.process.stdout is not None
-        self.link = self.process.stdout.readline().strip()
+        self.link = self.process.stdout.readline().decode().strip()
         return self.link
 
     def open(self, link: str) -> str:
@@ -77,8 +83,12 @@ class ReviewServer:
         """Ctrl-C: the exit code, all that was printed, and what went wrong."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        printed, wrong = self.process.communicate(timeout=START_S)
-        return self.process.returncode, self.printed + printed, wrong
+        late = threading.Timer(START_S, self.process.kill)
+        late.start()
+        printed, code = self.process.stdout.read().decode(), self.process.wait()
+        late.cancel()
+        self._wrong.seek(0)
+        return code, self.printed + printed, self._wrong.read().decode()
 
     def __enter__(self) -> "ReviewServer":
         return self
@@ -86,4 +96,6 @@ class ReviewServer:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self.process.stdout.close()
+        self._wrong.close()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,17 @@ import dataset_processor
 import train
 from labels.records.safe_writing import read_json
 from labels.records.work_folder import WorkFolder
+from labels.training.settings import RecognitionSettings
 from tests.conftest import write_test_video
 
 MOVES = {"across": (1, 0), "down": (0, 1)}
 GROUPS = 4  # of each class; the last one is the test's, where an archive has one
 QUICK = ["--task", "actions", "--architecture", "cnn3d", "--set", "window_frames=2", "--set", "window_seconds=0.4"]
+
+
+@dataclass(frozen=True)
+class ShortEpochs(RecognitionSettings):
+    epoch_frames: int = 8
 
 
 def pictures(move: str, group: int, count: int) -> list[np.ndarray]:
@@ -105,7 +112,7 @@ def moments(root: Path) -> None:
 
 @pytest.mark.parametrize("make", [hmdb51, ucf101, spacejam, kinetics_folder, mmaction, moments])
 def test_an_archive_trains_and_is_evaluated_by_its_own_split(make, tmp_path, monkeypatch):
-    monkeypatch.setattr("labels.training.settings.RecognitionSettings.epoch_frames", 8)
+    monkeypatch.setattr("labels.training.actions.round.RecognitionSettings", ShortEpochs)
     root, work = tmp_path / "archive", tmp_path / "work"
     root.mkdir()
     make(root)

@@ -28,9 +28,9 @@ def write_images(
     return folder
 
 
-def add(work: WorkFolder, source: str, path: Path, **settings: object) -> ArchiveResult:
+def add(work: WorkFolder, source: str, path: Path, at_once: int = 1, **settings: object) -> ArchiveResult:
     with work.writing():
-        result = ARCHIVES[source](work, ArchiveSettings(path=path, at_once=2, **settings))
+        result = ARCHIVES[source](work, ArchiveSettings(path=path, at_once=at_once, **settings))
     assert result.found == result.used + sum(result.refused.values())
     return result
 
@@ -47,7 +47,7 @@ def test_moments_of_every_kind(tmp_path):
     broken.write_bytes(broken.read_bytes()[:-200])
     (archive / "neutral/5").mkdir()
     write_images(archive / "strike/2", 100)  # the same images as strike/1
-    result = add(work, "moments", archive, image_fps=10.0)
+    result = add(work, "moments", archive, at_once=2, image_fps=10.0)
     reasons = {row.video_id: row.reason for row in result.videos.itertuples()}
     assert reasons == {
         "moment_neutral_1": "",

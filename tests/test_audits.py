@@ -1,6 +1,7 @@
 """Audits: the sample, the file to fill in, what the cleaner makes of it, and the estimate, worked out by hand."""
 
 import csv
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from labels.cleaning.audits import (
 from labels.pictures.overlay.round_pictures import OTHER_CLASSES, draw_sample, shares_of, sheet_path, strata_of
 from labels.pictures.report.rounds import read_round
 from labels.records.errors import InputError
+from labels.records.work_folder import WorkFolder
 
 
 def answers(*strata):
@@ -119,14 +121,19 @@ def test_rare_classes_are_one_stratum_where_the_sample_is_small():
     assert len(set(strata_of(kept, 1000))) == 8
 
 
-@pytest.fixture
-def work(tmp_path):
+@pytest.fixture(scope="module")
+def cleaned(tmp_path_factory):
     """One cleaned round of two clips, in which the labeller finds the ball in every frame."""
-    made = make_work(tmp_path / "work", [Clip("a", []), Clip("b", [])], 0)
+    made = make_work(tmp_path_factory.mktemp("audits") / "work", [Clip("a", []), Clip("b", [])], 0)
     balls = [(frame, ball_box(frame), 0.9) for frame in range(FRAMES)]
     write_labelled(made, 0, {"a": balls, "b": balls})
     assert dataset_cleaner.main([str(made.root), "--round", "0"]) == 0
     return made
+
+
+@pytest.fixture
+def work(cleaned, tmp_path):
+    return WorkFolder(shutil.copytree(cleaned.root, tmp_path / "work"))
 
 
 def fill(path, words):

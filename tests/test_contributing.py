@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_test_video
+from warm_processes import WarmStart
 
 from labels.exchange.known_formats import FORMATS
 
@@ -32,6 +34,7 @@ class Tree:
     """A copy of what a contributor changes."""
 
     root: Path
+    warm: WarmStart
     printed: str = ""
 
     def follow(self, title: str) -> None:
@@ -55,9 +58,13 @@ class Tree:
         path.write_text(text.replace(f"{before}\n", f"{after}\n"))
 
     def run(self, command: str) -> None:
-        words = f"{sys.executable} {command.removeprefix('python ')}" if command.startswith("python ") else command
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(self.root)}
-        ended = subprocess.run(words, shell=True, cwd=self.root, env=environment, capture_output=True, text=True)
+        if re.match(r"python \w+\.py ", command):
+            words = [sys.executable, *shlex.split(command)[1:]]
+            ended = self.warm.run(words, cwd=self.root, env=environment)
+        else:
+            line = re.sub("^python ", f"{sys.executable} ", command)
+            ended = subprocess.run(line, shell=True, cwd=self.root, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
         self.printed = ended.stdout
 
@@ -69,25 +76,25 @@ class Tree:
         return pd.concat([pd.read_parquet(path) for path in paths])
 
 
-def copied(root: Path) -> Tree:
+def copied(root: Path, warm: WarmStart) -> Tree:
     root.mkdir()
     for name in PARTS:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
         copy(ROOT / name, root / name)
-    return Tree(root)
+    return Tree(root, warm)
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
+def prepared(tmp_path_factory, warm_stages) -> Path:
     """The work folder that the recipes ask for, made as CONTRIBUTING says."""
-    tree = copied(tmp_path_factory.mktemp("contributing") / "tree")
+    tree = copied(tmp_path_factory.mktemp("contributing") / "tree", warm_stages)
     tree.follow("How to add")
     return tree.root / "work"
 
 
 @pytest.fixture
-def tree(tmp_path, prepared) -> Tree:
-    tree = copied(tmp_path / "tree")
+def tree(tmp_path, prepared, warm_stages) -> Tree:
+    tree = copied(tmp_path / "tree", warm_stages)
     shutil.copytree(prepared, tree.root / "work")
     return tree
 

@@ -15,10 +15,17 @@ import numpy as np
 import pytest
 from conftest import coded_frame, read_code
 
+from labels.videos.decoding import frames as frames_module
 from labels.videos.decoding.frames import DecodeError, Patience, decode_ahead, decode_frames, probe_video
 from labels.videos.settings import AheadSettings, DecodeLimits
 
 MakeVideo = Callable[..., Path]
+
+
+@pytest.fixture
+def as_the_program_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding processes are started here, not forked as in other tests: where the process itself is looked at."""
+    monkeypatch.setattr(frames_module, "subprocess", subprocess)
 
 
 def codes(path: Path, stride: int = 1) -> list[int]:
@@ -53,6 +60,7 @@ def no_children_soon() -> bool:
     return not children()
 
 
+@pytest.mark.usefixtures("as_the_program_does")
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -397,6 +405,7 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         ({"memory_bytes": 2**20}, "ended with code|memory"),
     ],
 )
+@pytest.mark.usefixtures("as_the_program_does")
 def test_limits(make_video: MakeVideo, limits: dict[str, int], reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         list(decode_frames(make_video("clip.mp4"), limits=DecodeLimits(**limits)))
@@ -438,7 +447,7 @@ def test_patience_is_by_what_the_decoder_does(moments: list[tuple[float, float |
 
 
 @pytest.fixture
-def long_video(make_video: MakeVideo) -> Path:
+def long_video(make_video: MakeVideo, as_the_program_does: None) -> Path:
     """More frames than the pipe holds, so that its decoder is still running after the first of them."""
     return make_video("long.mp4", [coded_frame(number, 480, 320) for number in range(60)])
 
@@ -488,6 +497,7 @@ def test_stop_from_another_thread_ends_a_probe(long_video: Path) -> None:
 # --- several at once ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("as_the_program_does")
 def test_decode_ahead_keeps_the_order_and_the_errors_apart(make_video: MakeVideo) -> None:
     good, bad = make_video("good.mp4", frames=12), make_video("bad.mp4", frames=12)
     bad.write_bytes(b"no video")

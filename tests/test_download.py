@@ -21,6 +21,7 @@ from labels.videos.download.requests import ListFilters
 from labels.videos.download.source import ListDownload, download_list
 from labels.videos.settings import DownloadSettings
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
 FAST = {"movflags": "faststart"}
 RATE = 10  # frames a second of the served videos: small, and a cut second is ten codes
 
@@ -65,30 +66,30 @@ def films(tmp_path_factory):
     """One film of 60 frames at 10 a second, under many names: frame n says n."""
     folder = tmp_path_factory.mktemp("films")
     film = write_test_video(folder / "film.mp4", 60, float(RATE), container_options=FAST)
-    for n in range(40):
+    for n in range(15):
         os.link(film, folder / f"video_{n:05d}.mp4")
     return folder
 
 
-def test_forty_clips_of_which_six_are_broken_in_six_ways(films, tmp_path, capsys):
+def test_sixteen_clips_of_which_six_are_broken_in_six_ways(films, tmp_path, capsys):
     work = WorkFolder(tmp_path / "work")
     with fault_server(films) as server:
-        # 33 videos give 34 good clips: two are cut from video_00000. All of them ask for other seconds.
-        good = [(f"video_{n:05d}", n % 5, n % 5 + 1) for n in range(33)] + [("video_00000", 4, 6)]
+        # 9 videos give 10 good clips: two are cut from video_00000. All of them ask for other seconds.
+        good = [(f"video_{n:05d}", n % 5, n % 5 + 1) for n in range(9)] + [("video_00000", 4, 6)]
         rows = [f"{server.url(name)}.mp4,{start},{end},class {start}" for name, start, end in good]
         broken = {"404": "removed", "403": "forbidden", "cut": "short", "html": "no_video",
                   "page-as-video": "decode_error", "slow": "network"}  # fmt: skip
         for n, fault in enumerate(broken):
-            rows.insert(n * 5, f"{server.url(fault)}/video_{33 + n:05d}.mp4,1,2,broken")
-        path = write_list(tmp_path / "forty.csv", rows)
+            rows.insert(n * 2, f"{server.url(fault)}/video_{9 + n:05d}.mp4,1,2,broken")
+        path = write_list(tmp_path / "sixteen.csv", rows)
         settings = settings_for(server, workers=3)
         summary = run(work, "urls", path, settings)
-        assert (summary.found, summary.used, summary.skipped) == (40, 34, dict.fromkeys(broken.values(), 1))
+        assert (summary.found, summary.used, summary.skipped) == (16, 10, dict.fromkeys(broken.values(), 1))
 
         videos = work.read_videos()
-        assert len(videos) == 40
+        assert len(videos) == 16
         ok = videos[videos["status"] == "ok"]
-        assert len(ok) == 34
+        assert len(ok) == 10
         for row in ok.to_dict("records"):
             codes = [read_code(frame.rgb) for frame in decode_frames(work.videos / row["file"])]
             assert codes == list(range(int(row["start_s"] * RATE), int(row["end_s"] * RATE))), row["video_id"]
@@ -99,9 +100,9 @@ def test_forty_clips_of_which_six_are_broken_in_six_ways(films, tmp_path, capsys
         assert files_of(work) == sorted(ok["file"])  # nothing else lies in videos/, not even hidden
         assert server.fetches("video_00000.mp4") == 2  # once to ask, once to fetch: both clips out of one fetch
         attempts = list(read_ledgers(work))
-        assert len(attempts) == 40 + 2  # the transient ones, short and network, were tried twice
-        assert "6 of 40" not in "".join(summary.lines) and any(
-            "dead" in line and "1 of 40" in line for line in summary.lines
+        assert len(attempts) == 16 + 2  # the transient ones, short and network, were tried twice
+        assert "6 of 16" not in "".join(summary.lines) and any(
+            "dead" in line and "1 of 16" in line for line in summary.lines
         )
 
         before = (server.hits.copy(), work.videos_table.read_bytes())
@@ -197,7 +198,7 @@ def test_a_block_that_does_not_end_ends_the_run_and_the_next_goes_on(films, tmp_
         assert run(work, "urls", path, settings).used == 9
 
 
-CLIPS = 16  # enough that a signal comes before the end
+CLIPS = 8  # enough that a signal comes before the end
 
 
 @pytest.mark.parametrize("interruption", [signal.SIGKILL, signal.SIGINT])

@@ -55,7 +55,7 @@ class FewCrops(TrainingSettings):
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
+def elsewhere(tmp_path, monkeypatch, warm_workers):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("labels.training.actions.round.RecognitionSettings", ShortEpochs)

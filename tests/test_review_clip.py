@@ -12,8 +12,8 @@ from labels.labelling.action_intervals import FrameProbabilities
 from labels.models.checkpoints import RECOGNISER, save_checkpoint
 from labels.models.pose_estimators import People
 from labels.models.recognisers.recogniser import build_recogniser, preset_of
-from labels.pictures.overlay.clip import ClipActions, ClipShape
-from labels.pictures.review.clip import actions_as_json, boxes_as_json, look_at, players_as_json
+from labels.pictures.overlay.clip import ClipActions
+from labels.pictures.review.clip import ClipShape, actions_as_json, boxes_as_json, look_at, players_as_json
 from labels.pictures.review.uploads import CurrentModels
 from labels.pictures.settings import ReviewSettings
 from labels.records import tables

@@ -281,13 +281,13 @@ def test_all_frames_that_will_be_shown_are_decoded_ahead(work, boxes_of):
         time.sleep(0.02)
 
 
-def test_a_page_of_both_names_both_cleanings(work):
-    with ReviewServer(work.root) as server:
+def test_a_page_of_both_names_both_cleanings(work, warm_stages):
+    with ReviewServer(work.root, start=warm_stages.Popen) as server:
         assert "5 actions to judge" in server.printed and " boxes in " in server.printed
         server.tell("/api/action-verdict?round=0", {"item": "clip_a-a2", "verdict": "n"})
         _, printed, _ = server.stop()
     assert f"next: python dataset_cleaner.py {work.root} --round 0 --task actions\n" in printed
-    with ReviewServer(work.root) as server:
+    with ReviewServer(work.root, start=warm_stages.Popen) as server:
         label = server.json("/api/items?round=0")["items"][0]
         server.tell("/api/action-verdict?round=0", {"item": "clip_a-a1", "verdict": "y"})
         server.tell("/api/verdict?round=0", {"item": label["id"], "verdict": "y"})
@@ -295,10 +295,10 @@ def test_a_page_of_both_names_both_cleanings(work):
     assert "of them actions: 1; clean these too: " in printed and "--task actions" not in printed.split("next: ")[1]
 
 
-def test_a_round_of_actions_alone_is_served_and_its_end_names_the_right_cleaning(tmp_path):
+def test_a_round_of_actions_alone_is_served_and_its_end_names_the_right_cleaning(tmp_path, warm_stages):
     work = make_work(tmp_path / "work", [Clip("clip_a", [])], 0)
     write_actions(work)
-    with ReviewServer(work.root) as server:
+    with ReviewServer(work.root, start=warm_stages.Popen) as server:
         assert "round 0: 5 actions to judge" in server.printed
         about = server.json("/api/about")
         assert (about["labels"], about["segments"], about["rounds"]) == (0, 5, [0])

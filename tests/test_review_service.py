@@ -12,8 +12,8 @@ from picture_work import BALL_TOP, Clip, ball_box, make_work
 from review_server import ReviewServer
 
 import visualise
-from labels.pictures.overlay.clip import measured
 from labels.pictures.review.app import Guard, Sessions
+from labels.pictures.review.clip import measured
 from labels.pictures.review.frames import ReviewFrames
 from labels.pictures.review.segments import SegmentService
 from labels.pictures.review.service import ReviewService, strip_step
@@ -194,9 +194,9 @@ def test_a_link_opens_the_page_once_and_each_browser_has_a_cookie_of_its_own():
         assert sessions.client(wrong) is None
 
 
-def test_a_program_that_opened_no_link_reads_and_writes_nothing(work):
+def test_a_program_that_opened_no_link_reads_and_writes_nothing(work, warm_stages):
     pytest.importorskip("uvicorn")
-    with ReviewServer(work.root) as server:
+    with ReviewServer(work.root, start=warm_stages.Popen) as server:
         for path in ("/", "/api/about", "/review_asking.js"):
             assert server.ask("GET", path, None, {"cookie": ""})[0] == 403
         assert server.ask("POST", "/api/undo", b"{}", {"cookie": ""})[0] == 403
@@ -204,9 +204,9 @@ def test_a_program_that_opened_no_link_reads_and_writes_nothing(work):
         assert server.open(server.newest_link()).startswith("rally-review-")
 
 
-def test_what_is_sent_is_bounded_as_it_comes(work):
+def test_what_is_sent_is_bounded_as_it_comes(work, warm_stages):
     pytest.importorskip("uvicorn")
-    with ReviewServer(work.root) as server:
+    with ReviewServer(work.root, start=warm_stages.Popen) as server:
         deep = b"[" * 30_000 + b"]" * 30_000
         assert server.ask("POST", "/api/verdict", deep, {})[0] == 400
         connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=60)

@@ -20,6 +20,12 @@ from labels.records.safe_writing import write_parquet
 from labels.videos.decoding.frames import decode_frames, probe_video
 
 
+@pytest.fixture(autouse=True)
+def without_charts(monkeypatch):
+    """Charts take longer to draw than all else on these pages; `test_report.py` looks at them."""
+    monkeypatch.setattr("labels.pictures.report.report.as_svg", lambda figure: "<svg></svg>")
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """Two rounds over two training clips and a held-out one, already looked at."""

@@ -10,6 +10,7 @@ import struct
 import time
 import zipfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -89,32 +90,45 @@ def later_round(work, actions):
 
 
 @pytest.fixture
-def server(work):
+def server(work, warm_stages):
     (work.root / "verdicts.csv").unlink(missing_ok=True)
-    with ReviewServer(work.root) as running:
+    with ReviewServer(work.root, start=warm_stages.Popen) as running:
         yield running
         assert running.stop()[0] == 0
 
 
-@pytest.fixture(params=["light", "dark"])
-def page(request, server):
-    """The loaded page; at its end nothing may have gone wrong in the console."""
+@pytest.fixture(scope="module")
+def chromium():
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(color_scheme=request.param, viewport={"width": 1360, "height": 850})
-        page = context.new_page()
-        wrong: list[str] = []
-        page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "request", lambda asked: asked.url.startswith((server.address, "data:", "blob:")) or wrong.append(asked.url)
-        )
-        page.scheme, page.expected = request.param, None  # `expected`: what the console may say all the same
-        page.goto(server.newest_link())
-        page.wait_for_selector("html[data-first-view]", timeout=WAIT_MS)
-        yield page
-        assert [text for text in wrong if page.expected is None or page.expected not in text] == []
+        yield browser
         browser.close()
+
+
+@contextmanager
+def opened(chromium, server, scheme: str):
+    """The loaded page; at its end nothing may have gone wrong in the console."""
+    context = chromium.new_context(color_scheme=scheme, viewport={"width": 1360, "height": 850})
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on(
+        "request", lambda asked: asked.url.startswith((server.address, "data:", "blob:")) or wrong.append(asked.url)
+    )
+    page.scheme, page.expected = scheme, None  # `expected`: what the console may say all the same
+    page.goto(server.newest_link())
+    page.wait_for_selector("html[data-first-view]", timeout=WAIT_MS)
+    yield page
+    assert [text for text in wrong if page.expected is None or page.expected not in text] == []
+    context.close()
+
+
+# The scheme changes colours alone: `test_dark_is_dark` looks at these, and pictures are wanted of both.
+@pytest.fixture(params=["light", "dark"] if SCREENSHOTS else ["light"])
+def page(request, server, chromium):
+    with opened(chromium, server, request.param) as page:
+        yield page
 
 
 def shoot(page, name: str) -> None:
@@ -276,6 +290,16 @@ def test_a_held_key_judges_one_action_and_a_refused_verdict_is_not_shown_as_said
         page.wait_for_timeout(60)
     page.keyboard.up("1")
     assert set(predictions_of(work, lambda said: actions[0] in said, page)) == {actions[0]}
+
+
+def test_dark_is_dark(server, chromium):
+    """Light letters on a dark ground, and the other way round."""
+    brightness = """name => { const colour = getComputedStyle(document.body)[name];
+    return colour.match(/[0-9.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 3; }"""
+    for scheme in ("light", "dark"):
+        with opened(chromium, server, scheme) as page:
+            ground, letters = page.evaluate(brightness, "backgroundColor"), page.evaluate(brightness, "color")
+            assert (letters - ground > 120) if scheme == "dark" else (ground - letters > 120), (scheme, ground, letters)
 
 
 def test_a_round_without_actions_offers_none(page, server):

@@ -1,6 +1,6 @@
 """A GPU answers as the CPU does, within what bf16 costs; skipped without one. And the script that measures it runs."""
 
-import subprocess
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -140,9 +140,9 @@ def test_a_training_step():
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
 
 
-def test_the_script_that_measures_a_gpu_runs_on_a_cpu():
+def test_the_script_that_measures_a_gpu_runs_on_a_cpu(warm_stages):
     script = [str(ROOT / "tests/bench/gpu.py"), "--device", "cpu", "--seconds", "0.05", "--height", "96"]
-    done = subprocess.run([sys.executable, *script], capture_output=True, text=True, timeout=300)
+    done = warm_stages.run([sys.executable, *script], cwd=ROOT, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     for part in ("decoding", "detector", "ballnet", "recogniser", "training"):
         (line,) = (line for line in done.stdout.splitlines() if line.startswith(part))

@@ -4,7 +4,7 @@ The clip is in no work folder. It is decoded within limits; actions are of its p
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -25,13 +25,11 @@ from labels.models.recognisers.recogniser import Recogniser, load_recogniser
 from labels.models.recognisers.settings import BROUGHT, KEYPOINTRCNN, PIXELS, PRESETS
 from labels.pictures.overlay.drawing import draw_text, fit_text
 from labels.pictures.palette import MUTED, PANEL, SKY_BLUE, TEXT
-from labels.pictures.settings import ReviewSettings
 from labels.records.command_line import Summary
 from labels.records.errors import InputError
 from labels.tracks.players import CropPath
 from labels.videos.decoding.frames import DecodeError, Frame, VideoInfo, decode_frames, probe_video
 from labels.videos.encoding import GifWriter, VideoWriter
-from labels.videos.settings import DecodeLimits
 
 
 @dataclass(frozen=True)
@@ -177,61 +175,3 @@ def draw_classes(rgb: np.ndarray, probabilities: np.ndarray, names: tuple[str, .
 def _likeliest(probabilities: np.ndarray, names: tuple[str, ...]) -> str:
     order = np.argsort(-probabilities, kind="stable")[:SHOWN_CLASSES]
     return ", ".join(f"{names[class_id]} {probabilities[class_id]:.2f}" for class_id in order)
-
-
-@dataclass(frozen=True)
-class ClipShape:
-    """`frames` are looked at, from the first; the clip is at least `length_s` long."""
-
-    fps: float
-    width: int
-    height: int
-    frames: int
-    length_s: float
-
-    @property
-    def seconds(self) -> float:
-        return self.frames / self.fps
-
-    @property
-    def is_whole(self) -> bool:
-        return self.seconds >= self.length_s - 0.5 / self.fps
-
-
-def limits_of(settings: ReviewSettings) -> DecodeLimits:
-    return DecodeLimits(
-        max_pixels=settings.clip_pixels,
-        memory_bytes=settings.clip_memory_bytes,
-        cpu_s=settings.clip_decode_s,
-        stall_s=30.0,
-    )
-
-
-def measured(clip: Path, settings: ReviewSettings) -> ClipShape:
-    """The shape of a clip, from its frames, not from what its header says. DecodeError when it has none."""
-    times: list[float] = []
-    height = width = 0
-    for frame in first_frames(clip, settings.clip_frames + 1, settings):
-        if frame.time_s > settings.clip_seconds:
-            times.append(frame.time_s)
-            break
-        times.append(frame.time_s)
-        height, width = frame.rgb.shape[:2]
-    if not times:
-        raise DecodeError("no frame of it can be decoded")
-    within = [time for time in times[: settings.clip_frames] if time <= settings.clip_seconds]
-    fps = (len(times) - 1) / times[-1] if len(times) > 1 and times[-1] > 0 else 25.0
-    fps = min(max(fps, 0.1), 1000.0)
-    return ClipShape(fps, width, height, len(within), max(times[-1] + 1 / fps, len(times) / fps))
-
-
-def first_frames(clip: Path, count: int, settings: ReviewSettings) -> Iterator[Frame]:
-    """The first `count` frames of a clip. DecodeError as `decode_frames`."""
-    frames = decode_frames(clip, 1, limits_of(settings))
-    try:
-        for frame in frames:
-            if frame.frame_index >= count:
-                break
-            yield frame
-    finally:
-        frames.close()

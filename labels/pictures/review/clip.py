@@ -10,7 +10,7 @@ decoded in the limited child process of `labels.videos.decoding`.
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 
 from labels.labelling.player_tracks import PERSON
-from labels.pictures.overlay.clip import ClipShape, first_frames, measured
 from labels.pictures.review.uploads import CurrentModels
 from labels.pictures.settings import ReviewSettings
 from labels.records import tables
 from labels.records.errors import InputError
 from labels.records.tables import DECISIONS, NO_TRACK
 from labels.records.video_labels import VideoFacts, VideoLabels
-from labels.videos.decoding.frames import DecodeError
+from labels.videos.decoding.frames import DecodeError, Frame, decode_frames
+from labels.videos.settings import DecodeLimits
 
 if TYPE_CHECKING:
     from labels.labelling.action_intervals import FrameProbabilities
@@ -35,6 +35,64 @@ if TYPE_CHECKING:
 MOST_TIMES = 160  # points of a strip of probabilities
 MOST_CLASSES = 5  # of a strip: those that are likeliest somewhere
 MOST_PLAYERS = 40
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """`frames` are looked at, from the first; the clip is at least `length_s` long."""
+
+    fps: float
+    width: int
+    height: int
+    frames: int
+    length_s: float
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+    @property
+    def is_whole(self) -> bool:
+        return self.seconds >= self.length_s - 0.5 / self.fps
+
+
+def limits_of(settings: ReviewSettings) -> DecodeLimits:
+    return DecodeLimits(
+        max_pixels=settings.clip_pixels,
+        memory_bytes=settings.clip_memory_bytes,
+        cpu_s=settings.clip_decode_s,
+        stall_s=30.0,
+    )
+
+
+def measured(clip: Path, settings: ReviewSettings) -> ClipShape:
+    """The shape of a clip, from its frames, not from what its header says. DecodeError when it has none."""
+    times: list[float] = []
+    height = width = 0
+    for frame in first_frames(clip, settings.clip_frames + 1, settings):
+        if frame.time_s > settings.clip_seconds:
+            times.append(frame.time_s)
+            break
+        times.append(frame.time_s)
+        height, width = frame.rgb.shape[:2]
+    if not times:
+        raise DecodeError("no frame of it can be decoded")
+    within = [time for time in times[: settings.clip_frames] if time <= settings.clip_seconds]
+    fps = (len(times) - 1) / times[-1] if len(times) > 1 and times[-1] > 0 else 25.0
+    fps = min(max(fps, 0.1), 1000.0)
+    return ClipShape(fps, width, height, len(within), max(times[-1] + 1 / fps, len(times) / fps))
+
+
+def first_frames(clip: Path, count: int, settings: ReviewSettings) -> Iterator[Frame]:
+    """The first `count` frames of a clip. DecodeError as `decode_frames`."""
+    frames = decode_frames(clip, 1, limits_of(settings))
+    try:
+        for frame in frames:
+            if frame.frame_index >= count:
+                break
+            yield frame
+    finally:
+        frames.close()
 
 
 def boxes_as_json(boxes: pd.DataFrame) -> dict[str, dict[str, int]]:
