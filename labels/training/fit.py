@@ -79,8 +79,8 @@ def fit(
                 save_checkpoint(folder.best, payload | {"network": averaged.state_dict()}, folder.kind)
             save_checkpoint(folder.last, payload | loop.state() | {"history": history}, folder.kind)
             write_history(folder.epochs, history)
-            line = ", ".join([f"epoch {epoch}/{settings.epochs}: loss {row['loss']:.3f}", *filter(None, [found.text])])
-            progress.write(line, file=sys.stderr)
+            line = f"epoch {epoch}/{settings.epochs}: loss {row['loss']:.3f}"
+            progress.write(f"{line}, {found.text}" if found.text else line, file=sys.stderr)
     return history
 
 
