@@ -162,8 +162,11 @@ def refuse_what_is_not_asked_of(
 ) -> None:
     """Exit with a usage error when an argument was given that the source has no use for: it would be ignored.
 
-    `further` are arguments of other rooms and their sources.
+    `further` are arguments of other rooms and their sources. A damaged download is always skipped, to be tried again.
     """
+    for name in ("copy", "damaged"):
+        if args.source in ("synthetic", *LISTS) and getattr(args, name) != parser.get_default(name):
+            parser.error(f"{parser.option_of(name)} is of clips on disk; with --from {args.source} leave it out")
     for name, sources in (OWN_SOURCES | dict(further)).items():
         if args.source not in sources and getattr(args, name) != parser.get_default(name):
             parser.error(
